@@ -1,0 +1,80 @@
+// torch's stable ABI as fastrl uses it. The only file that includes torch/csrc/stable.
+#pragma once
+
+#include <torch/csrc/stable/library.h>
+#include <torch/csrc/stable/ops.h>
+#include <torch/csrc/stable/tensor.h>
+
+#include <optional>
+#include <tuple>
+
+#include "core/host_device.h"
+
+namespace fastrl {
+
+using Tensor = torch::stable::Tensor;
+using ScalarType = torch::headeronly::ScalarType;
+
+// The Python wrappers explain bad input with the proper exception; these checks keep a direct call through torch.ops from doing harm.
+#define FASTRL_CHECK(condition, ...) STD_TORCH_CHECK(condition, __VA_ARGS__)
+
+inline void check_matrix(const char* op, const char* name, const Tensor& tensor, int64_t rows, int64_t columns) {
+  FASTRL_CHECK(tensor.dim() == 2 && tensor.size(0) == rows && tensor.size(1) == columns, op, ": ", name, " must have shape [", rows, ", ", columns, "]");
+}
+
+inline void check_like(const char* op, const char* name, const Tensor& tensor, ScalarType dtype, const Tensor& like) {
+  FASTRL_CHECK(tensor.scalar_type() == dtype, op, ": ", name, " has the wrong dtype");
+  FASTRL_CHECK(
+      tensor.device() == like.device(),
+      op,
+      ": ",
+      name,
+      " must be on the same device as the first argument");
+}
+
+// false for NaN too
+inline void check_fraction(const char* op, const char* name, double value) {
+  FASTRL_CHECK(value >= 0.0 && value <= 1.0, op, ": ", name, " must be in [0, 1], got ", value);
+}
+
+// A new contiguous tensor [rows, columns]; through the C interface, which spares the dispatcher's look-up by name.
+inline Tensor new_matrix(const Tensor& like, int64_t rows, int64_t columns) {
+  const int64_t sizes[2] = {rows, columns};
+  const int64_t strides[2] = {columns > 1 ? columns : 1, 1};
+  int32_t dtype = 0, device_type = 0, device_index = 0;
+  TORCH_ERROR_CODE_CHECK(aoti_torch_get_dtype(like.get(), &dtype));
+  TORCH_ERROR_CODE_CHECK(aoti_torch_get_device_type(like.get(), &device_type));
+  TORCH_ERROR_CODE_CHECK(aoti_torch_get_device_index(like.get(), &device_index));
+  AtenTensorHandle handle = nullptr;
+  TORCH_ERROR_CODE_CHECK(aoti_torch_empty_strided(2, sizes, strides, dtype, device_type, device_index, &handle));
+  return Tensor(handle);
+}
+
+template <class T>
+View<T> view_of(const Tensor& tensor) {
+  return {static_cast<T*>(tensor.data_ptr()), tensor.stride(0), tensor.stride(1)};
+}
+
+template <class T>
+struct TypeTag {
+  using type = T;
+};
+
+// Calls body(TypeTag<T>) for the element type T of `tensor`; refuses all but the four floating dtypes of the ops.
+template <class Body>
+void for_floating_type(const char* op, const char* name, const Tensor& tensor, const Body& body) {
+  switch (tensor.scalar_type()) {
+    case ScalarType::Float:
+      return body(TypeTag<float>{});
+    case ScalarType::Double:
+      return body(TypeTag<double>{});
+    case ScalarType::BFloat16:
+      return body(TypeTag<BFloat16>{});
+    case ScalarType::Half:
+      return body(TypeTag<Half>{});
+    default:
+      FASTRL_CHECK(false, op, ": ", name, " must be float32, float64, bfloat16 or float16");
+  }
+}
+
+}  // namespace fastrl

@@ -1,0 +1,65 @@
+"""The native libraries: where they lie, loading them once, what they were built from."""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+import re
+from pathlib import Path
+
+import torch
+
+FOLDER = Path(__file__).parent
+OPS_LIBRARY = FOLDER / "libfastrl_ops.so"
+CUDA_LIBRARY = FOLDER / "libfastrl_ops_cuda.so"
+OLDEST_TORCH = (2, 11)
+
+
+class NativeLibraryError(ImportError):
+    """A native library of fastrl is missing or does not fit this torch; the message says what to do."""
+
+
+@functools.cache
+def load_ops() -> None:
+    """Loads the ops, and their CUDA half where torch has CUDA, into `torch.ops.fastrl`; further calls cost nothing.
+
+    Raises: NativeLibraryError if torch is too old, or the ops were not built.
+    """
+    check_torch_version(torch.__version__)
+    if not OPS_LIBRARY.exists():
+        raise NativeLibraryError(f"fastrl: {OPS_LIBRARY.name} is not in {FOLDER}; build it with `pip install .` or, in a checkout, `make build`")
+    _load(OPS_LIBRARY)
+    if torch.version.cuda and CUDA_LIBRARY.exists():
+        # the CUDA library leaves torch's CUDA symbols open, so that it can be built beside a CPU torch: show them to it
+        for library in sorted((Path(torch.__file__).parent / "lib").glob("libtorch_cuda*.so")):
+            ctypes.CDLL(str(library), mode=ctypes.RTLD_GLOBAL)
+        _load(CUDA_LIBRARY)
+
+
+def check_torch_version(version: str) -> None:
+    """Raises NativeLibraryError if torch `version` lacks the stable interface that the ops are built on."""
+    found = tuple(int(number) for number in re.findall(r"\d+", version)[:2])
+    if found < OLDEST_TORCH:
+        raise NativeLibraryError(f"fastrl: needs torch 2.11 or later, but torch {version} is installed; run `pip install --upgrade 'torch>=2.11'`")
+
+
+def build_info() -> dict[str, object]:
+    """What was built: versions, compilers, CUDA architectures ("" without CUDA), sanitizers, and which libraries are there.
+
+    Raises: NativeLibraryError if nothing was built.
+    """
+    try:
+        from fastrl import _native
+    except ImportError as error:
+        raise NativeLibraryError(f"fastrl: the native module cannot be imported ({error}); build it with `pip install .` or, in a checkout, `make build`") from error
+    info: dict[str, object] = dict(_native.build_info())
+    info["ops_library"] = OPS_LIBRARY.exists()
+    info["cuda_library"] = CUDA_LIBRARY.exists()
+    return info
+
+
+def _load(library: Path) -> None:
+    try:
+        torch.ops.load_library(str(library))
+    except OSError as error:
+        raise NativeLibraryError(f"fastrl: {library.name} cannot be loaded beside torch {torch.__version__} ({error}); rebuild it with `pip install .`") from error

@@ -1,0 +1,8 @@
+"""Compiled ops on time-major tensors; each comes with its reference in plain torch, `<op>_reference`.
+
+Importing this loads the native library, once. It needs torch alone.
+"""
+
+from fastrl.ops._gae import gae, gae_reference
+
+__all__ = ["gae", "gae_reference"]

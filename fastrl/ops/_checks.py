@@ -1,0 +1,66 @@
+"""Argument checks of the ops: every message names the op and the argument, says what was expected and what came."""
+
+from __future__ import annotations
+
+import numbers
+from collections.abc import Mapping
+
+import torch
+
+FLOATING = (torch.float32, torch.float64, torch.bfloat16, torch.float16)
+
+
+def check_tensors(op: str, tensors: Mapping[str, object], optional: Mapping[str, object] | None = None) -> None:
+    """Every argument is a dense tensor, on the device of the first. Raises TypeError, ValueError."""
+    present = {name: value for name, value in (optional or {}).items() if value is not None}
+    first_name, first = next(iter(tensors.items()))
+    for name, value in {**tensors, **present}.items():
+        if not isinstance(value, torch.Tensor):
+            raise TypeError(f"{op}: {name} must be a torch.Tensor, got {type(value).__name__}")
+        if value.layout != torch.strided:
+            raise TypeError(f"{op}: {name} must be a dense tensor, got layout {value.layout}")
+        assert isinstance(first, torch.Tensor)
+        if value.device != first.device:
+            raise ValueError(f"{op}: {name} must be on the device of {first_name}, {first.device}, got {value.device}")
+
+
+def check_floating(op: str, first_name: str, first: torch.Tensor, **others: torch.Tensor) -> None:
+    """The first argument is of a floating dtype of the ops, the others have the same. Raises TypeError."""
+    if first.dtype not in FLOATING:
+        raise TypeError(f"{op}: {first_name} must be float32, float64, bfloat16 or float16, got {_name(first.dtype)}")
+    for name, value in others.items():
+        if value.dtype != first.dtype:
+            raise TypeError(f"{op}: {name} must have the dtype of {first_name}, {_name(first.dtype)}, got {_name(value.dtype)}")
+
+
+def check_flags(op: str, **flags: torch.Tensor | None) -> None:
+    """Flags are bool. Raises TypeError."""
+    for name, value in flags.items():
+        if value is not None and value.dtype != torch.bool:
+            raise TypeError(f"{op}: {name} must be bool, got {_name(value.dtype)}")
+
+
+def check_time_major(op: str, first_name: str, first: torch.Tensor, *, bootstrapped: Mapping[str, torch.Tensor], **others: torch.Tensor | None) -> None:
+    """The first argument is [T, N]; the others are too, and those in `bootstrapped` have one row more. Raises ValueError."""
+    if first.dim() != 2:
+        raise ValueError(f"{op}: {first_name} must have shape [T, N], got {list(first.shape)}")
+    steps, envs = first.shape
+    for name, value in bootstrapped.items():
+        if value.dim() != 2 or value.shape[0] != steps + 1 or value.shape[1] != envs:
+            raise ValueError(f"{op}: {name} must have shape [T+1, N] = [{steps + 1}, {envs}], got {list(value.shape)}")
+    for name, other in others.items():
+        if other is not None and (other.dim() != 2 or other.shape[0] != steps or other.shape[1] != envs):
+            raise ValueError(f"{op}: {name} must have shape [T, N] = [{steps}, {envs}], got {list(other.shape)}")
+
+
+def check_fractions(op: str, **values: object) -> None:
+    """Numbers in [0, 1]. Raises TypeError, ValueError."""
+    for name, value in values.items():
+        if isinstance(value, bool) or not isinstance(value, (numbers.Real, torch.SymFloat, torch.SymInt)):
+            raise TypeError(f"{op}: {name} must be a number, got {type(value).__name__}")
+        if not 0.0 <= value <= 1.0:
+            raise ValueError(f"{op}: {name} must be in [0, 1], got {value}")
+
+
+def _name(dtype: torch.dtype) -> str:
+    return str(dtype).removeprefix("torch.")
