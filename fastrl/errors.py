@@ -14,6 +14,10 @@ class CheckpointError(RuntimeError):
     """A checkpoint is missing, incomplete, damaged or not of this kind of run; the message names the file."""
 
 
+class NonFiniteError(ArithmeticError):
+    """A number that must be finite is not; the message names the loss term or the environment, and the update. Parameters are untouched."""
+
+
 def nearest(given: str, known: Iterable[str]) -> str:
     """The tail of an error message: `; did you mean 'CartPole-v1'?`, or nothing when no known name is close."""
     names = list(known)

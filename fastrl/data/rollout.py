@@ -1,0 +1,105 @@
+"""On-policy storage: T steps of N environments, time-major."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+Field = tuple[tuple[int, ...], torch.dtype]  # shape of one row of one environment, and dtype
+
+
+class Rollout:
+    """T rows of N environments, written row by row and then read whole.
+
+    Row t holds what was known before the step (`obs[t]`, `actions[t]`, extras) and what the step returned (`rewards[t]`, the three flags).
+    `obs` has T+1 rows: row t+1 is the observation that followed step t before any reset, so that `values = V(obs)` is what the estimators of
+    `fastrl.ops` take. Nothing is edited: a row that is no transition is kept and has `valid = False`.
+
+    Args:
+        num_steps: T, rows per environment.
+        num_envs: N.
+        obs: shape and dtype of one observation.
+        action: shape and dtype of one action.
+        extras: further fields per row by name (parameters of the acting policy, ...), as shape and dtype.
+        device: where the tensors live.
+    """
+
+    def __init__(
+        self, num_steps: int, num_envs: int, *, obs: Field, action: Field, extras: Mapping[str, Field] | None = None, device: torch.device | str = "cpu"
+    ) -> None:
+        def rows(count: int, field: Field) -> Tensor:
+            shape, dtype = field
+            return torch.zeros((count, num_envs, *shape), dtype=dtype, device=device)
+
+        self.num_steps = num_steps
+        self.num_envs = num_envs
+        self.obs = rows(num_steps + 1, obs)
+        self.actions = rows(num_steps, action)
+        self.rewards = rows(num_steps, ((), torch.float32))
+        self.terminated = rows(num_steps, ((), torch.bool))
+        self.truncated = rows(num_steps, ((), torch.bool))
+        self.valid = rows(num_steps, ((), torch.bool))
+        self.extras = {name: rows(num_steps, field) for name, field in (extras or {}).items()}
+        self.position = 0
+
+    @property
+    def full(self) -> bool:
+        """Whether all T rows are stored."""
+        return self.position == self.num_steps
+
+    @property
+    def nbytes(self) -> int:
+        """Memory of all fields in bytes."""
+        return sum(tensor.nbytes for tensor in self._tensors().values())
+
+    def reset(self) -> None:
+        """Start an empty rollout; the memory is reused."""
+        self.position = 0
+
+    def append(
+        self, *, obs: Tensor, actions: Tensor, next_obs: Tensor, rewards: Tensor, terminated: Tensor, truncated: Tensor, valid: Tensor, **extras: Tensor
+    ) -> None:
+        """Store one step of all environments; every argument is [N, ...].
+
+        Raises:
+            IndexError: the rollout is full.
+        """
+        if self.full:
+            raise IndexError(f"Rollout.append: all {self.num_steps} rows are stored; call reset() first")
+        t = self.position
+        self.obs[t] = obs
+        self.obs[t + 1] = next_obs
+        self.actions[t] = actions
+        self.rewards[t] = rewards
+        self.terminated[t] = terminated
+        self.truncated[t] = truncated
+        self.valid[t] = valid
+        for name, value in extras.items():
+            self.extras[name][t] = value
+        self.position = t + 1
+
+    def valid_rows(self, field: Tensor) -> Tensor:
+        """The first T rows of a [T or T+1, N, ...] field as flat rows [M, ...], those that are no transition left out."""
+        flat = field[: self.num_steps].flatten(0, 1)
+        valid = self.valid.flatten()
+        return flat if bool(valid.all()) else flat[valid]
+
+    def _tensors(self) -> dict[str, Tensor]:
+        own = ("obs", "actions", "rewards", "terminated", "truncated", "valid")
+        return {name: getattr(self, name) for name in own} | {f"extras.{name}": value for name, value in self.extras.items()}
+
+    def state_dict(self) -> dict[str, Any]:
+        """Stored rows and the write position, for a checkpoint."""
+        return {"position": self.position, "tensors": {name: value.clone() for name, value in self._tensors().items()}}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Continue from `state_dict()` of a rollout of the same sizes."""
+        for name, target in self._tensors().items():
+            saved = state["tensors"][name]
+            if saved.shape != target.shape:
+                raise ValueError(f"Rollout.load_state_dict: {name} must have shape {list(target.shape)}, got {list(saved.shape)}")
+            target.copy_(saved)
+        self.position = int(state["position"])

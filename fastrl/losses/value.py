@@ -1,0 +1,19 @@
+"""Losses and diagnostics of value functions."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+
+def half_squared_error(values: Tensor, targets: Tensor) -> Tensor:
+    """½ (V − G)² per row; values and targets share one shape. Targets are constants."""
+    if values.shape != targets.shape:
+        raise ValueError(f"half_squared_error: values and targets must have one shape, got {list(values.shape)} and {list(targets.shape)}")
+    return 0.5 * (values - targets.detach()).square()
+
+
+def explained_variance(targets: Tensor, residuals: Tensor) -> Tensor:
+    """1 − Var(G − V) / Var(G), from targets G and residuals G − V of one shape; NaN where the targets are constant."""
+    variance = targets.var(correction=0)
+    explained = 1.0 - residuals.var(correction=0) / variance
+    return explained.where(variance > 0, float("nan"))

@@ -1,0 +1,100 @@
+"""Action distributions: plain tensors in, per-row numbers out, no validation in the hot path.
+
+Each class offers the same few methods, so that a loss is written once for discrete and for continuous actions. `kl_parts(new)` gives the
+pieces of KL(self ‖ new) that are bounded separately: one for a categorical, two (mean, covariance) for a Gaussian.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+_HALF_LOG_TWO_PI = 0.5 * math.log(2.0 * math.pi)
+
+
+@dataclass(frozen=True, slots=True)
+class DiagonalGaussian:
+    """N(mean, diag(exp(log_std))²) over actions [..., A].
+
+    Args:
+        mean: [..., A].
+        log_std: broadcasts against mean; logarithm of the standard deviation, in nats.
+    """
+
+    mean: Tensor
+    log_std: Tensor
+
+    def sample(self) -> Tensor:
+        """One draw [..., A] from torch's generator of the device."""
+        return torch.addcmul(self.mean, self.log_std.exp().expand_as(self.mean), torch.randn_like(self.mean))
+
+    def mode(self) -> Tensor:
+        """The mean [..., A]."""
+        return self.mean
+
+    def log_prob(self, actions: Tensor) -> Tensor:
+        """Joint log-density [...] in nats, summed over action dimensions."""
+        z = (actions - self.mean) * torch.exp(-self.log_std)
+        return (-0.5 * z.square() - self.log_std - _HALF_LOG_TWO_PI).sum(-1)
+
+    def entropy(self) -> Tensor:
+        """Differential entropy [...] in nats, summed over action dimensions."""
+        return (self.log_std.expand_as(self.mean) + (0.5 + _HALF_LOG_TWO_PI)).sum(-1)
+
+    def kl_parts(self, new: DiagonalGaussian) -> tuple[Tensor, Tensor]:
+        """KL(self ‖ new) split by what moved, each [...], in nats, summed over action dimensions.
+
+        KL_mean = Σ (μ' − μ)² / (2σ²),   KL_cov = Σ log(σ'/σ) + σ²/(2σ'²) − ½      (μ, σ: self; μ', σ': new)
+
+        The mean part is taken at the old covariance and the covariance part at the old mean, so each has a gradient in one of them only.
+
+        Reference: Song et al. 2019 (V-MPO), appendix; Abdolmaleki et al. 2018b.
+        """
+        kl_mean = 0.5 * ((new.mean - self.mean) * torch.exp(-self.log_std)).square().sum(-1)
+        log_ratio = new.log_std - self.log_std
+        kl_cov = (log_ratio + 0.5 * torch.exp(-2.0 * log_ratio) - 0.5).sum(-1)
+        return kl_mean, kl_cov.expand(kl_mean.shape)
+
+
+@dataclass(frozen=True, slots=True)
+class Categorical:
+    """A categorical over A actions.
+
+    Args:
+        logits: [..., A], unnormalised log-probabilities.
+    """
+
+    logits: Tensor
+
+    def log_probs(self) -> Tensor:
+        """Normalised log-probabilities of every action [..., A]."""
+        return torch.log_softmax(self.logits, dim=-1)
+
+    def sample(self) -> Tensor:
+        """One draw [...] int64 from torch's generator of the device, by the Gumbel-max trick (any leading shape, no copy of the table)."""
+        noise = torch.empty_like(self.logits).exponential_().log_()  # −noise is standard Gumbel
+        return (self.logits - noise).argmax(-1)
+
+    def mode(self) -> Tensor:
+        """The most probable action [...] int64."""
+        return self.logits.argmax(-1)
+
+    def log_prob(self, actions: Tensor) -> Tensor:
+        """Log-probability [...] in nats of actions [...] int64."""
+        return self.log_probs().gather(-1, actions.long().unsqueeze(-1)).squeeze(-1)
+
+    def entropy(self) -> Tensor:
+        """Entropy [...] in nats."""
+        log_probs = self.log_probs()
+        return -(log_probs.exp() * log_probs).sum(-1)
+
+    def kl_parts(self, new: Categorical) -> tuple[Tensor]:
+        """(KL(self ‖ new),) as [...] in nats."""
+        log_probs = self.log_probs()
+        return ((log_probs.exp() * (log_probs - new.log_probs())).sum(-1),)
+
+
+Distribution = DiagonalGaussian | Categorical

@@ -1,0 +1,382 @@
+"""The V-MPO learner: networks, duals, optimisers, `act` and `update`. It knows no environment."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterable, Mapping
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from fastrl import ops
+from fastrl.errors import NonFiniteError, SettingError, nearest
+from fastrl.losses.mpo import Dual, e_step_weights, multiplier_loss, temperature_loss, top_fraction
+from fastrl.losses.value import explained_variance, half_squared_error
+from fastrl.nn.distributions import DiagonalGaussian
+from fastrl.nn.layers import layer_init
+from fastrl.trainers.vmpo.batch import Rows, rows_from_batch
+from fastrl.trainers.vmpo.policy import ActorCritic, CategoricalPolicy, DiagonalGaussianPolicy
+
+__all__ = ["CategoricalPolicy", "DiagonalGaussianPolicy", "VMPOAgent", "layer_init"]
+
+ROWS_PER_BLOCK = 1024  # forward and backward run over row blocks whose activations stay in cache; the sums are the same
+
+
+class VMPOAgent:
+    """V-MPO: policy iteration on visited states with a weighted maximum-likelihood step inside a KL bound.
+
+    With D~ the valid rows of the larger advantages and π_old the policy that acted:
+
+    ψ_i = exp(A_i/η) / Σ_D~ exp(A_j/η)
+    L = −Σ_D~ ψ_i log π(a_i|s_i) + Σ_k sg(α_k) KL_k(π_old ‖ π) + ½ mean (V − G)²
+    L_η = η ε_η + η log mean_D~ exp(A_i/η),   L_α = Σ_k α_k (ε_k − sg(KL_k))
+
+    KL_k is the mean over all valid rows; for continuous actions it has a mean and a covariance part with multipliers and bounds of their own,
+    for discrete actions it is one number, bounded by `epsilon_mu`.
+
+    One update makes one temperature step and `m_steps` steps of policy, value function and multipliers on the whole batch. At the first of
+    them π = π_old and the KL is 0, so the bound only acts with `m_steps` > 1, several updates per batch, or `target_update_period` > 1.
+
+    Where this departs from the paper: multipliers are moved through softplus (see `losses.mpo.Dual`) and not projected in their own units;
+    the value function learns from scaled rewards (the trainer's reward normalisation) and not through PopArt; advantages are standardised
+    over the batch unless `normalize_advantages` is off; policy and value gradients are clipped.
+
+    Args:
+        obs_dim: features of an observation.
+        act_dim: A, action dimensions, or the number of actions when they are discrete.
+        device: where networks and updates live.
+        policy_layer_sizes, value_layer_sizes: widths of the hidden tanh layers.
+        normalize_advantages: subtract the mean and divide by the standard deviation over valid rows.
+        gamma: discount per environment step, in [0, 1].
+        advantage_estimator: "returns" (bootstrapped Monte-Carlo return minus V) or "gae".
+        gae_lambda: λ of GAE, in [0, 1].
+        policy_lr, value_lr: learning rates.
+        topk_fraction: share of the rows in D~, in (0, 1].
+        temperature_init: η to start from, in real units.
+        temperature_lr: learning rate of η.
+        epsilon_eta: bound of the E-step's KL, in nats.
+        epsilon_mu, epsilon_sigma: bounds of KL_mean (or of the categorical KL) and of KL_cov, in nats, summed over action dimensions.
+        alpha_lr: learning rate of the KL multipliers.
+        max_grad_norm: largest gradient norm, of the policy's and of the value function's parameters separately.
+        optimizer_type: "adam" (ε = 1e-5) or "sgd".
+        sgd_momentum: momentum of "sgd".
+        shared_encoder: one encoder for policy and value function.
+        m_steps: gradient steps on the batch per update.
+        action_kind: "continuous" or "discrete".
+        alpha_mu_init, alpha_sigma_init: KL multipliers to start from, in real units.
+        target_update_period: T_target, updates between copies of the learned policy into the acting one, π_old. 1: the newest policy acts.
+        kl_stop: leave out the remaining M-steps of an update once a KL exceeds this many times its bound; None never does.
+
+    Raises:
+        SettingError: a setting is out of range; the message names it.
+
+    Reference: Song et al. 2019, "V-MPO: On-Policy Maximum a Posteriori Policy Optimization for Discrete and Continuous Control".
+    """
+
+    def __init__(
+        self,
+        obs_dim: int,
+        act_dim: int,
+        device: torch.device,
+        policy_layer_sizes: tuple[int, ...] = (256, 256),
+        value_layer_sizes: tuple[int, ...] = (256, 256),
+        normalize_advantages: bool = True,
+        gamma: float = 0.99,
+        advantage_estimator: Literal["returns", "dae", "gae"] = "returns",
+        gae_lambda: float = 0.95,
+        policy_lr: float = 0.0005,
+        value_lr: float = 0.001,
+        topk_fraction: float = 0.5,
+        temperature_init: float = 1.0,
+        temperature_lr: float = 0.0001,
+        epsilon_eta: float = 0.1,
+        epsilon_mu: float = 0.01,
+        epsilon_sigma: float = 0.01,
+        alpha_lr: float = 0.0001,
+        max_grad_norm: float = 10.0,
+        optimizer_type: str = "adam",
+        sgd_momentum: float = 0.9,
+        shared_encoder: bool = False,
+        m_steps: int = 1,
+        *,
+        action_kind: Literal["continuous", "discrete"] = "continuous",
+        alpha_mu_init: float = 1.0,
+        alpha_sigma_init: float = 1.0,
+        target_update_period: int = 1,
+        kl_stop: float | None = None,
+    ) -> None:
+        _check_estimator(advantage_estimator)
+        for name, count in (("m_steps", m_steps), ("target_update_period", target_update_period)):
+            if count < 1:
+                raise SettingError(f"{name} must be at least 1, got {count}")
+        if not 0 < topk_fraction <= 1:
+            raise SettingError(f"topk_fraction must be in (0, 1], got {topk_fraction}")
+        for name, unit in (("gamma", gamma), ("gae_lambda", gae_lambda)):
+            if not 0 <= unit <= 1:
+                raise SettingError(f"{name} must be in [0, 1], got {unit}")
+        if action_kind not in ("continuous", "discrete"):
+            raise SettingError(f'action_kind must be "continuous" or "discrete", got {action_kind!r}')
+
+        self.obs_dim = obs_dim
+        self.act_dim = act_dim
+        self.device = torch.device(device)
+        self.discrete = action_kind == "discrete"
+        self.normalize_advantages = normalize_advantages
+        self.gamma = gamma
+        self.trace_lambda = gae_lambda if advantage_estimator == "gae" else 1.0
+        self.topk_fraction = topk_fraction
+        self.epsilon_eta = epsilon_eta
+        self.max_grad_norm = max_grad_norm
+        self.m_steps = m_steps
+        self.target_update_period = target_update_period
+        self.kl_stop = kl_stop
+        self.optimizer_type = optimizer_type
+        self.sgd_momentum = sgd_momentum
+        self.policy_lr = policy_lr
+        self.updates = 0
+
+        policy_type: type[ActorCritic] = CategoricalPolicy if self.discrete else DiagonalGaussianPolicy
+        self.policy = policy_type(obs_dim, act_dim, policy_layer_sizes, value_layer_sizes, shared_encoder).to(self.device)  # type: ignore[call-arg, arg-type]
+        self.acting_policy = self._acting_copy()
+        self.temperature = _dual("temperature_init", temperature_init).to(self.device)
+        self.epsilons = (epsilon_mu,) if self.discrete else (epsilon_mu, epsilon_sigma)
+        initial = (("alpha_mu_init", alpha_mu_init), ("alpha_sigma_init", alpha_sigma_init))[: len(self.epsilons)]
+        self.alphas = nn.ModuleList(_dual(name, value) for name, value in initial).to(self.device)
+        self.optimizer = self._build_optimizer(
+            [
+                {"params": self.policy.policy_parameters(), "lr": policy_lr},
+                {"params": self.policy.value_parameters(), "lr": value_lr},
+            ]
+        )
+        self.temperature_optimizer = self._build_optimizer(self.temperature.parameters(), temperature_lr)
+        self.alpha_optimizer = self._build_optimizer(self.alphas.parameters(), alpha_lr)
+
+    # ------------------------------------------------------------------------------------------------ construction
+
+    def _build_optimizer(self, params: Iterable[Any], lr: float | None = None) -> torch.optim.Optimizer:
+        """The configured optimiser over `params` (tensors or groups) with learning rate `lr` (`policy_lr` when None).
+
+        Raises:
+            SettingError: `optimizer_type` is neither "adam" nor "sgd".
+        """
+        rate = self.policy_lr if lr is None else lr
+        if self.optimizer_type == "adam":
+            return torch.optim.Adam(params, lr=rate, eps=1e-5, fused=True)
+        if self.optimizer_type == "sgd":
+            return torch.optim.SGD(params, lr=rate, momentum=self.sgd_momentum)
+        raise SettingError(f'optimizer_type must be "adam" or "sgd", got {self.optimizer_type!r}{nearest(self.optimizer_type, ("adam", "sgd"))}')
+
+    def _acting_copy(self) -> ActorCritic:
+        """π_old: the learned policy itself, or a frozen copy that shares the observation statistics."""
+        if self.target_update_period == 1:
+            return self.policy
+        frozen = copy.deepcopy(self.policy).requires_grad_(False)
+        frozen.obs_normalizer = self.policy.obs_normalizer
+        return frozen
+
+    # ------------------------------------------------------------------------------------------------ acting
+
+    @torch.no_grad()
+    def act(self, obs: np.ndarray, deterministic: bool = False) -> tuple[np.ndarray, float | np.ndarray, np.ndarray, np.ndarray]:
+        """Choose actions as the acting policy does.
+
+        Args:
+            obs: one observation [obs_dim] or a batch [B, obs_dim], not normalised.
+            deterministic: the mode instead of a sample.
+
+        Returns:
+            (action, value, mean, log_std) as numpy, with the batch dimension only if obs has it: action [A], value a float, mean [A], log_std [A].
+            Discrete: action is an int64 index, mean the logits [A], log_std an empty array [0]. Actions are not clipped to bounds.
+
+        Raises:
+            ValueError: obs has another shape.
+        """
+        array = np.asarray(obs, dtype=np.float32)
+        if array.ndim not in (1, 2) or array.shape[-1] != self.obs_dim:
+            raise ValueError(f"VMPOAgent.act: obs must have shape [{self.obs_dim}] or [B, {self.obs_dim}], got {list(array.shape)}")
+        rows = torch.as_tensor(array, device=self.device).reshape(-1, self.obs_dim)
+        distribution = self.acting_policy.distribution(rows)
+        action = distribution.mode() if deterministic else distribution.sample()
+        if isinstance(distribution, DiagonalGaussian):
+            parameters = (distribution.mean, distribution.log_std.expand_as(distribution.mean))
+        else:
+            parameters = (distribution.logits, distribution.logits[:, :0])
+        outputs = [t.cpu().numpy() for t in (action, self.policy.get_value(rows).squeeze(-1), *parameters)]
+        if array.ndim == 2:
+            return outputs[0], outputs[1], outputs[2], outputs[3]
+        return outputs[0][0], float(outputs[1][0]), outputs[2][0], outputs[3][0]
+
+    @torch.no_grad()
+    def value(self, obs: np.ndarray) -> float | np.ndarray:
+        """State value of one observation [obs_dim] (a float) or of a batch [B, obs_dim] (an array [B])."""
+        rows = torch.as_tensor(np.asarray(obs, dtype=np.float32), device=self.device)
+        values = self.policy.get_value(rows).squeeze(-1).cpu().numpy()
+        return float(values) if values.ndim == 0 else values
+
+    # ------------------------------------------------------------------------------------------------ estimation
+
+    @torch.no_grad()
+    def values_of(self, obs: Tensor) -> Tensor:
+        """State values [...] of observations [..., obs_dim], in row blocks that stay in cache."""
+        rows = obs.reshape(-1, self.obs_dim)
+        return torch.cat([self.policy.get_value(block) for block in rows.split(ROWS_PER_BLOCK)]).view(obs.shape[:-1])
+
+    def estimate(self, rewards: Tensor, values: Tensor, terminated: Tensor, truncated: Tensor, valid: Tensor) -> tuple[Tensor, Tensor]:
+        """(advantages, returns), each [T, N], by the configured estimator; values has T+1 rows. See `fastrl.ops.gae`."""
+        return ops.gae(rewards, values, terminated, truncated, gamma=self.gamma, gae_lambda=self.trace_lambda, valid=valid)
+
+    # ------------------------------------------------------------------------------------------------ learning
+
+    def update(self, batch: Mapping[str, Any]) -> dict[str, float]:
+        """One V-MPO update on a batch of visited states.
+
+        Args:
+            batch: arrays or tensors by name, M rows each.
+                obs [M, obs_dim]; actions [M, A], or [M] int when discrete; returns [M]; advantages [M];
+                old_means [M, A] and old_log_stds [M, A] or [1, A] (continuous), or old_logits [M, A] (discrete): the policy that acted;
+                optional valid [M] bool, rows that are transitions (others are left out before anything is computed);
+                optional importance_weights [M] > 0 for rows that yet another policy produced (λ of the E-step).
+
+        Returns:
+            Metrics by name, averaged over the M-steps where there are several.
+
+        Raises:
+            ValueError: a key is missing or has the wrong shape, or no row is valid.
+            NonFiniteError: a loss term or gradient is not finite; no parameter has changed in that step.
+        """
+        rows = rows_from_batch(batch, obs_dim=self.obs_dim, act_dim=self.act_dim, discrete=self.discrete, device=self.device)
+        return {name: float(value) for name, value in self.learn(rows).items()}
+
+    def learn(self, rows: Rows) -> dict[str, Tensor]:
+        """`update` on rows that are already checked; the metrics stay tensors."""
+        advantages = rows.advantages
+        if self.normalize_advantages and advantages.numel() > 1:
+            advantages = (advantages - advantages.mean()) / (advantages.std(correction=0) + 1e-8)
+        psi, metrics = self._e_step(advantages, rows.log_importance)
+        steps: list[dict[str, Tensor]] = []
+        while len(steps) < self.m_steps and not (steps and self._past_bound(steps[-1])):
+            steps.append(self._m_step(rows, psi))
+        self.updates += 1
+        if self.acting_policy is not self.policy and self.updates % self.target_update_period == 0:
+            self.acting_policy.load_state_dict(self.policy.state_dict())
+        metrics |= {name: torch.stack([step[name] for step in steps]).mean() for name in steps[0]}
+        metrics["vmpo/m_steps"] = torch.tensor(float(len(steps)))
+        metrics["value/explained_var"] = explained_variance(rows.returns, rows.advantages)
+        return metrics
+
+    def _e_step(self, advantages: Tensor, log_importance: Tensor | None) -> tuple[Tensor, dict[str, Tensor]]:
+        """Weights ψ [M] (0 outside D~) at the present temperature, then one step of the temperature."""
+        selected = top_fraction(advantages, self.topk_fraction)
+        chosen = advantages[selected]
+        log_chosen = None if log_importance is None else log_importance[selected]
+        temperature = self.temperature()
+        weights = e_step_weights(chosen, temperature, log_chosen)
+        loss = temperature_loss(chosen, temperature, self.epsilon_eta, log_chosen)
+        self._require_finite({"vmpo/dual_loss": loss.detach()})
+        self.temperature_optimizer.zero_grad()
+        loss.backward()
+        self.temperature_optimizer.step()
+        self.temperature.project_()
+        metrics = {
+            "vmpo/temperature": self.temperature().detach(),
+            "vmpo/dual_loss": loss.detach(),
+            "vmpo/selected_frac": torch.tensor(selected.numel() / advantages.numel()),
+            "vmpo/ess": weights.square().sum().reciprocal() / selected.numel(),
+        }
+        return torch.zeros_like(advantages).index_put_((selected,), weights), metrics
+
+    def _m_step(self, rows: Rows, psi: Tensor) -> dict[str, Tensor]:
+        """One gradient step of policy, value function and multipliers on all rows; metrics are those before the step."""
+        self.optimizer.zero_grad()
+        multipliers = [alpha() for alpha in self.alphas]
+        policy_loss, value_loss, entropy, *kls = self._accumulate_gradients(rows, psi, [m.detach() for m in multipliers])
+        self.alpha_optimizer.zero_grad()
+        alpha_terms = [multiplier_loss(m, eps, kl) for m, eps, kl in zip(multipliers, self.epsilons, kls, strict=True)]
+        alpha_loss = torch.stack(alpha_terms).sum()
+        alpha_loss.backward()
+        penalty = torch.stack([m.detach() * kl for m, kl in zip(multipliers, kls, strict=True)]).sum()
+        losses = {"loss/policy": policy_loss, "loss/value": value_loss, "loss/kl": penalty, "loss/alpha": alpha_loss.detach()}
+        norms = self._clip_gradients()
+        self._require_finite(losses | norms)
+        self.optimizer.step()
+        self.alpha_optimizer.step()
+        for alpha in self.alphas:
+            alpha.project_()  # type: ignore[operator]
+        names = ("mean", "std")
+        kl_metrics = {f"kl/{name}": kl for name, kl in zip(names, kls, strict=False)}
+        relative = {f"mpo/kl_{name}_rel": kl / eps for name, kl, eps in zip(names, kls, self.epsilons, strict=False)}
+        alphas = {f"vmpo/alpha_{name}": alpha().detach() for name, alpha in zip(("mu", "sigma"), self.alphas, strict=False)}
+        total = policy_loss + value_loss + penalty + alpha_loss.detach()
+        return {"loss/total": total, "train/entropy": entropy} | losses | kl_metrics | relative | alphas | norms
+
+    def _accumulate_gradients(self, rows: Rows, psi: Tensor, multipliers: list[Tensor]) -> list[Tensor]:
+        """Backward of the M-step's loss, block by block; returns detached [policy loss, value loss, entropy, *mean KLs]."""
+        count = len(rows)
+        sums: list[Tensor] = []
+        for block, weights in zip(rows.split(ROWS_PER_BLOCK), psi.split(ROWS_PER_BLOCK), strict=True):
+            distribution, values = self.policy.evaluate(block.obs)
+            policy_loss = -(weights * distribution.log_prob(block.actions)).sum()
+            value_loss = half_squared_error(values, block.returns).sum() / count
+            kls = [kl.sum() / count for kl in block.acted.kl_parts(distribution)]  # type: ignore[arg-type]
+            loss = policy_loss + value_loss
+            for multiplier, kl in zip(multipliers, kls, strict=True):
+                loss = loss + multiplier * kl
+            loss.backward()
+            with torch.no_grad():
+                terms = torch.stack([policy_loss, value_loss, distribution.entropy().sum() / count, *kls]).detach()
+            sums.append(terms)
+        return list(torch.stack(sums).sum(0))
+
+    def _clip_gradients(self) -> dict[str, Tensor]:
+        """Clip the policy's and the value function's gradients each by its own norm; returns the norms before clipping."""
+        groups = zip(("policy", "value"), self.optimizer.param_groups, strict=True)
+        return {f"grad/{name}_norm": nn.utils.clip_grad_norm_(group["params"], self.max_grad_norm) for name, group in groups}
+
+    def _past_bound(self, step: Mapping[str, Tensor]) -> bool:
+        if self.kl_stop is None:
+            return False
+        return any(bool(value > self.kl_stop) for name, value in step.items() if name.startswith("mpo/kl_"))
+
+    def _require_finite(self, named: Mapping[str, Tensor]) -> None:
+        if not bool(torch.isfinite(torch.stack(list(named.values()))).all()):
+            bad = ", ".join(name for name, value in named.items() if not bool(torch.isfinite(value)))
+            raise NonFiniteError(f"VMPOAgent: {bad} not finite in update {self.updates}; the parameters were left as they were")
+
+    # ------------------------------------------------------------------------------------------------ state
+
+    def _stateful(self) -> dict[str, Any]:
+        parts = {
+            "policy": self.policy,
+            "temperature": self.temperature,
+            "alphas": self.alphas,
+            "optimizer": self.optimizer,
+            "temperature_optimizer": self.temperature_optimizer,
+            "alpha_optimizer": self.alpha_optimizer,
+        }
+        return parts if self.acting_policy is self.policy else parts | {"acting_policy": self.acting_policy}
+
+    def state_dict(self) -> dict[str, Any]:
+        """Networks with their observation statistics, duals, optimisers and the update count."""
+        return {name: part.state_dict() for name, part in self._stateful().items()} | {"updates": self.updates}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Continue from `state_dict()` of an agent built with the same settings."""
+        for name, part in self._stateful().items():
+            part.load_state_dict(state[name])
+        self.updates = int(state["updates"])
+
+
+def _check_estimator(name: str) -> None:
+    if name == "dae":
+        raise SettingError('advantage_estimator "dae" (Direct Advantage Estimation) is not built yet; use "returns" or "gae"')
+    if name not in ("returns", "gae"):
+        raise SettingError(f'advantage_estimator must be "returns" or "gae", got {name!r}{nearest(name, ("returns", "gae"))}')
+
+
+def _dual(name: str, initial: float) -> Dual:
+    try:
+        return Dual(initial)
+    except ValueError as error:
+        raise SettingError(f"{name} must be a positive finite number, got {initial}") from error

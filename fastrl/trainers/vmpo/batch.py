@@ -1,0 +1,106 @@
+"""The rows that one V-MPO update learns from, checked once on the way in."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from fastrl.nn.distributions import Categorical, DiagonalGaussian, Distribution
+
+
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """M transitions, on the learner's device; every row is valid.
+
+    Args:
+        obs: [M, obs_dim] float32.
+        actions: [M, A] float32, or [M] int64 when discrete.
+        returns, advantages: [M] float32.
+        acted: the policy that chose the actions, over [M] rows.
+        log_importance: [M] float32 or None.
+    """
+
+    obs: Tensor
+    actions: Tensor
+    returns: Tensor
+    advantages: Tensor
+    acted: Distribution
+    log_importance: Tensor | None = None
+
+    def __len__(self) -> int:
+        return self.advantages.shape[0]
+
+    def split(self, size: int) -> Iterator[Rows]:
+        """Views of at most `size` rows, in order."""
+        for start in range(0, len(self), size):
+            cut = slice(start, start + size)
+            importance = None if self.log_importance is None else self.log_importance[cut]
+            yield Rows(self.obs[cut], self.actions[cut], self.returns[cut], self.advantages[cut], _cut(self.acted, cut), importance)
+
+
+def _cut(distribution: Distribution, rows: slice) -> Distribution:
+    if isinstance(distribution, Categorical):
+        return Categorical(distribution.logits[rows])
+    log_std = distribution.log_std
+    return DiagonalGaussian(distribution.mean[rows], log_std if log_std.shape[0] == 1 else log_std[rows])
+
+
+def rows_from_batch(batch: Mapping[str, Any], *, obs_dim: int, act_dim: int, discrete: bool, device: torch.device) -> Rows:
+    """Checked, valid rows of a batch as `VMPOAgent.update` takes it.
+
+    Raises:
+        ValueError: a key is missing, has the wrong shape, or no row is valid.
+    """
+    read = _Reader(batch, device)
+    rows = read("returns", torch.float32).shape[0]
+    obs = read("obs", torch.float32, (rows, obs_dim))
+    returns = read("returns", torch.float32, (rows,))
+    advantages = read("advantages", torch.float32, (rows,))
+    if discrete:
+        actions = read("actions", torch.int64, (rows,))
+        acted: Distribution = Categorical(read("old_logits", torch.float32, (rows, act_dim)))
+    else:
+        actions = read("actions", torch.float32, (rows, act_dim))
+        means = read("old_means", torch.float32, (rows, act_dim))
+        log_stds = read("old_log_stds", torch.float32, (rows, act_dim), (1, act_dim))
+        acted = DiagonalGaussian(means, log_stds.expand(rows, act_dim))
+    importance = read("importance_weights", torch.float32, (rows,)).log() if batch.get("importance_weights") is not None else None
+    valid = read("valid", torch.bool, (rows,)) if batch.get("valid") is not None else None
+    if rows == 0 or (valid is not None and not bool(valid.any())):
+        raise ValueError("VMPOAgent.update: valid marks no row of the batch as a transition")
+    found = Rows(obs, actions, returns, advantages, acted, importance)
+    return found if valid is None or bool(valid.all()) else _select(found, valid)
+
+
+def _select(rows: Rows, valid: Tensor) -> Rows:
+    acted = rows.acted
+    kept: Distribution
+    if isinstance(acted, Categorical):
+        kept = Categorical(acted.logits[valid])
+    else:
+        kept = DiagonalGaussian(acted.mean[valid], acted.log_std[valid])
+    importance = None if rows.log_importance is None else rows.log_importance[valid]
+    return Rows(rows.obs[valid], rows.actions[valid], rows.returns[valid], rows.advantages[valid], kept, importance)
+
+
+class _Reader:
+    """Reads tensors out of a batch and says in one sentence what is wrong with one."""
+
+    def __init__(self, batch: Mapping[str, Any], device: torch.device) -> None:
+        self.batch = batch
+        self.device = device
+
+    def __call__(self, name: str, dtype: torch.dtype, *shapes: tuple[int, ...]) -> Tensor:
+        if name not in self.batch:
+            raise ValueError(f"VMPOAgent.update: the batch has no {name!r}; it has {', '.join(sorted(self.batch))}")
+        value = self.batch[name]
+        tensor = torch.as_tensor(np.asarray(value) if not isinstance(value, Tensor) else value).to(self.device, dtype)
+        if shapes and tuple(tensor.shape) not in shapes:
+            expected = " or ".join(str(list(shape)) for shape in shapes)
+            raise ValueError(f"VMPOAgent.update: {name} must have shape {expected}, got {list(tensor.shape)}")
+        return tensor

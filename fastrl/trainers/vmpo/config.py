@@ -1,0 +1,84 @@
+"""Settings of a V-MPO run: one dataclass behind the Python API, the command line and config.toml."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from fastrl.training.config import RunConfig
+
+
+@dataclass(kw_only=True)
+class VMPOConfig(RunConfig):
+    """Settings of a V-MPO run. Fields of the same name mean what they mean in `VMPOTrainer`."""
+
+    num_envs: int = 16
+    """Environments stepped together."""
+    rollout_steps: int = 256
+    """Steps of each environment per rollout; a batch is rollout_steps × num_envs rows."""
+    updates_per_step: int = 1
+    """Learner updates per full rollout, ≥ 1."""
+    m_steps: int = 16
+    """Gradient steps on the batch per update, ≥ 1."""
+    policy_layer_sizes: tuple[int, ...] = (256, 256)
+    """Widths of the policy's hidden layers."""
+    value_layer_sizes: tuple[int, ...] = (256, 256)
+    """Widths of the value function's hidden layers."""
+    shared_encoder: bool = False
+    """One encoder for policy and value function."""
+    gamma: float = 0.99
+    """Discount per environment step, in [0, 1]."""
+    advantage_estimator: str = "gae"
+    """How advantages are estimated: returns or gae."""
+    gae_lambda: float = 0.95
+    """λ of GAE, in [0, 1]."""
+    normalize_advantages: bool = True
+    """Standardise advantages over the valid rows of a batch."""
+    policy_lr: float = 0.0005
+    """Learning rate of the policy."""
+    value_lr: float = 0.001
+    """Learning rate of the value function."""
+    topk_fraction: float = 0.5
+    """Share of the rows, by advantage, that the policy learns from, in (0, 1]."""
+    temperature_init: float = 1.0
+    """Temperature η to start from, > 0."""
+    temperature_lr: float = 0.0001
+    """Learning rate of the temperature."""
+    epsilon_eta: float = 0.1
+    """Bound of the E-step's KL, in nats."""
+    epsilon_mu: float = 0.01
+    """Bound of the KL of the mean, or of the categorical KL, in nats."""
+    epsilon_sigma: float = 0.01
+    """Bound of the KL of the covariance, in nats."""
+    alpha_mu_init: float = 1.0
+    """KL multiplier of the mean to start from, > 0."""
+    alpha_sigma_init: float = 1.0
+    """KL multiplier of the covariance to start from, > 0."""
+    alpha_lr: float = 0.0001
+    """Learning rate of the KL multipliers."""
+    target_update_period: int = 1
+    """Updates between copies of the learned policy into the acting one, ≥ 1."""
+    kl_stop: float | None = None
+    """Leave out an update's remaining gradient steps once a KL exceeds this many times its bound; none: never."""
+    max_grad_norm: float = 10.0
+    """Largest gradient norm, of policy and value function separately."""
+    optimizer_type: str = "adam"
+    """adam or sgd."""
+    sgd_momentum: float = 0.9
+    """Momentum of sgd, in [0, 1)."""
+    normalize_observation: bool = True
+    """Run observations through a running mean and variance."""
+    clip_observation: float | None = 10.0
+    """Bound of normalised observations; none: unbounded."""
+    normalize_reward: bool = True
+    """Learn from rewards over the running standard deviation of the return."""
+    clip_reward: float | None = 10.0
+    """Bound of scaled rewards; none: unbounded."""
+
+    @classmethod
+    def preset(cls, env_id: str) -> dict[str, Any]:
+        """Recommended values for an environment by field name; empty when there are none."""
+        return dict(PRESETS.get(env_id, {}))
+
+
+PRESETS: dict[str, dict[str, Any]] = {}

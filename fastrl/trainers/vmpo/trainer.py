@@ -1,0 +1,360 @@
+"""V-MPO on vector environments: collect T steps of N environments, estimate, update, repeat."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+import torch
+from torch import Tensor
+
+from fastrl.data.rollout import Field, Rollout
+from fastrl.envs import VectorEnv, make_vector_env
+from fastrl.envs.final_info import _extract_episode_returns, _extract_final_observations, _iter_final_info_entries
+from fastrl.envs.wrappers import _find_wrapper, _make_env, _transform_observation, _transform_reward
+from fastrl.errors import NonFiniteError, SettingError
+from fastrl.nn.distributions import Categorical, DiagonalGaussian, Distribution
+from fastrl.nn.normalizer import RewardScaler
+from fastrl.trainers.vmpo.agent import VMPOAgent
+from fastrl.trainers.vmpo.batch import Rows
+from fastrl.trainers.vmpo.config import VMPOConfig
+from fastrl.trainers.vmpo.gymnasium_evaluation import (
+    _apply_obs_rms_stats,
+    _collect_vector_obs_rms_stats,
+    _evaluate_vectorized,
+    _merge_obs_rms_stats,
+)
+from fastrl.training.loop import Intervals, Trainer
+from fastrl.training.metrics import MetricsLogger, _format_metrics
+from fastrl.training.seeding import seed_everything
+from fastrl.training.threads import choose_threads
+
+__all__ = [
+    "VMPOTrainer",
+    "_apply_obs_rms_stats",
+    "_collect_vector_obs_rms_stats",
+    "_evaluate_vectorized",
+    "_extract_episode_returns",
+    "_extract_final_observations",
+    "_find_wrapper",
+    "_format_metrics",
+    "_iter_final_info_entries",
+    "_make_env",
+    "_merge_obs_rms_stats",
+    "_transform_observation",
+    "_transform_reward",
+]
+
+
+
+class VMPOTrainer(Trainer):
+    """Train a V-MPO agent (see `fastrl.trainers.vmpo.agent.VMPOAgent` for the algorithm) on vector environments.
+
+    A round collects `rollout_steps` steps of each of `num_envs` environments with the acting policy, estimates advantages from the value
+    function, and updates the agent on the valid rows. Rows that are no transition (the step after a done) never enter a loss or a statistic;
+    truncated episodes bootstrap from their real last observation. Observation statistics stand still while a rollout is collected and learned
+    from, and take in its observations once, afterwards.
+
+    Args:
+        env_id: an EnvPool or Gymnasium id, one of fastrl's own, a factory, or an environment object (then `evaluate` is not available).
+        seed: seeds torch, numpy, environments and sampling.
+        device: where networks and rollouts live.
+        policy_layer_sizes, value_layer_sizes, normalize_advantages, gamma, advantage_estimator, gae_lambda, policy_lr, value_lr,
+            topk_fraction, temperature_init, temperature_lr, epsilon_eta, epsilon_mu, epsilon_sigma, alpha_lr, max_grad_norm,
+            optimizer_type, sgd_momentum, m_steps, shared_encoder, alpha_mu_init, alpha_sigma_init, target_update_period, kl_stop:
+            as for `VMPOAgent`.
+        rollout_steps: T, steps per environment and round.
+        num_envs: N.
+        normalize_observation: run observations through the running normaliser.
+        clip_observation: bound of normalised observations; None leaves them unbounded.
+        normalize_reward: learn from rewards over the running standard deviation of the discounted return. Reported returns are the raw ones.
+        clip_reward: bound of scaled rewards; None leaves them unbounded.
+        threads, env_threads: threads of torch and of the environments; None chooses (see `fastrl.training.threads`).
+        obs_keys: which entries of dict observations to use, in this order; None takes all.
+        max_episode_steps: overrides the environment's time limit.
+        env_kwargs: further arguments of the environment.
+        intervals: when to log, evaluate and save.
+
+    Raises:
+        SettingError: a setting is out of range or does not fit the environment's spaces; the message names it.
+    """
+
+    algorithm = "vmpo"
+
+    def __init__(
+        self,
+        env_id: str | gym.Env | VectorEnv | Callable[[], Any],
+        seed: int,
+        device: torch.device,
+        policy_layer_sizes: tuple[int, ...],
+        value_layer_sizes: tuple[int, ...],
+        rollout_steps: int,
+        normalize_advantages: bool = True,
+        gamma: float = 0.99,
+        advantage_estimator: str = "returns",
+        gae_lambda: float = 0.95,
+        policy_lr: float = 0.0005,
+        value_lr: float = 0.001,
+        topk_fraction: float = 0.5,
+        temperature_init: float = 1.0,
+        temperature_lr: float = 0.0001,
+        epsilon_eta: float = 0.1,
+        epsilon_mu: float = 0.01,
+        epsilon_sigma: float = 0.01,
+        alpha_lr: float = 0.0001,
+        max_grad_norm: float = 10.0,
+        optimizer_type: str = "adam",
+        sgd_momentum: float = 0.9,
+        num_envs: int = 1,
+        *,
+        m_steps: int = 1,
+        shared_encoder: bool = False,
+        alpha_mu_init: float = 1.0,
+        alpha_sigma_init: float = 1.0,
+        target_update_period: int = 1,
+        kl_stop: float | None = None,
+        normalize_observation: bool = True,
+        clip_observation: float | None = 10.0,
+        normalize_reward: bool = True,
+        clip_reward: float | None = 10.0,
+        threads: int | None = None,
+        env_threads: int | None = None,
+        obs_keys: tuple[str, ...] | None = None,
+        max_episode_steps: int | None = None,
+        env_kwargs: Mapping[str, Any] | None = None,
+        intervals: Intervals = Intervals(),
+    ) -> None:
+        super().__init__(seed=seed, intervals=intervals)
+        if rollout_steps < 1:
+            raise SettingError(f"rollout_steps must be at least 1, got {rollout_steps}")
+        self.env_id = env_id
+        self.device = torch.device(device)
+        self.rollout_steps = rollout_steps
+        self.normalize_observation = normalize_observation
+        self.updates_per_step = 1
+        self._env_options = {"obs_keys": obs_keys, "max_episode_steps": max_episode_steps, "env_kwargs": env_kwargs}
+        self.threads = choose_threads(num_envs, threads, env_threads)
+        self.threads.apply()
+        seed_everything(seed)
+        self.env = self.make_env(num_envs, seed)
+        obs_dim, act_dim, kind = _spaces(self.env)
+        self.agent: VMPOAgent = VMPOAgent(
+            obs_dim,
+            act_dim,
+            self.device,
+            policy_layer_sizes,
+            value_layer_sizes,
+            normalize_advantages,
+            gamma,
+            advantage_estimator,  # type: ignore[arg-type]  # checked there
+            gae_lambda,
+            policy_lr,
+            value_lr,
+            topk_fraction,
+            temperature_init,
+            temperature_lr,
+            epsilon_eta,
+            epsilon_mu,
+            epsilon_sigma,
+            alpha_lr,
+            max_grad_norm,
+            optimizer_type,
+            sgd_momentum,
+            shared_encoder,
+            m_steps,
+            action_kind=kind,  # type: ignore[arg-type]
+            alpha_mu_init=alpha_mu_init,
+            alpha_sigma_init=alpha_sigma_init,
+            target_update_period=target_update_period,
+            kl_stop=kl_stop,
+        )
+        self.agent.policy.obs_normalizer.clip = clip_observation if normalize_observation else None
+        self.reward_scaler = RewardScaler(self.env.num_envs, gamma=gamma, clip=clip_reward).to(self.device) if normalize_reward else None
+        self.rollout = self._make_rollout(obs_dim, act_dim)
+        self.rows: Rows | None = None
+        self.obs = self._flat(self.env.reset())
+
+    @classmethod
+    def from_config(cls, config: VMPOConfig) -> VMPOTrainer:
+        """A trainer with the settings of a configuration (fields of the same names)."""
+        settings = {field.name: getattr(config, field.name) for field in fields(config) if field.name in _CONSTRUCTOR_SETTINGS}
+        intervals = Intervals(config.eval_interval, config.save_interval, config.log_interval, config.eval_episodes)
+        trainer = cls(**settings | {"device": torch.device(config.device), "intervals": intervals})
+        trainer.updates_per_step = config.updates_per_step
+        return trainer
+
+    # ------------------------------------------------------------------------------------------------ construction
+
+    def make_env(self, num_envs: int, seed: int) -> VectorEnv:
+        """Fresh environments of the kind the trainer was built for."""
+        return make_vector_env(
+            self.env_id, num_envs, seed=seed, device=self.device, num_threads=min(self.threads.env, num_envs), **self._env_options
+        )
+
+    def _make_train_env(self, *, env_id: str, seed: int, env_index: int, gamma: float) -> gym.Env:
+        """One Gymnasium environment as training would wrap it, with normalised observations and rewards, seeded `seed + env_index`.
+
+        For loops of one's own; this trainer steps vector environments and normalises outside them.
+        """
+        return _make_env(env_id, seed=seed + env_index, gamma=gamma)
+
+    def _make_rollout(self, obs_dim: int, act_dim: int) -> Rollout:
+        flat: Field = ((act_dim,), torch.float32)
+        if self.agent.discrete:
+            action, extras = ((), torch.int64), {"logits": flat}
+        else:
+            action, extras = flat, {"means": flat}
+        obs: Field = ((obs_dim,), torch.float32)
+        return Rollout(self.rollout_steps, self.env.num_envs, obs=obs, action=action, extras=extras, device=self.device)
+
+    def _flat(self, obs: Tensor) -> Tensor:
+        return obs.reshape(self.env.num_envs, -1)
+
+    def _reset_rollout(self) -> None:
+        """Empty the rollout."""
+        self.rollout.reset()
+
+    def _rollout_full(self) -> bool:
+        """Whether `rollout_steps` rows are stored."""
+        return self.rollout.full
+
+    # ------------------------------------------------------------------------------------------------ one round
+
+    def train(self, total_steps: int, out_dir: str, updates_per_step: int | None = None) -> None:
+        """Train, write the run folder, evaluate at the end.
+
+        Args:
+            total_steps: environment steps over all environments; after `load` the steps already made count.
+            out_dir: run folder: metrics.csv, eval.csv, TensorBoard events, curve.png, checkpoints/.
+            updates_per_step: `agent.update` calls per full rollout; None keeps the trainer's setting, which is 1 unless configured.
+        """
+        if updates_per_step is not None:
+            if updates_per_step < 1:
+                raise SettingError(f"updates_per_step must be at least 1, got {updates_per_step}")
+            self.updates_per_step = updates_per_step
+        with MetricsLogger(Path(out_dir)) as logger:
+            self.run(total_steps, out_dir, logger)
+
+    def collect(self) -> bool:
+        """Fill the rollout; False when a signal asked to stop first (what is stored stays)."""
+        if self._rollout_full():
+            self._reset_rollout()
+        while not self._rollout_full():
+            if self.stop_requested():
+                return False
+            self._step()
+        return True
+
+    @torch.no_grad()
+    def _step(self) -> None:
+        with self.stopwatch("acting"):
+            distribution = self.agent.acting_policy.distribution(self.obs)
+            actions = distribution.sample()
+        with self.stopwatch("environment"):
+            timestep = self.env.step(actions)
+        next_obs = self._flat(timestep.obs)
+        acted = {"logits": distribution.logits} if isinstance(distribution, Categorical) else {"means": distribution.mean}
+        self.rollout.append(
+            obs=self.obs,
+            actions=actions,
+            next_obs=next_obs,
+            rewards=timestep.reward,
+            terminated=timestep.terminated,
+            truncated=timestep.truncated,
+            valid=timestep.valid,
+            **acted,
+        )
+        self.count(int(timestep.valid.sum()), self.env.pop_episodes())
+        self.obs = next_obs
+
+    @torch.no_grad()
+    def estimate(self) -> None:
+        """Advantages, returns and the acting policy of the rollout's valid rows."""
+        rollout = self.rollout
+        self._require_finite("observation", rollout.obs[1:])
+        self._require_finite("reward", rollout.rewards)
+        rewards = rollout.rewards
+        if self.reward_scaler is not None:
+            self.reward_scaler.update(rewards, rollout.terminated | rollout.truncated, rollout.valid)
+            rewards = self.reward_scaler(rewards)
+        values = self.agent.values_of(rollout.obs)  # [T+1, N]
+        advantages, returns = self.agent.estimate(rewards, values, rollout.terminated, rollout.truncated, rollout.valid)
+        take = rollout.valid_rows
+        self.rows = Rows(
+            obs=take(rollout.obs), actions=take(rollout.actions), returns=take(returns), advantages=take(advantages), acted=self._acted()
+        )
+
+    def _acted(self) -> Distribution:
+        """The policy that chose the rollout's valid actions."""
+        if self.agent.discrete:
+            return Categorical(self.rollout.valid_rows(self.rollout.extras["logits"]))
+        means = self.rollout.valid_rows(self.rollout.extras["means"])
+        log_std: Tensor = self.agent.acting_policy.policy_logstd.detach().clone()  # [1, A]; the step below moves the parameter itself
+        return DiagonalGaussian(means, log_std)
+
+    def _require_finite(self, what: str, field: Tensor) -> None:
+        """Stop on the first number of a [T, N, ...] field that is not finite, naming environment and step."""
+        if bool(torch.isfinite(field.sum())):
+            return
+        bad = (~torch.isfinite(field)).flatten(2).any(-1) if field.ndim > 2 else ~torch.isfinite(field)
+        if bool(bad.any()):
+            step, index = (int(i) for i in bad.nonzero()[0])
+            raise NonFiniteError(f"environment {index} of {self.env.name} returned a non-finite {what} at step {step} of update {self.updates}")
+
+    def learn(self) -> Mapping[str, Tensor]:
+        """Update the agent `updates_per_step` times on the estimated rows, then take the rollout's observations into the statistics."""
+        assert self.rows is not None
+        if len(self.rows) == 0:
+            return {}  # every row of a very short rollout can be a reset row
+        for _ in range(self.updates_per_step):
+            metrics = self.agent.learn(self.rows)
+            self.updates += 1
+        if self.normalize_observation:
+            self.agent.policy.obs_normalizer.update(self.rows.obs)
+        return metrics
+
+    @torch.no_grad()
+    def choose(self, obs: Tensor) -> Tensor:
+        """The mode of the acting policy for observations [N, ...]."""
+        return self.agent.acting_policy.distribution(obs.reshape(obs.shape[0], -1)).mode()
+
+    # ------------------------------------------------------------------------------------------------ state
+
+    def trainer_state(self) -> dict[str, Any]:
+        """Observations to go on from, reward statistics, and a half-collected rollout."""
+        half_collected = 0 < self.rollout.position < self.rollout_steps
+        return {
+            "obs": self.obs,
+            "reward_scaler": None if self.reward_scaler is None else self.reward_scaler.state_dict(),
+            "rollout": self.rollout.state_dict() if half_collected else None,
+        }
+
+    def load_trainer_state(self, state: Mapping[str, Any], *, environments_continue: bool) -> None:
+        """Counterpart of `trainer_state`."""
+        self._reset_rollout()
+        if self.reward_scaler is not None:
+            self.reward_scaler.load_state_dict(state["reward_scaler"])
+        if environments_continue:
+            self.obs = state["obs"].to(self.device)
+            if state["rollout"] is not None:
+                self.rollout.load_state_dict(state["rollout"])
+            return
+        self.obs = self._flat(self.env.reset())
+        if self.reward_scaler is not None:
+            self.reward_scaler.running_return.zero_()
+
+
+def _spaces(env: VectorEnv) -> tuple[int, int, str]:
+    """(features of a flat observation, action dimensions or number of actions, kind of action) that V-MPO's networks need."""
+    if env.obs_dtype == torch.uint8 and len(env.obs_shape) == 3:
+        raise SettingError(f"env_id {env.name!r} has image observations {list(env.obs_shape)}; V-MPO's networks take vectors")
+    obs_dim = int(np.prod(env.obs_shape))
+    if env.action.kind == "discrete":
+        return obs_dim, env.action.num_actions, "discrete"
+    if env.action.kind == "continuous":
+        return obs_dim, env.action.dim, "continuous"
+    raise SettingError(f"env_id {env.name!r} has {env.action.kind} actions; V-MPO takes discrete or continuous ones")

@@ -1,0 +1,281 @@
+"""The loop every trainer runs in: collect → estimate → learn → log → evaluate → save."""
+
+from __future__ import annotations
+
+import time
+from abc import ABC, abstractmethod
+from collections import defaultdict, deque
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from torch import Tensor
+
+from fastrl.envs import Episode, VectorEnv
+from fastrl.errors import CheckpointError, SettingError
+from fastrl.training.checkpoint import load_checkpoint, save_checkpoint
+from fastrl.training.evaluation import Evaluation, evaluate_policy
+from fastrl.training.metrics import MetricsLogger
+from fastrl.training.seeding import rng_state, set_rng_state
+from fastrl.training.signals import StopOnSignal
+
+EVALUATION_SEED_OFFSET = 1_000_003  # evaluation environments never share a seed with training ones
+MAX_EVALUATION_ENVS = 64
+RECENT_EPISODES = 100  # `rollout/ep_return_mean` is over this many finished episodes
+
+
+@dataclass(frozen=True, slots=True)
+class Intervals:
+    """When the loop does what, in environment steps (valid transitions over all environments); 0 means only at the end.
+
+    Args:
+        evaluate: steps between evaluations.
+        save: steps between checkpoints.
+        log: steps between logged rows; 0 logs every update.
+        eval_episodes: episodes of one evaluation.
+    """
+
+    evaluate: int = 0
+    save: int = 0
+    log: int = 0
+    eval_episodes: int = 20
+
+    def __post_init__(self) -> None:
+        for name, value in (("eval_interval", self.evaluate), ("save_interval", self.save), ("log_interval", self.log)):
+            if value < 0:
+                raise SettingError(f"{name} must be at least 0 environment steps, got {value}")
+        if self.eval_episodes < 1:
+            raise SettingError(f"eval_episodes must be at least 1, got {self.eval_episodes}")
+
+
+class Stopwatch:
+    """Seconds spent per phase since the last reading."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = defaultdict(float)
+
+    @contextmanager
+    def __call__(self, phase: str) -> Iterator[None]:
+        start = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.seconds[phase] += time.perf_counter() - start
+
+    def drain(self) -> dict[str, float]:
+        read, self.seconds = dict(self.seconds), defaultdict(float)
+        return read
+
+
+class Trainer(ABC):
+    """Environments, data and the order of events; networks and formulas are the agent's.
+
+    A subclass makes `env` and `agent` before the first call, and gives `collect`, `estimate`, `learn`, `choose`, `make_env` and its own
+    state. What is counted: `env_steps` valid transitions over all environments, `updates` calls of the learner, `episodes` finished episodes.
+
+    Args:
+        seed: seed of the run; evaluation derives others from it.
+        intervals: when the loop logs, evaluates and saves.
+    """
+
+    algorithm: str
+    env: VectorEnv
+    agent: Any
+
+    def __init__(self, *, seed: int, intervals: Intervals) -> None:
+        self.seed = seed
+        self.intervals = intervals
+        self.env_steps = 0
+        self.updates = 0
+        self.episodes = 0
+        self.recent: deque[tuple[float, int]] = deque(maxlen=RECENT_EPISODES)  # (return, length)
+        self.stopwatch = Stopwatch()
+        self._stop: StopOnSignal | None = None
+
+    @abstractmethod
+    def collect(self) -> bool:
+        """Step the environments until there is enough to learn from; False when a signal asked to stop first."""
+
+    @abstractmethod
+    def estimate(self) -> None:
+        """Turn what was collected into learning targets."""
+
+    @abstractmethod
+    def learn(self) -> Mapping[str, Tensor]:
+        """Update the agent; returns metrics as tensors."""
+
+    @abstractmethod
+    def choose(self, obs: Tensor) -> Tensor:
+        """Deterministic actions for observations [N, ...], without touching any random generator."""
+
+    @abstractmethod
+    def make_env(self, num_envs: int, seed: int) -> VectorEnv:
+        """Fresh environments of the kind the trainer was built for."""
+
+    @abstractmethod
+    def trainer_state(self) -> dict[str, Any]:
+        """What the subclass must keep besides agent, environments, counters and random generators."""
+
+    @abstractmethod
+    def load_trainer_state(self, state: Mapping[str, Any], *, environments_continue: bool) -> None:
+        """Counterpart of `trainer_state`; when the environments could not be saved they have just been made anew."""
+
+    @property
+    def interrupted(self) -> str | None:
+        """Name of the signal that ended the last run early, or None."""
+        return None if self._stop is None else self._stop.requested
+
+    def stop_requested(self) -> bool:
+        """Whether a signal asked the present run to end; loops over environment steps ask this at every step."""
+        return self.interrupted is not None
+
+    # ------------------------------------------------------------------------------------------------ the loop
+
+    def run(self, total_steps: int, out_dir: str | Path, logger: MetricsLogger) -> None:
+        """Train until `env_steps` reaches `total_steps`, then evaluate and save.
+
+        SIGINT and SIGTERM end it early with a checkpoint; `interrupted` then names the signal.
+
+        Args:
+            total_steps: environment steps of the whole run, those of earlier sessions included.
+            out_dir: run folder; checkpoints go to `out_dir/checkpoints`.
+            logger: receives a row per logged update and per evaluation.
+        """
+        if total_steps < 1:
+            raise SettingError(f"total_steps must be at least 1 environment step, got {total_steps}")
+        checkpoints = Path(out_dir) / "checkpoints"
+        with StopOnSignal() as self._stop:
+            marks = {name: self._next_mark(getattr(self.intervals, name)) for name in ("log", "evaluate", "save")}
+            while self.env_steps < total_steps and self._iterate(logger, marks, checkpoints):
+                pass
+            if not self.stop_requested():
+                self._evaluate_and_log(logger)
+            self.save(checkpoints)
+
+    def _iterate(self, logger: MetricsLogger, marks: dict[str, int], checkpoints: Path) -> bool:
+        """One round of the loop; False when a signal asked to stop."""
+        started, steps_before = time.perf_counter(), self.env_steps
+        if not self.collect():
+            return False
+        with self.stopwatch("estimation"):
+            self.estimate()
+        with self.stopwatch("learning"):
+            metrics = self.learn()
+        rate = (self.env_steps - steps_before) / (time.perf_counter() - started)
+        if self._due("log", marks):
+            logger.log({**self.progress(rate), **metrics}, env_steps=self.env_steps)
+        if self.intervals.evaluate and self._due("evaluate", marks):
+            self._evaluate_and_log(logger)
+        if self.intervals.save and self._due("save", marks):
+            self.save(checkpoints)
+        return not self.stop_requested()
+
+    def _next_mark(self, interval: int) -> int:
+        return (self.env_steps // interval + 1) * interval if interval else self.env_steps
+
+    def _due(self, name: str, marks: dict[str, int]) -> bool:
+        if self.env_steps < marks[name]:
+            return False
+        marks[name] = self._next_mark(getattr(self.intervals, name))
+        return True
+
+    def _evaluate_and_log(self, logger: MetricsLogger) -> None:
+        metrics = self.evaluate(self.intervals.eval_episodes)
+        if metrics:
+            logger.log_eval(metrics, env_steps=self.env_steps)
+
+    # ------------------------------------------------------------------------------------------------ counting
+
+    def count(self, transitions: int, finished: list[Episode]) -> None:
+        """Add one step of the vector environment: its valid transitions and the episodes that ended in it."""
+        self.env_steps += transitions
+        for episode in finished:
+            self.episodes += 1
+            self.recent.append((episode.episode_return, episode.length))
+
+    def progress(self, env_steps_per_s: float) -> dict[str, float]:
+        """Episode statistics of the last 100 finished episodes, counters, and seconds per phase since the last call."""
+        metrics = {"rollout/episodes": float(self.episodes), "train/updates": float(self.updates)}
+        if self.recent:
+            returns, lengths = zip(*self.recent, strict=True)
+            metrics |= {"rollout/ep_return_mean": float(np.mean(returns)), "rollout/ep_length_mean": float(np.mean(lengths))}
+        seconds = self.stopwatch.drain()
+        metrics["time/env_steps_per_s"] = env_steps_per_s
+        return metrics | {f"time/{phase}_s": spent for phase, spent in seconds.items()}
+
+    # ------------------------------------------------------------------------------------------------ evaluation
+
+    def evaluate(self, n_episodes: int = 20, seed: int | None = None) -> Evaluation:
+        """Play whole episodes with the deterministic policy in environments of their own.
+
+        Args:
+            n_episodes: episodes, ≥ 1; at most 64 environments play them side by side.
+            seed: seed of those environments; None derives one from the run's seed. The same seed gives the same episodes.
+
+        Returns:
+            `eval/return_mean`, `eval/return_std`, `eval/return_min`, `eval/return_max`, `eval/length_mean`; empty when a signal asked to stop.
+        """
+        if n_episodes < 1:
+            raise ValueError(f"evaluate: n_episodes must be at least 1, got {n_episodes}")
+        chosen = self.seed + EVALUATION_SEED_OFFSET if seed is None else seed
+        with self.make_env(min(n_episodes, MAX_EVALUATION_ENVS), chosen) as env:
+            return evaluate_policy(self.choose, env, n_episodes, interrupted=self.stop_requested) or {}
+
+    # ------------------------------------------------------------------------------------------------ state
+
+    def save(self, path: str | Path) -> Path:
+        """Write a checkpoint below the directory `path` and point its `LATEST` at it; returns the checkpoint's own directory."""
+        return save_checkpoint(Path(path), self.state_dict(), step=self.env_steps)
+
+    def load(self, path: str | Path) -> None:
+        """Continue from a checkpoint: a run folder, a directory of checkpoints (its newest good one), or one checkpoint's directory.
+
+        Everything of the learner comes back exactly. Environments that can save their state continue where they were; others (EnvPool)
+        start new episodes under a new seed, and a half-collected rollout is dropped.
+
+        Raises:
+            CheckpointError: nothing loadable is there, or it is another algorithm's.
+        """
+        folder = Path(path)
+        if (folder / "checkpoints").is_dir():
+            folder = folder / "checkpoints"
+        self.load_state_dict(load_checkpoint(folder))
+
+    def state_dict(self) -> dict[str, Any]:
+        """Everything a later process needs to continue, as plain values and tensors."""
+        return {
+            "algorithm": self.algorithm,
+            "env_steps": self.env_steps,
+            "updates": self.updates,
+            "episodes": self.episodes,
+            "recent": [list(episode) for episode in self.recent],
+            "agent": self.agent.state_dict(),
+            "env": self.env.state_dict(),
+            "trainer": self.trainer_state(),
+            "rng": rng_state(),
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Counterpart of `state_dict`."""
+        if state.get("algorithm") != self.algorithm:
+            raise CheckpointError(f"the checkpoint is of algorithm {state.get('algorithm')!r}, this trainer is {self.algorithm!r}")
+        self.env_steps, self.updates, self.episodes = state["env_steps"], state["updates"], state["episodes"]
+        self.recent.clear()
+        self.recent.extend((value, length) for value, length in state["recent"])
+        self.agent.load_state_dict(state["agent"])
+        continues = state["env"] is not None
+        if continues:
+            self.env.load_state_dict(state["env"])
+        else:
+            num_envs = self.env.num_envs
+            self.env.close()
+            self.env = self.make_env(num_envs, self.seed + self.env_steps)  # the first seed would replay the episodes of the first session
+        self.load_trainer_state(state["trainer"], environments_continue=continues)
+        set_rng_state(state["rng"])
+
+    def close(self) -> None:
+        """Close the environments."""
+        self.env.close()
