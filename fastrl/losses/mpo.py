@@ -8,44 +8,41 @@ from __future__ import annotations
 import math
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 MINIMUM_DUAL = 1e-8
-_LOWEST_RAW = -18.0  # softplus(−18) ≈ 1.5e-8; below it the gradient through softplus vanishes and the multiplier never comes back
 
 
 class Dual(nn.Module):
-    """A positive Lagrange multiplier (a temperature η, a KL multiplier α), given and read in real units.
+    """A positive Lagrange multiplier (a temperature η, a KL multiplier α), kept and moved in real units.
 
-    value = softplus(raw) + 1e-8
-
-    `raw` is what the optimiser moves; `project_` must follow every optimiser step. Softplus makes a step near zero relative to the value,
-    where a step in the value itself would jump onto the bound; above 10 it is the identity.
+    `project_` must follow every optimiser step. The gradient of its loss does not shrink with the multiplier, so one that was driven onto
+    its floor comes back; parametrisations through exp or softplus lose their gradient there.
 
     Args:
-        initial: value to start from, in real units, > 0.
+        initial: value to start from, > 0.
         shape: () for one multiplier, [A] for one per action dimension.
 
     Raises:
         ValueError: initial is not a positive finite number.
+
+    Reference: Song et al. 2019, section 4 (projection onto values above 1e-8).
     """
 
     def __init__(self, initial: float, shape: tuple[int, ...] = ()) -> None:
         super().__init__()
         if not (math.isfinite(initial) and initial > 0):
             raise ValueError(f"Dual: initial must be a positive finite number, got {initial}")
-        raw = initial + math.log(-math.expm1(-initial)) if initial < 30 else initial  # inverse of softplus
-        self.raw = nn.Parameter(torch.full(shape, max(raw, _LOWEST_RAW)))
+        self.multiplier = nn.Parameter(torch.full(shape, float(initial)))
 
     def forward(self) -> Tensor:
-        """The multiplier in real units, of the given shape, with its gradient."""
-        return F.softplus(self.raw) + MINIMUM_DUAL
+        """The multiplier, of the given shape, with its gradient."""
+        return self.multiplier
 
     @torch.no_grad()
     def project_(self) -> None:
-        """Keep `raw` where its gradient is alive; call after each optimiser step."""
-        self.raw.clamp_(min=_LOWEST_RAW)
+        """Keep the multiplier at or above 1e-8; call after each optimiser step."""
+        self.multiplier.clamp_(min=MINIMUM_DUAL)
 
 
 def top_fraction(advantages: Tensor, fraction: float) -> Tensor:
@@ -86,7 +83,7 @@ def temperature_loss(advantages: Tensor, temperature: Tensor, epsilon: float, lo
 
     L_η = η ε_η + η log (1/K) Σ_i λ_i exp(A_i/η)
 
-    The largest exponent is taken out before and put back after the sum, so that it cannot overflow.
+    The largest advantage is taken out before and put back after the sum, so that neither the loss nor its gradient loses digits at small η.
 
     Args:
         advantages: [K], constants.
@@ -99,10 +96,11 @@ def temperature_loss(advantages: Tensor, temperature: Tensor, epsilon: float, lo
 
     Reference: Song et al. 2019, eq. 5.
     """
-    scaled = advantages.detach() / temperature
+    largest = advantages.max().detach()
+    shifted = (advantages.detach() - largest) / temperature
     if log_importance is not None:
-        scaled = scaled + log_importance
-    return temperature * (epsilon + torch.logsumexp(scaled, dim=0) - math.log(advantages.numel()))
+        shifted = shifted + log_importance
+    return largest + temperature * (epsilon + torch.logsumexp(shifted, dim=0) - math.log(advantages.numel()))
 
 
 def multiplier_loss(multiplier: Tensor, epsilon: float, kl: Tensor) -> Tensor:

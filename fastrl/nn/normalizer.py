@@ -127,7 +127,7 @@ class RewardScaler(nn.Module):
         rewards = torch.where(valid, rewards, 0).double()
         history = torch.empty_like(rewards)
         discounted = self.running_return.clone()
-        discount = torch.where(valid, self.gamma, 1.0).double()  # a row that is no transition leaves R alone
+        discount = torch.ones_like(rewards).masked_fill_(valid, self.gamma)  # a row that is no transition leaves R alone
         for t, reward in enumerate(rewards):
             discounted.mul_(discount[t]).add_(reward)
             history[t] = discounted

@@ -21,6 +21,7 @@ from fastrl.trainers.vmpo.policy import ActorCritic, CategoricalPolicy, Diagonal
 
 __all__ = ["CategoricalPolicy", "DiagonalGaussianPolicy", "VMPOAgent", "layer_init"]
 
+DUAL_EPS = 1e-8  # the gradient of a multiplier is ε − KL, often below the networks' 1e-5
 ROWS_PER_BLOCK = 1024  # forward and backward run over row blocks whose activations stay in cache; the sums are the same
 
 
@@ -39,9 +40,9 @@ class VMPOAgent:
     One update makes one temperature step and `m_steps` steps of policy, value function and multipliers on the whole batch. At the first of
     them π = π_old and the KL is 0, so the bound only acts with `m_steps` > 1, several updates per batch, or `target_update_period` > 1.
 
-    Where this departs from the paper: multipliers are moved through softplus (see `losses.mpo.Dual`) and not projected in their own units;
-    the value function learns from scaled rewards (the trainer's reward normalisation) and not through PopArt; advantages are standardised
-    over the batch unless `normalize_advantages` is off; policy and value gradients are clipped.
+    Where this departs from the paper: the value function learns from scaled rewards (the trainer's reward
+    normalisation) and not through PopArt; advantages are standardised over the batch unless `normalize_advantages` is off; gradients are
+    clipped.
 
     Args:
         obs_dim: features of an observation.
@@ -60,7 +61,7 @@ class VMPOAgent:
         epsilon_mu, epsilon_sigma: bounds of KL_mean (or of the categorical KL) and of KL_cov, in nats, summed over action dimensions.
         alpha_lr: learning rate of the KL multipliers.
         max_grad_norm: largest gradient norm, of the policy's and of the value function's parameters separately.
-        optimizer_type: "adam" (ε = 1e-5) or "sgd".
+        optimizer_type: "adam" (ε = 1e-5; 1e-8 for temperature and multipliers) or "sgd".
         sgd_momentum: momentum of "sgd".
         shared_encoder: one encoder for policy and value function.
         m_steps: gradient steps on the batch per update.
@@ -116,6 +117,11 @@ class VMPOAgent:
         for name, unit in (("gamma", gamma), ("gae_lambda", gae_lambda)):
             if not 0 <= unit <= 1:
                 raise SettingError(f"{name} must be in [0, 1], got {unit}")
+        positive = dict(policy_lr=policy_lr, value_lr=value_lr, temperature_lr=temperature_lr, alpha_lr=alpha_lr, max_grad_norm=max_grad_norm)
+        positive |= dict(epsilon_eta=epsilon_eta, epsilon_mu=epsilon_mu, epsilon_sigma=epsilon_sigma)
+        for name, value in positive.items():
+            if not value > 0:
+                raise SettingError(f"{name} must be above 0, got {value}")
         if action_kind not in ("continuous", "discrete"):
             raise SettingError(f'action_kind must be "continuous" or "discrete", got {action_kind!r}')
 
@@ -150,12 +156,12 @@ class VMPOAgent:
                 {"params": self.policy.value_parameters(), "lr": value_lr},
             ]
         )
-        self.temperature_optimizer = self._build_optimizer(self.temperature.parameters(), temperature_lr)
-        self.alpha_optimizer = self._build_optimizer(self.alphas.parameters(), alpha_lr)
+        self.temperature_optimizer = self._build_optimizer(self.temperature.parameters(), temperature_lr, eps=DUAL_EPS)
+        self.alpha_optimizer = self._build_optimizer(self.alphas.parameters(), alpha_lr, eps=DUAL_EPS)
 
     # ------------------------------------------------------------------------------------------------ construction
 
-    def _build_optimizer(self, params: Iterable[Any], lr: float | None = None) -> torch.optim.Optimizer:
+    def _build_optimizer(self, params: Iterable[Any], lr: float | None = None, *, eps: float = 1e-5) -> torch.optim.Optimizer:
         """The configured optimiser over `params` (tensors or groups) with learning rate `lr` (`policy_lr` when None).
 
         Raises:
@@ -163,7 +169,7 @@ class VMPOAgent:
         """
         rate = self.policy_lr if lr is None else lr
         if self.optimizer_type == "adam":
-            return torch.optim.Adam(params, lr=rate, eps=1e-5, fused=True)
+            return torch.optim.Adam(params, lr=rate, eps=eps, fused=True)
         if self.optimizer_type == "sgd":
             return torch.optim.SGD(params, lr=rate, momentum=self.sgd_momentum)
         raise SettingError(f'optimizer_type must be "adam" or "sgd", got {self.optimizer_type!r}{nearest(self.optimizer_type, ("adam", "sgd"))}')
@@ -200,7 +206,7 @@ class VMPOAgent:
         distribution = self.acting_policy.distribution(rows)
         action = distribution.mode() if deterministic else distribution.sample()
         if isinstance(distribution, DiagonalGaussian):
-            parameters = (distribution.mean, distribution.log_std.expand_as(distribution.mean))
+            parameters = (distribution.mean, distribution.log_std.expand_as(distribution.mean).clone())  # not a view of the parameter
         else:
             parameters = (distribution.logits, distribution.logits[:, :0])
         outputs = [t.cpu().numpy() for t in (action, self.policy.get_value(rows).squeeze(-1), *parameters)]
