@@ -1,0 +1,72 @@
+"""From a Gymnasium action space to an `ActionSpec`, and from checked actions to what the environment takes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+import torch
+
+from fastrl.envs.base import ActionSpec
+from fastrl.errors import SettingError
+
+
+class ActionMap:
+    """Actions of one space.
+
+    Discrete is "discrete"; MultiDiscrete, MultiBinary and boxes of integers are "multi_discrete"; boxes of floats are "continuous",
+    flattened to [A]. A box bound that is the largest (or, below, the smallest positive) number of its dtype stands for no bound.
+
+    Args:
+        space: action space of one environment.
+        name: the environment's, for messages.
+
+    Raises:
+        SettingError: the space is of another kind.
+    """
+
+    def __init__(self, space: gym.Space[Any], *, name: str) -> None:
+        spaces = gym.spaces
+        self._shape = tuple(space.shape or ())
+        self._dtype = np.dtype(space.dtype)
+        self._start: np.ndarray | int = 0
+        if isinstance(space, spaces.Discrete):
+            self._start = int(space.start)
+            self.spec = ActionSpec.discrete(int(space.n))
+        elif isinstance(space, spaces.Box) and self._dtype.kind == "f":
+            low, high = _bounds(space)
+            self.spec = ActionSpec("continuous", (int(low.size),), (), torch.from_numpy(low), torch.from_numpy(high))
+        else:
+            nvec, start = _choices(space, name)
+            self._start = start
+            self.spec = ActionSpec("multi_discrete", (len(nvec),), tuple(int(n) for n in nvec))
+        self._shifted = bool(np.any(self._start))
+
+    def batch(self, actions: np.ndarray) -> np.ndarray:
+        """Checked actions [N, ...] in the space's own numbering, shape and dtype."""
+        if self._shifted:
+            actions = actions + self._start
+        return actions.astype(self._dtype, copy=False).reshape(len(actions), *self._shape)
+
+
+def _bounds(space: gym.spaces.Box) -> tuple[np.ndarray, np.ndarray]:
+    low, high = np.ravel(space.low).astype(np.float64), np.ravel(space.high).astype(np.float64)
+    limits = np.finfo(space.dtype)  # type: ignore[arg-type]  # a float dtype, the caller checked
+    # C++'s numeric_limits::min() is the smallest positive number; some environments give it where they mean "no bound"
+    low[(low == limits.tiny) | (low <= limits.min)] = -np.inf
+    high[high >= limits.max] = np.inf
+    return low.astype(np.float32), high.astype(np.float32)
+
+
+def _choices(space: gym.Space[Any], name: str) -> tuple[np.ndarray, np.ndarray]:
+    spaces = gym.spaces
+    if isinstance(space, spaces.MultiDiscrete):
+        return np.ravel(space.nvec), np.ravel(space.start)
+    if isinstance(space, spaces.MultiBinary):
+        size = int(np.prod(space.shape))
+        return np.full(size, 2), np.zeros(size, np.int64)
+    if isinstance(space, spaces.Box) and np.dtype(space.dtype).kind in "iu":
+        low, high = np.ravel(space.low).astype(np.int64), np.ravel(space.high).astype(np.int64)
+        return high - low + 1, low
+    raise SettingError(f"actions of {name} are neither Discrete, MultiDiscrete, MultiBinary nor Box: {space}")

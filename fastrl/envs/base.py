@@ -1,0 +1,367 @@
+"""What every environment looks like to a trainer: `VectorEnv`, stepped with tensors, returning `Timestep`.
+
+The stream is NEXT_STEP: a row on which an episode ends carries its true last observation; the following row of that environment is no
+transition: its action is ignored, its observation is the first one of the next episode, `valid` is False, the reward is 0 and both end
+flags are False.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Any, Literal, NamedTuple, Self
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from fastrl.errors import SettingError
+
+ActionKind = Literal["discrete", "multi_discrete", "continuous"]
+
+
+class EnvironmentFailure(RuntimeError):
+    """An environment raised an exception; the message names the environment, the step and the seed."""
+
+
+class Timestep(NamedTuple):
+    """What one step of N environments returned. The tensors are new: no later step writes into them.
+
+    Args:
+        obs: float32 or uint8 [N, *obs_shape], observation after the step and before any reset.
+        reward: float32 [N]; 0 where not valid.
+        terminated: bool [N], the episode ended by its own rules.
+        truncated: bool [N], the episode was cut, by a time limit for example.
+        valid: bool [N], False on a row that is no transition (the one that resets an environment).
+    """
+
+    obs: Tensor
+    reward: Tensor
+    terminated: Tensor
+    truncated: Tensor
+    valid: Tensor
+
+
+class Episode(NamedTuple):
+    """A finished episode: which environment, the sum of its rewards over valid rows, and their number."""
+
+    env_index: int
+    episode_return: float
+    length: int
+
+
+class Advance(NamedTuple):
+    """What a subclass of `VectorEnv` returns from one step: arrays that the caller may keep and write into.
+
+    Args:
+        obs: [N, *obs_shape] in the environment's `obs_dtype`.
+        reward: float [N]; anything on rows that are no transition.
+        terminated, truncated: bool [N].
+        held: bool [N] or None, columns that were not stepped at all though their episode goes on.
+        score: float [N] or None, reward for the episode statistics where it differs from the reward to learn from.
+        over: bool [N] or None, ends of the episodes to report where they differ from the ends to learn from.
+    """
+
+    obs: np.ndarray
+    reward: np.ndarray
+    terminated: np.ndarray
+    truncated: np.ndarray
+    held: np.ndarray | None = None
+    score: np.ndarray | None = None
+    over: np.ndarray | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class ActionSpec:
+    """Actions of one environment.
+
+    Args:
+        kind: "discrete" (int64 actions [N]), "multi_discrete" (int64 [N, branches]) or "continuous" (float32 [N, A]).
+        shape: shape of one environment's action: (), (branches,) or (A,).
+        nvec: number of choices per branch; (n,) for discrete, () for continuous.
+        low, high: float32 [A], bounds of continuous actions, possibly infinite; None otherwise.
+    """
+
+    kind: ActionKind
+    shape: tuple[int, ...]
+    nvec: tuple[int, ...] = ()
+    low: Tensor | None = None
+    high: Tensor | None = None
+
+    def __post_init__(self) -> None:
+        # plain arrays for the per-step check, which must cost next to nothing
+        object.__setattr__(self, "_low", None if self.low is None else self.low.cpu().numpy())
+        object.__setattr__(self, "_high", None if self.high is None else self.high.cpu().numpy())
+        object.__setattr__(self, "_nvec", np.asarray(self.nvec, np.uint64))
+
+    @classmethod
+    def discrete(cls, n: int) -> ActionSpec:
+        """One of n choices."""
+        return cls("discrete", (), (n,))
+
+    @property
+    def num_actions(self) -> int:
+        """Number of choices of a discrete action."""
+        if self.kind != "discrete":
+            raise ValueError(f"num_actions is for discrete actions, these are {self.kind}")
+        return self.nvec[0]
+
+    @property
+    def dim(self) -> int:
+        """Number of action dimensions (continuous) or branches (discrete: 1)."""
+        return self.shape[0] if self.shape else 1
+
+    def check(self, actions: Tensor | np.ndarray, num_envs: int) -> np.ndarray:
+        """Actions as an array the environments can take: int64, or float32 clipped to the bounds.
+
+        Raises:
+            ValueError: wrong shape or dtype, a choice out of range, or NaN; the message tells what was expected.
+        """
+        array = _as_array(actions)
+        if array.shape != (num_envs, *self.shape):
+            raise ValueError(f"actions must have shape {[num_envs, *self.shape]} ({self.kind}), got {list(array.shape)}")
+        return self._check_continuous(array) if self.kind == "continuous" else self._check_choices(array)
+
+    def _check_continuous(self, array: np.ndarray) -> np.ndarray:
+        if array.dtype.kind != "f":
+            raise ValueError(f"actions must be floating point (continuous), got {array.dtype}")
+        low, high = self._low, self._high  # type: ignore[attr-defined]  # set in __post_init__
+        clipped = np.minimum(np.maximum(array.astype(np.float32, copy=False), low), high)
+        if np.isnan(clipped).any():
+            env_index = int(np.isnan(clipped).any(axis=1).argmax())
+            raise ValueError(f"actions must not be NaN (continuous), got {array[env_index].tolist()} for environment {env_index}")
+        return clipped
+
+    def _check_choices(self, array: np.ndarray) -> np.ndarray:
+        if array.dtype.kind not in "iu":
+            raise ValueError(f"actions must be integers ({self.kind}), got {array.dtype}")
+        choices = np.ascontiguousarray(array, np.int64)
+        nvec = self._nvec  # type: ignore[attr-defined]  # set in __post_init__
+        wrong = choices.view(np.uint64) >= nvec  # a negative number is a huge one here
+        if wrong.any():
+            env_index = int(np.argmax(wrong.reshape(len(wrong), -1).any(axis=1)))
+            expected = f"0 to {self.nvec[0] - 1}" if self.kind == "discrete" else f"below {list(self.nvec)}"
+            raise ValueError(f"actions must be {expected} ({self.kind}), got {array[env_index].tolist()} for environment {env_index}")
+        return choices
+
+
+def _as_array(actions: Tensor | np.ndarray) -> np.ndarray:
+    if not isinstance(actions, Tensor):
+        return np.asarray(actions)
+    actions = actions.detach()
+    if actions.dtype in (torch.bfloat16, torch.float16):  # numpy has no bfloat16
+        actions = actions.float()
+    return actions.numpy() if actions.device.type == "cpu" else actions.cpu().numpy()
+
+
+class VectorEnv(ABC):
+    """N environments stepped together, with episode statistics over valid rows.
+
+    A subclass gives `_reset_all` and `_advance`; checks, masking of reset rows, statistics and tensors are done here, once.
+
+    Args:
+        name: id or class name, used in messages.
+        num_envs: N.
+        obs_shape, obs_dtype: shape of one observation; torch.float32, or torch.uint8 for images.
+        action: what one action is.
+        max_episode_steps: time limit in steps, or None when there is none or it is not known.
+        device: where observations, rewards and flags go.
+        num_threads: threads that step the environments.
+        seeds: seed of each environment, for messages.
+    """
+
+    def __init__(
+        self,
+        *,
+        name: str,
+        num_envs: int,
+        obs_shape: tuple[int, ...],
+        obs_dtype: torch.dtype,
+        action: ActionSpec,
+        max_episode_steps: int | None,
+        device: torch.device | str,
+        num_threads: int = 1,
+        seeds: list[int] | None = None,
+    ) -> None:
+        if num_envs < 1:
+            raise SettingError(f"num_envs must be at least 1, got {num_envs}")
+        self.name = name
+        self.num_envs = num_envs
+        self.obs_shape = obs_shape
+        self.obs_dtype = obs_dtype
+        self.action = action
+        self.max_episode_steps = max_episode_steps
+        self.device = torch.device(device)
+        self.num_threads = num_threads
+        self.seeds = seeds
+        self._on_cpu = self.device.type == "cpu"
+        self._steps = 0  # calls of step since the last reset
+        self._started = False
+        self._closed = False
+        self._finished: list[Episode] = []
+        self._clear_statistics()
+
+    # ------------------------------------------------------------------------------------------------ for subclasses
+
+    @abstractmethod
+    def _reset_all(self) -> np.ndarray:
+        """Start an episode in every environment; observations [N, *obs_shape]."""
+
+    @abstractmethod
+    def _advance(self, actions: np.ndarray) -> Advance:
+        """Step once. Environments in `self._done` are reset instead, whatever their action."""
+
+    def _close(self) -> None:  # noqa: B027  # most environments hold nothing
+        """Release what the environments hold."""
+
+    # ------------------------------------------------------------------------------------------------ for trainers
+
+    def reset(self) -> Tensor:
+        """Start a new episode in every environment; unfinished ones are forgotten.
+
+        Returns:
+            Observations [N, *obs_shape].
+        """
+        self._require_open()
+        self._steps = 0
+        try:
+            obs = self._reset_all()
+        except EnvironmentFailure:
+            raise
+        except Exception as error:
+            raise self.failure(error) from error
+        self._clear_statistics()
+        self._started = True
+        return self._tensor(obs)
+
+    def step(self, actions: Tensor | np.ndarray) -> Timestep:
+        """Step every environment once; one whose episode ended in the last step is reset instead.
+
+        Args:
+            actions: discrete int64 [N], multi-discrete int64 [N, branches], continuous float32 [N, A] (clipped to the bounds here).
+
+        Raises:
+            ValueError: the actions are not of that shape and type, or out of range.
+            EnvironmentFailure: an environment raised.
+        """
+        if not self._started:
+            self._require_open()
+            raise RuntimeError(f"{self.name}: call reset() before step()")
+        checked = self.action.check(actions, self.num_envs)
+        try:
+            advance = self._advance(checked)
+        except EnvironmentFailure:
+            raise
+        except Exception as error:
+            raise self.failure(error) from error
+        self._steps += 1
+        obs, reward, terminated, truncated, held, score, over = advance
+        valid = ~self._done
+        if held is not None:
+            valid &= ~held
+        if self._any_done or held is not None:
+            # written, not multiplied: an environment may well give NaN or 1e9 there
+            reward = np.where(valid, reward, 0.0)
+            terminated = terminated & valid
+            truncated = truncated & valid
+            score = None if score is None else np.where(valid, score, 0.0)
+        done = terminated | truncated
+        self._count(reward if score is None else score, valid, done if over is None else over)
+        self._done, self._any_done = done, bool(done.any())
+        tensor = self._tensor
+        return Timestep(
+            tensor(obs), tensor(reward.astype(np.float32, copy=False)), tensor(terminated), tensor(truncated), tensor(valid)
+        )
+
+    def pop_episodes(self) -> list[Episode]:
+        """Episodes that finished since the last call, oldest first."""
+        finished, self._finished = self._finished, []
+        return finished
+
+    def state_dict(self) -> dict[str, Any] | None:
+        """Everything needed to go on bit for bit, as plain values and arrays; None when the simulator cannot save its state."""
+        return None
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Counterpart of `state_dict`; the next call is `step`."""
+        raise RuntimeError(f"{self.name} cannot restore its state")
+
+    def close(self) -> None:
+        """Release the environments; further calls of `close` do nothing."""
+        if not self._closed:
+            self._closed, self._started = True, False
+            self._close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.name!r}, num_envs={self.num_envs}, obs={list(self.obs_shape)}, action={self.action.kind})"
+
+    # ------------------------------------------------------------------------------------------------ inside
+
+    def failure(self, error: Exception, env_index: int | None = None) -> EnvironmentFailure:
+        """The error to raise when an environment raised `error`; env_index None means that it is not known which one did."""
+        which = "an environment" if env_index is None else f"environment {env_index}"
+        if self.seeds is None:
+            seed = "seed unknown"
+        else:
+            seed = f"seeds {self.seeds[:4]}..." if env_index is None else f"seed {self.seeds[env_index]}"
+        return EnvironmentFailure(f"{which} of {self.name} failed at step {self._steps} ({seed}): {type(error).__name__}: {error}")
+
+    def _require_open(self) -> None:
+        if self._closed:
+            raise RuntimeError(f"{self.name}: the environments are closed")
+
+    def _clear_statistics(self) -> None:
+        self._done = np.zeros(self.num_envs, bool)
+        self._any_done = False
+        self._returns = np.zeros(self.num_envs, np.float64)
+        self._lengths = np.zeros(self.num_envs, np.int64)
+
+    def _count(self, score: np.ndarray, valid: np.ndarray, over: np.ndarray) -> None:
+        self._returns += score
+        self._lengths += valid
+        if over.any():
+            for i in np.flatnonzero(over).tolist():
+                self._finished.append(Episode(i, float(self._returns[i]), int(self._lengths[i])))
+            self._returns[over] = 0.0
+            self._lengths[over] = 0
+
+    def _statistics_state(self) -> dict[str, Any]:
+        return {
+            "started": self._started,
+            "steps": self._steps,
+            "done": self._done.copy(),
+            "returns": self._returns.copy(),
+            "lengths": self._lengths.copy(),
+            "finished": [list(episode) for episode in self._finished],
+        }
+
+    def _load_statistics(self, state: Mapping[str, Any]) -> None:
+        self._started, self._steps = bool(state["started"]), int(state["steps"])
+        self._done = np.array(state["done"], bool)
+        self._any_done = bool(self._done.any())
+        self._returns = np.array(state["returns"], np.float64)
+        self._lengths = np.array(state["lengths"], np.int64)
+        self._finished = [Episode(int(i), float(value), int(length)) for i, value, length in state["finished"]]
+
+    def _tensor(self, array: np.ndarray) -> Tensor:
+        tensor = torch.from_numpy(array)
+        return tensor if self._on_cpu else tensor.to(self.device)
+
+
+def environment_seeds(seed: int, num_envs: int) -> list[int]:
+    """A seed for each environment, 0 to 2^31 − 1, independent between environments and between runs with different `seed`.
+
+    (Counting up from `seed` would give two runs with neighbouring seeds almost the same environments.)
+    """
+    if seed < 0:
+        raise SettingError(f"seed must be at least 0, got {seed}")
+    words = np.random.SeedSequence(seed).generate_state(num_envs, np.uint32)
+    return [int(word) for word in words >> np.uint32(1)]
