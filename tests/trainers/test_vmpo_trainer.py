@@ -1,0 +1,176 @@
+"""V-MPO training end to end on environments with known answers: the loop's promises rather than its internals."""
+
+import csv
+import hashlib
+
+import numpy as np
+import pytest
+import torch
+
+from fastrl.errors import CheckpointError, NonFiniteError, SettingError
+from fastrl.trainers.vmpo.config import VMPOConfig
+from fastrl.trainers.vmpo.trainer import VMPOTrainer
+
+CPU = torch.device("cpu")
+
+
+def make_trainer(env_id="ProofofMemory-v0", **settings):
+    settings = {"seed": 3, "policy_layer_sizes": (16,), "value_layer_sizes": (16,), "rollout_steps": 16, "num_envs": 4, "threads": 1} | settings
+    return VMPOTrainer(env_id, device=CPU, **settings)
+
+
+def weights_hash(trainer):
+    digest = hashlib.sha256()
+    for name, value in sorted(trainer.agent.policy.state_dict().items()):
+        digest.update(name.encode() + value.numpy().tobytes())
+    return digest.hexdigest()
+
+
+def rows_of(path):
+    with open(path, newline="") as file:
+        return [{k: v for k, v in row.items() if not k.startswith("time/")} for row in csv.DictReader(file)]
+
+
+@pytest.mark.parametrize("env_id", ["Identity-v0", "IdentityContinuous-v0"])
+def test_it_learns_the_identity(env_id, tmp_path):
+    trainer = make_trainer(env_id, num_envs=8, rollout_steps=32, m_steps=8, policy_lr=1e-2, gamma=0.0, alpha_lr=1e-2, epsilon_mu=0.1)
+    with trainer:
+        untrained = trainer.evaluate(16)["eval/return_mean"]
+        trainer.train(6_000, str(tmp_path))
+        trained = trainer.evaluate(16)["eval/return_mean"]
+        optimum = trainer.env.optimal_return
+    assert trained > untrained
+    assert trained >= optimum - 0.1 * abs(optimum - untrained)
+
+
+def test_the_same_seed_gives_the_same_weights_and_another_does_not(tmp_path):
+    hashes = []
+    for index, seed in enumerate((5, 5, 6)):
+        with make_trainer(seed=seed, m_steps=2) as trainer:
+            trainer.train(400, str(tmp_path / str(index)))
+            hashes.append(weights_hash(trainer))
+    assert hashes[0] == hashes[1] != hashes[2]
+
+
+def test_two_halves_with_a_checkpoint_between_equal_one_run(tmp_path):
+    """Bit for bit: weights, optimisers, statistics, random generators and the logged rows."""
+    settings = {"m_steps": 2, "target_update_period": 2}
+    with make_trainer(**settings) as whole:
+        whole.train(800, str(tmp_path / "whole"))
+    with make_trainer(**settings) as first:
+        first.train(400, str(tmp_path / "halves"))
+    with make_trainer(**settings) as second:
+        second.load(tmp_path / "halves")
+        assert second.env_steps == first.env_steps
+        second.train(800, str(tmp_path / "halves"))
+    assert weights_hash(second) == weights_hash(whole)
+    assert (second.env_steps, second.updates, second.episodes) == (whole.env_steps, whole.updates, whole.episodes)
+    assert rows_of(tmp_path / "halves" / "metrics.csv") == rows_of(tmp_path / "whole" / "metrics.csv")
+
+
+def test_a_rewards_of_1e9_on_reset_rows_changes_nothing(tmp_path):
+    hashes = []
+    for reward in (0.0, 1e9):
+        with make_trainer("Counter-v0", env_kwargs={"reset_reward": reward}, m_steps=2) as trainer:
+            trainer.train(400, str(tmp_path / str(reward)))
+            hashes.append(weights_hash(trainer))
+            assert trainer.evaluate(4)["eval/return_max"] < 1e6
+    assert hashes[0] == hashes[1]
+
+
+def test_valid_transitions_are_counted_and_reset_rows_are_not(tmp_path):
+    with make_trainer("Counter-v0") as trainer:
+        trainer.train(200, str(tmp_path))
+        rows = trainer.updates * trainer.rollout_steps * trainer.env.num_envs
+        assert trainer.env_steps < rows
+        assert trainer.env_steps == rows - trainer.episodes + int((trainer.rollout.terminated | trainer.rollout.truncated)[-1].sum())
+
+
+def test_observation_statistics_stand_still_between_acting_and_updating():
+    with make_trainer() as trainer:
+        for _ in range(3):
+            trainer.collect()
+            trainer.estimate()
+            metrics = trainer.learn()
+            assert abs(float(metrics["kl/mean"])) < 1e-9
+        counted = trainer.agent.policy.obs_normalizer.statistics()[2]
+        assert counted == trainer.env_steps  # every observation once
+
+
+def test_evaluation_leaves_training_untouched_and_repeats_itself(tmp_path):
+    hashes = []
+    for evaluations in (0, 2):
+        with make_trainer() as trainer:
+            trainer.train(200, str(tmp_path / f"{evaluations}a"))
+            results = [trainer.evaluate(6, seed=11) for _ in range(evaluations)]
+            trainer.train(400, str(tmp_path / f"{evaluations}b"))
+            hashes.append(weights_hash(trainer))
+    assert hashes[0] == hashes[1]
+    assert results[0] == results[1]
+
+
+def test_config_reaches_the_trainer():
+    config = VMPOConfig(env_id="Identity-v0", total_steps=1, num_envs=3, rollout_steps=5, m_steps=7, epsilon_mu=0.3, updates_per_step=2)
+    with VMPOTrainer.from_config(config) as trainer:
+        assert (trainer.env.num_envs, trainer.rollout_steps, trainer.agent.m_steps, trainer.updates_per_step) == (3, 5, 7, 2)
+        assert trainer.agent.epsilons == (0.3,)
+
+
+def test_defaults_of_the_constructor_are_the_documented_ones():
+    with VMPOTrainer("IdentityContinuous-v0", 1, CPU, (8,), (8,), 4) as trainer:
+        agent = trainer.agent
+        assert trainer.env.num_envs == 1 and agent.m_steps == 1 and agent.trace_lambda == 1.0 and agent.gamma == 0.99
+        assert agent.temperature().item() == 1.0 and agent.epsilon_eta == pytest.approx(0.1)
+
+
+def test_one_training_environment_for_loops_of_ones_own():
+    with make_trainer() as trainer:
+        env = trainer._make_train_env(env_id="CartPole-v1", seed=1, env_index=2, gamma=0.9)
+        obs, _ = env.reset()
+        assert obs.shape == (4,)
+        env.close()
+
+
+def test_an_environment_that_returns_nan_is_named():
+    with make_trainer("Counter-v0") as trainer:
+        trainer.collect()
+        trainer.rollout.rewards[3, 2] = float("nan")
+        with pytest.raises(NonFiniteError, match="environment 2 of .*Counter.* reward at step 3"):
+            trainer.estimate()
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"rollout_steps": 0}, "rollout_steps"),
+        ({"num_envs": 0}, "num_envs"),
+        ({"advantage_estimator": "dae"}, "advantage_estimator"),
+        ({"env_id": "CartPol-v1"}, "CartPole-v1"),
+    ],
+)
+def test_bad_settings_are_named(settings, message):
+    with pytest.raises(SettingError, match=message):
+        make_trainer(**settings)
+
+
+def test_bad_arguments_of_train_and_evaluate_are_named(tmp_path):
+    with make_trainer() as trainer:
+        with pytest.raises(SettingError, match="total_steps"):
+            trainer.train(0, str(tmp_path))
+        with pytest.raises(SettingError, match="updates_per_step"):
+            trainer.train(10, str(tmp_path), updates_per_step=0)
+        with pytest.raises(ValueError, match="n_episodes"):
+            trainer.evaluate(0)
+
+
+def test_loading_from_an_empty_folder_is_an_error(tmp_path):
+    with make_trainer() as trainer, pytest.raises(CheckpointError):
+        trainer.load(tmp_path)
+
+
+def test_metrics_are_finite_numbers(tmp_path):
+    with make_trainer() as trainer:
+        trainer.train(300, str(tmp_path))
+    rows = rows_of(tmp_path / "metrics.csv")
+    assert rows and all(np.isfinite(float(value)) for row in rows for value in row.values() if value not in ("", None))
+    assert {"loss/policy", "loss/value", "vmpo/temperature", "kl/mean", "train/entropy", "rollout/ep_return_mean"} <= set(rows[-1])
