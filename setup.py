@@ -19,7 +19,7 @@ class CMakeBuild(build_ext):
 
     def run(self) -> None:
         package = ROOT / "fastrl" if self.in_place else Path(self.build_lib).resolve() / "fastrl"
-        build = Path(os.environ.get("FASTRL_BUILD_DIR") or self.build_temp).resolve()
+        build = ROOT / "build" / "in-place" if self.in_place else Path(self.build_temp).resolve()
         jobs = str(self.parallel or os.environ.get("CMAKE_BUILD_PARALLEL_LEVEL") or os.cpu_count() or 1)
         settings = {
             "CMAKE_BUILD_TYPE": "Release",

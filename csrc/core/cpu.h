@@ -1,32 +1,61 @@
-// The CPU backend.
+// The CPU backend: which instructions, how many threads, and the reverse scan.
 #pragma once
 
+#include <algorithm>
+
+#include "core/cpu_scan.h"
 #include "core/recurrence.h"
 #include "core/tensor.h"
 
 namespace fastrl {
 
 struct Cpu {
+  // x_t = offset_t + factor_t x_{t+1} down every column of a time-major [T, N] op. How the work is cut into pieces depends on the
+  // shape alone, and no piece's numbers depend on the others: the bits are the same for any number of threads and any strides.
   template <class Op>
   static void reverse_scan(const Op& op, int32_t /*device*/) {
     if (op.masked())
-      scan_columns<Op, true>(op);
+      reverse_scan_masked<Op, true>(op);
     else
-      scan_columns<Op, false>(op);
+      reverse_scan_masked<Op, false>(op);
   }
 
  private:
+  static constexpr int64_t kElementsPerThread = 1 << 16;  // less work than this costs more to hand out than to do
+  static constexpr int64_t kColumnUnit = 16;              // threads part at whole cache lines of float32
+
   template <class Op, bool kMasked>
-  static void scan_columns(const Op& op) {
-    for (int64_t n = 0; n < op.num_envs; ++n) {
-      typename Op::Acc carry = 0;
-      for (int64_t t = op.num_steps - 1; t >= 0; --t) {
-        const auto row = op.template row<false, kMasked>(t);
-        carry = row.step(n)(carry);
-        const auto results = row.results(n, carry);
-        for (int i = 0; i < Op::kOutputs; ++i) op.outputs[i].row(t)[n] = results.value[i];
-      }
-    }
+  static void reverse_scan_masked(const Op& op) {
+    if (op.num_envs < cpu::kLanes) return scan_narrow<Op, kMasked>(op);
+    const bool streams =
+        cpu::outgrows_cache(op.num_steps * op.num_envs * static_cast<int64_t>(sizeof(typename Op::Element)) * Op::kOutputs);
+    const int64_t units = (op.num_envs + kColumnUnit - 1) / kColumnUnit;
+    const int64_t grain = std::max<int64_t>(1, kElementsPerThread / (op.num_steps * kColumnUnit));
+    const auto columns = [&](int64_t first, int64_t last) {
+      scan_wide<Op, kMasked>(op, streams, first * kColumnUnit, std::min(last * kColumnUnit, op.num_envs));
+    };
+    if (units <= grain)
+      columns(0, units);
+    else
+      torch::stable::parallel_for(0, units, grain, columns);
+  }
+
+  template <class Op, bool kMasked>
+  static void scan_narrow(const Op& op) {
+    if (op.contiguous())
+      cpu::with_best_instructions([&]() FASTRL_INLINE { cpu::scan_narrow<Op, true, kMasked>(op); });
+    else
+      cpu::scan_narrow<Op, false, kMasked>(op);
+  }
+
+  template <class Op, bool kMasked>
+  static void scan_wide(const Op& op, bool streams, int64_t first, int64_t last) {
+    if (!op.unit_stride())
+      cpu::scan_wide<Op, false, kMasked, false>(op, first, last);
+    else if (streams)
+      cpu::with_best_instructions([&]() FASTRL_INLINE { cpu::scan_wide<Op, true, kMasked, true>(op, first, last); });
+    else
+      cpu::with_best_instructions([&]() FASTRL_INLINE { cpu::scan_wide<Op, true, kMasked, false>(op, first, last); });
   }
 };
 

@@ -13,10 +13,10 @@ struct Gae {
   static constexpr int kOutputs = 2;  // advantages, returns
 
   int64_t num_steps, num_envs;
-  View<const T> rewards, values;                          // [T, N], [T + 1, N]
-  View<const uint8_t> terminated, truncated, valid;       // [T, N]; without `valid` every row is a transition
-  Acc gamma, trace;                                       // gamma, gamma * lambda
-  View<T> outputs[kOutputs];                              // [T, N], contiguous
+  View<const T> rewards, values;                     // [T, N], [T + 1, N]
+  View<const uint8_t> terminated, truncated, valid;  // [T, N]; without `valid` every row is a transition
+  Acc gamma, trace;                                  // gamma, gamma * lambda
+  View<T> outputs[kOutputs];                         // [T, N], contiguous
 
   // One row, seen from its first column; with unit stride and contiguous tensors it may be read on into the rows that follow.
   template <bool kUnitStride, bool kMasked>
@@ -28,19 +28,25 @@ struct Gae {
 
     FASTRL_HD static int64_t at(int64_t n, int64_t stride) { return kUnitStride ? n : n * stride; }
 
-    // Selects, not products with 0: what is not finite on a reset row, or behind a termination, stays there.
+    // Masks, not products with 0: what is not finite on a reset row, or behind a termination, stays there.
     FASTRL_HD Affine<Acc> step(int64_t n) const {
-      const bool ends = terminated[at(n, terminated_stride)] != 0;
-      const bool cut = ends | (truncated[at(n, truncated_stride)] != 0);
-      const Acc next = Acc(next_value[at(n, value_stride)]);
-      Acc offset = (Acc(reward[at(n, reward_stride)]) + (ends ? Acc(0) : gamma * next)) - Acc(value[at(n, value_stride)]);
-      Acc factor = cut ? Acc(0) : trace;
-      if (kMasked) {
-        const bool counts = valid[at(n, valid_stride)] != 0;
-        offset = counts ? offset : Acc(0);
-        factor = counts ? factor : Acc(0);
-      }
-      return {factor, offset};
+      const uint8_t ends = terminated[at(n, terminated_stride)];
+      const Mask<Acc> bootstraps = Mask<Acc>::unless(ends);
+      const Mask<Acc> goes_on = Mask<Acc>::unless(ends | truncated[at(n, truncated_stride)]);
+      const Acc next = bootstraps(gamma * Acc(next_value[at(n, value_stride)]));
+      const Affine<Acc> step{goes_on(trace), (Acc(reward[at(n, reward_stride)]) + next) - Acc(value[at(n, value_stride)])};
+      if (!kMasked) return step;
+      const Mask<Acc> counts = ~Mask<Acc>::unless(valid[at(n, valid_stride)]);
+      return {counts(step.factor), counts(step.offset)};
+    }
+
+    // Asks for the inputs of `count` elements ahead of their use; only for unit strides.
+    FASTRL_HD void prefetch(int64_t first, int64_t count) const {
+      prefetch_lines(reward + first, count);
+      prefetch_lines(value + first, count);
+      prefetch_lines(terminated + first, count);
+      prefetch_lines(truncated + first, count);
+      if (kMasked) prefetch_lines(valid + first, count);
     }
 
     FASTRL_HD Results<T, kOutputs> results(int64_t n, Acc advantage) const {
@@ -49,27 +55,45 @@ struct Gae {
   };
 
   template <bool kUnitStride, bool kMasked>
-  FASTRL_HD Row<kUnitStride, kMasked> row(int64_t t) const {
-    return {rewards.row(t),         values.row(t),         values.row(t + 1),       terminated.row(t),    truncated.row(t), kMasked ? valid.row(t) : nullptr,
-            rewards.env_stride,     values.env_stride,     terminated.env_stride,   truncated.env_stride, valid.env_stride, gamma,
+  FASTRL_HD Row<kUnitStride, kMasked> row(int64_t t, int64_t first_column) const {
+    return {rewards.at(t, first_column),
+            values.at(t, first_column),
+            values.at(t + 1, first_column),
+            terminated.at(t, first_column),
+            truncated.at(t, first_column),
+            kMasked ? valid.at(t, first_column) : nullptr,
+            rewards.env_stride,
+            values.env_stride,
+            terminated.env_stride,
+            truncated.env_stride,
+            valid.env_stride,
+            gamma,
             trace};
   }
 
   bool masked() const { return valid.data != nullptr; }
   bool unit_stride() const {
-    return rewards.env_stride == 1 && values.env_stride == 1 && terminated.env_stride == 1 && truncated.env_stride == 1 && (!masked() || valid.env_stride == 1);
+    return all_views([](const auto& view) { return view.env_stride == 1; });
+  }
+  bool contiguous() const {
+    return all_views([this](const auto& view) { return view.env_stride == 1 && view.step_stride == num_envs; });
+  }
+
+ private:
+  template <class Holds>
+  bool all_views(const Holds& holds) const {
+    return holds(rewards) && holds(values) && holds(terminated) && holds(truncated) && (!masked() || holds(valid));
   }
 };
 
 template <class Backend>
-std::tuple<Tensor, Tensor> gae(
-    const Tensor& rewards,
-    const Tensor& values,
-    const Tensor& terminated,
-    const Tensor& truncated,
-    double gamma,
-    double gae_lambda,
-    const std::optional<Tensor>& valid) {
+std::tuple<Tensor, Tensor> gae(const Tensor& rewards,
+                               const Tensor& values,
+                               const Tensor& terminated,
+                               const Tensor& truncated,
+                               double gamma,
+                               double gae_lambda,
+                               const std::optional<Tensor>& valid) {
   FASTRL_CHECK(rewards.dim() == 2, "gae: rewards must have shape [T, N]");
   const int64_t num_steps = rewards.size(0), num_envs = rewards.size(1);
   check_matrix("gae", "values", values, num_steps + 1, num_envs);
@@ -90,17 +114,16 @@ std::tuple<Tensor, Tensor> gae(
     using T = typename decltype(tag)::type;
     using Acc = Accumulate<T>;
     if (num_steps == 0 || num_envs == 0) return;
-    const Gae<T> op{
-        num_steps,
-        num_envs,
-        view_of<const T>(rewards),
-        view_of<const T>(values),
-        view_of<const uint8_t>(terminated),
-        view_of<const uint8_t>(truncated),
-        valid ? view_of<const uint8_t>(*valid) : View<const uint8_t>{},
-        static_cast<Acc>(gamma),
-        static_cast<Acc>(gamma * gae_lambda),
-        {view_of<T>(advantages), view_of<T>(returns)}};
+    const Gae<T> op{num_steps,
+                    num_envs,
+                    view_of<const T>(rewards),
+                    view_of<const T>(values),
+                    view_of<const uint8_t>(terminated),
+                    view_of<const uint8_t>(truncated),
+                    valid ? view_of<const uint8_t>(*valid) : View<const uint8_t>{},
+                    static_cast<Acc>(gamma),
+                    static_cast<Acc>(gamma * gae_lambda),
+                    {view_of<T>(advantages), view_of<T>(returns)}};
     Backend::reverse_scan(op, rewards.get_device_index());
   });
   return {advantages, returns};
