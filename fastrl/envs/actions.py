@@ -52,7 +52,7 @@ class ActionMap:
 
 def _bounds(space: gym.spaces.Box) -> tuple[np.ndarray, np.ndarray]:
     low, high = np.ravel(space.low).astype(np.float64), np.ravel(space.high).astype(np.float64)
-    limits = np.finfo(space.dtype)  # type: ignore[arg-type]  # a float dtype, the caller checked
+    limits: Any = np.finfo(np.dtype(space.dtype).name)
     # C++'s numeric_limits::min() is the smallest positive number; some environments give it where they mean "no bound"
     low[(low == limits.tiny) | (low <= limits.min)] = -np.inf
     high[high >= limits.max] = np.inf

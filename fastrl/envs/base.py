@@ -129,7 +129,7 @@ class ActionSpec:
             raise ValueError(f"actions must be floating point (continuous), got {array.dtype}")
         low, high = self._low, self._high  # type: ignore[attr-defined]  # set in __post_init__
         clipped = np.minimum(np.maximum(array.astype(np.float32, copy=False), low), high)
-        if np.isnan(clipped).any():
+        if np.count_nonzero(np.isnan(clipped)):
             env_index = int(np.isnan(clipped).any(axis=1).argmax())
             raise ValueError(f"actions must not be NaN (continuous), got {array[env_index].tolist()} for environment {env_index}")
         return clipped
@@ -140,7 +140,7 @@ class ActionSpec:
         choices = np.ascontiguousarray(array, np.int64)
         nvec = self._nvec  # type: ignore[attr-defined]  # set in __post_init__
         wrong = choices.view(np.uint64) >= nvec  # a negative number is a huge one here
-        if wrong.any():
+        if np.count_nonzero(wrong):  # several times faster than any() on small arrays
             env_index = int(np.argmax(wrong.reshape(len(wrong), -1).any(axis=1)))
             expected = f"0 to {self.nvec[0] - 1}" if self.kind == "discrete" else f"below {list(self.nvec)}"
             raise ValueError(f"actions must be {expected} ({self.kind}), got {array[env_index].tolist()} for environment {env_index}")
@@ -201,6 +201,8 @@ class VectorEnv(ABC):
         self._started = False
         self._closed = False
         self._finished: list[Episode] = []
+        self._done = np.zeros(num_envs, bool)  # environments that the next step resets
+        self._any_done = False
         self._clear_statistics()
 
     # ------------------------------------------------------------------------------------------------ for subclasses
@@ -262,18 +264,18 @@ class VectorEnv(ABC):
         if held is not None:
             valid &= ~held
         if self._any_done or held is not None:
-            # written, not multiplied: an environment may well give NaN or 1e9 there
-            reward = np.where(valid, reward, 0.0)
-            terminated = terminated & valid
-            truncated = truncated & valid
-            score = None if score is None else np.where(valid, score, 0.0)
+            invalid = ~valid
+            reward[invalid] = 0.0  # written, not multiplied: an environment may well give NaN or 1e9 there
+            if score is not None:
+                score[invalid] = 0.0
+            terminated, truncated = terminated & valid, truncated & valid
         done = terminated | truncated
         self._count(reward if score is None else score, valid, done if over is None else over)
-        self._done, self._any_done = done, bool(done.any())
-        tensor = self._tensor
-        return Timestep(
-            tensor(obs), tensor(reward.astype(np.float32, copy=False)), tensor(terminated), tensor(truncated), tensor(valid)
-        )
+        self._done, self._any_done = done, bool(np.count_nonzero(done))
+        if reward.dtype != np.float32:
+            reward = reward.astype(np.float32)
+        tensors = [torch.from_numpy(array) for array in (obs, reward, terminated, truncated, valid)]
+        return Timestep(*(tensors if self._on_cpu else [tensor.to(self.device) for tensor in tensors]))
 
     def pop_episodes(self) -> list[Episode]:
         """Episodes that finished since the last call, oldest first."""
@@ -327,7 +329,7 @@ class VectorEnv(ABC):
     def _count(self, score: np.ndarray, valid: np.ndarray, over: np.ndarray) -> None:
         self._returns += score
         self._lengths += valid
-        if over.any():
+        if np.count_nonzero(over):
             for i in np.flatnonzero(over).tolist():
                 self._finished.append(Episode(i, float(self._returns[i]), int(self._lengths[i])))
             self._returns[over] = 0.0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -77,10 +78,14 @@ class EnvPoolEnv(VectorEnv):
         seeds = environment_seeds(seed, num_envs)
         try:
             self._pool: Any = envpool.make_gymnasium(env_id, num_envs=num_envs, num_threads=threads, seed=seeds, **options)
-        except (TypeError, ValueError, AssertionError, RuntimeError) as error:
-            raise SettingError(f"{env_id} cannot be made with {options}: {str(error).splitlines()[0]}") from error
-        self._observations = ObservationMap(self._pool.observation_space, obs_keys=obs_keys, crop=crop, name=env_id)
-        self._actions = ActionMap(self._pool.action_space, name=env_id)
+        except TypeError as error:
+            raise SettingError(f"env_kwargs: a value in {options} has the wrong type for {env_id}") from error
+        except (ValueError, AssertionError, RuntimeError) as error:
+            raise SettingError(f"{env_id} cannot be made with {options}: {error}") from error
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message=".*precision lowered.*")  # EnvPool's spaces; nothing a user could do about it
+            self._observations = ObservationMap(self._pool.observation_space, obs_keys=obs_keys, crop=crop, name=env_id)
+            self._actions = ActionMap(self._pool.action_space, name=env_id)
         self._reports_games = False
         super().__init__(
             name=env_id,
@@ -120,7 +125,7 @@ def _checked_config(env_id: str, options: Mapping[str, Any]) -> dict[str, Any]:
         if key == "agent_view_size":
             raise SettingError("env_kwargs: agent_view_size corrupts memory inside EnvPool; use crop (1, 3 or 5 cells) for a smaller view")
     try:
-        spec = envpool.make_spec(env_id)
+        spec: Any = envpool.make_spec(env_id)
     except RuntimeError as error:  # Procgen without the system's Qt
         raise SettingError(f"{env_id} cannot be made: {error}") from error
     config = dict(zip(spec._config_keys, spec._config_values, strict=True))

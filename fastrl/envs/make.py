@@ -1,14 +1,28 @@
-"""`make_vector_env`: the one way from an id, an object or a factory to a `VectorEnv`."""
+"""`make_vector_env`: the one way from an id, an object or a factory to a `VectorEnv`; and the list of ids."""
 
 from __future__ import annotations
 
+import importlib
+import re
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple
+from functools import partial
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 
 from fastrl.envs.base import VectorEnv
+from fastrl.envs.toy import TOYS, ToyVectorEnv
 from fastrl.errors import SettingError, nearest
+
+if TYPE_CHECKING:
+    import gymnasium as gym
+
+
+class EnvId(NamedTuple):
+    """An id that `make_vector_env` takes, and whose environment it is: "fastrl", "envpool" or "gymnasium"."""
+
+    env_id: str
+    source: str
 
 
 def make_vector_env(
@@ -22,12 +36,211 @@ def make_vector_env(
     max_episode_steps: int | None = None,
     env_kwargs: Mapping[str, Any] | None = None,
 ) -> VectorEnv:
-    from fastrl.envs.envpool import EnvPoolEnv, dm_control_id, envpool_ids
+    """Environments for a trainer.
 
+    Args:
+        env: an id: one of fastrl's own (`Identity-v0`, `IdentityContinuous-v0`, `Counter-v0`, `ProofofMemory-v0`), EnvPool's where it has
+            the id, else Gymnasium's; `dm_control/<domain>-<task>` or `dm_control/<domain>/<task>` is EnvPool's task. Or a Gymnasium
+            environment (then N is 1), a Gymnasium vector environment (then N is its own), or a factory: called without arguments N times
+            for Gymnasium environments, or once for a vector environment.
+        num_envs: N.
+        seed: gives each environment a seed of its own; the same seed gives the same environments.
+        device: where observations, rewards and flags go.
+        num_threads: threads of EnvPool; None: one per environment, at most one per core. Other environments use one.
+        obs_keys: entries of dict observations to take, in this order; None: all but images (see `ObservationMap`).
+        max_episode_steps: another time limit.
+        env_kwargs: options of the environment, and `crop` for MiniGrid.
+
+    Returns:
+        A `VectorEnv`; call `reset` first. A `VectorEnv` given as `env` is returned as it is.
+
+    Raises:
+        SettingError: no such environment (the message names the nearest), a missing package, or a setting that does not fit.
+    """
+    if num_envs < 1:
+        raise SettingError(f"num_envs must be at least 1, got {num_envs}")
     if isinstance(env, VectorEnv):
+        _check_count(num_envs, env.num_envs, env.name)
         return env
-    options: dict[str, Any] = {"seed": seed, "device": device, "obs_keys": obs_keys, "max_episode_steps": max_episode_steps, "env_kwargs": env_kwargs}
-    name = dm_control_id(env) if env.startswith("dm_control/") else env
-    if name in envpool_ids():
-        return EnvPoolEnv(name, num_envs, num_threads=num_threads, **options)
-    raise SettingError(f"env_id: there is no environment {env!r}{nearest(env, envpool_ids())}")
+    placement: dict[str, Any] = {"seed": seed, "device": device}
+    if not isinstance(env, str):
+        return _from_object(env, num_envs, obs_keys, max_episode_steps, env_kwargs, placement)
+    if env in TOYS:
+        if obs_keys is not None:
+            raise SettingError(f"obs_keys is for dict observations; those of {env} are a single array")
+        return ToyVectorEnv(env, num_envs, max_episode_steps=max_episode_steps, env_kwargs=env_kwargs, **placement)
+    envpool_id = _envpool_id(env)
+    if envpool_id is not None:
+        from fastrl.envs.envpool import EnvPoolEnv
+
+        return EnvPoolEnv(
+            envpool_id,
+            num_envs,
+            num_threads=num_threads,
+            obs_keys=obs_keys,
+            max_episode_steps=max_episode_steps,
+            env_kwargs=env_kwargs,
+            **placement,
+        )
+    options = dict(env_kwargs or {})
+    crop = options.pop("crop", None)
+    if max_episode_steps is not None:
+        options["max_episode_steps"] = max_episode_steps
+    from fastrl.envs.gymnasium import GymnasiumEnv
+
+    return GymnasiumEnv([_gymnasium_make(env, options) for _ in range(num_envs)], name=env, obs_keys=obs_keys, crop=crop, **placement)
+
+
+def make_gymnasium_env(env_id: str) -> gym.Env[Any, Any]:
+    """One environment with Gymnasium's interface: Gymnasium's own where it has the id and what it needs, else EnvPool's or fastrl's.
+
+    Raises:
+        SettingError: there is no such environment, or a package it needs is missing.
+    """
+    import gymnasium as gym
+
+    from fastrl.envs.single import SingleEnv
+
+    elsewhere = env_id in TOYS or _envpool_id(env_id) is not None
+    if elsewhere and env_id not in gym.registry:
+        return SingleEnv(env_id)
+    try:
+        return _gymnasium_make(env_id, {})
+    except SettingError:
+        if elsewhere:  # MuJoCo ids without the package mujoco
+            return SingleEnv(env_id)
+        raise
+
+
+def list_env_ids(contains: str = "") -> list[EnvId]:
+    """Every id `make_vector_env` takes whose name contains `contains` (upper and lower case alike), fastrl's own first."""
+    from fastrl.envs.envpool import envpool_ids
+
+    own, pool = list(TOYS), envpool_ids()
+    taken = {*own, *pool}
+    listed = [EnvId(env_id, "fastrl") for env_id in own] + [EnvId(env_id, "envpool") for env_id in pool]
+    listed += [EnvId(env_id, "gymnasium") for env_id in _gymnasium_ids() if env_id not in taken]
+    return [entry for entry in listed if contains.lower() in entry.env_id.lower()]
+
+
+# ---------------------------------------------------------------------------------------------------- ids
+
+
+def _gymnasium_ids() -> list[str]:
+    import gymnasium as gym
+
+    return list(gym.registry)
+
+
+def _envpool_id(env_id: str) -> str | None:
+    """EnvPool's name of an id, or None when it does not have it."""
+    from fastrl.envs.envpool import dm_control_id, envpool_ids
+
+    known = envpool_ids()
+    if not env_id.startswith("dm_control/"):
+        return env_id if env_id in known else None
+    found = dm_control_id(env_id)
+    if found is None and env_id not in _gymnasium_ids():
+        task = "".join(word[:1].upper() + word[1:] for word in re.split("[-_/]", env_id.removeprefix("dm_control/")))
+        raise SettingError(f"env_id: there is no dm_control task for {env_id!r} in EnvPool{nearest(f'{task}-v1', known)}")
+    return found
+
+
+def _gymnasium_make(env_id: str, options: Mapping[str, Any]) -> gym.Env[Any, Any]:
+    import gymnasium as gym
+
+    module, _, name = env_id.rpartition(":")
+    try:
+        if module:  # "module:id" registers its environments when the module is imported
+            importlib.import_module(module)
+        gym.spec(name)
+    except (gym.error.Error, ImportError) as error:
+        known = [entry.env_id for entry in list_env_ids()]
+        raise SettingError(f"env_id: there is no environment {env_id!r}{nearest(env_id, known)}") from error
+    try:
+        return gym.make(env_id, **options)
+    except (gym.error.Error, ImportError) as error:
+        raise SettingError(f"env_id: {env_id} cannot be made: {error}") from error
+    except TypeError as error:
+        raise SettingError(f"env_kwargs: {env_id} cannot be made with {dict(options)}: {error}") from error
+
+
+# ---------------------------------------------------------------------------------------------------- objects and factories
+
+
+def _check_count(wanted: int, there: int, name: str) -> None:
+    if wanted not in (1, there):  # 1 is also what stands there when nothing was said
+        raise SettingError(f"num_envs is {wanted}, but {name} has {there} environments")
+
+
+def _from_object(
+    env: Any,
+    num_envs: int,
+    obs_keys: Sequence[str] | None,
+    max_episode_steps: int | None,
+    env_kwargs: Mapping[str, Any] | None,
+    placement: dict[str, Any],
+) -> VectorEnv:
+    import gymnasium as gym
+
+    if not isinstance(env, gym.vector.VectorEnv | gym.Env):
+        if not callable(env):
+            raise SettingError(f"env must be an id, a Gymnasium environment or a factory, got {type(env).__name__}")
+        options = dict(env_kwargs or {})
+        crop = options.pop("crop", None)
+        return _from_factory(partial(env, **options), num_envs, obs_keys, max_episode_steps, {"crop": crop}, placement)
+    unknown = set(env_kwargs or {}) - {"crop"}
+    if unknown:
+        raise SettingError(f"env_kwargs: {', '.join(sorted(unknown))} cannot be given to an environment that is already made")
+    from fastrl.envs.gymnasium import GymnasiumEnv, GymnasiumVectorEnv, env_name
+
+    settings = {"obs_keys": obs_keys, "crop": (env_kwargs or {}).get("crop"), **placement}
+    if isinstance(env, gym.vector.VectorEnv):
+        _check_count(num_envs, env.num_envs, env_name(env))
+        if type(env) is gym.vector.SyncVectorEnv:  # its environments can be stepped directly, whatever its autoreset mode
+            return GymnasiumEnv([_limited(each, max_episode_steps) for each in env.envs], **settings)
+        if max_episode_steps is not None:
+            raise SettingError("max_episode_steps cannot be changed in a vector environment that is already made")
+        return GymnasiumVectorEnv(env, **settings)
+    if num_envs != 1:
+        raise SettingError(f"num_envs must be 1 for a single environment object, got {num_envs}; give a factory to make more")
+    return GymnasiumEnv([_limited(env, max_episode_steps)], **settings)
+
+
+def _from_factory(
+    factory: Callable[[], Any],
+    num_envs: int,
+    obs_keys: Sequence[str] | None,
+    max_episode_steps: int | None,
+    env_kwargs: Mapping[str, Any],
+    placement: dict[str, Any],
+) -> VectorEnv:
+    import gymnasium as gym
+
+    from fastrl.envs.gymnasium import GymnasiumEnv
+
+    first = factory()
+    if isinstance(first, VectorEnv):
+        _check_count(num_envs, first.num_envs, first.name)
+        return first
+    if isinstance(first, gym.vector.VectorEnv):
+        return _from_object(first, num_envs, obs_keys, max_episode_steps, env_kwargs, placement)
+    if not isinstance(first, gym.Env):
+        raise SettingError(f"env must be a factory of Gymnasium environments; it returned {type(first).__name__}")
+    envs = [first, *(factory() for _ in range(num_envs - 1))]
+    return GymnasiumEnv([_limited(each, max_episode_steps) for each in envs], obs_keys=obs_keys, crop=env_kwargs["crop"], **placement)
+
+
+def _limited(env: gym.Env[Any, Any], max_episode_steps: int | None) -> gym.Env[Any, Any]:
+    """The environment with another time limit: that of its own TimeLimit where it has one."""
+    if max_episode_steps is None:
+        return env
+    import gymnasium as gym
+
+    wrapper: Any = env
+    while wrapper is not None and not isinstance(wrapper, gym.wrappers.TimeLimit):
+        wrapper = getattr(wrapper, "env", None)
+    if wrapper is None:
+        return gym.wrappers.TimeLimit(env, max_episode_steps)
+    wrapper._max_episode_steps = max_episode_steps
+    return env

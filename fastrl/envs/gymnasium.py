@@ -1,0 +1,217 @@
+"""Gymnasium's environments as a `VectorEnv`: single ones stepped here, vector environments of any autoreset mode."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+import torch
+
+from fastrl.envs.actions import ActionMap
+from fastrl.envs.base import Advance, VectorEnv, environment_seeds
+from fastrl.envs.final_info import _extract_final_observations
+from fastrl.envs.observations import ObservationMap
+
+
+class GymnasiumEnv(VectorEnv):
+    """Single Gymnasium environments, stepped one after the other in this process.
+
+    Args:
+        envs: N environments with equal spaces; they belong to this object, which closes them.
+        name: name for messages; None: the id of the first.
+        seed: gives each environment a seed of its own at the first reset.
+        device: where tensors go.
+        obs_keys, crop: see `ObservationMap`.
+    """
+
+    def __init__(
+        self,
+        envs: Sequence[gym.Env[Any, Any]],
+        *,
+        name: str | None = None,
+        seed: int = 0,
+        device: torch.device | str = "cpu",
+        obs_keys: Sequence[str] | None = None,
+        crop: int | None = None,
+    ) -> None:
+        first = envs[0]
+        name = name or env_name(first)
+        for index, env in enumerate(envs):
+            if env.observation_space != first.observation_space or env.action_space != first.action_space:
+                raise ValueError(f"environment {index} of {name} has other spaces than environment 0")
+        self.envs = list(envs)
+        self._observations = ObservationMap(first.observation_space, obs_keys=obs_keys, crop=crop, name=name)
+        self._actions = ActionMap(first.action_space, name=name)
+        self._seeded = False
+        super().__init__(
+            name=name,
+            num_envs=len(envs),
+            obs_shape=self._observations.shape,
+            obs_dtype=self._observations.torch_dtype,
+            action=self._actions.spec,
+            max_episode_steps=time_limit(first),
+            device=device,
+            seeds=environment_seeds(seed, len(envs)),
+        )
+
+    def _reset_all(self) -> np.ndarray:
+        seeds: Sequence[int | None] = [None] * self.num_envs if self._seeded or self.seeds is None else self.seeds
+        observations = []
+        for index, (env, seed) in enumerate(zip(self.envs, seeds, strict=True)):
+            try:
+                observations.append(env.reset(seed=seed)[0])
+            except Exception as error:
+                raise self.failure(error, index) from error
+        self._seeded = True
+        return self._observations.stack(observations)
+
+    def _advance(self, actions: np.ndarray) -> Advance:
+        observations: list[Any] = [None] * self.num_envs
+        reward = np.zeros(self.num_envs, np.float64)
+        terminated, truncated = np.zeros(self.num_envs, bool), np.zeros(self.num_envs, bool)
+        batch = self._actions.batch(actions.copy())  # an environment may keep its action
+        for index, env in enumerate(self.envs):
+            try:
+                if self._done[index]:
+                    observations[index] = env.reset()[0]
+                else:
+                    observations[index], reward[index], terminated[index], truncated[index], _ = env.step(batch[index])
+            except Exception as error:
+                raise self.failure(error, index) from error
+        return Advance(self._observations.stack(observations), reward, terminated, truncated)
+
+    def _close(self) -> None:
+        for env in self.envs:
+            env.close()
+
+
+class GymnasiumVectorEnv(VectorEnv):
+    """A Gymnasium vector environment of any autoreset mode, which is read from its metadata (NEXT_STEP where it says nothing).
+
+    NEXT_STEP is passed on as it is. SAME_STEP and DISABLED have no step on which an environment is reset, and all columns are stepped
+    together, so one is made: after an episode has ended anywhere, the next call does not step the environments at all. The ended columns
+    get their reset row, every other column a held row: same observation, reward 0, `valid` False. All transitions are exact; the price is
+    one call without a transition after each step with an end in it (up to half of the calls with many environments and short episodes), and
+    advantage traces that are cut, with a bootstrap, at held rows. Prefer NEXT_STEP where the environment offers it.
+
+    Args:
+        env: the vector environment; it belongs to this object, which closes it.
+        seed: seed of the first reset.
+        device: where tensors go.
+        obs_keys, crop: see `ObservationMap`.
+    """
+
+    def __init__(
+        self,
+        env: gym.vector.VectorEnv[Any, Any, Any],
+        *,
+        name: str | None = None,
+        seed: int = 0,
+        device: torch.device | str = "cpu",
+        obs_keys: Sequence[str] | None = None,
+        crop: int | None = None,
+    ) -> None:
+        name = name or env_name(env)
+        self.env = env
+        self.autoreset_mode = autoreset_mode(env, name)
+        self._observations = ObservationMap(env.single_observation_space, obs_keys=obs_keys, crop=crop, name=name)
+        self._actions = ActionMap(env.single_action_space, name=name)
+        self._seeded = hasattr(env, "all_env_ids")  # an EnvPool object takes its seed when it is made
+        self._obs = np.empty(0)  # last observations, where held rows need them
+        self._next_obs: np.ndarray | None = None  # SAME_STEP: first observations of the episodes that the last step began
+        super().__init__(
+            name=name,
+            num_envs=env.num_envs,
+            obs_shape=self._observations.shape,
+            obs_dtype=self._observations.torch_dtype,
+            action=self._actions.spec,
+            max_episode_steps=time_limit(env),
+            device=device,
+            seeds=environment_seeds(seed, env.num_envs),
+        )
+
+    def _reset_all(self) -> np.ndarray:
+        self._obs = self._batch(self._first_reset() if not self._seeded else self.env.reset()[0])
+        self._seeded, self._next_obs = True, None
+        return self._obs.copy()
+
+    def _first_reset(self) -> Any:
+        assert self.seeds is not None
+        try:
+            each: Any = list(self.seeds)  # allowed, though not in the base class's annotation
+            return self.env.reset(seed=each)[0]
+        except (TypeError, ValueError):  # some vector environments take one number only
+            return self.env.reset(seed=self.seeds[0])[0]
+
+    def _batch(self, obs: Any) -> np.ndarray:
+        return np.array(self._observations.batch(obs))  # a copy: the environment may write its next step into the same memory
+
+    def _advance(self, actions: np.ndarray) -> Advance:
+        if self.autoreset_mode == "next_step":
+            obs, reward, terminated, truncated, _ = self.env.step(self._actions.batch(actions))
+            return Advance(self._batch(obs), np.array(reward, np.float64), np.array(terminated, bool), np.array(truncated, bool))
+        if self._any_done:
+            return self._reset_ended()
+        obs, reward, terminated, truncated, infos = self.env.step(self._actions.batch(actions))
+        terminated, truncated = np.array(terminated, bool), np.array(truncated, bool)
+        self._obs = self._batch(obs)
+        ended = terminated | truncated
+        if self.autoreset_mode == "same_step" and ended.any():
+            self._next_obs = self._obs.copy()
+            self._put_final_observations(infos, ended)
+        return Advance(self._obs.copy(), np.array(reward, np.float64), terminated, truncated)
+
+    def _reset_ended(self) -> Advance:
+        """Reset rows for the columns that ended, held rows for the others; nothing is stepped."""
+        if self.autoreset_mode == "disabled":
+            fresh = self._batch(self.env.reset(options={"reset_mask": self._done.copy()})[0])
+        else:
+            assert self._next_obs is not None
+            fresh = self._next_obs
+        self._obs = self._obs.copy()
+        self._obs[self._done] = fresh[self._done]
+        none = np.zeros(self.num_envs, bool)
+        return Advance(self._obs.copy(), np.zeros(self.num_envs), none, none.copy(), held=~self._done)
+
+    def _put_final_observations(self, infos: dict[str, Any], ended: np.ndarray) -> None:
+        final = _extract_final_observations(infos, self.num_envs)
+        for index in np.flatnonzero(ended).tolist():
+            if final[index] is None:
+                missing = KeyError("SAME_STEP autoreset, but no final_obs in infos for an episode that ended")
+                raise self.failure(missing, index)
+            self._obs[index] = self._observations.stack([final[index]])[0]
+
+    def _close(self) -> None:
+        self.env.close()
+
+
+def autoreset_mode(env: gym.vector.VectorEnv[Any, Any, Any], name: str) -> str:
+    """The mode from the environment's metadata: "next_step", "same_step" or "disabled"."""
+    mode = (env.metadata or {}).get("autoreset_mode")
+    if mode is None:
+        warnings.warn(f"{name} does not say its autoreset mode in metadata['autoreset_mode']; NEXT_STEP is assumed", stacklevel=3)
+        return "next_step"
+    word = str(getattr(mode, "value", mode)).lower().replace("_", "")
+    for known in ("next_step", "same_step", "disabled"):
+        if word == known.replace("_", ""):
+            return known
+    raise ValueError(f"{name}: metadata['autoreset_mode'] must be NEXT_STEP, SAME_STEP or DISABLED, got {mode!r}")
+
+
+def env_name(env: Any) -> str:
+    """The environment's id, or its class name."""
+    spec = getattr(env, "spec", None)
+    env_id = getattr(spec, "id", None)
+    return env_id if isinstance(env_id, str) else type(getattr(env, "unwrapped", env)).__name__
+
+
+def time_limit(env: Any) -> int | None:
+    """Time limit in steps as the environment's spec or a TimeLimit wrapper says; None where neither does."""
+    found = getattr(getattr(env, "spec", None), "max_episode_steps", None)
+    while found is None and env is not None:
+        found = getattr(env, "_max_episode_steps", None)
+        env = getattr(env, "env", None)
+    return found if isinstance(found, int) else None

@@ -1,0 +1,69 @@
+"""One environment of `make_vector_env` as a Gymnasium environment, for loops and tools written for Gymnasium."""
+
+from __future__ import annotations
+
+from typing import Any, SupportsFloat
+
+import gymnasium as gym
+import numpy as np
+import torch
+
+from fastrl.envs.base import ActionSpec, VectorEnv
+
+
+class SingleEnv(gym.Env[np.ndarray, Any]):
+    """A single environment with Gymnasium's interface: EnvPool's and fastrl's own ids without further packages.
+
+    Observations and actions are those of the `VectorEnv`, without its first axis; rewards are not masked, since there are no reset rows.
+
+    Args:
+        env_id: anything `make_vector_env` takes and can make more than once: an id or a factory.
+        options: keyword arguments of the environment, beside `max_episode_steps` and `obs_keys`, which go to `make_vector_env`.
+    """
+
+    metadata: dict[str, Any] = {"render_modes": []}
+
+    def __init__(self, env_id: Any, *, seed: int = 0, obs_keys: Any = None, max_episode_steps: int | None = None, **options: Any) -> None:
+        self._env_id = env_id
+        self._settings = {"obs_keys": obs_keys, "max_episode_steps": max_episode_steps, "env_kwargs": options}
+        self._env = self._make(seed)
+        self.observation_space, self.action_space = spaces_of(self._env.obs_shape, self._env.action, self._env.obs_dtype)
+
+    def _make(self, seed: int) -> VectorEnv:
+        from fastrl.envs.make import make_vector_env  # below, since it knows every adapter
+
+        return make_vector_env(self._env_id, 1, seed=seed, **self._settings)
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[np.ndarray, dict[str, Any]]:
+        """Start an episode. A seed makes the environment anew, because a simulator may take its seed only then."""
+        super().reset(seed=seed)
+        if seed is not None:
+            self._env.close()
+            self._env = self._make(seed)
+        return self._env.reset()[0].numpy(), {}
+
+    def step(self, action: Any) -> tuple[np.ndarray, SupportsFloat, bool, bool, dict[str, Any]]:
+        """Step once; after an end, `reset` comes next."""
+        step = self._env.step(np.asarray(action)[None])
+        self._env.pop_episodes()  # nobody else will
+        return step.obs[0].numpy(), float(step.reward[0]), bool(step.terminated[0]), bool(step.truncated[0]), {}
+
+    def close(self) -> None:
+        """Close the environment."""
+        self._env.close()
+
+
+def spaces_of(
+    obs_shape: tuple[int, ...], action: ActionSpec, obs_dtype: torch.dtype = torch.float32
+) -> tuple[gym.Space[Any], gym.Space[Any]]:
+    """Gymnasium's spaces for the observations and actions of one environment."""
+    if obs_dtype == torch.uint8:
+        observation: gym.Space[Any] = gym.spaces.Box(0, 255, obs_shape, np.uint8)
+    else:
+        observation = gym.spaces.Box(-np.inf, np.inf, obs_shape, np.float32)
+    if action.kind == "discrete":
+        return observation, gym.spaces.Discrete(action.num_actions)
+    if action.kind == "multi_discrete":
+        return observation, gym.spaces.MultiDiscrete(np.array(action.nvec))
+    assert action.low is not None and action.high is not None
+    return observation, gym.spaces.Box(action.low.numpy(), action.high.numpy(), action.shape, np.float32)
