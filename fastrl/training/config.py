@@ -1,0 +1,207 @@
+"""Settings of a run: one dataclass per algorithm behind the Python API, the command line and config.toml."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import types
+import typing
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Self
+
+from fastrl.errors import SettingError, nearest
+
+ALGORITHM_KEY = "algorithm"  # the one entry of config.toml that is no field
+NONE_WORDS = ("none", "None")  # TOML has no null
+
+
+@dataclass(kw_only=True)
+class RunConfig:
+    """Settings that every algorithm has; an algorithm adds its own in a subclass. Each field's docstring is its help text."""
+
+    env_id: str
+    """Environment: an EnvPool or Gymnasium id."""
+    num_envs: int = 16
+    """Environments stepped together, ≥ 1."""
+    seed: int = 1
+    """Seeds torch, numpy, environments and sampling, in [0, 2^31)."""
+    device: str = "cpu"
+    """Where networks and data live: cpu, cuda or cuda:<index>."""
+    total_steps: int = 1_000_000
+    """Environment steps of the whole run, over all environments, ≥ 1."""
+    threads: int | None = None
+    """Threads of torch, ≥ 1; none: chosen for the machine and the size of the networks."""
+    env_threads: int | None = None
+    """Threads that step the environments, ≥ 1; none: chosen for the machine."""
+    eval_interval: int = 50_000
+    """Environment steps between evaluations; 0: only at the end."""
+    eval_episodes: int = 20
+    """Episodes of one evaluation, ≥ 1."""
+    save_interval: int = 50_000
+    """Environment steps between checkpoints; 0: only at the end."""
+    log_interval: int = 0
+    """Environment steps between rows of metrics.csv; 0: a row per update."""
+    track: str | None = None
+    """Also send metrics to a service: wandb, or none."""
+
+    @classmethod
+    def preset(cls, env_id: str) -> dict[str, Any]:
+        """Recommended values for an environment by field name; empty when there are none."""
+        return {}
+
+    def check(self) -> None:
+        """Raises SettingError, naming the setting, if a value has the wrong type or is out of its range."""
+        for name, hint in field_types(type(self)).items():
+            setattr(self, name, convert(name, hint, getattr(self, name)))
+        at_least(self, 1, "num_envs", "total_steps", "eval_episodes", "threads", "env_threads")
+        at_least(self, 0, "eval_interval", "save_interval", "log_interval")
+        if not 0 <= self.seed < 2**31:
+            raise SettingError(f"seed must be in [0, 2^31), got {self.seed}")
+        if self.track not in (None, "wandb"):
+            raise SettingError(f"track must be wandb or none, got {self.track!r}{nearest(str(self.track), ['wandb'])}")
+        check_device(self.device)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Every field by name, in order."""
+        return {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+
+    def to_toml(self, algorithm: str | None = None) -> str:
+        """The settings as TOML text, headed by the algorithm's name if one is given.
+
+        Fields that are None are left out, unless their default is another value: then they are written as "none".
+        """
+        import tomli_w
+
+        document: dict[str, Any] = {} if algorithm is None else {ALGORITHM_KEY: algorithm}
+        for field in dataclasses.fields(self):
+            value = getattr(self, field.name)
+            if value is None and field.default is not None:
+                value = NONE_WORDS[0]
+            if value is not None:
+                document[field.name] = value
+        return tomli_w.dumps(document)
+
+    @classmethod
+    def from_toml(cls, text: str, source: str = "config.toml") -> Self:
+        """The settings that TOML text holds, defaults for the rest.
+
+        Raises: SettingError, naming `source` and the setting, if a key is unknown, a value has the wrong type, or env_id is missing.
+        """
+        values = values_from_toml(cls, text, source)
+        if "env_id" not in values:
+            raise SettingError(f"{source} does not set env_id")
+        return cls(**values)
+
+
+def values_from_toml(config_class: type[RunConfig], text: str, source: str = "config.toml") -> dict[str, Any]:
+    """The fields that TOML text sets, checked for name and type; others are not in the result.
+
+    Raises: SettingError, naming `source` and the setting.
+    """
+    document = parse_toml(text, source)
+    document.pop(ALGORITHM_KEY, None)
+    hints = field_types(config_class)
+    values = {}
+    for name, value in document.items():
+        if name not in hints:
+            raise SettingError(f"{source} sets {name!r}, which is no setting of {config_class.__name__}{nearest(name, hints)}")
+        try:
+            values[name] = convert(name, hints[name], value)
+        except SettingError as error:
+            raise SettingError(f"{source}: {error}") from None
+    return values
+
+
+def parse_toml(text: str, source: str) -> dict[str, Any]:
+    """TOML text as a dict; SettingError naming `source` if it is none."""
+    import tomllib
+
+    try:
+        return tomllib.loads(text)
+    except (tomllib.TOMLDecodeError, RecursionError) as error:
+        raise SettingError(f"{source} is not valid TOML: {error}") from None
+
+
+@functools.cache
+def field_types(config_class: Any) -> Mapping[str, Any]:
+    """Type of each field by name, in order."""
+    hints = typing.get_type_hints(config_class)
+    return {field.name: hints[field.name] for field in dataclasses.fields(config_class)}
+
+
+def convert(name: str, hint: Any, value: Any) -> Any:
+    """`value` as the type of the setting `name`: int for float, list for tuple and "none" for None are accepted.
+
+    Raises: SettingError naming the setting.
+    """
+    converted = _match(hint, value)
+    if converted is _MISMATCH:
+        raise SettingError(f"{name} must be {describe(hint)}, got {value!r}")
+    return converted
+
+
+_MISMATCH = object()
+
+
+def _match(hint: Any, value: Any) -> Any:
+    """`value` as `hint` has it, or `_MISMATCH`."""
+    origin, options = typing.get_origin(hint), typing.get_args(hint)
+    if origin in (types.UnionType, typing.Union):
+        if type(None) in options and (value is None or value in NONE_WORDS):
+            return None
+        return next((found for option in options if (found := _match(option, value)) is not _MISMATCH), _MISMATCH)
+    if origin is typing.Literal:
+        return value if value in options else _MISMATCH
+    if origin is tuple:
+        return _match_tuple(options, value)
+    if hint is float and isinstance(value, int | float) and not isinstance(value, bool):
+        return float(value)
+    exact = hint in (int, str, bool) and isinstance(value, hint) and (hint is bool or not isinstance(value, bool))
+    return value if exact else _MISMATCH
+
+
+def _match_tuple(options: tuple[Any, ...], value: Any) -> Any:
+    if not isinstance(value, list | tuple):
+        return _MISMATCH
+    hints = [options[0]] * len(value) if options[-1] is Ellipsis else list(options)
+    if len(hints) != len(value):
+        return _MISMATCH
+    items = tuple(_match(hint, item) for hint, item in zip(hints, value, strict=True))
+    return _MISMATCH if any(item is _MISMATCH for item in items) else items
+
+
+def describe(hint: Any) -> str:
+    """A type in words, for messages: `a whole number or none`."""
+    origin, options = typing.get_origin(hint), typing.get_args(hint)
+    if origin in (types.UnionType, typing.Union):
+        return " or ".join(describe(option) for option in options)
+    if origin is typing.Literal:
+        return "one of " + ", ".join(str(option) for option in options)
+    if origin is tuple:
+        return "a list in which each entry is " + describe(options[0])
+    words = {int: "a whole number", float: "a number", bool: "true or false", str: "text", type(None): "none"}
+    return words.get(hint, str(hint))
+
+
+def at_least(config: RunConfig, bound: int, *names: str) -> None:
+    """Raises SettingError naming the first of these settings that is below `bound`; None passes."""
+    for name in names:
+        value = getattr(config, name)
+        if value is not None and value < bound:
+            raise SettingError(f"{name} must be at least {bound}, got {value}")
+
+
+def check_device(device: str) -> None:
+    """Raises SettingError unless torch can use `device` here."""
+    if device == "cpu":
+        return
+    import torch
+
+    kind, _, index = device.partition(":")
+    if kind != "cuda" or (index and not index.isdigit()) or (":" in device and not index):
+        raise SettingError(f"device must be cpu, cuda or cuda:<index>, got {device!r}{nearest(device, ['cpu', 'cuda'])}")
+    if not torch.cuda.is_available():
+        raise SettingError(f"device {device!r} cannot be used: torch {torch.__version__} sees no GPU here (see `fastrl doctor`)")
+    if index and int(index) >= torch.cuda.device_count():
+        raise SettingError(f"device {device!r} does not exist: there are {torch.cuda.device_count()} GPUs, numbered from 0")

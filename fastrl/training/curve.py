@@ -1,0 +1,64 @@
+"""The learning curve as a picture."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from fastrl.training.csv_table import read_columns
+
+Points = list[tuple[float, ...]]
+
+
+def draw_curve(runs: Sequence[Path], out: Path, *, reference_lines: Mapping[str, float] | None = None, title: str | None = None) -> bool:
+    """Draw episode return against environment steps: training as a line, evaluations as points with their standard deviation.
+
+    Args:
+        runs: run folders, each a colour.
+        out: picture to write; its suffix chooses the format.
+        reference_lines: horizontal lines by label (a bound, a baseline), in units of return.
+        title: heading; None takes the folder's name when there is one run.
+
+    Returns:
+        Whether there was anything to draw; if not, nothing is written.
+    """
+    curves = [(run, *_points(run)) for run in runs]
+    if not any(training or evaluation for _, training, evaluation in curves):
+        return False
+    # not pyplot: it keeps figures in a global list and picks a display
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(7, 4.2), layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.add_subplot()
+    for index, (run, training, evaluation) in enumerate(curves):
+        _draw_run(axes, run.resolve().name if len(runs) > 1 else "", f"C{index}", training, evaluation)
+    for label, value in (reference_lines or {}).items():
+        axes.axhline(value, color="0.4", linestyle="--", linewidth=1)
+        axes.annotate(label, (0.005, value), xycoords=("axes fraction", "data"), fontsize=8, color="0.4", va="bottom")
+    axes.set(xlabel="environment steps", ylabel="episode return", title=title or (runs[0].resolve().name if len(runs) == 1 else ""))
+    axes.grid(alpha=0.3)
+    axes.legend(fontsize=8)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    temporary = out.with_name(f".{out.stem}.tmp{out.suffix}")
+    figure.savefig(temporary, dpi=130)
+    temporary.replace(out)
+    return True
+
+
+def _points(run: Path) -> tuple[Points, Points]:
+    """(training, evaluation) points of a run folder: (env_steps, return) and (env_steps, return, standard deviation)."""
+    training = read_columns(run / "metrics.csv", "rollout/ep_return_mean")
+    return training, read_columns(run / "eval.csv", "eval/return_mean", "eval/return_std")
+
+
+def _draw_run(axes: Any, name: str, color: str, training: Points, evaluation: Points) -> None:
+    prefix = f"{name}: " if name else ""
+    if training:
+        steps, returns = zip(*training, strict=True)
+        axes.plot(steps, returns, color=color, alpha=0.6, linewidth=1.2, label=prefix + "training")
+    if evaluation:
+        steps, returns, deviations = zip(*evaluation, strict=True)
+        axes.errorbar(steps, returns, yerr=deviations, fmt="o", color=color, markersize=4, capsize=2, label=prefix + "evaluation")

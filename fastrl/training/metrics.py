@@ -1,0 +1,182 @@
+"""What a run measures, written where people and tools look for it: metrics.csv, eval.csv, TensorBoard, Weights & Biases, the console."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self
+
+import torch
+from torch import Tensor
+
+from fastrl.errors import SettingError
+from fastrl.training.csv_table import CsvTable
+
+if TYPE_CHECKING:
+    from fastrl.training.console import Console
+
+METRICS_FILE, EVALUATION_FILE, CURVE_FILE = "metrics.csv", "eval.csv", "curve.png"
+TRACKERS = ("wandb",)
+
+
+def _format_metrics(metrics: Mapping[str, float | Tensor]) -> str:
+    """`"key=value, …"`: keys sorted, four decimals.
+
+    Args:
+        metrics: numbers or one-element tensors by name.
+
+    Returns:
+        The text, empty for no metrics.
+    """
+    return ", ".join(f"{key}={float(metrics[key]):.4f}" for key in sorted(metrics))
+
+
+class MetricsLogger:
+    """Writes the metrics of a run into its folder; a context manager.
+
+    Rows are in the files as soon as a call returns, so a killed run loses none of them. A folder that already has rows is refused unless
+    `resume_from` says where the run goes on. `close` draws curve.png. All columns but those named `time/...` depend on nothing but the
+    run's settings, so the files of a resumed run equal those of an uninterrupted one.
+
+    Args:
+        out_dir: run folder; made if missing.
+        console: shows the same numbers to the user; None shows nothing.
+        track: "wandb" also sends them to Weights & Biases (project and account from its own settings); None does not.
+        config: settings to store with the tracked run.
+        tensorboard: write TensorBoard events.
+
+    Raises:
+        SettingError: `track` is no known service, or its package is not installed.
+    """
+
+    def __init__(
+        self,
+        out_dir: str | Path,
+        *,
+        console: Console | None = None,
+        track: str | None = None,
+        config: Mapping[str, Any] | None = None,
+        tensorboard: bool = True,
+    ) -> None:
+        self.out_dir = Path(out_dir)
+        self.out_dir.mkdir(parents=True, exist_ok=True)
+        self.console = console
+        self._wandb = _start_wandb(track, self.out_dir, config)
+        self._training = CsvTable(self.out_dir / METRICS_FILE)
+        self._evaluation = CsvTable(self.out_dir / EVALUATION_FILE)
+        self._may_continue = self._training.last_step is None and self._evaluation.last_step is None
+        self._tensorboard_wanted = tensorboard
+        self._events: Any = None
+        self._purge_step: int | None = None
+
+    def resume_from(self, env_steps: int) -> None:
+        """Go on after `env_steps`: rows beyond it, which a run wrote after its last checkpoint, are dropped, in TensorBoard too."""
+        self._training.cut(env_steps)
+        self._evaluation.cut(env_steps)
+        self._purge_step = env_steps + 1
+        self._may_continue = True
+
+    def log(self, metrics: Mapping[str, float | Tensor], *, env_steps: int) -> None:
+        """Add a row to metrics.csv.
+
+        Args:
+            metrics: numbers or one-element tensors by name; tensors of one device come over in one transfer.
+            env_steps: environment steps so far.
+        """
+        self._require_permission()
+        numbers = to_floats(metrics)
+        self._training.append(numbers, env_steps)
+        self._publish(numbers, env_steps)
+        if self.console is not None:
+            self.console.update(numbers, env_steps)
+
+    def log_eval(self, metrics: Mapping[str, float | Tensor], *, env_steps: int) -> None:
+        """Add a row to eval.csv; an evaluation at the same `env_steps` as the last one is the same evaluation and adds none."""
+        self._require_permission()
+        numbers = to_floats(metrics)
+        if self._evaluation.last_step == env_steps:
+            return
+        self._evaluation.append(numbers, env_steps)
+        self._publish(numbers, env_steps)
+        if self.console is not None:
+            self.console.evaluation(numbers, env_steps)
+
+    def close(self) -> None:
+        """Finish the event file and the tracked run, and draw curve.png; a second call does nothing."""
+        events, self._events = self._events, None
+        if events is not None:
+            events.close()
+        wandb, self._wandb = self._wandb, None
+        if wandb is not None:
+            wandb.finish()
+        if self.console is not None:
+            self.console.close()
+        if events is not None or self._purge_step is not None:
+            self._draw_curve()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.close()
+
+    def _require_permission(self) -> None:
+        if not self._may_continue:
+            folder = repr(str(self.out_dir))
+            raise SettingError(f"out_dir {folder} already holds a run; choose another folder, or load its checkpoint to continue it")
+
+    def _publish(self, numbers: Mapping[str, float], env_steps: int) -> None:
+        if self._events is None and self._tensorboard_wanted:
+            from torch.utils.tensorboard import SummaryWriter  # takes a while to import
+
+            self._events = SummaryWriter(str(self.out_dir), purge_step=self._purge_step)
+        if self._events is not None:
+            for name, value in numbers.items():
+                self._events.add_scalar(name, value, env_steps)
+        if self._wandb is not None:
+            self._wandb.log({**numbers, "env_steps": env_steps})
+
+    def _draw_curve(self) -> None:
+        from fastrl.training.curve import draw_curve
+
+        draw_curve([self.out_dir], self.out_dir / CURVE_FILE)
+
+
+def to_floats(metrics: Mapping[str, float | Tensor]) -> dict[str, float]:
+    """Metrics as Python floats; the tensors of each device are read in one transfer."""
+    tensors: dict[torch.device, list[str]] = {}
+    for name, value in metrics.items():
+        if isinstance(value, Tensor):
+            if value.numel() != 1:
+                raise ValueError(f"metrics: {name} has {value.numel()} elements; a metric is one number")
+            tensors.setdefault(value.device, []).append(name)
+    read: dict[str, float] = {}
+    for names in tensors.values():
+        stacked = torch.stack([metrics[name].detach().reshape(()).double() for name in names])  # type: ignore[union-attr]
+        read |= dict(zip(names, stacked.tolist(), strict=True))
+    return {name: read[name] if name in read else float(value) for name, value in metrics.items()}
+
+
+def _start_wandb(track: str | None, out_dir: Path, config: Mapping[str, Any] | None) -> Any:
+    if track is None:
+        return None
+    if track not in TRACKERS:
+        raise SettingError(f"track must be {' or '.join(TRACKERS)}, got {track!r}")
+    try:
+        wandb = importlib.import_module("wandb")
+    except ImportError:
+        raise SettingError("track is 'wandb', but the package wandb is not installed; run `pip install wandb`") from None
+    # one tracked run per folder, found again on resume
+    return wandb.init(dir=str(out_dir), name=out_dir.name, id=_run_id(out_dir), resume="allow", config=dict(config or {}))
+
+
+def _run_id(out_dir: Path) -> str:
+    """An identity for the tracked run that stays with the folder."""
+    import secrets
+
+    file = out_dir / "wandb_id"
+    if not file.exists():
+        file.write_text(secrets.token_hex(8))
+    return file.read_text().strip()

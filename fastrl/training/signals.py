@@ -1,0 +1,74 @@
+"""SIGINT and SIGTERM as a request that a loop can honour where it is safe."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+import time
+from types import FrameType, TracebackType
+from typing import Any, Self
+
+STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+REPEAT_WINDOW = 0.3  # seconds; `timeout`, `make` and terminals deliver one wish to end as several signals
+
+
+class _Request:
+    """What has been asked of the process; shared by nested contexts."""
+
+    def __init__(self) -> None:
+        self.name: str | None = None
+        self.time = 0.0
+
+
+class StopOnSignal:
+    """While entered, the first SIGINT or SIGTERM only sets `requested`; the next one ends the process at once.
+
+    Ending at once is the signal's own default (no clean-up runs), which checkpoints survive by their protocol. Signals within 0.3 s of the
+    first are the same request. Contexts may be nested: all of them see the request, also one that came before they were entered. The
+    handlers found on entry are put back on exit. Outside the main thread, where Python delivers no signals, nothing is installed.
+
+    Example:
+        with StopOnSignal() as stop:
+            while not stop.requested:
+                work()
+    """
+
+    _current: _Request | None = None
+
+    def __init__(self) -> None:
+        self._request = _Request()
+        self._outer: _Request | None = None
+        self._previous: dict[signal.Signals, Any] = {}
+
+    @property
+    def requested(self) -> str | None:
+        """Name of the signal that asked to stop ("SIGINT", "SIGTERM"), or None."""
+        return self._request.name
+
+    def __enter__(self) -> Self:
+        if threading.current_thread() is not threading.main_thread():
+            return self
+        self._outer = StopOnSignal._current
+        self._request = self._outer or _Request()
+        StopOnSignal._current = self._request
+        for number in STOP_SIGNALS:
+            self._previous[number] = signal.signal(number, self._handle)
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        if not self._previous:
+            return
+        for number, handler in self._previous.items():
+            # None: the handler was not set from Python and cannot be put back; the default is the nearest thing
+            signal.signal(number, signal.SIG_DFL if handler is None else handler)
+        self._previous = {}
+        StopOnSignal._current = self._outer
+
+    def _handle(self, number: int, frame: FrameType | None) -> None:
+        request, now = self._request, time.monotonic()
+        if request.name is None:
+            request.name, request.time = signal.Signals(number).name, now
+        elif now - request.time > REPEAT_WINDOW:
+            signal.signal(number, signal.SIG_DFL)
+            os.kill(os.getpid(), number)

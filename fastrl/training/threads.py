@@ -1,0 +1,77 @@
+"""How many threads torch and the environments get, so that together they never ask for more than the machine has."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+
+from fastrl.errors import SettingError
+
+# Below this many parameters a layer's matrix product is over before a second thread has woken up: two threads were seen up to six
+# times slower than one, and never faster.
+SMALL_NETWORK = 2_000_000
+ENVS_PER_THREAD = 4  # a thread that steps fewer environments than this spends its time waiting
+
+
+@dataclass(frozen=True)
+class ThreadChoice:
+    """Threads of torch and of the environments, ≥ 1 each."""
+
+    torch: int
+    env: int
+    cores: int
+
+    def apply(self) -> None:
+        """Set torch's threads; the environments' are an argument of their constructor."""
+        import torch
+
+        torch.set_num_threads(self.torch)
+
+    def __str__(self) -> str:
+        return f"threads: torch {self.torch}, environments {self.env} (of {self.cores} cores)"
+
+
+def available_cores() -> int:
+    """Cores this process may run on: its affinity mask, or fewer if a control group (a container) allows fewer."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, min(cores, _control_group_cores() or cores))
+
+
+def _control_group_cores() -> int | None:
+    try:
+        with open("/sys/fs/cgroup/cpu.max") as file:
+            quota, period = file.read().split()[:2]
+        return None if quota == "max" else max(1, int(quota) // int(period))
+    except (OSError, ValueError):
+        return None
+
+
+def choose_threads(
+    num_envs: int, threads: int | None = None, env_threads: int | None = None, parameters: int | None = None
+) -> ThreadChoice:
+    """Threads for a run on this machine.
+
+    Acting and stepping alternate, so each side may use every core; but torch's threads keep spinning for a while after their work, on the
+    cores the environments then want. Torch therefore gets one thread unless its networks are large, and when both sides have more than
+    one, the environments get the cores torch leaves.
+
+    Args:
+        num_envs: environments stepped together, ≥ 1.
+        threads: torch's threads as the user wants them, ≥ 1; None chooses.
+        env_threads: the environments' threads as the user wants them, ≥ 1; None chooses.
+        parameters: number of parameters of all networks; None counts as small.
+
+    Raises:
+        SettingError: a count is below 1.
+    """
+    for name, value in (("num_envs", num_envs), ("threads", threads), ("env_threads", env_threads)):
+        if value is not None and value < 1:
+            raise SettingError(f"{name} must be at least 1, got {value}")
+    cores = available_cores()
+    if threads is None:
+        large = parameters is not None and parameters >= SMALL_NETWORK
+        threads = max(1, cores // 2) if large else 1
+    if env_threads is None:
+        free = cores if threads == 1 else max(1, cores - threads)
+        env_threads = max(1, min(free, num_envs // ENVS_PER_THREAD))
+    return ThreadChoice(torch=threads, env=env_threads, cores=cores)
