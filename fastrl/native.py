@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import functools
+import importlib
 import re
 from pathlib import Path
 
@@ -12,7 +13,9 @@ import torch
 FOLDER = Path(__file__).parent
 OPS_LIBRARY = FOLDER / "libfastrl_ops.so"
 CUDA_LIBRARY = FOLDER / "libfastrl_ops_cuda.so"
+DEV_LIBRARY = FOLDER / "libfastrl_dev.so"  # in-place builds only: what tests and benches compare with
 OLDEST_TORCH = (2, 11)
+REBUILD = "build it with `pip install .` or, in a checkout, `make build`"
 
 
 class NativeLibraryError(ImportError):
@@ -27,7 +30,7 @@ def load_ops() -> None:
     """
     check_torch_version(torch.__version__)
     if not OPS_LIBRARY.exists():
-        raise NativeLibraryError(f"fastrl: {OPS_LIBRARY.name} is not in {FOLDER}; build it with `pip install .` or, in a checkout, `make build`")
+        raise NativeLibraryError(f"fastrl: {OPS_LIBRARY.name} is not in {FOLDER}; {REBUILD}")
     _load(OPS_LIBRARY)
     if torch.version.cuda and CUDA_LIBRARY.exists():
         # the CUDA library leaves torch's CUDA symbols open, so that it can be built beside a CPU torch: show them to it
@@ -40,7 +43,9 @@ def check_torch_version(version: str) -> None:
     """Raises NativeLibraryError if torch `version` lacks the stable interface that the ops are built on."""
     found = tuple(int(number) for number in re.findall(r"\d+", version)[:2])
     if found < OLDEST_TORCH:
-        raise NativeLibraryError(f"fastrl: needs torch 2.11 or later, but torch {version} is installed; run `pip install --upgrade 'torch>=2.11'`")
+        raise NativeLibraryError(
+            f"fastrl: needs torch 2.11 or later, but torch {version} is installed; run `pip install --upgrade 'torch>=2.11'`"
+        )
 
 
 def build_info() -> dict[str, object]:
@@ -49,9 +54,9 @@ def build_info() -> dict[str, object]:
     Raises: NativeLibraryError if nothing was built.
     """
     try:
-        from fastrl import _native
+        _native = importlib.import_module("fastrl._native")
     except ImportError as error:
-        raise NativeLibraryError(f"fastrl: the native module cannot be imported ({error}); build it with `pip install .` or, in a checkout, `make build`") from error
+        raise NativeLibraryError(f"fastrl: the native module cannot be imported ({error}); {REBUILD}") from error
     info: dict[str, object] = dict(_native.build_info())
     info["ops_library"] = OPS_LIBRARY.exists()
     info["cuda_library"] = CUDA_LIBRARY.exists()
@@ -62,4 +67,6 @@ def _load(library: Path) -> None:
     try:
         torch.ops.load_library(str(library))
     except OSError as error:
-        raise NativeLibraryError(f"fastrl: {library.name} cannot be loaded beside torch {torch.__version__} ({error}); rebuild it with `pip install .`") from error
+        raise NativeLibraryError(
+            f"fastrl: {library.name} cannot be loaded beside torch {torch.__version__} ({error}); {REBUILD}"
+        ) from error

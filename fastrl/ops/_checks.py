@@ -40,7 +40,9 @@ def check_flags(op: str, **flags: torch.Tensor | None) -> None:
             raise TypeError(f"{op}: {name} must be bool, got {_name(value.dtype)}")
 
 
-def check_time_major(op: str, first_name: str, first: torch.Tensor, *, bootstrapped: Mapping[str, torch.Tensor], **others: torch.Tensor | None) -> None:
+def check_time_major(
+    op: str, first_name: str, first: torch.Tensor, *, bootstrapped: Mapping[str, torch.Tensor], **others: torch.Tensor | None
+) -> None:
     """The first argument is [T, N]; the others are too, and those in `bootstrapped` have one row more. Raises ValueError."""
     if first.dim() != 2:
         raise ValueError(f"{op}: {first_name} must have shape [T, N], got {list(first.shape)}")
@@ -58,7 +60,7 @@ def check_fractions(op: str, **values: object) -> None:
     for name, value in values.items():
         if isinstance(value, bool) or not isinstance(value, (numbers.Real, torch.SymFloat, torch.SymInt)):
             raise TypeError(f"{op}: {name} must be a number, got {type(value).__name__}")
-        if not 0.0 <= value <= 1.0:
+        if not 0.0 <= value <= 1.0:  # type: ignore[operator]  # numbers.Real orders itself, whatever its stub says
             raise ValueError(f"{op}: {name} must be in [0, 1], got {value}")
 
 

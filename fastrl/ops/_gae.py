@@ -28,13 +28,14 @@ def gae(
     with nt_t = 1 − terminated_t and go_t = 1 − (terminated_t or truncated_t)
 
     Args:
-        rewards: [T, N], float32, float64, bfloat16 or float16 (half precision accumulates in float32), any strides, as for all tensors here.
+        rewards: [T, N], float32, float64, bfloat16 or float16 (half precision accumulates in float32). Tensors here may have any strides.
         values: [T+1, N], dtype of rewards; values[t+1] is V of the observation that followed step t, before any reset.
         terminated: [T, N] bool; the episode ended in a terminal state: no bootstrap, whatever values[t+1] holds.
         truncated: [T, N] bool; the episode was cut off: bootstraps from values[t+1], and the trace ends. Termination wins over truncation.
         gamma: discount per environment step, in [0, 1].
         gae_lambda: λ, in [0, 1]: 1 gives bootstrapped Monte-Carlo returns, 0 the one-step residuals.
-        valid: [T, N] bool, or None if every row is a transition. Where False (a reset row) the advantage is 0, the return values[t], and nothing flows through.
+        valid: [T, N] bool, or None if every row is a transition. Where False (a reset row) the advantage is 0, the return values[t], and
+            nothing flows through.
 
     Returns: advantages [T, N] and returns [T, N], contiguous, of the dtype of rewards.
     Raises: TypeError or ValueError, naming the argument. On CUDA too: no check reads an element.
@@ -44,13 +45,13 @@ def gae(
     """
     if torch.compiler.is_compiling():  # a traced program meets its checks while it is traced
         _check(rewards, values, terminated, truncated, gamma, gae_lambda, valid)
-        return _gae(rewards.detach(), values.detach(), terminated, truncated, gamma, gae_lambda, valid)  # type: ignore[no-any-return]
+        return _gae(rewards.detach(), values.detach(), terminated, truncated, gamma, gae_lambda, valid)
     try:
         if type(gamma) is not float or type(gae_lambda) is not float:  # the dispatcher would take tensors and flags for numbers
             _checks.check_fractions("gae", gamma=gamma, gae_lambda=gae_lambda)
         if rewards.requires_grad or values.requires_grad:
             rewards, values = rewards.detach(), values.detach()
-        return _gae(rewards, values, terminated, truncated, gamma, gae_lambda, valid)  # type: ignore[no-any-return]
+        return _gae(rewards, values, terminated, truncated, gamma, gae_lambda, valid)
     except (RuntimeError, AttributeError):
         # the native code has refused: only now is time spent on finding out what to say
         _check(rewards, values, terminated, truncated, gamma, gae_lambda, valid)
@@ -81,7 +82,9 @@ def gae_reference(
     return advantages.to(dtype), (advantages + values[:-1]).to(dtype)
 
 
-def _check(rewards: Tensor, values: Tensor, terminated: Tensor, truncated: Tensor, gamma: float, gae_lambda: float, valid: Tensor | None) -> None:
+def _check(
+    rewards: Tensor, values: Tensor, terminated: Tensor, truncated: Tensor, gamma: float, gae_lambda: float, valid: Tensor | None
+) -> None:
     flags = {"terminated": terminated, "truncated": truncated, "valid": valid}
     _checks.check_tensors("gae", {"rewards": rewards, "values": values, "terminated": terminated, "truncated": truncated}, {"valid": valid})
     _checks.check_floating("gae", "rewards", rewards, values=values)

@@ -1,0 +1,35 @@
+"""Shared by all tests. Imports torch alone: the op tests run on machines without Gymnasium or EnvPool."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+import torch
+
+
+def why_no_gpu() -> str | None:
+    """The reason why ops cannot be tested on a GPU here, or None if they can."""
+    from fastrl.native import CUDA_LIBRARY
+
+    if not torch.cuda.is_available():
+        return "no GPU that this torch can use"
+    if not CUDA_LIBRARY.exists():
+        return "the CUDA ops were not built (no nvcc, or FASTRL_CUDA=off)"
+    return None
+
+
+@pytest.fixture(params=["cpu", pytest.param("cuda", marks=pytest.mark.cuda)])
+def device(request: pytest.FixtureRequest) -> torch.device:
+    """Each test that asks for a device runs on the CPU, and on a GPU where there is one."""
+    if request.param == "cuda" and (reason := why_no_gpu()):
+        pytest.skip(reason)
+    return torch.device(request.param)
+
+
+@pytest.fixture
+def torch_threads() -> Iterator[None]:
+    """Restores torch's thread count after a test that changes it."""
+    before = torch.get_num_threads()
+    yield
+    torch.set_num_threads(before)

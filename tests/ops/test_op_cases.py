@@ -1,0 +1,198 @@
+"""What every op promises, checked for each entry of OP_CASES: a new op is tested by adding its entry."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+
+from fastrl.testing import FLOATING, OP_CASES, OpCase, Refusal, assert_close_to_reference, layouts, outputs_of
+
+CASES = list(OP_CASES.values())
+each_case = pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+each_refusal = pytest.mark.parametrize(
+    ("case", "refusal"), [pytest.param(case, refusal, id=f"{case.name}: {refusal.what}") for case in CASES for refusal in case.refusals]
+)
+SMALL = (12, 8)
+
+
+def without_optional(case: OpCase, inputs: dict[str, Any]) -> dict[str, Any]:
+    return {**inputs, **dict.fromkeys(case.optional)}
+
+
+def native_op(case: OpCase) -> Any:
+    return getattr(torch.ops.fastrl, case.name).default
+
+
+def native_arguments(case: OpCase, inputs: dict[str, Any]) -> tuple[Any, ...]:
+    return tuple(inputs[argument.name] for argument in native_op(case)._schema.arguments)
+
+
+def assert_equal(got: Any, expected: Any) -> None:
+    for one, other in zip(outputs_of(got), outputs_of(expected), strict=True):
+        torch.testing.assert_close(one, other, rtol=0, atol=0, equal_nan=True)
+
+
+@each_case
+@pytest.mark.parametrize("dtype", FLOATING, ids=str)
+def test_agrees_with_the_reference(case: OpCase, dtype: torch.dtype, device: torch.device) -> None:
+    for seed, sizes in enumerate(case.sizes):
+        inputs = case.inputs(sizes, dtype, device, seed)
+        assert_close_to_reference(case, inputs, case.op(**inputs))
+        inputs = without_optional(case, inputs)
+        assert_close_to_reference(case, inputs, case.op(**inputs))
+
+
+@each_case
+def test_any_layout_gives_the_same_bits(case: OpCase, device: torch.device) -> None:
+    for sizes in case.sizes:
+        inputs = case.inputs(sizes, device=device)
+        expected = case.op(**inputs)
+        tensors = {name: value for name, value in inputs.items() if isinstance(value, torch.Tensor)}
+        variants = {name: layouts(value) for name, value in tensors.items()}
+        for layout in ("transposed", "gaps", "shifted"):
+            assert_equal(case.op(**{**inputs, **{name: variants[name][layout] for name in tensors}}), expected)
+            for name in tensors:  # one at a time: no stride is taken from another tensor
+                assert_equal(case.op(**{**inputs, name: variants[name][layout]}), expected)
+
+
+@each_case
+def test_empty_inputs_give_empty_outputs(case: OpCase, device: torch.device) -> None:
+    for sizes in case.empty_sizes:
+        inputs = case.inputs(sizes, device=device)
+        for got, expected in zip(outputs_of(case.op(**inputs)), outputs_of(case.reference(**inputs)), strict=True):
+            assert got.shape == expected.shape and got.numel() == 0 and got.device.type == device.type
+
+
+@each_case
+def test_outputs_are_new_contiguous_and_constant_to_autograd(case: OpCase, device: torch.device) -> None:
+    inputs = case.inputs(SMALL, device=device)
+    copies = {name: value.clone() if isinstance(value, torch.Tensor) else value for name, value in inputs.items()}
+    for name, value in inputs.items():
+        if isinstance(value, torch.Tensor) and value.is_floating_point() and name not in case.differentiable:
+            value.requires_grad_()
+    outputs = outputs_of(case.op(**inputs))
+    for output in outputs:
+        assert output.is_contiguous()
+        if not case.differentiable:
+            assert not output.requires_grad
+    for name, copy in copies.items():
+        if isinstance(copy, torch.Tensor):
+            assert torch.equal(inputs[name], copy), f"{name} was changed"
+            assert all(output.data_ptr() != inputs[name].data_ptr() for output in outputs)
+
+
+@each_case
+def test_every_run_gives_the_same_bits(case: OpCase, device: torch.device) -> None:
+    for sizes in case.sizes:
+        inputs = case.inputs(sizes, device=device)
+        first = case.op(**inputs)
+        for _ in range(3):
+            assert_equal(case.op(**inputs), first)
+
+
+@each_case
+def test_any_number_of_threads_gives_the_same_bits(case: OpCase, torch_threads: None) -> None:
+    for sizes in (*case.sizes, (2100, 67), (64, 5000)):  # the last two are large enough to be shared among threads
+        inputs = case.inputs(sizes)
+        torch.set_num_threads(1)
+        expected = case.op(**inputs)
+        for threads in (2, 3, 8):
+            torch.set_num_threads(threads)
+            assert_equal(case.op(**inputs), expected)
+
+
+@each_refusal
+def test_bad_input_is_refused_by_name(case: OpCase, refusal: Refusal, device: torch.device) -> None:
+    good = case.inputs(SMALL, device=device)
+    with pytest.raises(refusal.error) as caught:
+        case.op(**{**good, **refusal.change(good)})
+    assert str(caught.value).startswith(f"{case.name}: {refusal.message}")
+
+
+@each_refusal
+def test_bad_input_is_refused_by_the_native_op_too(case: OpCase, refusal: Refusal) -> None:
+    good = case.inputs(SMALL)
+    bad = {**good, **refusal.change(good)}
+    if any(isinstance(bad[name], (bool, torch.Tensor)) for name in case.settings):
+        pytest.skip("the dispatcher takes flags and one-element tensors for numbers; only the wrapper refuses them")
+    with pytest.raises((RuntimeError, TypeError, ValueError)):
+        native_op(case)(*native_arguments(case, bad))
+
+
+@each_refusal
+def test_bad_input_is_refused_while_tracing(case: OpCase, refusal: Refusal) -> None:
+    from torch._subclasses.fake_tensor import FakeTensorMode
+
+    good = case.inputs(SMALL)
+    bad = {**good, **refusal.change(good)}
+    if any(isinstance(value, torch.Tensor) and (value.layout != torch.strided or value.device.type == "meta") for value in bad.values()):
+        pytest.skip("fake tensors cannot stand for this input")
+    with FakeTensorMode() as mode:
+        fakes = {name: mode.from_tensor(value) if isinstance(value, torch.Tensor) else value for name, value in bad.items()}
+        with pytest.raises(refusal.error) as caught:
+            case.op(**fakes)
+    assert f"{case.name}: {refusal.message.split(', got')[0]}" in str(caught.value)
+
+
+@each_case
+@pytest.mark.parametrize("dtype", FLOATING, ids=str)
+def test_opcheck(case: OpCase, dtype: torch.dtype, device: torch.device) -> None:
+    for sizes in (SMALL, case.empty_sizes[0]):
+        inputs = case.inputs(sizes, dtype, device)
+        for given in (inputs, without_optional(case, inputs)):
+            torch.library.opcheck(native_op(case), native_arguments(case, given))
+
+
+@each_case
+def test_compiles_whole_with_dynamic_shapes(case: OpCase, device: torch.device) -> None:
+    torch.compiler.reset()
+
+    def program(**inputs: Any) -> tuple[torch.Tensor, ...]:
+        return tuple(2 * output for output in outputs_of(case.op(**inputs)))
+
+    # the traced graph is run as it is: generated code would test the compiler's back end, which needs a compiler at run time
+    compiled = torch.compile(program, fullgraph=True, dynamic=True, backend="aot_eager")
+    for sizes in ((12, 8), (20, 5), (33, 17)):
+        inputs = case.inputs(sizes, device=device)
+        assert_equal(compiled(**inputs), program(**inputs))
+
+
+@each_case
+def test_compiles_with_the_default_back_end(case: OpCase) -> None:
+    torch.compiler.reset()
+    compiled = torch.compile(case.op, fullgraph=True, dynamic=True)
+    inputs = case.inputs(SMALL)
+    assert_equal(compiled(**inputs), case.op(**inputs))
+
+
+@each_case
+@pytest.mark.cuda
+def test_runs_on_the_current_stream_without_waiting(case: OpCase, device: torch.device) -> None:
+    if device.type == "cpu":
+        pytest.skip("streams are a matter of GPUs")
+    inputs = case.inputs((512, 512), device=device)
+    expected = case.op(**inputs)
+    torch.cuda.synchronize()
+    stream = torch.cuda.Stream()
+    with torch.cuda.stream(stream):
+        torch.cuda._sleep(50_000_000)
+        got = case.op(**inputs)
+        assert not stream.query(), "the op waited for the GPU"
+    stream.synchronize()
+    assert_equal(got, expected)
+
+
+@each_case
+@pytest.mark.cuda
+def test_can_be_captured_in_a_graph(case: OpCase, device: torch.device) -> None:
+    if device.type == "cpu":
+        pytest.skip("graphs are a matter of GPUs")
+    inputs = case.inputs(SMALL, device=device)
+    expected = case.op(**inputs)
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        got = case.op(**inputs)
+    graph.replay()
+    assert_equal(got, expected)

@@ -1,0 +1,102 @@
+"""Imports point downwards: cli -> trainers, agents -> models, training -> nn, envs, data, losses, utils -> ops -> native."""
+
+from __future__ import annotations
+
+import ast
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).parents[1] / "fastrl"
+LAYERS = [
+    {"_native"},
+    {"native"},
+    {"ops"},
+    {"nn", "envs", "data", "losses", "utils"},
+    {"models", "training"},
+    {"trainers", "agents"},
+    {"cli"},
+    {"__main__"},
+]
+RANK = {room: rank for rank, rooms in enumerate(LAYERS) for room in rooms}
+FREE = {"errors", "__init__"}  # import nothing of fastrl, may be imported by all
+BESIDE = {"testing": 2.5}  # above the ops, below everything else
+FILES = sorted(PACKAGE.rglob("*.py"))
+LOW = [path for path in FILES if path.relative_to(PACKAGE).parts[0] in {"ops", "native.py", "testing.py"}]
+
+
+def imports(source: str, package: str) -> Iterator[str]:
+    """The full names of the modules that a file of `package` imports, wherever in the file it does."""
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            base = package.split(".")[: len(package.split(".")) - node.level + 1] if node.level else []
+            module = ".".join([*base, *filter(None, [node.module])])
+            # `from fastrl import ops` imports fastrl.ops
+            yield from (f"{module}.{alias.name}" for alias in node.names) if module == "fastrl" else [module]
+
+
+def room_of(module: str) -> str:
+    parts = module.split(".")
+    return parts[1] if len(parts) > 1 else "__init__"
+
+
+def complaint(module: str, name: str) -> str | None:
+    """What is wrong with `module` importing `name`, both of fastrl; None if nothing is."""
+    room, other = room_of(module), room_of(name)
+    ranks = {**RANK, **BESIDE}
+    if other in FREE or other.startswith("__version"):
+        return None
+    if room in FREE:
+        return f"{module} may import nothing of fastrl, imports {name}"
+    for unknown in {room, other} - set(ranks):
+        return f"fastrl.{unknown} has no place in the layers; give it one in tests/test_layers.py"
+    if ranks[other] > ranks[room] or (ranks[other] == ranks[room] and other != room):
+        return f"{module} imports {name}, which is not below it"
+    if room == other == "trainers" and algorithm_of(module) != algorithm_of(name) and algorithm_of(name):
+        return f"{module} imports {name}: trainers do not import each other"
+    return None
+
+
+def algorithm_of(module: str) -> str:
+    return ".".join(module.split(".")[2:3])
+
+
+def complaints(path: Path, source: str) -> list[str]:
+    relative = path.relative_to(PACKAGE.parent)
+    module, package = ".".join(relative.with_suffix("").parts), ".".join(relative.parent.parts)
+    names = [name for name in imports(source, package) if name.split(".")[0] == "fastrl"]
+    return [found for name in names if (found := complaint(module, name))]
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(PACKAGE.parent)))
+def test_imports_point_downwards(path: Path) -> None:
+    assert complaints(path, path.read_text()) == []
+
+
+@pytest.mark.parametrize("path", LOW, ids=lambda path: path.name)
+def test_ops_need_torch_alone(path: Path) -> None:
+    roots = {name.split(".")[0] for name in imports(path.read_text(), "fastrl.ops")}
+    assert roots - set(sys.stdlib_module_names) <= {"torch", "fastrl"}
+
+
+@pytest.mark.parametrize(
+    ("file", "source", "wrong"),
+    [
+        ("ops/_gae.py", "from fastrl.nn import layers", True),
+        ("ops/_gae.py", "from ..nn import layers", True),
+        ("ops/_gae.py", "from fastrl.native import load_ops\nfrom . import _checks\nfrom fastrl import errors, __version__", False),
+        ("nn/layers.py", "def f():\n    from fastrl.losses import policy", True),
+        ("nn/layers.py", "from fastrl import envs", True),
+        ("errors.py", "import fastrl.ops", True),
+        ("trainers/vmpo/agent.py", "from fastrl.trainers.mpo import agent", True),
+        ("trainers/vmpo/agent.py", "from fastrl.trainers.vmpo import config\nfrom fastrl.training import checkpoint", False),
+        ("training/loop.py", "from fastrl.cli import main", True),
+        ("attic/old.py", "from fastrl import ops", True),
+    ],
+)
+def test_the_walk_finds_what_it_looks_for(file: str, source: str, wrong: bool) -> None:
+    assert bool(complaints(PACKAGE / file, source)) is wrong
