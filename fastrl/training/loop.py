@@ -17,6 +17,7 @@ from torch import Tensor
 from fastrl.envs import Episode, VectorEnv
 from fastrl.errors import CheckpointError, SettingError
 from fastrl.training.checkpoint import load_checkpoint, save_checkpoint
+from fastrl.training.console import Console
 from fastrl.training.evaluation import Evaluation, evaluate_policy
 from fastrl.training.metrics import MetricsLogger
 from fastrl.training.seeding import rng_state, set_rng_state
@@ -36,12 +37,14 @@ class Intervals:
         save: steps between checkpoints.
         log: steps between logged rows; 0 logs every update.
         eval_episodes: episodes of one evaluation.
+        stop_at_return: end the run at the first evaluation whose mean return reaches this; None never does.
     """
 
     evaluate: int = 0
     save: int = 0
     log: int = 0
     eval_episodes: int = 20
+    stop_at_return: float | None = None
 
     def __post_init__(self) -> None:
         for name, value in (("eval_interval", self.evaluate), ("save_interval", self.save), ("log_interval", self.log)):
@@ -78,7 +81,7 @@ class Trainer(ABC):
 
     Args:
         seed: seed of the run; evaluation derives others from it.
-        intervals: when the loop logs, evaluates and saves.
+        intervals: when the loop logs, evaluates and saves, and when it is content.
     """
 
     algorithm: str
@@ -93,6 +96,8 @@ class Trainer(ABC):
         self.episodes = 0
         self.recent: deque[tuple[float, int]] = deque(maxlen=RECENT_EPISODES)  # (return, length)
         self.stopwatch = Stopwatch()
+        self.track: str | None = None  # "wandb" sends metrics there too
+        self.can_evaluate = True  # a single environment object cannot be made a second time
         self._stop: StopOnSignal | None = None
 
     @abstractmethod
@@ -116,6 +121,10 @@ class Trainer(ABC):
         """Fresh environments of the kind the trainer was built for."""
 
     @abstractmethod
+    def describe(self) -> str:
+        """What is about to run, in a line or two: environments, threads, memory that will be taken."""
+
+    @abstractmethod
     def trainer_state(self) -> dict[str, Any]:
         """What the subclass must keep besides agent, environments, counters and random generators."""
 
@@ -134,26 +143,32 @@ class Trainer(ABC):
 
     # ------------------------------------------------------------------------------------------------ the loop
 
-    def run(self, total_steps: int, out_dir: str | Path, logger: MetricsLogger) -> None:
-        """Train until `env_steps` reaches `total_steps`, then evaluate and save.
+    def run(self, total_steps: int, out_dir: str | Path) -> None:
+        """Train until `env_steps` reaches `total_steps`, then evaluate and save; progress is printed.
 
         SIGINT and SIGTERM end it early with a checkpoint; `interrupted` then names the signal.
 
         Args:
             total_steps: environment steps of the whole run, those of earlier sessions included.
-            out_dir: run folder; checkpoints go to `out_dir/checkpoints`.
-            logger: receives a row per logged update and per evaluation.
+            out_dir: run folder; a trainer that has steps behind it goes on with the logs it finds there.
         """
         if total_steps < 1:
             raise SettingError(f"total_steps must be at least 1 environment step, got {total_steps}")
-        checkpoints = Path(out_dir) / "checkpoints"
-        with StopOnSignal() as self._stop:
-            marks = {name: self._next_mark(getattr(self.intervals, name)) for name in ("log", "evaluate", "save")}
-            while self.env_steps < total_steps and self._iterate(logger, marks, checkpoints):
-                pass
-            if not self.stop_requested():
-                self._evaluate_and_log(logger)
-            self.save(checkpoints)
+        folder = Path(out_dir)
+        console = Console(total_steps, start_steps=self.env_steps)
+        with StopOnSignal() as self._stop, MetricsLogger(folder, console=console, track=self.track) as logger:
+            if self.env_steps > 0:
+                logger.resume_from(self.env_steps)
+            console.message(self.describe())
+            self._loop(total_steps, logger, folder / "checkpoints")
+            self.save(folder / "checkpoints")
+
+    def _loop(self, total_steps: int, logger: MetricsLogger, checkpoints: Path) -> None:
+        marks = {name: self._next_mark(getattr(self.intervals, name)) for name in ("log", "evaluate", "save")}
+        while self.env_steps < total_steps and self._iterate(logger, marks, checkpoints):
+            pass
+        if not self.stop_requested():
+            self._evaluate_and_log(logger)
 
     def _iterate(self, logger: MetricsLogger, marks: dict[str, int], checkpoints: Path) -> bool:
         """One round of the loop; False when a signal asked to stop."""
@@ -167,11 +182,10 @@ class Trainer(ABC):
         rate = (self.env_steps - steps_before) / (time.perf_counter() - started)
         if self._due("log", marks):
             logger.log({**self.progress(rate), **metrics}, env_steps=self.env_steps)
-        if self.intervals.evaluate and self._due("evaluate", marks):
-            self._evaluate_and_log(logger)
+        content = self.intervals.evaluate > 0 and self._due("evaluate", marks) and self._evaluate_and_log(logger)
         if self.intervals.save and self._due("save", marks):
             self.save(checkpoints)
-        return not self.stop_requested()
+        return not (content or self.stop_requested())
 
     def _next_mark(self, interval: int) -> int:
         return (self.env_steps // interval + 1) * interval if interval else self.env_steps
@@ -182,10 +196,14 @@ class Trainer(ABC):
         marks[name] = self._next_mark(getattr(self.intervals, name))
         return True
 
-    def _evaluate_and_log(self, logger: MetricsLogger) -> None:
-        metrics = self.evaluate(self.intervals.eval_episodes)
-        if metrics:
-            logger.log_eval(metrics, env_steps=self.env_steps)
+    def _evaluate_and_log(self, logger: MetricsLogger) -> bool:
+        """Whether the evaluation reached the return at which the run may end."""
+        metrics = self.evaluate(self.intervals.eval_episodes) if self.can_evaluate else {}
+        if not metrics:
+            return False
+        logger.log_eval(metrics, env_steps=self.env_steps)
+        wanted = self.intervals.stop_at_return
+        return wanted is not None and metrics["eval/return_mean"] >= wanted
 
     # ------------------------------------------------------------------------------------------------ counting
 
@@ -220,6 +238,8 @@ class Trainer(ABC):
         """
         if n_episodes < 1:
             raise ValueError(f"evaluate: n_episodes must be at least 1, got {n_episodes}")
+        if not self.can_evaluate:
+            raise SettingError("env_id is an environment object, which cannot be made again for evaluation; give an id or a factory")
         chosen = self.seed + EVALUATION_SEED_OFFSET if seed is None else seed
         with self.make_env(min(n_episodes, MAX_EVALUATION_ENVS), chosen) as env:
             return evaluate_policy(self.choose, env, n_episodes, interrupted=self.stop_requested) or {}

@@ -12,8 +12,8 @@ from fastrl.training.config import RunConfig
 class VMPOConfig(RunConfig):
     """Settings of a V-MPO run. Fields of the same name mean what they mean in `VMPOTrainer`."""
 
-    num_envs: int = 16
-    """Environments stepped together."""
+    stop_at_return: float | None = None
+    """End the run at the first evaluation whose mean return reaches this; none: never."""
     rollout_steps: int = 256
     """Steps of each environment per rollout; a batch is rollout_steps × num_envs rows."""
     updates_per_step: int = 1

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import fields
-from pathlib import Path
 from typing import Any
 
 import gymnasium as gym
@@ -29,7 +29,7 @@ from fastrl.trainers.vmpo.gymnasium_evaluation import (
     _merge_obs_rms_stats,
 )
 from fastrl.training.loop import Intervals, Trainer
-from fastrl.training.metrics import MetricsLogger, _format_metrics
+from fastrl.training.metrics import _format_metrics
 from fastrl.training.seeding import seed_everything
 from fastrl.training.threads import choose_threads
 
@@ -137,7 +137,8 @@ class VMPOTrainer(Trainer):
         self.normalize_observation = normalize_observation
         self.updates_per_step = 1
         self._env_options = {"obs_keys": obs_keys, "max_episode_steps": max_episode_steps, "env_kwargs": env_kwargs}
-        self.threads = choose_threads(num_envs, threads, env_threads)
+        self.can_evaluate = isinstance(env_id, str) or (callable(env_id) and not isinstance(env_id, (gym.Env, gym.vector.VectorEnv, VectorEnv)))
+        self.threads = choose_threads(num_envs, threads, env_threads, _weights(policy_layer_sizes) + _weights(value_layer_sizes))
         self.threads.apply()
         seed_everything(seed)
         self.env = self.make_env(num_envs, seed)
@@ -182,9 +183,10 @@ class VMPOTrainer(Trainer):
     def from_config(cls, config: VMPOConfig) -> VMPOTrainer:
         """A trainer with the settings of a configuration (fields of the same names)."""
         settings = {field.name: getattr(config, field.name) for field in fields(config) if field.name in _CONSTRUCTOR_SETTINGS}
-        intervals = Intervals(config.eval_interval, config.save_interval, config.log_interval, config.eval_episodes)
+        intervals = Intervals(config.eval_interval, config.save_interval, config.log_interval, config.eval_episodes, config.stop_at_return)
         trainer = cls(**settings | {"device": torch.device(config.device), "intervals": intervals})
         trainer.updates_per_step = config.updates_per_step
+        trainer.track = config.track
         return trainer
 
     # ------------------------------------------------------------------------------------------------ construction
@@ -236,8 +238,7 @@ class VMPOTrainer(Trainer):
             if updates_per_step < 1:
                 raise SettingError(f"updates_per_step must be at least 1, got {updates_per_step}")
             self.updates_per_step = updates_per_step
-        with MetricsLogger(Path(out_dir)) as logger:
-            self.run(total_steps, out_dir, logger)
+        self.run(total_steps, out_dir)
 
     def collect(self) -> bool:
         """Fill the rollout; False when a signal asked to stop first (what is stored stays)."""
@@ -322,6 +323,14 @@ class VMPOTrainer(Trainer):
         """The mode of the acting policy for observations [N, ...]."""
         return self.agent.acting_policy.distribution(obs.reshape(obs.shape[0], -1)).mode()
 
+    def describe(self) -> str:
+        """Environments, threads and the memory of the rollout."""
+        env, megabytes = self.env, self.rollout.nbytes / 1e6
+        return (
+            f"V-MPO on {env.name}: {env.num_envs} environments × {self.rollout_steps} steps per rollout ({megabytes:.1f} MB), "
+            f"{sum(p.numel() for p in self.agent.policy.parameters()):,} parameters; {self.threads}"
+        )
+
     # ------------------------------------------------------------------------------------------------ state
 
     def trainer_state(self) -> dict[str, Any]:
@@ -346,6 +355,14 @@ class VMPOTrainer(Trainer):
         self.obs = self._flat(self.env.reset())
         if self.reward_scaler is not None:
             self.reward_scaler.running_return.zero_()
+
+
+def _weights(layer_sizes: tuple[int, ...]) -> int:
+    """Weights between hidden layers, the bulk of a network's parameters."""
+    return sum(a * b for a, b in zip(layer_sizes[:-1], layer_sizes[1:], strict=True))
+
+
+_CONSTRUCTOR_SETTINGS = frozenset(inspect.signature(VMPOTrainer).parameters)
 
 
 def _spaces(env: VectorEnv) -> tuple[int, int, str]:
