@@ -72,8 +72,18 @@ def matmul_seconds_per_row(obs_dim: int, act_dim: int, rows: int = 1024) -> tupl
 def training_rounds(m_steps: int, rounds: int) -> dict[str, float]:
     """Median environment steps per second over rounds of collect, estimate, learn, and the share of each phase."""
     trainer = VMPOTrainer(
-        ENV_ID, 1, torch.device("cpu"), LAYERS, LAYERS, ROLLOUT_STEPS, num_envs=NUM_ENVS, m_steps=m_steps, advantage_estimator="gae", threads=1, env_threads=1
-    )  # fmt: skip
+        ENV_ID,
+        1,
+        torch.device("cpu"),
+        LAYERS,
+        LAYERS,
+        ROLLOUT_STEPS,
+        num_envs=NUM_ENVS,
+        m_steps=m_steps,
+        advantage_estimator="gae",
+        threads=1,
+        env_threads=1,
+    )
     rates, totals = [], {}
     with trainer:
         for round_index in range(rounds + 1):
@@ -90,7 +100,11 @@ def training_rounds(m_steps: int, rounds: int) -> dict[str, float]:
             rates.append((trainer.env_steps - steps_before) / elapsed)
             totals = {name: totals.get(name, 0.0) + seconds for name, seconds in (phases | {"all": elapsed}).items()}
     shares = {f"share_{name}": totals[name] / totals["all"] for name in ("environment", "acting", "estimation", "learning")}
-    return {"env_steps_per_s": statistics.median(rates), **shares, "learning_s_per_step": totals["learning"] / totals["all"] / statistics.median(rates)}
+    return {
+        "env_steps_per_s": statistics.median(rates),
+        **shares,
+        "learning_s_per_step": totals["learning"] / totals["all"] / statistics.median(rates),
+    }
 
 
 def measure(m_steps: list[int], rounds: int) -> dict[str, object]:
@@ -103,11 +117,18 @@ def measure(m_steps: list[int], rounds: int) -> dict[str, object]:
     for count in m_steps:
         row = training_rounds(count, rounds)
         bound = 1.0 / (count * per_row + 1.0 / raw)  # environment and matrix products of learning, nothing else
-        row |= {"bound_steps_per_s": bound, "bound_over_measured": bound / row["env_steps_per_s"], "share_of_envpool": row["env_steps_per_s"] / raw}
+        row |= {
+            "bound_steps_per_s": bound,
+            "bound_over_measured": bound / row["env_steps_per_s"],
+            "share_of_envpool": row["env_steps_per_s"] / raw,
+        }
         results[f"m_steps_{count}"] = row
-        shares = ", ".join(f"{name[6:]} {value:.0%}" for name, value in row.items() if name.startswith("share_") and name != "share_of_envpool")
+        shares = ", ".join(
+            f"{name[6:]} {value:.0%}" for name, value in row.items() if name.startswith("share_") and name != "share_of_envpool"
+        )
         print(
-            f"{count:2d} M-steps: {row['env_steps_per_s']:,.0f} env steps/s ({shares}); environment and matrix products alone allow {bound:,.0f} "
+            f"{count:2d} M-steps: {row['env_steps_per_s']:,.0f} env steps/s ({shares}); "
+            f"environment and matrix products alone allow {bound:,.0f} "
             f"({row['bound_over_measured']:.2f} times); {row['share_of_envpool']:.0%} of EnvPool's rate"
         )
     return results

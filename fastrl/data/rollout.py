@@ -14,9 +14,9 @@ Field = tuple[tuple[int, ...], torch.dtype]  # shape of one row of one environme
 class Rollout:
     """T rows of N environments, written row by row and then read whole.
 
-    Row t holds what was known before the step (`obs[t]`, `actions[t]`, extras) and what the step returned (`rewards[t]`, the three flags).
-    `obs` has T+1 rows: row t+1 is the observation that followed step t before any reset, so that `values = V(obs)` is what the estimators of
-    `fastrl.ops` take. Nothing is edited: a row that is no transition is kept and has `valid = False`.
+    Row t holds what was known before the step (`obs[t]`, `actions[t]`, extras) and what the step returned (`rewards[t]`, the three
+    flags). `obs` has T+1 rows: row t+1 is the observation that followed step t before any reset, so that `values = V(obs)` is what the
+    estimators of `fastrl.ops` take. Nothing is edited: a row that is no transition is kept and has `valid = False`.
 
     Args:
         num_steps: T, rows per environment.
@@ -28,7 +28,14 @@ class Rollout:
     """
 
     def __init__(
-        self, num_steps: int, num_envs: int, *, obs: Field, action: Field, extras: Mapping[str, Field] | None = None, device: torch.device | str = "cpu"
+        self,
+        num_steps: int,
+        num_envs: int,
+        *,
+        obs: Field,
+        action: Field,
+        extras: Mapping[str, Field] | None = None,
+        device: torch.device | str = "cpu",
     ) -> None:
         def rows(count: int, field: Field) -> Tensor:
             shape, dtype = field
@@ -60,7 +67,16 @@ class Rollout:
         self.position = 0
 
     def append(
-        self, *, obs: Tensor, actions: Tensor, next_obs: Tensor, rewards: Tensor, terminated: Tensor, truncated: Tensor, valid: Tensor, **extras: Tensor
+        self,
+        *,
+        obs: Tensor,
+        actions: Tensor,
+        next_obs: Tensor,
+        rewards: Tensor,
+        terminated: Tensor,
+        truncated: Tensor,
+        valid: Tensor,
+        **extras: Tensor,
     ) -> None:
         """Store one step of all environments; every argument is [N, ...].
 

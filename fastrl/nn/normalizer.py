@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TypeVar, cast
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -27,7 +27,7 @@ def merge_moments(mean_a: Array, var_a: Array, count_a: float, mean_b: Array, va
     delta = mean_b - mean_a
     mean = mean_a + delta * (count_b / count)
     squares = var_a * count_a + var_b * count_b + delta * delta * (count_a * count_b / count)
-    return cast(Array, mean), cast(Array, squares / count), count
+    return mean, squares / count, count
 
 
 class RunningNormalizer(nn.Module):
@@ -79,7 +79,9 @@ class RunningNormalizer(nn.Module):
     def update(self, x: Tensor) -> None:
         """Count the samples x [B, *shape] once. An empty batch changes nothing."""
         if x.shape[1:] != self.mean.shape:
-            raise ValueError(f"RunningNormalizer.update: x must have shape [B, {', '.join(map(str, self.mean.shape))}], got {list(x.shape)}")
+            raise ValueError(
+                f"RunningNormalizer.update: x must have shape [B, {', '.join(map(str, self.mean.shape))}], got {list(x.shape)}"
+            )
         if x.shape[0] == 0:
             return
         batch = x.double()
@@ -98,7 +100,7 @@ class RunningNormalizer(nn.Module):
         return self.mean.cpu().numpy().copy(), self.var.cpu().numpy().copy(), float(self.count)
 
     def _load_from_state_dict(self, *args: object, **kwargs: object) -> None:
-        super()._load_from_state_dict(*args, **kwargs)  # type: ignore[arg-type]
+        super()._load_from_state_dict(*args, **kwargs)
         self._cached = None
 
 

@@ -77,7 +77,8 @@ class Trainer(ABC):
     """Environments, data and the order of events; networks and formulas are the agent's.
 
     A subclass makes `env` and `agent` before the first call, and gives `collect`, `estimate`, `learn`, `choose`, `make_env` and its own
-    state. What is counted: `env_steps` valid transitions over all environments, `updates` calls of the learner, `episodes` finished episodes.
+    state. What is counted: `env_steps` valid transitions over all environments, `updates` calls of the learner, `episodes` finished
+    episodes.
 
     Args:
         seed: seed of the run; evaluation derives others from it.
@@ -234,7 +235,8 @@ class Trainer(ABC):
             seed: seed of those environments; None derives one from the run's seed. The same seed gives the same episodes.
 
         Returns:
-            `eval/return_mean`, `eval/return_std`, `eval/return_min`, `eval/return_max`, `eval/length_mean`; empty when a signal asked to stop.
+            `eval/return_mean`, `eval/return_std`, `eval/return_min`, `eval/return_max`, `eval/length_mean`; empty when a signal asked
+            to stop.
         """
         if n_episodes < 1:
             raise ValueError(f"evaluate: n_episodes must be at least 1, got {n_episodes}")

@@ -14,9 +14,15 @@ def filled(steps=4, envs=2):
     for t in range(steps):
         valid = torch.tensor([True, t != 2])
         rollout.append(
-            obs=obs, actions=torch.full((envs,), t), next_obs=obs + 1, rewards=torch.full((envs,), float(t)), terminated=torch.tensor([False, t == 1]),
-            truncated=torch.zeros(envs, dtype=torch.bool), valid=valid, logits=torch.full((envs, 5), float(t)),
-        )  # fmt: skip
+            obs=obs,
+            actions=torch.full((envs,), t),
+            next_obs=obs + 1,
+            rewards=torch.full((envs,), float(t)),
+            terminated=torch.tensor([False, t == 1]),
+            truncated=torch.zeros(envs, dtype=torch.bool),
+            valid=valid,
+            logits=torch.full((envs, 5), float(t)),
+        )
         obs = obs + 1
     return rollout
 

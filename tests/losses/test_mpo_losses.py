@@ -33,7 +33,9 @@ def test_dual_refuses_what_is_not_positive(initial):
         Dual(initial)
 
 
-@pytest.mark.parametrize(("count", "fraction", "expected"), [(10, 0.5, 5), (11, 0.5, 5), (1, 0.5, 1), (100, 0.29, 29), (7, 1.0, 7), (3, 0.1, 1)])
+@pytest.mark.parametrize(
+    ("count", "fraction", "expected"), [(10, 0.5, 5), (11, 0.5, 5), (1, 0.5, 1), (100, 0.29, 29), (7, 1.0, 7), (3, 0.1, 1)]
+)
 def test_top_fraction_takes_exactly_k_rows_even_among_ties(count, fraction, expected):
     assert top_fraction(torch.zeros(count), fraction).numel() == expected
     advantages = torch.arange(count, dtype=torch.float32)

@@ -15,7 +15,14 @@ CPU = torch.device("cpu")
 
 
 def make_trainer(env_id="ProofofMemory-v0", **settings):
-    settings = {"seed": 3, "policy_layer_sizes": (16,), "value_layer_sizes": (16,), "rollout_steps": 16, "num_envs": 4, "threads": 1} | settings
+    settings = {
+        "seed": 3,
+        "policy_layer_sizes": (16,),
+        "value_layer_sizes": (16,),
+        "rollout_steps": 16,
+        "num_envs": 4,
+        "threads": 1,
+    } | settings
     return VMPOTrainer(env_id, device=CPU, **settings)
 
 

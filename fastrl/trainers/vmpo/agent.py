@@ -34,8 +34,8 @@ class VMPOAgent:
     L = −Σ_D~ ψ_i log π(a_i|s_i) + Σ_k sg(α_k) KL_k(π_old ‖ π) + ½ mean (V − G)²
     L_η = η ε_η + η log mean_D~ exp(A_i/η),   L_α = Σ_k α_k (ε_k − sg(KL_k))
 
-    KL_k is the mean over all valid rows; for continuous actions it has a mean and a covariance part with multipliers and bounds of their own,
-    for discrete actions it is one number, bounded by `epsilon_mu`.
+    KL_k is the mean over all valid rows; for continuous actions it has a mean and a covariance part with multipliers and bounds of
+    their own, for discrete actions it is one number, bounded by `epsilon_mu`.
 
     One update makes one temperature step and `m_steps` steps of policy, value function and multipliers on the whole batch. At the first of
     them π = π_old and the KL is 0, so the bound only acts with `m_steps` > 1, several updates per batch, or `target_update_period` > 1.
@@ -117,7 +117,9 @@ class VMPOAgent:
         for name, unit in (("gamma", gamma), ("gae_lambda", gae_lambda)):
             if not 0 <= unit <= 1:
                 raise SettingError(f"{name} must be in [0, 1], got {unit}")
-        positive = dict(policy_lr=policy_lr, value_lr=value_lr, temperature_lr=temperature_lr, alpha_lr=alpha_lr, max_grad_norm=max_grad_norm)
+        positive = dict(
+            policy_lr=policy_lr, value_lr=value_lr, temperature_lr=temperature_lr, alpha_lr=alpha_lr, max_grad_norm=max_grad_norm
+        )
         positive |= dict(epsilon_eta=epsilon_eta, epsilon_mu=epsilon_mu, epsilon_sigma=epsilon_sigma)
         for name, value in positive.items():
             if not value > 0:
@@ -172,7 +174,9 @@ class VMPOAgent:
             return torch.optim.Adam(params, lr=rate, eps=eps, fused=True)
         if self.optimizer_type == "sgd":
             return torch.optim.SGD(params, lr=rate, momentum=self.sgd_momentum)
-        raise SettingError(f'optimizer_type must be "adam" or "sgd", got {self.optimizer_type!r}{nearest(self.optimizer_type, ("adam", "sgd"))}')
+        raise SettingError(
+            f'optimizer_type must be "adam" or "sgd", got {self.optimizer_type!r}{nearest(self.optimizer_type, ("adam", "sgd"))}'
+        )
 
     def _acting_copy(self) -> ActorCritic:
         """π_old: the learned policy itself, or a frozen copy that shares the observation statistics."""
@@ -193,7 +197,8 @@ class VMPOAgent:
             deterministic: the mode instead of a sample.
 
         Returns:
-            (action, value, mean, log_std) as numpy, with the batch dimension only if obs has it: action [A], value a float, mean [A], log_std [A].
+            (action, value, mean, log_std) as numpy, with the batch dimension only if obs has it: action [A], value a float, mean [A],
+            log_std [A].
             Discrete: action is an int64 index, mean the logits [A], log_std an empty array [0]. Actions are not clipped to bounds.
 
         Raises:

@@ -30,7 +30,9 @@ def _merge_obs_rms_stats(stats_seq: Sequence[Moments]) -> Moments | None:
         return None
     mean, var, count = (np.asarray(counted[0][0], np.float64), np.asarray(counted[0][1], np.float64), float(counted[0][2]))
     for other_mean, other_var, other_count in counted[1:]:
-        mean, var, count = merge_moments(mean, var, count, np.asarray(other_mean, np.float64), np.asarray(other_var, np.float64), float(other_count))
+        mean, var, count = merge_moments(
+            mean, var, count, np.asarray(other_mean, np.float64), np.asarray(other_var, np.float64), float(other_count)
+        )
     return mean.copy(), var.copy(), count
 
 

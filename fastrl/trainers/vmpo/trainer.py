@@ -19,7 +19,7 @@ from fastrl.envs.wrappers import _find_wrapper, _make_env, _transform_observatio
 from fastrl.errors import NonFiniteError, SettingError
 from fastrl.nn.distributions import Categorical, DiagonalGaussian, Distribution
 from fastrl.nn.normalizer import RewardScaler
-from fastrl.trainers.vmpo.agent import VMPOAgent
+from fastrl.trainers.vmpo.agent import DiagonalGaussianPolicy, VMPOAgent
 from fastrl.trainers.vmpo.batch import Rows
 from fastrl.trainers.vmpo.config import VMPOConfig
 from fastrl.trainers.vmpo.gymnasium_evaluation import (
@@ -49,15 +49,16 @@ __all__ = [
     "_transform_reward",
 ]
 
+DEFAULT_INTERVALS = Intervals()
 
 
 class VMPOTrainer(Trainer):
     """Train a V-MPO agent (see `fastrl.trainers.vmpo.agent.VMPOAgent` for the algorithm) on vector environments.
 
-    A round collects `rollout_steps` steps of each of `num_envs` environments with the acting policy, estimates advantages from the value
-    function, and updates the agent on the valid rows. Rows that are no transition (the step after a done) never enter a loss or a statistic;
-    truncated episodes bootstrap from their real last observation. Observation statistics stand still while a rollout is collected and learned
-    from, and take in its observations once, afterwards.
+    A round collects `rollout_steps` steps of each of `num_envs` environments with the acting policy, estimates advantages from the
+    value function, and updates the agent on the valid rows. Rows that are no transition (the step after a done) never enter a loss or a
+    statistic; truncated episodes bootstrap from their real last observation. Observation statistics stand still while a rollout is
+    collected and learned from, and take in its observations once, afterwards.
 
     Args:
         env_id: an EnvPool or Gymnasium id, one of fastrl's own, a factory, or an environment object (then `evaluate` is not available).
@@ -71,7 +72,7 @@ class VMPOTrainer(Trainer):
         num_envs: N.
         normalize_observation: run observations through the running normaliser.
         clip_observation: bound of normalised observations; None leaves them unbounded.
-        normalize_reward: learn from rewards over the running standard deviation of the discounted return. Reported returns are the raw ones.
+        normalize_reward: learn from rewards over the running standard deviation of the discounted return; reported returns are raw.
         clip_reward: bound of scaled rewards; None leaves them unbounded.
         threads, env_threads: threads of torch and of the environments; None chooses (see `fastrl.training.threads`).
         obs_keys: which entries of dict observations to use, in this order; None takes all.
@@ -126,7 +127,7 @@ class VMPOTrainer(Trainer):
         obs_keys: tuple[str, ...] | None = None,
         max_episode_steps: int | None = None,
         env_kwargs: Mapping[str, Any] | None = None,
-        intervals: Intervals = Intervals(),
+        intervals: Intervals = DEFAULT_INTERVALS,
     ) -> None:
         super().__init__(seed=seed, intervals=intervals)
         if rollout_steps < 1:
@@ -136,8 +137,10 @@ class VMPOTrainer(Trainer):
         self.rollout_steps = rollout_steps
         self.normalize_observation = normalize_observation
         self.updates_per_step = 1
-        self._env_options = {"obs_keys": obs_keys, "max_episode_steps": max_episode_steps, "env_kwargs": env_kwargs}
-        self.can_evaluate = isinstance(env_id, str) or (callable(env_id) and not isinstance(env_id, (gym.Env, gym.vector.VectorEnv, VectorEnv)))
+        self._env_options: dict[str, Any] = {"obs_keys": obs_keys, "max_episode_steps": max_episode_steps, "env_kwargs": env_kwargs}
+        self.can_evaluate = isinstance(env_id, str) or (
+            callable(env_id) and not isinstance(env_id, (gym.Env, gym.vector.VectorEnv, VectorEnv))
+        )
         self.threads = choose_threads(num_envs, threads, env_threads, _weights(policy_layer_sizes) + _weights(value_layer_sizes))
         self.threads.apply()
         seed_everything(seed)
@@ -205,13 +208,11 @@ class VMPOTrainer(Trainer):
         return _make_env(env_id, seed=seed + env_index, gamma=gamma)
 
     def _make_rollout(self, obs_dim: int, act_dim: int) -> Rollout:
-        flat: Field = ((act_dim,), torch.float32)
-        if self.agent.discrete:
-            action, extras = ((), torch.int64), {"logits": flat}
-        else:
-            action, extras = flat, {"means": flat}
         obs: Field = ((obs_dim,), torch.float32)
-        return Rollout(self.rollout_steps, self.env.num_envs, obs=obs, action=action, extras=extras, device=self.device)
+        per_action: Field = ((act_dim,), torch.float32)
+        action: Field = ((), torch.int64) if self.agent.discrete else per_action
+        acted = "logits" if self.agent.discrete else "means"
+        return Rollout(self.rollout_steps, self.env.num_envs, obs=obs, action=action, extras={acted: per_action}, device=self.device)
 
     def _flat(self, obs: Tensor) -> Tensor:
         return obs.reshape(self.env.num_envs, -1)
@@ -294,8 +295,9 @@ class VMPOTrainer(Trainer):
         if self.agent.discrete:
             return Categorical(self.rollout.valid_rows(self.rollout.extras["logits"]))
         means = self.rollout.valid_rows(self.rollout.extras["means"])
-        log_std: Tensor = self.agent.acting_policy.policy_logstd.detach().clone()  # [1, A]; the step below moves the parameter itself
-        return DiagonalGaussian(means, log_std)
+        policy = self.agent.acting_policy
+        assert isinstance(policy, DiagonalGaussianPolicy)
+        return DiagonalGaussian(means, policy.policy_logstd.detach().clone())  # [1, A]; the update moves the parameter itself
 
     def _require_finite(self, what: str, field: Tensor) -> None:
         """Stop on the first number of a [T, N, ...] field that is not finite, naming environment and step."""
@@ -304,7 +306,9 @@ class VMPOTrainer(Trainer):
         bad = (~torch.isfinite(field)).flatten(2).any(-1) if field.ndim > 2 else ~torch.isfinite(field)
         if bool(bad.any()):
             step, index = (int(i) for i in bad.nonzero()[0])
-            raise NonFiniteError(f"environment {index} of {self.env.name} returned a non-finite {what} at step {step} of update {self.updates}")
+            raise NonFiniteError(
+                f"environment {index} of {self.env.name} returned a non-finite {what} at step {step} of update {self.updates}"
+            )
 
     def learn(self) -> Mapping[str, Tensor]:
         """Update the agent `updates_per_step` times on the estimated rows, then take the rollout's observations into the statistics."""
