@@ -26,39 +26,38 @@ void columns_loop(const Gae<float>& op) {
   }
 }
 
-// The second thing one would write: all columns of a row, then the row before. Branch-free and without aliasing, so that the compiler makes
-// vectors of it, and compiled for the processor it runs on: as fast as a simple loop gets.
-void rows_loop(const Gae<float>& op) {
-  cpu::with_best_instructions([&]() FASTRL_INLINE {
-    std::vector<float> carry_row(static_cast<size_t>(op.num_envs), 0.0f);
-    float* __restrict carry = carry_row.data();
-    const int64_t num_envs = op.num_envs;
-    for (int64_t t = op.num_steps - 1; t >= 0; --t) {
-      const float *reward = op.rewards.row(t), *value = op.values.row(t), *next_value = op.values.row(t + 1);
-      const uint8_t *terminated = op.terminated.row(t), *truncated = op.truncated.row(t);
-      float* __restrict advantages = op.outputs[0].row(t), * __restrict returns = op.outputs[1].row(t);
+// The second thing one would write: all columns of a row, then the row before. The carries of a row live in `carry`.
+FASTRL_HD void rows(const Gae<float>& op, float* carry, bool vectorised) {
+  const int64_t num_envs = op.num_envs;
+  for (int64_t t = op.num_steps - 1; t >= 0; --t) {
+    const float *reward = op.rewards.row(t), *value = op.values.row(t), *next_value = op.values.row(t + 1);
+    const uint8_t *terminated = op.terminated.row(t), *truncated = op.truncated.row(t);
+    float *advantages = op.outputs[0].row(t), *returns = op.outputs[1].row(t);
+    const auto column = [&](int64_t n) FASTRL_INLINE {
+      const float bootstrap = 1.0f - terminated[n], goes_on = 1.0f - (terminated[n] | truncated[n]);
+      carry[n] = reward[n] + op.gamma * bootstrap * next_value[n] - value[n] + op.trace * goes_on * carry[n];
+      advantages[n] = carry[n];
+      returns[n] = carry[n] + value[n];
+    };
+    if (vectorised) {
       FASTRL_IVDEP
-      for (int64_t n = 0; n < num_envs; ++n) {
-        const float bootstrap = 1.0f - terminated[n], goes_on = 1.0f - (terminated[n] | truncated[n]);
-        carry[n] = reward[n] + op.gamma * bootstrap * next_value[n] - value[n] + op.trace * goes_on * carry[n];
-        advantages[n] = carry[n];
-        returns[n] = carry[n] + value[n];
-      }
-    }
-  });
-}
-
-struct ColumnsLoop {
-  template <class T>
-  static void reverse_scan(const Gae<T>& op, int32_t) {
-    if constexpr (std::is_same_v<T, float>) {
-      FASTRL_CHECK(op.contiguous() && !op.masked(), "gae_columns: float32, contiguous and without valid only");
-      columns_loop(op);
+      for (int64_t n = 0; n < num_envs; ++n) column(n);
     } else {
-      FASTRL_CHECK(false, "gae_columns: float32 only");
+      for (int64_t n = 0; n < num_envs; ++n) column(n);
     }
   }
-};
+}
+
+void rows_loop(const Gae<float>& op) {
+  std::vector<float> carry(static_cast<size_t>(op.num_envs), 0.0f);
+  rows(op, carry.data(), false);
+}
+
+// The same told that nothing overlaps, and compiled for the processor it runs on: as fast as a simple loop gets.
+void rows_loop_vectorised(const Gae<float>& op) {
+  std::vector<float> carry(static_cast<size_t>(op.num_envs), 0.0f);
+  cpu::with_best_instructions([&]() FASTRL_INLINE { rows(op, carry.data(), true); });
+}
 
 // The GPU's algorithm on the CPU, block after block and thread after thread, for a GPU so small that it takes several tiles and blocks.
 struct EmulatedBlocks {
@@ -120,6 +119,8 @@ Tensor gae_seconds(const Tensor& rewards,
     if (kernel == 0)
       Cpu::reverse_scan(op, 0);
     else if (kernel == 1)
+      rows_loop_vectorised(op);
+    else if (kernel == 2)
       columns_loop(op);
     else
       rows_loop(op);
@@ -133,9 +134,6 @@ Tensor gae_seconds(const Tensor& rewards,
 
 STABLE_TORCH_LIBRARY_FRAGMENT(fastrl_dev, m) {
   m.def(
-      "gae_columns(Tensor rewards, Tensor values, Tensor terminated, Tensor truncated, float gamma, float gae_lambda, Tensor? valid=None)"
-      " -> (Tensor, Tensor)");
-  m.def(
       "gae_blocks(Tensor rewards, Tensor values, Tensor terminated, Tensor truncated, float gamma, float gae_lambda, Tensor? valid=None)"
       " -> (Tensor, Tensor)");
   m.def(
@@ -144,7 +142,6 @@ STABLE_TORCH_LIBRARY_FRAGMENT(fastrl_dev, m) {
 }
 
 STABLE_TORCH_LIBRARY_IMPL(fastrl_dev, CPU, m) {
-  m.impl("gae_columns", TORCH_BOX(&fastrl::gae<fastrl::ColumnsLoop>));
   m.impl("gae_blocks", TORCH_BOX(&fastrl::gae<fastrl::EmulatedBlocks>));
   m.impl("gae_seconds", TORCH_BOX(&fastrl::gae_seconds));
 }

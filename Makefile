@@ -1,0 +1,97 @@
+# The verbs of the project. The first two need nothing but Python 3.11 or later and a C++ compiler:
+#
+#   make train   creates .venv, installs, trains V-MPO on CartPole and says where the learning curve is
+#   make test    creates .venv, installs, runs the tests
+#
+#   make build        (re)builds the native libraries in place           make lint       formatting, lint and types
+#   make bench        everything under bench/, in one go                 make clean      removes what was built
+#   make test-gpu     op tests on a GPU     make bench-gpu  op benches on a GPU     (one command each, no network, no .venv)
+#   make test-sanitize   op tests on a build with address and undefined-behaviour sanitizers
+#
+# VENV=dir puts the environment elsewhere; PYTHON=python3.12 chooses the interpreter; FASTRL_CUDA=auto|on|off as in docs/install.md.
+
+PYTHON ?= python3
+VENV ?= .venv
+TRAIN_FLAGS ?= --env-id CartPole-v1
+BIN := $(VENV)/bin
+CURDIR_CONSTRAINTS := $(CURDIR)/constraints.txt
+# an environment variable, unlike pip's option, reaches isolated build environments too
+INSTALL := PIP_CONSTRAINT=$(CURDIR_CONSTRAINTS) $(BIN)/python -m pip install --quiet --disable-pip-version-check
+NATIVE := $(shell find csrc cmake -type f) CMakeLists.txt setup.py pyproject.toml constraints.txt
+
+.PHONY: all build train test lint bench bench-ops bench-scripts test-gpu bench-gpu test-sanitize clean
+.DELETE_ON_ERROR:
+
+all: build
+
+# --- environment: one stamp for each set of extras; native sources changed -> installed anew
+$(BIN)/python:
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.installed: $(BIN)/python $(NATIVE)
+	$(INSTALL) --editable .
+	@touch $@
+
+$(VENV)/.installed-dev: $(VENV)/.installed
+	$(INSTALL) --editable '.[dev]'
+	@touch $@
+
+$(VENV)/.installed-bench: $(VENV)/.installed-dev
+	$(INSTALL) --editable '.[dev,bench-peers]'
+	@touch $@
+
+# --- verbs
+build: $(VENV)/.installed
+
+train: $(VENV)/.installed
+	$(BIN)/fastrl train vmpo $(TRAIN_FLAGS)
+
+test: $(VENV)/.installed-dev
+	$(BIN)/python -m pytest
+
+lint: $(VENV)/.installed-dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/clang-format --dry-run -Werror $$(find csrc -name '*.h' -o -name '*.cpp' -o -name '*.cu' -o -name '*.cuh')
+	$(BIN)/mypy
+
+bench: bench-ops bench-scripts
+
+BENCH_OPTIONS := --benchmark-json=build/bench.json --benchmark-disable-gc --benchmark-max-time=0.4 --benchmark-quiet --timeout=3000
+bench-ops: $(VENV)/.installed-bench
+	@mkdir -p build
+	OMP_NUM_THREADS=2 $(BIN)/python -m pytest bench/ops -m 'not cuda' $(BENCH_OPTIONS)
+
+# environments and training: scripts, each of which says what it measures
+bench-scripts: $(VENV)/.installed-bench
+	@set -e; for script in $(wildcard bench/envs/*.py bench/training/*.py); do echo "== $$script"; $(BIN)/python $$script; done
+
+# --- on a machine with a GPU, torch 2.11 or later, nvcc, cmake, ninja, pybind11 and pytest: the interpreter that has them, nothing is installed
+GPU_BUILD = FASTRL_CUDA=on $(PYTHON) setup.py --quiet build_ext --inplace
+GPU_PYTEST = PYTHONPATH=$(CURDIR) $(PYTHON) -m pytest
+
+test-gpu:
+	$(GPU_BUILD)
+	$(GPU_PYTEST) tests/ops
+
+bench-gpu:
+	$(GPU_BUILD)
+	@mkdir -p build
+	$(GPU_PYTEST) bench/ops -m cuda $(filter-out --timeout%,$(BENCH_OPTIONS))
+
+# --- sanitizers: a copy of the package with its own build, so that the ordinary one stays as it is
+SANITIZED := build/sanitized
+# torch and the interpreter are not instrumented: their leaks are not ours, and libasan must be there before they are
+ASAN = LD_PRELOAD="$$($(CXX) -print-file-name=libasan.so) $$($(CXX) -print-file-name=libstdc++.so)" \
+	ASAN_OPTIONS=detect_leaks=0:handle_segv=1 UBSAN_OPTIONS=print_stacktrace=1
+
+test-sanitize: $(VENV)/.installed-dev
+	rm -rf $(SANITIZED)/fastrl && mkdir -p $(SANITIZED)
+	cp -r fastrl csrc cmake tests CMakeLists.txt setup.py pyproject.toml README.md LICENSE $(SANITIZED)/
+	rm -f $(SANITIZED)/fastrl/*.so
+	cd $(SANITIZED) && FASTRL_SANITIZE=1 $(abspath $(BIN))/python setup.py --quiet build_ext --inplace
+	cd $(SANITIZED) && $(ASAN) PYTHONPATH=. FASTRL_EXPECT_SANITIZED=1 $(abspath $(BIN))/python -m pytest tests/ops -p no:cacheprovider \
+		-k 'not default_back_end and not two_to_the_31'
+
+clean:
+	rm -rf build dist fastrl.egg-info fastrl/*.so $(VENV)/.installed*
