@@ -81,4 +81,47 @@ class VMPOConfig(RunConfig):
         return dict(PRESETS.get(env_id, {}))
 
 
-PRESETS: dict[str, dict[str, Any]] = {}
+# Settings that were run and whose results are in bench/results; an environment gets an entry here once it has been measured.
+PRESETS: dict[str, dict[str, Any]] = {
+    "CartPole-v1": {
+        "total_steps": 500_000,
+        "num_envs": 8,
+        "rollout_steps": 128,
+        "m_steps": 20,
+        "policy_layer_sizes": (64, 64),
+        "value_layer_sizes": (64, 64),
+        "policy_lr": 0.003,
+        "value_lr": 0.003,
+        "alpha_lr": 0.01,
+    },
+    "Pendulum-v1": {
+        "total_steps": 300_000,
+        "num_envs": 16,
+        "rollout_steps": 128,
+        "m_steps": 20,
+        "policy_layer_sizes": (64, 64),
+        "value_layer_sizes": (64, 64),
+        "gamma": 0.95,
+        "policy_lr": 0.001,
+        "value_lr": 0.003,
+        "epsilon_mu": 0.05,
+        "epsilon_sigma": 0.005,
+        "alpha_lr": 0.01,
+    },
+    "HalfCheetah-v5": {
+        "total_steps": 1_000_000,
+        "num_envs": 16,
+        "rollout_steps": 128,
+        "m_steps": 16,
+        "policy_layer_sizes": (128, 128),
+        "value_layer_sizes": (128, 128),
+        "gamma": 0.98,
+        "gae_lambda": 0.9,
+        "policy_lr": 0.0003,
+        "value_lr": 0.001,
+        "epsilon_mu": 0.05,
+        "epsilon_sigma": 0.0002,
+        "alpha_sigma_init": 10.0,
+        "alpha_lr": 0.1,
+    },
+}
