@@ -61,12 +61,12 @@ def _extract_final_observations(infos: Mapping[str, Any], num_envs: int) -> list
 
 
 def _pick_final_observations(values: Any, mask: Any, found: list[Any]) -> None:
-    ended = range(len(found)) if mask is None else np.flatnonzero(mask).tolist()
-    for index in ended:
-        if isinstance(values, Mapping):
-            found[index] = values.get(index) if mask is None and index in values else _column(values, index) or None
-        elif index < len(values):
-            found[index] = values[index]
+    if isinstance(values, Mapping) and all(isinstance(key, int | np.integer) for key in values):  # keyed by environment index
+        for index, last in values.items():
+            found[int(index)] = last
+        return
+    for index in range(len(found)) if mask is None else np.flatnonzero(mask).tolist():
+        found[index] = (_column(values, index) or None) if isinstance(values, Mapping) else values[index]
 
 
 def _extract_episode_returns(infos: Mapping[str, Any]) -> list[tuple[int, float]]:

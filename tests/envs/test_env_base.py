@@ -12,7 +12,13 @@ class Scripted(VectorEnv):
     """Plays back rows of (reward, terminated, truncated); the observation is the number of the row, in memory that is used again."""
 
     def __init__(self, rows, num_envs=2, **options):
-        settings = {"obs_shape": (1,), "obs_dtype": torch.float32, "action": ActionSpec.discrete(3), "max_episode_steps": None, "device": "cpu"}
+        settings = {
+            "obs_shape": (1,),
+            "obs_dtype": torch.float32,
+            "action": ActionSpec.discrete(3),
+            "max_episode_steps": None,
+            "device": "cpu",
+        }
         super().__init__(name="Scripted", num_envs=num_envs, **settings | options)
         self.rows = iter(rows)
         self.count = 0
