@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
-import functools
 import types
 import typing
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Self
 
 from fastrl.errors import SettingError, nearest
@@ -123,8 +123,7 @@ def parse_toml(text: str, source: str) -> dict[str, Any]:
         raise SettingError(f"{source} is not valid TOML: {error}") from None
 
 
-@functools.cache
-def field_types(config_class: Any) -> Mapping[str, Any]:
+def field_types(config_class: type[RunConfig]) -> Mapping[str, Any]:
     """Type of each field by name, in order."""
     hints = typing.get_type_hints(config_class)
     return {field.name: hints[field.name] for field in dataclasses.fields(config_class)}
@@ -180,7 +179,7 @@ def describe(hint: Any) -> str:
         return "one of " + ", ".join(str(option) for option in options)
     if origin is tuple:
         return "a list in which each entry is " + describe(options[0])
-    words = {int: "a whole number", float: "a number", bool: "true or false", str: "text", type(None): "none"}
+    words = {Path: "a path", int: "a whole number", float: "a number", bool: "true or false", str: "text", type(None): "none"}
     return words.get(hint, str(hint))
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from fastrl.training.csv_table import read_columns
+from fastrl.training.run_folder import EVALUATION_FILE, METRICS_FILE
 
 Points = list[tuple[float, ...]]
 
@@ -50,8 +51,8 @@ def draw_curve(runs: Sequence[Path], out: Path, *, reference_lines: Mapping[str,
 
 def _points(run: Path) -> tuple[Points, Points]:
     """(training, evaluation) points of a run folder: (env_steps, return) and (env_steps, return, standard deviation)."""
-    training = read_columns(run / "metrics.csv", "rollout/ep_return_mean")
-    return training, read_columns(run / "eval.csv", "eval/return_mean", "eval/return_std")
+    training = read_columns(run / METRICS_FILE, "rollout/ep_return_mean")
+    return training, read_columns(run / EVALUATION_FILE, "eval/return_mean", "eval/return_std")
 
 
 def _draw_run(axes: Any, name: str, color: str, training: Points, evaluation: Points) -> None:

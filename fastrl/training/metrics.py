@@ -13,11 +13,11 @@ from torch import Tensor
 
 from fastrl.errors import SettingError
 from fastrl.training.csv_table import CsvTable
+from fastrl.training.run_folder import CURVE_FILE, EVALUATION_FILE, METRICS_FILE
 
 if TYPE_CHECKING:
     from fastrl.training.console import Console
 
-METRICS_FILE, EVALUATION_FILE, CURVE_FILE = "metrics.csv", "eval.csv", "curve.png"
 TRACKERS = ("wandb",)
 
 

@@ -1,0 +1,71 @@
+"""What the commands share: a parser that answers in one sentence, and output that is one JSON object."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import os
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any, NoReturn
+
+from fastrl.errors import SettingError, nearest
+
+
+class Parser(argparse.ArgumentParser):
+    """An argument parser that raises SettingError, with the nearest flag for an unknown one."""
+
+    def __init__(self, command: str, description: str) -> None:
+        super().__init__(prog=f"fastrl {command}", description=description, allow_abbrev=False)
+
+    def error(self, message: str) -> NoReturn:
+        raise SettingError(f"{self.prog}: {message}; see `{self.prog} --help`")
+
+    def read(self, arguments: Sequence[str]) -> argparse.Namespace:
+        """Parse; an unknown argument is a SettingError."""
+        known, unknown = self.parse_known_args(list(arguments))
+        if unknown:
+            flag = unknown[0].partition("=")[0]
+            self.error(f"there is no argument {flag}{nearest(flag, self._option_string_actions)}")
+        return known
+
+
+@contextmanager
+def only_result_on_stdout(wanted: bool) -> Iterator[None]:
+    """While entered, and if `wanted`, whatever anyone writes to standard output goes to standard error, C libraries included."""
+    if not wanted:
+        yield
+        return
+    sys.stdout.flush()
+    try:
+        descriptor = sys.stdout.fileno()
+        saved = os.dup(descriptor)
+    except (OSError, ValueError):  # standard output is no file (a test's buffer): only Python writes there
+        stdout, sys.stdout = sys.stdout, sys.stderr
+        try:
+            yield
+        finally:
+            sys.stdout = stdout
+        return
+    os.dup2(2, descriptor)
+    try:
+        yield
+    finally:
+        sys.stdout.flush()
+        os.dup2(saved, descriptor)
+        os.close(saved)
+
+
+def print_json(result: Mapping[str, Any]) -> None:
+    """Print one JSON object. Numbers that JSON lacks (nan, inf) become null."""
+    print(json.dumps(_plain(result), ensure_ascii=False))
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -1,0 +1,77 @@
+"""`fastrl train <algorithm>`: a run from its flags to its checkpoint, curve and last words."""
+
+from __future__ import annotations
+
+import signal
+import time
+from collections.abc import Sequence
+from typing import Any
+
+from fastrl.cli.train_flags import HELP_FLAGS, TrainOrder, read_train_flags
+from fastrl.errors import SettingError
+from fastrl.trainers.registry import ALGORITHMS, find_algorithm
+from fastrl.training.config import RunConfig
+from fastrl.training.csv_table import read_columns
+from fastrl.training.run_folder import CURVE_FILE, EVALUATION_FILE, RunFolder, create_run, write_config
+from fastrl.training.signals import StopOnSignal
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Train; returns 0, or 130 or 143 if SIGINT or SIGTERM stopped it with a checkpoint."""
+    if not arguments or arguments[0] in HELP_FLAGS:
+        print(_help())
+        return 0 if arguments else 2
+    if arguments[0].startswith("-"):
+        raise SettingError(f"the algorithm comes first: fastrl train <algorithm> ...; known: {', '.join(ALGORITHMS)}")
+    algorithm = find_algorithm(arguments[0])
+    order = read_train_flags(algorithm, arguments[1:])
+
+    with StopOnSignal() as stop:
+        _train(algorithm.trainer_class(), order)
+        return 0 if stop.requested is None else 128 + signal.Signals[stop.requested]
+
+
+def _train(trainer_class: Any, order: TrainOrder) -> None:
+    """Build the trainer, run it in its folder, and say how it ended."""
+    config = order.config
+    # environments and networks come first: settings that do not fit them must not leave an empty run folder
+    trainer = trainer_class.from_config(config)
+    try:
+        if order.resume is None:
+            folder = create_run(trainer.algorithm, config, order.out_dir)
+        else:
+            folder = order.resume
+            trainer.load(folder.checkpoints)
+            write_config(folder, config)
+        start = trainer.env_steps
+        print(_opening(config, folder, start), flush=True)
+        began = time.monotonic()
+        trainer.train(total_steps=config.total_steps, out_dir=str(folder.path))
+        print(_closing(trainer, config, folder, trainer.env_steps - start, time.monotonic() - began), flush=True)
+    finally:
+        trainer.close()
+
+
+def _opening(config: RunConfig, folder: RunFolder, start: int) -> str:
+    begin = f"continuing at {start:,} of" if start else "for"
+    return f"{folder.algorithm} on {config.env_id} {begin} {config.total_steps:,} steps; run folder: {folder.path}"
+
+
+def _closing(trainer: Any, config: RunConfig, folder: RunFolder, steps: int, seconds: float) -> str:
+    if trainer.interrupted is not None:
+        resume = f"fastrl train {folder.algorithm} --resume {folder.path}"
+        return f"stopped by {trainer.interrupted} at {trainer.env_steps:,} steps, checkpoint saved; continue with: {resume}"
+    lines = [f"finished at {trainer.env_steps:,} steps: {steps:,} steps in {seconds:.1f} s ({steps / max(seconds, 1e-9):,.0f} steps/s)"]
+    evaluations = read_columns(folder.path / EVALUATION_FILE, "eval/return_mean", "eval/return_std")
+    if evaluations and evaluations[-1][0] == trainer.env_steps:
+        _, mean, deviation = evaluations[-1]
+        lines.append(f"evaluation return: {mean:.2f} ± {deviation:.2f} over {config.eval_episodes} episodes")
+    lines.append(f"learning curve: {folder.path / CURVE_FILE}")
+    return "\n".join(lines)
+
+
+def _help() -> str:
+    width = max(map(len, ALGORITHMS))
+    lines = [f"  {name:<{width}}  {algorithm.summary}" for name, algorithm in ALGORITHMS.items()]
+    closing = "`fastrl train <algorithm> --help` lists its flags."
+    return "\n".join(["usage: fastrl train <algorithm> --env-id <id> ...", "", *lines, "", closing])

@@ -1,0 +1,59 @@
+"""The algorithms by the name that the command line and config.toml use. Nothing is imported before it is asked for."""
+
+from __future__ import annotations
+
+import importlib
+from dataclasses import dataclass
+from typing import Any
+
+from fastrl.errors import SettingError, nearest
+
+
+@dataclass(frozen=True)
+class Algorithm:
+    """An algorithm: its name, a line about it, and where its classes are, as `module:class`.
+
+    The config class is a dataclass derived from `fastrl.training.config.RunConfig`; the trainer class has
+    `from_config(config)`, `run(total_steps, out_dir, logger)`, `evaluate(n_episodes, seed)`, `save`, `load`, `close`.
+    """
+
+    name: str
+    summary: str
+    config_path: str
+    trainer_path: str
+
+    def config_class(self) -> Any:
+        """Import and return the config class."""
+        return _import(self.config_path)
+
+    def trainer_class(self) -> Any:
+        """Import and return the trainer class."""
+        return _import(self.trainer_path)
+
+
+ALGORITHMS: dict[str, Algorithm] = {
+    algorithm.name: algorithm
+    for algorithm in (
+        Algorithm(
+            "vmpo",
+            "V-MPO: on-policy maximum a posteriori policy optimisation, for vector observations",
+            "fastrl.trainers.vmpo.config:VMPOConfig",
+            "fastrl.trainers.vmpo.trainer:VMPOTrainer",
+        ),
+    )
+}
+
+
+def find_algorithm(name: str) -> Algorithm:
+    """The algorithm of this name.
+
+    Raises: SettingError, with the nearest name, if there is none.
+    """
+    if name not in ALGORITHMS:
+        raise SettingError(f"there is no algorithm {name!r}{nearest(name, ALGORITHMS)}; known: {', '.join(ALGORITHMS)}")
+    return ALGORITHMS[name]
+
+
+def _import(path: str) -> Any:
+    module, _, name = path.partition(":")
+    return getattr(importlib.import_module(module), name)

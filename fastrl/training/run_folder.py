@@ -1,0 +1,100 @@
+"""A run is a folder: config.toml, metrics.csv, eval.csv, TensorBoard events, checkpoints/, curve.png."""
+
+from __future__ import annotations
+
+import os
+import re
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from fastrl.errors import SettingError, nearest
+from fastrl.training.config import ALGORITHM_KEY, RunConfig, parse_toml
+
+CONFIG_FILE, METRICS_FILE, EVALUATION_FILE = "config.toml", "metrics.csv", "eval.csv"
+CURVE_FILE, CHECKPOINTS = "curve.png", "checkpoints"
+TRACES = (CONFIG_FILE, METRICS_FILE, EVALUATION_FILE, CHECKPOINTS)  # any of these means that a run has been here
+RUNS = Path("runs")
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """An existing run: its folder and the algorithm that config.toml names."""
+
+    path: Path
+    algorithm: str
+
+    @property
+    def checkpoints(self) -> Path:
+        """Directory of the run's checkpoints."""
+        return self.path / CHECKPOINTS
+
+    @property
+    def config_file(self) -> Path:
+        """The run's settings."""
+        return self.path / CONFIG_FILE
+
+
+def create_run(algorithm: str, config: RunConfig, out_dir: Path | None = None) -> RunFolder:
+    """Make the folder of a new run and write its config.toml.
+
+    Args:
+        algorithm: name that the command line knows.
+        config: settings of the run, all of which are written.
+        out_dir: the folder itself; None makes `runs/<algorithm>-<environment>-<seed>-<time>`.
+
+    Raises:
+        SettingError: the folder holds a run already, or cannot be made. Nothing was changed in it.
+    """
+    path = out_dir or RUNS / f"{algorithm}-{_plain(config.env_id)}-{config.seed}-{time.strftime('%Y%m%d-%H%M%S')}"
+    if out_dir is None:
+        path = _unused(path)
+    elif any((path / trace).exists() for trace in TRACES):
+        raise SettingError(f"out_dir {str(path)!r} already holds a run; choose another folder, or continue it with --resume {path}")
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise SettingError(f"out_dir {str(path)!r} cannot be made: {error.strerror}") from None
+    run = RunFolder(path, algorithm)
+    write_config(run, config)
+    return run
+
+
+def open_run(path: Path) -> RunFolder:
+    """The run in a folder.
+
+    Raises: SettingError if there is none, naming the nearest folder beside it.
+    """
+    try:
+        text = (path / CONFIG_FILE).read_text()
+    except OSError:
+        beside = [entry.name for entry in path.parent.iterdir() if (entry / CONFIG_FILE).exists()] if path.parent.is_dir() else []
+        raise SettingError(f"there is no run in {str(path)!r}: it has no readable {CONFIG_FILE}{nearest(path.name, beside)}") from None
+    algorithm = parse_toml(text, str(path / CONFIG_FILE)).get(ALGORITHM_KEY)
+    if not isinstance(algorithm, str):
+        raise SettingError(f"{path / CONFIG_FILE} does not name its algorithm")
+    return RunFolder(path, algorithm)
+
+
+def write_config(run: RunFolder, config: RunConfig) -> None:
+    """Write config.toml, replacing an older one in one step."""
+    temporary = run.path / f".{CONFIG_FILE}.tmp"
+    with temporary.open("w") as file:
+        file.write(config.to_toml(run.algorithm))
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.replace(run.config_file)
+
+
+def _plain(env_id: str) -> str:
+    """An id as part of a folder's name: `ALE/Pong-v5` has a slash."""
+    return re.sub(r"[^A-Za-z0-9._-]+", "_", env_id)
+
+
+def _unused(path: Path) -> Path:
+    """`path`, or `path-2`, ... if two runs start within a second."""
+    candidate, number = path, 1
+    while candidate.exists():
+        number += 1
+        candidate = path.with_name(f"{path.name}-{number}")
+    return candidate
