@@ -150,7 +150,8 @@ class ActionSpec:
 def _as_array(actions: Tensor | np.ndarray) -> np.ndarray:
     if not isinstance(actions, Tensor):
         return np.asarray(actions)
-    actions = actions.detach()
+    if actions.requires_grad:
+        actions = actions.detach()
     if actions.dtype in (torch.bfloat16, torch.float16):  # numpy has no bfloat16
         actions = actions.float()
     return actions.numpy() if actions.device.type == "cpu" else actions.cpu().numpy()
@@ -330,7 +331,7 @@ class VectorEnv(ABC):
         self._returns += score
         self._lengths += valid
         if np.count_nonzero(over):
-            for i in np.flatnonzero(over).tolist():
+            for i in over.nonzero()[0].tolist():
                 self._finished.append(Episode(i, float(self._returns[i]), int(self._lengths[i])))
             self._returns[over] = 0.0
             self._lengths[over] = 0
