@@ -82,9 +82,8 @@ def main() -> None:
     options = parser.parse_args()
     torch.set_num_threads(1)
     warnings.filterwarnings("ignore", message=".*precision lowered.*")
-    print(
-        f"{'environment':<24}{'EnvPool µs':>12}{'fastrl µs':>12}{'above it µs':>13}{'steps/s':>12}   ({options.num_envs} environments, one thread)"
-    )
+    print(f"{options.num_envs} environments, one thread")
+    print(f"{'environment':<24}{'EnvPool µs':>12}{'fastrl µs':>12}{'above it µs':>13}{'steps/s':>12}")
     rows = []
     for env_id in STEPS:
         rows.append(row := compare(env_id, options.num_envs, options.rounds))

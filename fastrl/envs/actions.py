@@ -8,7 +8,7 @@ import gymnasium as gym
 import numpy as np
 import torch
 
-from fastrl.envs.base import ActionSpec
+from fastrl.envs.action_spec import ActionSpec
 from fastrl.errors import SettingError
 
 

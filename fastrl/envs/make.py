@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import torch
 
 from fastrl.envs.base import VectorEnv
-from fastrl.envs.toy import TOYS, ToyVectorEnv
+from fastrl.envs.toy import TOYS
+from fastrl.envs.toy_vector import ToyVectorEnv
 from fastrl.errors import SettingError, nearest
 
 if TYPE_CHECKING:

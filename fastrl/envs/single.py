@@ -8,7 +8,8 @@ import gymnasium as gym
 import numpy as np
 import torch
 
-from fastrl.envs.base import ActionSpec, VectorEnv
+from fastrl.envs.action_spec import ActionSpec
+from fastrl.envs.base import VectorEnv
 
 
 class SingleEnv(gym.Env[np.ndarray, Any]):

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from fastrl.envs.base import ActionSpec, Advance, EnvironmentFailure, Episode, VectorEnv, environment_seeds
+from fastrl.envs.action_spec import ActionSpec
+from fastrl.envs.base import Advance, EnvironmentFailure, Episode, VectorEnv, environment_seeds
 from fastrl.errors import SettingError
 
 

@@ -9,8 +9,8 @@ from gymnasium.vector import AsyncVectorEnv, AutoresetMode, SyncVectorEnv
 from fastrl.envs import EnvironmentFailure, make_vector_env
 from fastrl.envs.gymnasium import GymnasiumEnv, GymnasiumVectorEnv
 from fastrl.envs.single import SingleEnv
-from fastrl.envs.toy import ToyVectorEnv
 from fastrl.envs.toy_gymnasium import ToyVectorGym
+from fastrl.envs.toy_vector import ToyVectorEnv
 
 MODES = list(AutoresetMode)
 LENGTHS = [3, 5, 4]

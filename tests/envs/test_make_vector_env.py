@@ -12,7 +12,8 @@ from fastrl.envs import list_env_ids, make_vector_env
 from fastrl.envs.envpool import EnvPoolEnv
 from fastrl.envs.gymnasium import GymnasiumEnv, GymnasiumVectorEnv
 from fastrl.envs.single import SingleEnv
-from fastrl.envs.toy import TOYS, ToyVectorEnv
+from fastrl.envs.toy import TOYS
+from fastrl.envs.toy_vector import ToyVectorEnv
 from fastrl.errors import SettingError
 
 

@@ -120,6 +120,18 @@ def test_counter_counts_and_its_reset_reward_never_shows(end):
 
 
 @pytest.mark.parametrize("env_id", TOYS)
+def test_everything_arrives_on_the_device_that_was_asked_for(env_id, device):
+    env = make_vector_env(env_id, 3, seed=3, device=device)
+    assert env.reset().device.type == device.type
+    actions = random_actions(env, torch.Generator().manual_seed(0)).to(device)
+    step = env.step(actions)
+    assert all(tensor.device.type == device.type for tensor in step)
+    on_cpu = make_vector_env(env_id, 3, seed=3)
+    on_cpu.reset()
+    assert all(torch.equal(mine.cpu(), theirs) for mine, theirs in zip(step, on_cpu.step(actions.cpu()), strict=True))
+
+
+@pytest.mark.parametrize("env_id", TOYS)
 def test_saving_and_loading_continues_bit_for_bit(env_id):
     generator = torch.Generator().manual_seed(0)
     env = make_vector_env(env_id, 5, seed=3)
