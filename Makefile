@@ -90,7 +90,7 @@ test-sanitize: $(VENV)/.installed-dev
 	cp -r fastrl csrc cmake tests CMakeLists.txt setup.py pyproject.toml README.md LICENSE $(SANITIZED)/
 	rm -f $(SANITIZED)/fastrl/*.so
 	cd $(SANITIZED) && FASTRL_SANITIZE=1 $(abspath $(BIN))/python setup.py --quiet build_ext --inplace
-	cd $(SANITIZED) && $(ASAN) PYTHONPATH=. FASTRL_EXPECT_SANITIZED=1 $(abspath $(BIN))/python -m pytest tests/ops -p no:cacheprovider \
+	cd $(SANITIZED) && $(ASAN) PYTHONPATH=. FASTRL_SANITIZE=1 $(abspath $(BIN))/python -m pytest tests/ops -p no:cacheprovider \
 		-k 'not default_back_end and not two_to_the_31'
 
 clean:
