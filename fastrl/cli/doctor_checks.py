@@ -71,7 +71,7 @@ def _cuda() -> list[Finding]:
     if torch.version.cuda is None:
         return [Finding("cuda", NOTE, "this torch is built for the CPU only", "for a GPU, install a CUDA build of torch (pytorch.org)")]
     if not torch.cuda.is_available():
-        return [Finding("cuda", NOTE, f"torch is built for CUDA {torch.version.cuda}, but sees no GPU", "if there is one, see `nvidia-smi`")]
+        return [Finding("cuda", NOTE, f"torch is built for CUDA {torch.version.cuda}, but sees no GPU", "see `nvidia-smi`")]
     names = [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())]
     return [Finding("cuda", OK, f"CUDA {torch.version.cuda}: {', '.join(names)}")]
 
@@ -143,7 +143,8 @@ def _try_import(package: str, why: str, describe: Callable[[Any], str]) -> Findi
         module = importlib.import_module(package)
         return Finding(package, OK, f"{importlib.metadata.version(package)}, {describe(module)}")
     except Exception as error:  # a package that was built for other libraries fails in many ways
-        return Finding(package, PROBLEM, f"{why}, but cannot be imported: {' '.join(str(error).split())}", f"`pip install --upgrade {package}`")
+        reason = " ".join(str(error).split())
+        return Finding(package, PROBLEM, f"{why}, but cannot be imported: {reason}", f"`pip install --upgrade {package}`")
 
 
 def _threads() -> list[Finding]:

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 
 from fastrl.errors import SettingError
 
-# Below this many parameters a layer's matrix product is over before a second thread has woken up: two threads were seen up to six
-# times slower than one, and never faster.
+# Below this many parameters torch gets one thread. On two busy cores two threads were seen up to six times slower than one with small
+# networks (71 thousand parameters) and up to twelve times with larger ones, whenever anything else wanted a core.
 SMALL_NETWORK = 2_000_000
-ENVS_PER_THREAD = 4  # a thread that steps fewer environments than this spends its time waiting
+ENVS_PER_THREAD = 8  # waking a thread for fewer environments than this was seen to cost more than it saves
 
 
 @dataclass(frozen=True)
