@@ -137,6 +137,16 @@ _GAE_REFUSALS = (
     _refuse("gae_lambda a flag", TypeError, "gae_lambda must be a number, got bool", gae_lambda=lambda _: True),
 )
 
+def _make_tanh(sizes: tuple[int, ...], dtype: torch.dtype, device: torch.device, generator: torch.Generator) -> Inputs:
+    return {"x": (4 * torch.randn(sizes, generator=generator)).to(device, dtype)}
+
+
+_TANH_REFUSALS = (
+    _refuse("a list", TypeError, "x must be a torch.Tensor, got list", x=lambda _: [1.0]),
+    _refuse("sparse", TypeError, "x must be a dense tensor", x=Tensor.to_sparse),
+    _refuse("integers", TypeError, "x must be float32, float64, bfloat16 or float16, got int64", x=Tensor.long),
+)
+
 OP_CASES: dict[str, OpCase] = {
     "gae": OpCase(
         name="gae",
@@ -151,5 +161,16 @@ OP_CASES: dict[str, OpCase] = {
         bench_sizes=((128, 8), (128, 64), (2048, 1), (2048, 64), (1024, 4096)),
         # rewards, values, two flags in; advantages and returns out
         bench_bytes=lambda sizes: sizes[0] * sizes[1] * (4 + 4 + 1 + 1 + 4 + 4),
+    ),
+    "tanh": OpCase(
+        name="tanh",
+        op=ops.tanh,
+        reference=ops.tanh_reference,
+        make=_make_tanh,
+        settings={},
+        sizes=((1, 1), (5, 3), (33, 16), (64, 1024), (700, 7, 3)),
+        empty_sizes=((0, 3), (4, 0)),
+        differentiable=("x",),
+        refusals=_TANH_REFUSALS,
     ),
 }

@@ -10,6 +10,22 @@
 namespace fastrl {
 
 struct Cpu {
+  // body(i) for every i below `count`, in any order.
+  template <class Body>
+  static void for_each(const Body& body, int64_t count, int32_t /*device*/) {
+    const auto range = [&body](int64_t first, int64_t last) {
+      cpu::with_best_instructions([&]() FASTRL_INLINE {
+        const Body local = body;  // known to the compiler as unaliased
+        FASTRL_IVDEP
+        for (int64_t i = first; i < last; ++i) local(i);
+      });
+    };
+    if (count <= kElementsPerThread)
+      range(0, count);
+    else
+      torch::stable::parallel_for(0, count, kElementsPerThread, range);
+  }
+
   // x_t = offset_t + factor_t x_{t+1} down every column of a time-major [T, N] op. How the work is cut into pieces depends on the
   // shape alone, and no piece's numbers depend on the others: the bits are the same for any number of threads and any strides.
   template <class Op>

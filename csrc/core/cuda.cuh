@@ -3,6 +3,8 @@
 
 #include <cuda_runtime.h>
 
+#include <algorithm>
+
 #include "core/block_scan.h"
 #include "core/tensor.h"
 
@@ -34,7 +36,26 @@ __global__ void __launch_bounds__(kBlockThreads) reverse_scan_kernel(const Op op
 #endif
 }
 
+template <class Body>
+__global__ void __launch_bounds__(kBlockThreads) for_each_kernel(const Body body, const int64_t count) {
+#if defined(__CUDA_ARCH__)
+  const int64_t step = static_cast<int64_t>(gridDim.x) * blockDim.x;
+  for (int64_t i = static_cast<int64_t>(blockIdx.x) * blockDim.x + threadIdx.x; i < count; i += step) body(i);
+#endif
+}
+
 struct Cuda {
+  // body(i) for every i below `count`, in any order.
+  template <class Body>
+  static void for_each(const Body& body, int64_t count, int32_t device) {
+    if (count == 0) return;
+    const torch::stable::accelerator::DeviceGuard guard(device);
+    const int64_t wanted = (count + kBlockThreads - 1) / kBlockThreads;
+    const int64_t blocks = std::min(wanted, resident_threads(device) * 4 / kBlockThreads);
+    for_each_kernel<<<static_cast<unsigned>(blocks), kBlockThreads, 0, stream(device)>>>(body, count);
+    STD_CUDA_KERNEL_LAUNCH_CHECK();
+  }
+
   template <class Op>
   static void reverse_scan(const Op& op, int32_t device) {
     const torch::stable::accelerator::DeviceGuard guard(device);

@@ -196,3 +196,15 @@ def test_can_be_captured_in_a_graph(case: OpCase, device: torch.device) -> None:
         got = case.op(**inputs)
     graph.replay()
     assert_equal(got, expected)
+
+
+@pytest.mark.parametrize("case", [case for case in CASES if case.differentiable], ids=lambda case: case.name)
+def test_gradients_agree_with_finite_differences(case: OpCase) -> None:
+    inputs = case.inputs((4, 3), torch.float64)
+    variables = {name: inputs[name].requires_grad_() for name in case.differentiable}
+
+    def function(*values: torch.Tensor) -> Any:
+        return case.op(**{**inputs, **dict(zip(variables, values, strict=True))})
+
+    assert torch.autograd.gradcheck(function, tuple(variables.values()))
+    assert torch.autograd.gradgradcheck(function, tuple(variables.values()))
