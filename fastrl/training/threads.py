@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
+from pathlib import Path
 
 from fastrl.errors import SettingError
 
@@ -11,6 +12,8 @@ from fastrl.errors import SettingError
 # networks (71 thousand parameters) and up to twelve times with larger ones, whenever anything else wanted a core.
 SMALL_NETWORK = 2_000_000
 ENVS_PER_THREAD = 8  # waking a thread for fewer environments than this was seen to cost more than it saves
+
+CPU_LIMIT = Path("/sys/fs/cgroup/cpu.max")  # microseconds of processor time a container has, per period
 
 
 @dataclass(frozen=True)
@@ -39,8 +42,7 @@ def available_cores() -> int:
 
 def _control_group_cores() -> int | None:
     try:
-        with open("/sys/fs/cgroup/cpu.max") as file:
-            quota, period = file.read().split()[:2]
+        quota, period = CPU_LIMIT.read_text().split()
         return None if quota == "max" else max(1, int(quota) // int(period))
     except (OSError, ValueError):
         return None

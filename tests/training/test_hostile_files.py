@@ -80,7 +80,10 @@ HOSTILE = {
         struct.pack("<Q", 68) + b'{"0":{"dtype":"F32","shape":[999999999],"data_offsets":[0,3999999996]}}'[:68],
     ),
     "empty files": lambda canary: (b"", b""),
-    "a complex tensor that is none": lambda canary: (b'{"dict":[["a",{"complex_tensor":"0"}]]}', safetensors.torch.save({"0": torch.ones(3)})),
+    "a complex tensor that is none": lambda canary: (
+        b'{"dict":[["a",{"complex_tensor":"0"}]]}',
+        safetensors.torch.save({"0": torch.ones(3)}),
+    ),
 }
 
 

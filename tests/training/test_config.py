@@ -1,0 +1,119 @@
+"""Settings: checks that name the setting, and TOML there and back."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+import pytest
+
+from fastrl.errors import SettingError
+from fastrl.training.config import RunConfig, values_from_toml
+
+
+@dataclass(kw_only=True)
+class ExampleConfig(RunConfig):
+    """A configuration with a field of every kind."""
+
+    sizes: tuple[int, ...] = (64, 64)
+    """Widths."""
+    rate: float = 0.1
+    """Rate."""
+    clip: float | None = 10.0
+    """Bound; none: unbounded."""
+    flag: bool = True
+    """A switch."""
+    kind: Literal["a", "b"] = "a"
+    """A choice."""
+    pair: tuple[int, float] = (1, 2.0)
+    """Two numbers."""
+
+
+def test_toml_there_and_back():
+    config = ExampleConfig(env_id="Some/Env-v0", seed=7, sizes=(), rate=1e-7, clip=None, flag=False, kind="b", threads=2, pair=(3, 0.1))
+    assert ExampleConfig.from_toml(config.to_toml("example")) == config
+    assert ExampleConfig.from_toml(ExampleConfig(env_id="x").to_toml()) == ExampleConfig(env_id="x")
+
+
+def test_none_is_left_out_unless_the_default_is_another_value():
+    text = ExampleConfig(env_id="x", clip=None).to_toml("example")
+    assert text.startswith('algorithm = "example"\n')
+    assert 'clip = "none"' in text and "threads" not in text.replace("env_threads", "threads").splitlines()[0]
+    assert not any(line.startswith(("threads", "env_threads", "track")) for line in text.splitlines())
+
+
+def test_a_file_may_set_some_settings_only_and_whole_numbers_serve_as_numbers():
+    values = values_from_toml(ExampleConfig, 'algorithm = "example"\nrate = 1\nsizes = [3]\nclip = "none"\npair = [1, 2]')
+    assert values == {"rate": 1.0, "sizes": (3,), "clip": None, "pair": (1, 2.0)}
+    assert type(values["rate"]) is float and type(values["pair"][1]) is float
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("sede = 1", "my.toml sets 'sede', which is no setting of ExampleConfig; did you mean 'seed'?"),
+        ('seed = "1"', "my.toml: seed must be a whole number, got '1'"),
+        ("seed = 1.0", "my.toml: seed must be a whole number, got 1.0"),
+        ("seed = true", "my.toml: seed must be a whole number, got True"),
+        ("rate = true", "my.toml: rate must be a number, got True"),
+        ("flag = 1", "my.toml: flag must be true or false, got 1"),
+        ("sizes = 3", "my.toml: sizes must be a list in which each entry is a whole number, got 3"),
+        ("sizes = [3, 1.5]", "my.toml: sizes must be a list in which each entry is a whole number, got [3, 1.5]"),
+        ("pair = [1]", "my.toml: pair must be a list"),
+        ('kind = "c"', "my.toml: kind must be one of a, b, got 'c'"),
+        ("clip = [1]", "my.toml: clip must be a number or none, got [1]"),
+        ("env_id = 3", "my.toml: env_id must be text, got 3"),
+        ("seed = ", "my.toml is not valid TOML"),
+        ("seed = 1\nseed = 2", "my.toml is not valid TOML"),
+    ],
+)
+def test_a_bad_file_is_a_sentence_that_names_file_and_setting(text, message):
+    with pytest.raises(SettingError) as error:
+        values_from_toml(ExampleConfig, text, "my.toml")
+    assert message in str(error.value) and "\n" not in message
+
+
+def test_from_toml_needs_the_environment():
+    with pytest.raises(SettingError, match="config.toml does not set env_id"):
+        ExampleConfig.from_toml("seed = 1")
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"num_envs": 0}, "num_envs must be at least 1, got 0"),
+        ({"total_steps": 0}, "total_steps must be at least 1, got 0"),
+        ({"total_steps": 1e6}, "total_steps must be a whole number, got 1000000.0"),
+        ({"eval_episodes": 0}, "eval_episodes must be at least 1"),
+        ({"threads": 0}, "threads must be at least 1"),
+        ({"env_threads": -1}, "env_threads must be at least 1"),
+        ({"eval_interval": -1}, "eval_interval must be at least 0"),
+        ({"save_interval": -1}, "save_interval must be at least 0"),
+        ({"log_interval": -1}, "log_interval must be at least 0"),
+        ({"seed": -1}, r"seed must be in \[0, 2\^31\), got -1"),
+        ({"seed": 2**31}, r"seed must be in \[0, 2\^31\)"),
+        ({"track": "wanddb"}, "track must be wandb or none, got 'wanddb'; did you mean 'wandb'?"),
+        ({"device": "gpu"}, "device must be cpu, cuda or cuda:<index>, got 'gpu'"),
+        ({"device": "cuda:"}, "device must be cpu, cuda or cuda:<index>"),
+        ({"sizes": 64}, "sizes must be a list"),
+        ({"flag": None}, "flag must be true or false, got None"),
+    ],
+)
+def test_check_names_the_setting(settings, message):
+    with pytest.raises(SettingError, match=message):
+        ExampleConfig(**({"env_id": "x"} | settings)).check()
+
+
+def test_check_accepts_what_python_users_write():
+    config = ExampleConfig(env_id="x", sizes=[32, 32], rate=1, clip=5)
+    config.check()
+    assert config.sizes == (32, 32) and type(config.rate) is float and type(config.clip) is float
+
+
+def test_a_device_that_this_machine_lacks(monkeypatch):
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    with pytest.raises(SettingError, match="device 'cuda' cannot be used: torch .* sees no GPU here"):
+        ExampleConfig(env_id="x", device="cuda").check()
+    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 2)
+    ExampleConfig(env_id="x", device="cuda:1").check()
+    with pytest.raises(SettingError, match="device 'cuda:2' does not exist: there are 2 GPUs"):
+        ExampleConfig(env_id="x", device="cuda:2").check()

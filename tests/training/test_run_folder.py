@@ -1,0 +1,63 @@
+"""Run folders: made once, never written over, found again."""
+
+import pytest
+
+from fastrl.errors import SettingError
+from fastrl.training.config import RunConfig
+from fastrl.training.run_folder import create_run, open_run, write_config
+
+CONFIG = RunConfig(env_id="ALE/Pong-v5", seed=3)
+
+
+def test_a_new_run_has_its_settings(tmp_path):
+    run = create_run("vmpo", CONFIG, tmp_path / "deep" / "run")
+    assert open_run(run.path) == run and run.algorithm == "vmpo"
+    assert RunConfig.from_toml(run.config_file.read_text()) == CONFIG
+    assert [entry.name for entry in run.path.iterdir()] == ["config.toml"]
+
+
+def test_without_a_folder_a_new_one_is_made_under_runs(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("time.strftime", lambda form: "20260102-030405")
+    paths = [str(create_run("vmpo", CONFIG).path) for _ in range(3)]
+    first = "runs/vmpo-ALE_Pong-v5-3-20260102-030405"
+    assert paths == [first, f"{first}-2", f"{first}-3"]
+
+
+@pytest.mark.parametrize("trace", ["config.toml", "metrics.csv", "eval.csv", "checkpoints"])
+def test_a_folder_that_holds_a_run_is_left_alone(tmp_path, trace):
+    (tmp_path / trace).write_text("precious")
+    with pytest.raises(SettingError, match=f"already holds a run; choose another folder, or continue it with --resume {tmp_path}"):
+        create_run("vmpo", CONFIG, tmp_path)
+    assert (tmp_path / trace).read_text() == "precious" and len(list(tmp_path.iterdir())) == 1
+
+
+def test_other_files_in_the_folder_do_no_harm(tmp_path):
+    (tmp_path / "notes.txt").write_text("mine")
+    create_run("vmpo", CONFIG, tmp_path)
+    assert (tmp_path / "notes.txt").read_text() == "mine"
+
+
+def test_a_folder_that_cannot_be_made(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(SettingError, match="out_dir .* cannot be made"):
+        create_run("vmpo", CONFIG, tmp_path / "file" / "run")
+
+
+def test_a_run_that_is_not_there_is_an_error_with_the_nearest(tmp_path):
+    create_run("vmpo", CONFIG, tmp_path / "pong-1")
+    with pytest.raises(SettingError, match="there is no run in .*; did you mean 'pong-1'?"):
+        open_run(tmp_path / "pong-2")
+
+
+@pytest.mark.parametrize("text", ['env_id = "x"', "algorithm = 3", "no toml"])
+def test_a_folder_that_names_no_algorithm(tmp_path, text):
+    (tmp_path / "config.toml").write_text(text)
+    with pytest.raises(SettingError, match="config.toml"):
+        open_run(tmp_path)
+
+
+def test_settings_are_replaced_in_one_step(tmp_path):
+    run = create_run("vmpo", CONFIG, tmp_path)
+    write_config(run, RunConfig(env_id="ALE/Pong-v5", total_steps=9))
+    assert "total_steps = 9" in run.config_file.read_text() and [entry.name for entry in tmp_path.iterdir()] == ["config.toml"]
