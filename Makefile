@@ -3,7 +3,7 @@
 #   make train   creates .venv, installs, trains V-MPO on CartPole and says where the learning curve is
 #   make test    creates .venv, installs, runs the tests
 #
-#   make build        (re)builds the native libraries in place           make lint       formatting, lint and types
+#   make build        (re)builds the native libraries in place           make lint       formatting, lint and types (make format mends the first)
 #   make bench        everything under bench/, in one go                 make clean      removes what was built
 #   make test-gpu     op tests on a GPU     make bench-gpu  op benches on a GPU     (one command each, no network, no .venv)
 #   make test-sanitize   op tests on a build with address and undefined-behaviour sanitizers
@@ -19,7 +19,7 @@ CURDIR_CONSTRAINTS := $(CURDIR)/constraints.txt
 INSTALL := PIP_CONSTRAINT=$(CURDIR_CONSTRAINTS) $(BIN)/python -m pip install --quiet --disable-pip-version-check
 NATIVE := $(shell find csrc cmake -type f) CMakeLists.txt setup.py pyproject.toml constraints.txt
 
-.PHONY: all build train test lint bench bench-ops bench-scripts test-gpu bench-gpu test-sanitize clean
+.PHONY: all format build train test lint bench bench-ops bench-scripts test-gpu bench-gpu test-sanitize clean
 .DELETE_ON_ERROR:
 
 all: build
@@ -49,6 +49,10 @@ train: $(VENV)/.installed
 test: $(VENV)/.installed-dev
 	$(BIN)/python -m pytest
 
+format: $(VENV)/.installed-dev
+	$(BIN)/ruff format .
+	$(BIN)/clang-format -i $$(find csrc -name '*.h' -o -name '*.cpp' -o -name '*.cu' -o -name '*.cuh')
+
 lint: $(VENV)/.installed-dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -66,8 +70,13 @@ bench-ops: $(VENV)/.installed-bench
 bench-scripts: $(VENV)/.installed-bench
 	@set -e; for script in $(wildcard bench/envs/*.py bench/training/*.py); do echo "== $$script"; $(BIN)/python $$script; done
 
-# --- on a machine with a GPU, torch 2.11 or later, nvcc, cmake, ninja, pybind11 and pytest: the interpreter that has them, nothing is installed
-GPU_BUILD = FASTRL_CUDA=on $(PYTHON) setup.py --quiet build_ext --inplace
+# --- on a machine with a GPU: PYTHON is the interpreter that has torch 2.11 or later, pytest and pytest-benchmark; nothing is installed
+define GPU_BUILD
+cmake -S . -B build/gpu $(if $(shell command -v ninja),-G Ninja) -DFASTRL_CUDA=on -DFASTRL_DEV=ON -DCMAKE_INSTALL_PREFIX=$(CURDIR)/fastrl \
+	-DPython_EXECUTABLE=$$($(PYTHON) -c 'import sys; print(sys.executable)')
+cmake --build build/gpu --parallel
+cmake --install build/gpu
+endef
 GPU_PYTEST = PYTHONPATH=$(CURDIR) $(PYTHON) -m pytest
 
 test-gpu:
