@@ -22,16 +22,21 @@ from fastrl.trainers.vmpo.trainer import VMPOTrainer
 ENV_ID, NUM_ENVS, ROLLOUT_STEPS, LAYERS = "HalfCheetah-v5", 16, 256, (512, 256)
 
 
+def random_actions(dim: int, steps: int) -> torch.Tensor:
+    """What an untrained policy does: standard normal, clipped; [steps, N, A]."""
+    return torch.randn(steps, NUM_ENVS, dim, generator=torch.Generator().manual_seed(0)).clamp(-1, 1)
+
+
 def environment_rate(steps: int = 400) -> float:
     """Environment steps per second of raw EnvPool with random actions, one thread."""
     import envpool
 
     env = envpool.make(ENV_ID, env_type="gymnasium", num_envs=NUM_ENVS, seed=0, num_threads=1)
     env.reset()
-    actions = [env.action_space.sample()[None].repeat(NUM_ENVS, 0) for _ in range(8)]
+    actions = random_actions(env.action_space.shape[0], steps).numpy()
     start = time.perf_counter()
     for step in range(steps):
-        env.step(actions[step % 8])
+        env.step(actions[step])
     return steps * NUM_ENVS / (time.perf_counter() - start)
 
 
@@ -39,10 +44,10 @@ def adapter_rate(steps: int = 400) -> float:
     """The same through `fastrl.envs`."""
     with make_vector_env(ENV_ID, NUM_ENVS, seed=0, num_threads=1) as env:
         env.reset()
-        actions = [torch.rand(NUM_ENVS, env.action.dim) * 2 - 1 for _ in range(8)]
+        actions = random_actions(env.action.dim, steps)
         start = time.perf_counter()
         for step in range(steps):
-            env.step(actions[step % 8])
+            env.step(actions[step])
         return steps * NUM_ENVS / (time.perf_counter() - start)
 
 

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from fastrl import ops
+from fastrl.nn.linear import Linear
 
 SQRT_TWO = math.sqrt(2.0)  # gain of an orthogonal layer in front of tanh or ReLU
 
@@ -58,6 +59,6 @@ def mlp(input_dim: int, hidden_layer_sizes: Sequence[int], activation: type[nn.M
     """
     layers: list[nn.Module] = []
     for size in hidden_layer_sizes:
-        layers += [layer_init(nn.Linear(input_dim, size)), activation()]
+        layers += [layer_init(Linear(input_dim, size)), activation()]
         input_dim = size
     return nn.Sequential(*layers)
