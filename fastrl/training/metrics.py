@@ -70,13 +70,14 @@ class MetricsLogger:
         self._tensorboard_wanted = tensorboard
         self._events: Any = None
         self._purge_step: int | None = None
+        self._curve_is_old = False
 
     def resume_from(self, env_steps: int) -> None:
         """Go on after `env_steps`: rows beyond it, which a run wrote after its last checkpoint, are dropped, in TensorBoard too."""
         self._training.cut(env_steps)
         self._evaluation.cut(env_steps)
         self._purge_step = env_steps + 1
-        self._may_continue = True
+        self._may_continue = self._curve_is_old = True
 
     def log(self, metrics: Mapping[str, float | Tensor], *, env_steps: int) -> None:
         """Add a row to metrics.csv.
@@ -113,7 +114,7 @@ class MetricsLogger:
             wandb.finish()
         if self.console is not None:
             self.console.close()
-        if events is not None or self._purge_step is not None:
+        if self._curve_is_old:
             self._draw_curve()
 
     def __enter__(self) -> Self:
@@ -128,6 +129,7 @@ class MetricsLogger:
             raise SettingError(f"out_dir {folder} already holds a run; choose another folder, or load its checkpoint to continue it")
 
     def _publish(self, numbers: Mapping[str, float], env_steps: int) -> None:
+        self._curve_is_old = True
         if self._events is None and self._tensorboard_wanted:
             from torch.utils.tensorboard import SummaryWriter  # takes a while to import
 
@@ -139,6 +141,7 @@ class MetricsLogger:
             self._wandb.log({**numbers, "env_steps": env_steps})
 
     def _draw_curve(self) -> None:
+        self._curve_is_old = False
         from fastrl.training.curve import draw_curve
 
         draw_curve([self.out_dir], self.out_dir / CURVE_FILE)

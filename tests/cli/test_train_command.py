@@ -1,0 +1,98 @@
+"""`fastrl train`: folder, last words, resume and signals."""
+
+import os
+import signal
+from pathlib import Path
+
+import pytest
+
+from fastrl.cli.main import main
+
+TRAIN = ["train", "counting", "--env-id", "Known-v0"]
+
+
+def test_a_run_from_flags_to_curve(counting, capsys):
+    assert main([*TRAIN, "--out-dir", "run", "--total-steps", "50", "--eval-episodes", "3"]) == 0
+    captured = capsys.readouterr()
+    assert "counting on Known-v0 for 50 steps; run folder: run" in captured.out
+    assert "finished at 50 steps: 50 steps in" in captured.out and "evaluation return: 50.00 ± 0.00 over 3 episodes" in captured.out
+    assert "learning curve: run/curve.png" in captured.out and captured.err == ""
+    assert {entry.name for entry in Path("run").iterdir()} == {"config.toml", "metrics.csv", "eval.csv", "curve.png", "checkpoints"}
+    assert Path("run/config.toml").read_text().startswith('algorithm = "counting"\nenv_id = "Known-v0"\n')
+    assert counting.made[0].closed
+
+
+def test_without_a_folder_there_is_a_new_one_under_runs(counting):
+    assert main(TRAIN) == 0
+    [run] = Path("runs").iterdir()
+    assert run.name.startswith("counting-Known-v0-1-")
+
+
+def test_a_folder_with_a_run_is_refused(counting, capsys):
+    main([*TRAIN, "--out-dir", "run"])
+    before = Path("run/metrics.csv").read_bytes()
+    assert main([*TRAIN, "--out-dir", "run"]) == 2
+    assert "out_dir 'run' already holds a run" in capsys.readouterr().err
+    assert Path("run/metrics.csv").read_bytes() == before
+
+
+def test_an_unknown_environment_leaves_nothing_behind(counting, capsys):
+    assert main(["train", "counting", "--env-id", "Unknown-v0"]) == 2
+    assert capsys.readouterr().err == "fastrl: env_id: there is no environment 'Unknown-v0'; did you mean 'Known-v0'?\n"
+    assert not Path("runs").exists()
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_saves_and_says_how_to_go_on(counting, monkeypatch, capsys, number, code):
+    monkeypatch.setattr(counting, "hook", staticmethod(lambda trainer: trainer.env_steps == 30 and os.kill(os.getpid(), number)))
+    assert main([*TRAIN, "--out-dir", "run", "--total-steps", "60"]) == code
+    words = f"stopped by {number.name} at 30 steps, checkpoint saved; continue with: fastrl train counting --resume run\n"
+    assert capsys.readouterr().out.endswith(words) and counting.made[0].closed
+
+
+def test_a_stopped_run_goes_on_and_ends_like_an_uninterrupted_one(counting, monkeypatch, capsys):
+    assert main([*TRAIN, "--out-dir", "whole", "--total-steps", "60"]) == 0
+    with monkeypatch.context() as patch:
+        patch.setattr(counting, "hook", staticmethod(lambda trainer: trainer.env_steps == 30 and os.kill(os.getpid(), signal.SIGINT)))
+        assert main([*TRAIN, "--out-dir", "run", "--total-steps", "60"]) == 130
+    assert main(["train", "counting", "--resume", "run"]) == 0
+    assert "continuing at 30 of 60 steps" in capsys.readouterr().out
+    for name in ("metrics.csv", "eval.csv"):
+        assert Path("run", name).read_bytes() == Path("whole", name).read_bytes()
+
+
+def test_a_finished_run_may_go_further(counting):
+    main([*TRAIN, "--out-dir", "run", "--total-steps", "20"])
+    assert main(["train", "counting", "--resume", "run", "--total-steps", "40"]) == 0
+    assert counting.made[-1].env_steps == 40
+    assert "total_steps = 40" in Path("run/config.toml").read_text()
+
+
+def test_a_run_without_a_checkpoint_is_not_started_afresh(counting, capsys):
+    main([*TRAIN, "--out-dir", "run"])
+    Path("run/checkpoints").rename("elsewhere")
+    assert main(["train", "counting", "--resume", "run"]) == 1
+    assert capsys.readouterr().err == "fastrl: there is no checkpoint in run/checkpoints\n"
+
+
+def test_a_damaged_checkpoint_is_named_and_the_earlier_one_used(counting, capsys):
+    main([*TRAIN, "--out-dir", "run", "--total-steps", "20"])
+    main(["train", "counting", "--resume", "run", "--total-steps", "40"])
+    newest = Path("run/checkpoints/step-000000000040-0002/state.json")
+    newest.write_text("{}")
+    assert main(["train", "counting", "--resume", "run", "--total-steps", "60"]) == 0
+    captured = capsys.readouterr()
+    assert f"fastrl: warning: {newest} is damaged" in captured.err and "continuing at 20 of 60" in captured.out
+
+
+def test_the_trainer_is_closed_when_training_fails(counting, monkeypatch):
+    monkeypatch.setattr(counting, "hook", staticmethod(lambda trainer: 1 / 0))
+    with pytest.raises(ZeroDivisionError):
+        main([*TRAIN, "--out-dir", "run"])
+    assert counting.made[0].closed
+
+
+def test_the_list_of_algorithms(counting, capsys):
+    assert main(["train", "--help"]) == 0
+    text = capsys.readouterr().out
+    assert "vmpo" in text and "counting" in text
