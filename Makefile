@@ -14,9 +14,8 @@ PYTHON ?= python3
 VENV ?= .venv
 TRAIN_FLAGS ?= --env-id CartPole-v1
 BIN := $(VENV)/bin
-CURDIR_CONSTRAINTS := $(CURDIR)/constraints.txt
 # an environment variable, unlike pip's option, reaches isolated build environments too
-INSTALL := PIP_CONSTRAINT=$(CURDIR_CONSTRAINTS) $(BIN)/python -m pip install --quiet --disable-pip-version-check
+INSTALL := PIP_CONSTRAINT=$(CURDIR)/constraints.txt $(BIN)/python -m pip install --quiet --disable-pip-version-check
 NATIVE := $(shell find csrc cmake -type f) CMakeLists.txt setup.py pyproject.toml constraints.txt
 
 .PHONY: all format build train test lint bench bench-ops bench-scripts test-gpu bench-gpu test-sanitize clean
@@ -32,13 +31,13 @@ $(VENV)/.installed: $(BIN)/python $(NATIVE)
 	$(INSTALL) --editable .
 	@touch $@
 
-$(VENV)/.installed-dev: $(VENV)/.installed
+$(VENV)/.installed-dev: $(BIN)/python $(NATIVE)
 	$(INSTALL) --editable '.[dev]'
-	@touch $@
+	@touch $(VENV)/.installed $@
 
-$(VENV)/.installed-bench: $(VENV)/.installed-dev
+$(VENV)/.installed-bench: $(BIN)/python $(NATIVE)
 	$(INSTALL) --editable '.[dev,bench-peers]'
-	@touch $@
+	@touch $(VENV)/.installed $(VENV)/.installed-dev $@
 
 # --- verbs
 build: $(VENV)/.installed

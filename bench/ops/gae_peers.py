@@ -1,7 +1,7 @@
 """Others' functions for what `gae` computes.
 
-Each takes the inputs of the op case and gives a call without arguments, ready to be timed, that returns advantages [T, N]; preparing layouts and
-types that a peer wants is left out of its time. None of them knows `truncated` as we do, so nothing is truncated here.
+Each takes the inputs of the op case and gives a call without arguments, ready to be timed, that returns advantages [T, N]; preparing the
+layouts and types that a peer wants is left out of its time. None of them knows `truncated` as we do, so nothing is truncated here.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Times every op of OP_CASES against its reference, others' functions and simple native loops, in one process with one thread.
 
-Beside what a call takes, an op with native peers has its kernel timed alone (no allocation, no dispatcher), in turns with the peers' kernels
-and a plain copy, so that a busy machine slows all of them alike.
+Beside what a call takes, an op with native peers has its kernel timed alone (no allocation, no dispatcher), in turns with the peers'
+kernels and a plain copy, so that a busy machine slows all of them alike.
 """
 
 from __future__ import annotations
@@ -74,6 +74,14 @@ def copy_rate(megabytes: int = 36) -> Callable[[], float]:
     return once
 
 
+def clone_rate(megabytes: int = 36) -> float:
+    """Bytes per second, read and written together, of a copy into fresh memory: what a result of that size costs before any arithmetic."""
+    source = torch.ones(megabytes << 18)
+    start = time.perf_counter()
+    source.clone()
+    return 2 * source.numel() * 4 / (time.perf_counter() - start)
+
+
 def inside(case: OpCase, sizes: Sizes, inputs: dict[str, Any]) -> dict[str, float]:
     """Medians over turns of: the kernels alone, a copy of 36 MB, and the kernel's useful bytes per second as a share of that copy."""
     elements = 1
@@ -92,6 +100,7 @@ def inside(case: OpCase, sizes: Sizes, inputs: dict[str, Any]) -> dict[str, floa
     return {
         **{name: median * 1e6 for name, median in zip(NATIVE_KERNELS, medians, strict=True)},
         "copy GB/s": rate / 1e9,
+        "copy into fresh memory GB/s": statistics.median(clone_rate() for _ in range(turns)) / 1e9,
         "kernel GB/s": case.bench_bytes(sizes) / medians[0] / 1e9,
         "kernel's share of the copy rate": case.bench_bytes(sizes) / medians[0] / rate,
     }
