@@ -183,17 +183,13 @@ def _parse(config_class: Any, values: Mapping[str, Any], words: Sequence[str], h
     flags_class: Any = dataclasses.make_dataclass("Flags", [("settings", settings), *folders])
     start = flags_class(settings=default)
     if any(word in HELP_FLAGS for word in words):
-        return tyro.cli(flags_class, default=start, prog=prog, description=_description(config_class), args=["--help"])
+        return tyro.cli(flags_class, default=start, prog=prog, args=["--help"])
     complaint = io.StringIO()
     try:
         with contextlib.redirect_stderr(complaint):
             return tyro.cli(flags_class, default=start, prog=prog, args=list(words))
     except SystemExit:
         raise SettingError(_explain(complaint.getvalue(), words, hints, prog)) from None
-
-
-def _description(config_class: type[RunConfig]) -> str:
-    return " ".join((config_class.__doc__ or "").split())
 
 
 def _explain(complaint: str, words: Sequence[str], hints: Mapping[str, Any], prog: str) -> str:
