@@ -99,6 +99,8 @@ class Trainer(ABC):
         self.stopwatch = Stopwatch()
         self.track: str | None = None  # "wandb" sends metrics there too
         self.can_evaluate = True  # a single environment object cannot be made a second time
+        self.marks: dict[str, int] = {}  # environment steps at which to log, evaluate and save next
+        self._evaluated_at: int | None = None
         self._stop: StopOnSignal | None = None
 
     @abstractmethod
@@ -165,14 +167,16 @@ class Trainer(ABC):
             self.save(folder / "checkpoints")
 
     def _loop(self, total_steps: int, logger: MetricsLogger, checkpoints: Path) -> None:
-        marks = {name: self._next_mark(getattr(self.intervals, name)) for name in ("log", "evaluate", "save")}
-        while self.env_steps < total_steps and self._iterate(logger, marks, checkpoints):
-            pass
-        if not self.stop_requested():
+        self._set_marks()
+        content = self._attend(logger, checkpoints)  # an evaluation that a signal cut off is made up for before anything else
+        while self.env_steps < total_steps and not (content or self.stop_requested()):
+            if self._round(logger):
+                content = self._attend(logger, checkpoints)
+        if not self.stop_requested() and self._evaluated_at != self.env_steps:
             self._evaluate_and_log(logger)
 
-    def _iterate(self, logger: MetricsLogger, marks: dict[str, int], checkpoints: Path) -> bool:
-        """One round of the loop; False when a signal asked to stop."""
+    def _round(self, logger: MetricsLogger) -> bool:
+        """Collect, estimate, learn, log; False when a signal asked to stop while collecting."""
         started, steps_before = time.perf_counter(), self.env_steps
         if not self.collect():
             return False
@@ -181,27 +185,45 @@ class Trainer(ABC):
         with self.stopwatch("learning"):
             metrics = self.learn()
         rate = (self.env_steps - steps_before) / (time.perf_counter() - started)
-        if self._due("log", marks):
+        if self._due("log"):
+            self._move_mark("log")
             logger.log({**self.progress(rate), **metrics}, env_steps=self.env_steps)
-        content = self.intervals.evaluate > 0 and self._due("evaluate", marks) and self._evaluate_and_log(logger)
-        if self.intervals.save and self._due("save", marks):
-            self.save(checkpoints)
-        return not (content or self.stop_requested())
+        return True
 
-    def _next_mark(self, interval: int) -> int:
+    def _attend(self, logger: MetricsLogger, checkpoints: Path) -> bool:
+        """Evaluate and save where it is time to; whether an evaluation says that the run may end."""
+        content = False
+        if self.intervals.evaluate and self._due("evaluate"):
+            content = self._evaluate_and_log(logger)
+            if not self.stop_requested():
+                self._move_mark("evaluate")
+        if self.intervals.save and self._due("save"):
+            self._move_mark("save")
+            self.save(checkpoints)
+        return content
+
+    def _set_marks(self) -> None:
+        """Where the next log, evaluation and checkpoint are due; a mark that a checkpoint brought along may lie behind."""
+        for name in ("log", "evaluate", "save"):
+            following = self._following_mark(name)
+            self.marks[name] = min(self.marks.get(name, following), following)
+
+    def _following_mark(self, name: str) -> int:
+        interval = getattr(self.intervals, name)
         return (self.env_steps // interval + 1) * interval if interval else self.env_steps
 
-    def _due(self, name: str, marks: dict[str, int]) -> bool:
-        if self.env_steps < marks[name]:
-            return False
-        marks[name] = self._next_mark(getattr(self.intervals, name))
-        return True
+    def _due(self, name: str) -> bool:
+        return self.env_steps >= self.marks[name]
+
+    def _move_mark(self, name: str) -> None:
+        self.marks[name] = self._following_mark(name)
 
     def _evaluate_and_log(self, logger: MetricsLogger) -> bool:
         """Whether the evaluation reached the return at which the run may end."""
         metrics = self.evaluate(self.intervals.eval_episodes) if self.can_evaluate else {}
         if not metrics:
             return False
+        self._evaluated_at = self.env_steps
         logger.log_eval(metrics, env_steps=self.env_steps)
         wanted = self.intervals.stop_at_return
         return wanted is not None and metrics["eval/return_mean"] >= wanted
@@ -274,6 +296,7 @@ class Trainer(ABC):
             "updates": self.updates,
             "episodes": self.episodes,
             "recent": [list(episode) for episode in self.recent],
+            "marks": dict(self.marks),
             "agent": self.agent.state_dict(),
             "env": self.env.state_dict(),
             "trainer": self.trainer_state(),
@@ -287,6 +310,7 @@ class Trainer(ABC):
         self.env_steps, self.updates, self.episodes = state["env_steps"], state["updates"], state["episodes"]
         self.recent.clear()
         self.recent.extend((value, length) for value, length in state["recent"])
+        self.marks = dict(state["marks"])
         self.agent.load_state_dict(state["agent"])
         continues = state["env"] is not None
         if continues:

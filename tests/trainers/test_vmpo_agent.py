@@ -2,6 +2,7 @@
 
 import copy
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -147,6 +148,20 @@ def test_kl_is_zero_before_the_first_step_of_every_update(discrete):
         kls = [value for name, value in metrics.items() if name.startswith("kl/")]
         assert len(kls) == len(agent.alphas)
         assert max(map(abs, kls)) < 1e-10
+
+
+@both_kinds
+@pytest.mark.parametrize("m_steps", [1, 3])
+def test_leaving_out_a_kl_that_is_zero_changes_nothing(discrete, m_steps):
+    """Rows marked `unmoved` give the step that evaluating the policy on all rows gives."""
+    settings = dict(optimizer_type="sgd", sgd_momentum=0.0, m_steps=m_steps)
+    agents = [make_agent(discrete, **settings) for _ in range(2)]
+    rows = rows_from_batch(make_batch(agents[0]), obs_dim=OBS, act_dim=ACT, discrete=discrete, device=CPU)
+    metrics = [agents[0].learn(rows), agents[1].learn(replace(rows, unmoved=True))]
+    for name, value in metrics[0].items():
+        torch.testing.assert_close(value, metrics[1][name], rtol=1e-4, atol=1e-6, msg=name)
+    for one, other in zip(agents[0].policy.parameters(), agents[1].policy.parameters(), strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-5, atol=1e-7)
 
 
 @both_kinds

@@ -2,6 +2,7 @@
 
 import csv
 import hashlib
+import signal
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ import torch
 from fastrl.errors import CheckpointError, NonFiniteError, SettingError
 from fastrl.trainers.vmpo.config import VMPOConfig
 from fastrl.trainers.vmpo.trainer import VMPOTrainer
+from fastrl.training.loop import Intervals
 
 CPU = torch.device("cpu")
 
@@ -116,6 +118,37 @@ def test_evaluation_leaves_training_untouched_and_repeats_itself(tmp_path):
     assert results[0] == results[1]
 
 
+def test_an_evaluation_that_a_signal_cut_off_is_made_up_for_on_resume(tmp_path, monkeypatch):
+    """eval.csv of an interrupted and resumed run equals that of a run left alone, and nothing is evaluated twice."""
+    intervals = Intervals(evaluate=200, eval_episodes=4)
+    with make_trainer(intervals=intervals) as whole:
+        whole.train(800, str(tmp_path / "whole"))
+    with make_trainer(intervals=intervals) as first:
+        evaluate, seen = first.evaluate, []
+
+        def cut_off_the_second(*arguments):
+            seen.append(first.env_steps)
+            if len(seen) == 2:
+                signal.raise_signal(signal.SIGTERM)
+            return evaluate(*arguments)
+
+        monkeypatch.setattr(first, "evaluate", cut_off_the_second)
+        first.train(800, str(tmp_path / "halves"))
+        assert first.interrupted == "SIGTERM" and len(seen) == 2
+    with make_trainer(intervals=intervals) as second:
+        second.load(tmp_path / "halves")
+        second.train(800, str(tmp_path / "halves"))
+    rows = rows_of(tmp_path / "halves" / "eval.csv")
+    assert rows == rows_of(tmp_path / "whole" / "eval.csv")
+    assert len({row["env_steps"] for row in rows}) == len(rows) >= 4
+
+
+def test_a_run_ends_at_the_wanted_return(tmp_path):
+    with make_trainer("Counter-v0", intervals=Intervals(evaluate=100, stop_at_return=1.0)) as trainer:
+        trainer.train(10_000, str(tmp_path))
+        assert 100 <= trainer.env_steps < 300
+
+
 def test_config_reaches_the_trainer():
     config = VMPOConfig(env_id="Identity-v0", total_steps=1, num_envs=3, rollout_steps=5, m_steps=7, epsilon_mu=0.3, updates_per_step=2)
     with VMPOTrainer.from_config(config) as trainer:
@@ -151,6 +184,7 @@ def test_an_environment_that_returns_nan_is_named():
     [
         ({"rollout_steps": 0}, "rollout_steps"),
         ({"num_envs": 0}, "num_envs"),
+        ({"rollout_steps": 10**10}, "num_envs or rollout_steps too large"),
         ({"advantage_estimator": "dae"}, "advantage_estimator"),
         ({"env_id": "CartPol-v1"}, "CartPole-v1"),
     ],

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from typing import Any, Literal
 
 import numpy as np
@@ -269,6 +270,7 @@ class VMPOAgent:
         steps: list[dict[str, Tensor]] = []
         while len(steps) < self.m_steps and not (steps and self._past_bound(steps[-1])):
             steps.append(self._m_step(rows, psi))
+            rows = replace(rows, unmoved=False)
         self.updates += 1
         if self.acting_policy is not self.policy and self.updates % self.target_update_period == 0:
             self.acting_policy.load_state_dict(self.policy.state_dict())
@@ -302,7 +304,10 @@ class VMPOAgent:
         """One gradient step of policy, value function and multipliers on all rows; metrics are those before the step."""
         self.optimizer.zero_grad()
         multipliers = [alpha() for alpha in self.alphas]
-        policy_loss, value_loss, entropy, *kls = self._accumulate_gradients(rows, psi, [m.detach() for m in multipliers])
+        if rows.unmoved and not self.policy.shared_encoder:
+            policy_loss, value_loss, entropy, *kls = self._accumulate_unmoved(rows, psi)
+        else:
+            policy_loss, value_loss, entropy, *kls = self._accumulate_gradients(rows, psi, [m.detach() for m in multipliers])
         self.alpha_optimizer.zero_grad()
         alpha_terms = [multiplier_loss(m, eps, kl) for m, eps, kl in zip(multipliers, self.epsilons, kls, strict=True)]
         alpha_loss = torch.stack(alpha_terms).sum()
@@ -339,6 +344,20 @@ class VMPOAgent:
                 terms = torch.stack([policy_loss, value_loss, distribution.entropy().sum() / count, *kls]).detach()
             sums.append(terms)
         return list(torch.stack(sums).sum(0))
+
+    def _accumulate_unmoved(self, rows: Rows, psi: Tensor) -> list[Tensor]:
+        """The same where π = π_old: the KL and its gradient are exactly 0, so the policy has to be evaluated on D~ only."""
+        selected = psi.nonzero().squeeze(-1)
+        policy_loss, value_loss = torch.zeros_like(psi[0]), torch.zeros_like(psi[0])
+        for block, weights in zip(rows.at(selected).split(ROWS_PER_BLOCK), psi[selected].split(ROWS_PER_BLOCK), strict=True):
+            loss = -(weights * self.policy.distribution(block.obs).log_prob(block.actions)).sum()
+            loss.backward()
+            policy_loss += loss.detach()
+        for block in rows.split(ROWS_PER_BLOCK):
+            loss = half_squared_error(self.policy.get_value(block.obs).squeeze(-1), block.returns).sum() / len(rows)
+            loss.backward()
+            value_loss += loss.detach()
+        return [policy_loss, value_loss, rows.acted.entropy().mean(), *(torch.zeros_like(policy_loss) for _ in self.alphas)]
 
     def _clip_gradients(self) -> dict[str, Tensor]:
         """Clip the policy's and the value function's gradients each by its own norm; returns the norms before clipping."""

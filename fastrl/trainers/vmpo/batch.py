@@ -23,6 +23,7 @@ class Rows:
         returns, advantages: [M] float32.
         acted: the policy that chose the actions, over [M] rows.
         log_importance: [M] float32 or None.
+        unmoved: the policy to be learned is still the one that acted, so that the KL between them is 0 and so is its gradient.
     """
 
     obs: Tensor
@@ -31,23 +32,35 @@ class Rows:
     advantages: Tensor
     acted: Distribution
     log_importance: Tensor | None = None
+    unmoved: bool = False
 
     def __len__(self) -> int:
         return self.advantages.shape[0]
 
+    def at(self, index: slice | Tensor) -> Rows:
+        """The rows of a slice, of indices [K] or of a mask [M]; views where it is a slice."""
+        importance = None if self.log_importance is None else self.log_importance[index]
+        return Rows(
+            self.obs[index],
+            self.actions[index],
+            self.returns[index],
+            self.advantages[index],
+            _distribution_at(self.acted, index),
+            importance,
+            self.unmoved,
+        )
+
     def split(self, size: int) -> Iterator[Rows]:
         """Views of at most `size` rows, in order."""
         for start in range(0, len(self), size):
-            cut = slice(start, start + size)
-            importance = None if self.log_importance is None else self.log_importance[cut]
-            yield Rows(self.obs[cut], self.actions[cut], self.returns[cut], self.advantages[cut], _cut(self.acted, cut), importance)
+            yield self.at(slice(start, start + size))
 
 
-def _cut(distribution: Distribution, rows: slice) -> Distribution:
+def _distribution_at(distribution: Distribution, index: slice | Tensor) -> Distribution:
     if isinstance(distribution, Categorical):
-        return Categorical(distribution.logits[rows])
+        return Categorical(distribution.logits[index])
     log_std = distribution.log_std
-    return DiagonalGaussian(distribution.mean[rows], log_std if log_std.shape[0] == 1 else log_std[rows])
+    return DiagonalGaussian(distribution.mean[index], log_std if log_std.shape[0] == 1 else log_std[index])
 
 
 def rows_from_batch(batch: Mapping[str, Any], *, obs_dim: int, act_dim: int, discrete: bool, device: torch.device) -> Rows:
@@ -74,18 +87,7 @@ def rows_from_batch(batch: Mapping[str, Any], *, obs_dim: int, act_dim: int, dis
     if rows == 0 or (valid is not None and not bool(valid.any())):
         raise ValueError("VMPOAgent.update: valid marks no row of the batch as a transition")
     found = Rows(obs, actions, returns, advantages, acted, importance)
-    return found if valid is None or bool(valid.all()) else _select(found, valid)
-
-
-def _select(rows: Rows, valid: Tensor) -> Rows:
-    acted = rows.acted
-    kept: Distribution
-    if isinstance(acted, Categorical):
-        kept = Categorical(acted.logits[valid])
-    else:
-        kept = DiagonalGaussian(acted.mean[valid], acted.log_std[valid])
-    importance = None if rows.log_importance is None else rows.log_importance[valid]
-    return Rows(rows.obs[valid], rows.actions[valid], rows.returns[valid], rows.advantages[valid], kept, importance)
+    return found if valid is None or bool(valid.all()) else found.at(valid)
 
 
 class _Reader:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Mapping
-from dataclasses import fields
+from dataclasses import fields, replace
 from typing import Any
 
 import gymnasium as gym
@@ -29,6 +29,7 @@ from fastrl.trainers.vmpo.gymnasium_evaluation import (
     _merge_obs_rms_stats,
 )
 from fastrl.training.loop import Intervals, Trainer
+from fastrl.training.memory import require_memory
 from fastrl.training.metrics import _format_metrics
 from fastrl.training.seeding import seed_everything
 from fastrl.training.threads import choose_threads
@@ -208,11 +209,15 @@ class VMPOTrainer(Trainer):
         return _make_env(env_id, seed=seed + env_index, gamma=gamma)
 
     def _make_rollout(self, obs_dim: int, act_dim: int) -> Rollout:
-        obs: Field = ((obs_dim,), torch.float32)
         per_action: Field = ((act_dim,), torch.float32)
-        action: Field = ((), torch.int64) if self.agent.discrete else per_action
-        acted = "logits" if self.agent.discrete else "means"
-        return Rollout(self.rollout_steps, self.env.num_envs, obs=obs, action=action, extras={acted: per_action}, device=self.device)
+        fields: dict[str, Any] = {
+            "obs": ((obs_dim,), torch.float32),
+            "action": ((), torch.int64) if self.agent.discrete else per_action,
+            "extras": {"logits" if self.agent.discrete else "means": per_action},
+        }
+        wanted = Rollout(self.rollout_steps, self.env.num_envs, **fields, device="meta").nbytes  # counted without being taken
+        self._memory = require_memory({"rollout": wanted}, "num_envs or rollout_steps", device=str(self.device))
+        return Rollout(self.rollout_steps, self.env.num_envs, **fields, device=self.device)
 
     def _flat(self, obs: Tensor) -> Tensor:
         return obs.reshape(self.env.num_envs, -1)
@@ -251,9 +256,8 @@ class VMPOTrainer(Trainer):
             self._step()
         return True
 
-    @torch.no_grad()
     def _step(self) -> None:
-        with self.stopwatch("acting"):
+        with self.stopwatch("acting"), torch.inference_mode():
             distribution = self.agent.acting_policy.distribution(self.obs)
             actions = distribution.sample()
         with self.stopwatch("environment"):
@@ -287,7 +291,12 @@ class VMPOTrainer(Trainer):
         advantages, returns = self.agent.estimate(rewards, values, rollout.terminated, rollout.truncated, rollout.valid)
         take = rollout.valid_rows
         self.rows = Rows(
-            obs=take(rollout.obs), actions=take(rollout.actions), returns=take(returns), advantages=take(advantages), acted=self._acted()
+            obs=take(rollout.obs),
+            actions=take(rollout.actions),
+            returns=take(returns),
+            advantages=take(advantages),
+            acted=self._acted(),
+            unmoved=self.agent.acting_policy is self.agent.policy,
         )
 
     def _acted(self) -> Distribution:
@@ -315,8 +324,8 @@ class VMPOTrainer(Trainer):
         assert self.rows is not None
         if len(self.rows) == 0:
             return {}  # every row of a very short rollout can be a reset row
-        for _ in range(self.updates_per_step):
-            metrics = self.agent.learn(self.rows)
+        for update in range(self.updates_per_step):
+            metrics = self.agent.learn(self.rows if update == 0 else replace(self.rows, unmoved=False))
             self.updates += 1
         if self.normalize_observation:
             self.agent.policy.obs_normalizer.update(self.rows.obs)
@@ -329,10 +338,10 @@ class VMPOTrainer(Trainer):
 
     def describe(self) -> str:
         """Environments, threads and the memory of the rollout."""
-        env, megabytes = self.env, self.rollout.nbytes / 1e6
+        parameters = sum(parameter.numel() for parameter in self.agent.policy.parameters())
         return (
-            f"V-MPO on {env.name}: {env.num_envs} environments × {self.rollout_steps} steps per rollout ({megabytes:.1f} MB), "
-            f"{sum(p.numel() for p in self.agent.policy.parameters()):,} parameters; {self.threads}"
+            f"V-MPO on {self.env.name}: {self.env.num_envs} environments × {self.rollout_steps} steps per rollout, "
+            f"{parameters:,} parameters; {self._memory}; {self.threads}"
         )
 
     # ------------------------------------------------------------------------------------------------ state
