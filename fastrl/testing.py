@@ -137,6 +137,7 @@ _GAE_REFUSALS = (
     _refuse("gae_lambda a flag", TypeError, "gae_lambda must be a number, got bool", gae_lambda=lambda _: True),
 )
 
+
 def _make_tanh(sizes: tuple[int, ...], dtype: torch.dtype, device: torch.device, generator: torch.Generator) -> Inputs:
     return {"x": (4 * torch.randn(sizes, generator=generator)).to(device, dtype)}
 
