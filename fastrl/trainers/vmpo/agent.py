@@ -23,7 +23,7 @@ from fastrl.trainers.vmpo.policy import ActorCritic, CategoricalPolicy, Diagonal
 __all__ = ["CategoricalPolicy", "DiagonalGaussianPolicy", "VMPOAgent", "layer_init"]
 
 DUAL_EPS = 1e-8  # the gradient of a multiplier is ε − KL, often below the networks' 1e-5
-ROWS_PER_BLOCK = 1024  # forward and backward run over row blocks whose activations stay in cache; the sums are the same
+ROWS_PER_BLOCK = 512  # forward and backward run over row blocks whose activations stay in cache; the sums are the same
 
 
 class VMPOAgent:
