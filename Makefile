@@ -12,7 +12,7 @@
 
 PYTHON ?= python3
 VENV ?= .venv
-TRAIN_FLAGS ?= --env-id CartPole-v1 --eval-interval 10000 --stop-at-return 475
+TRAIN_FLAGS ?= --env-id CartPole-v1 --eval-interval 2500 --stop-at-return 475
 BIN := $(VENV)/bin
 # an environment variable, unlike pip's option, reaches isolated build environments too
 INSTALL := PIP_CONSTRAINT=$(CURDIR)/constraints.txt $(BIN)/python -m pip install --quiet --disable-pip-version-check
