@@ -40,7 +40,7 @@ def run_seed(algorithm: str, env_id: str, seed: int, total_steps: int | None, wo
     with find_algorithm(algorithm).trainer_class().from_config(config) as trainer:
         if (folder / "checkpoints" / "LATEST").exists():
             trainer.load(folder)
-        trainer.train(config.total_steps, str(folder))
+        trainer.train(config.total_steps, str(folder), **config.train_arguments())
         if trainer.interrupted:
             sys.exit(f"interrupted by {trainer.interrupted}; the same command goes on")
     (folder / "config.toml").write_text(config.to_toml(algorithm))

@@ -46,7 +46,7 @@ def _train(trainer_class: Any, order: TrainOrder) -> None:
         start = trainer.env_steps
         print(_opening(config, folder, start), flush=True)
         began = time.monotonic()
-        trainer.train(total_steps=config.total_steps, out_dir=str(folder.path))
+        trainer.train(total_steps=config.total_steps, out_dir=str(folder.path), **config.train_arguments())
         print(_closing(trainer, config, folder, trainer.env_steps - start, time.monotonic() - began), flush=True)
     finally:
         trainer.close()

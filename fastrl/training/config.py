@@ -50,6 +50,10 @@ class RunConfig:
         """Recommended values for an environment by field name; empty when there are none."""
         return {}
 
+    def train_arguments(self) -> dict[str, Any]:
+        """Settings that are arguments of the trainer's `train`, besides total_steps and out_dir; the others are its constructor's."""
+        return {}
+
     def check(self) -> None:
         """Raises SettingError, naming the setting, if a value has the wrong type or is out of its range."""
         for name, hint in field_types(type(self)).items():

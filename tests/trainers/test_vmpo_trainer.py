@@ -152,7 +152,8 @@ def test_a_run_ends_at_the_wanted_return(tmp_path):
 def test_config_reaches_the_trainer():
     config = VMPOConfig(env_id="Identity-v0", total_steps=1, num_envs=3, rollout_steps=5, m_steps=7, epsilon_mu=0.3, updates_per_step=2)
     with VMPOTrainer.from_config(config) as trainer:
-        assert (trainer.env.num_envs, trainer.rollout_steps, trainer.agent.m_steps, trainer.updates_per_step) == (3, 5, 7, 2)
+        assert (trainer.env.num_envs, trainer.rollout_steps, trainer.agent.m_steps) == (3, 5, 7)
+        assert config.train_arguments() == {"updates_per_step": 2}
         assert trainer.agent.epsilons == (0.3,)
 
 

@@ -75,6 +75,10 @@ class VMPOConfig(RunConfig):
     clip_reward: float | None = 10.0
     """Bound of scaled rewards; none: unbounded."""
 
+    def train_arguments(self) -> dict[str, Any]:
+        """Arguments of `VMPOTrainer.train` besides total_steps and out_dir."""
+        return {"updates_per_step": self.updates_per_step}
+
     @classmethod
     def preset(cls, env_id: str) -> dict[str, Any]:
         """Recommended values for an environment by field name; empty when there are none."""

@@ -189,7 +189,6 @@ class VMPOTrainer(Trainer):
         settings = {field.name: getattr(config, field.name) for field in fields(config) if field.name in _CONSTRUCTOR_SETTINGS}
         intervals = Intervals(config.eval_interval, config.save_interval, config.log_interval, config.eval_episodes, config.stop_at_return)
         trainer = cls(**settings | {"device": torch.device(config.device), "intervals": intervals})
-        trainer.updates_per_step = config.updates_per_step
         trainer.track = config.track
         return trainer
 
@@ -232,18 +231,17 @@ class VMPOTrainer(Trainer):
 
     # ------------------------------------------------------------------------------------------------ one round
 
-    def train(self, total_steps: int, out_dir: str, updates_per_step: int | None = None) -> None:
+    def train(self, total_steps: int, out_dir: str, updates_per_step: int = 1) -> None:
         """Train, write the run folder, evaluate at the end.
 
         Args:
             total_steps: environment steps over all environments; after `load` the steps already made count.
             out_dir: run folder: metrics.csv, eval.csv, TensorBoard events, curve.png, checkpoints/.
-            updates_per_step: `agent.update` calls per full rollout; None keeps the trainer's setting, which is 1 unless configured.
+            updates_per_step: `agent.update` calls per full rollout, ≥ 1.
         """
-        if updates_per_step is not None:
-            if updates_per_step < 1:
-                raise SettingError(f"updates_per_step must be at least 1, got {updates_per_step}")
-            self.updates_per_step = updates_per_step
+        if updates_per_step < 1:
+            raise SettingError(f"updates_per_step must be at least 1, got {updates_per_step}")
+        self.updates_per_step = updates_per_step
         self.run(total_steps, out_dir)
 
     def collect(self) -> bool:
