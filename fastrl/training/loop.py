@@ -98,6 +98,7 @@ class Trainer(ABC):
         self.recent: deque[tuple[float, int]] = deque(maxlen=RECENT_EPISODES)  # (return, length)
         self.stopwatch = Stopwatch()
         self.track: str | None = None  # "wandb" sends metrics there too
+        self.settings: Mapping[str, Any] = {}  # stored with a tracked run
         self.can_evaluate = True  # a single environment object cannot be made a second time
         self.marks: dict[str, int] = {}  # environment steps at which to log, evaluate and save next
         self._evaluated_at: int | None = None
@@ -159,7 +160,7 @@ class Trainer(ABC):
             raise SettingError(f"total_steps must be at least 1 environment step, got {total_steps}")
         folder = Path(out_dir)
         console = Console(total_steps, start_steps=self.env_steps)
-        with StopOnSignal() as self._stop, MetricsLogger(folder, console=console, track=self.track) as logger:
+        with StopOnSignal() as self._stop, MetricsLogger(folder, console=console, track=self.track, config=self.settings) as logger:
             if self.env_steps > 0:
                 logger.resume_from(self.env_steps)
             console.message(self.describe())

@@ -189,7 +189,7 @@ class VMPOTrainer(Trainer):
         settings = {field.name: getattr(config, field.name) for field in fields(config) if field.name in _CONSTRUCTOR_SETTINGS}
         intervals = Intervals(config.eval_interval, config.save_interval, config.log_interval, config.eval_episodes, config.stop_at_return)
         trainer = cls(**settings | {"device": torch.device(config.device), "intervals": intervals})
-        trainer.track = config.track
+        trainer.track, trainer.settings = config.track, config.to_dict()
         return trainer
 
     # ------------------------------------------------------------------------------------------------ construction
