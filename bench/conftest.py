@@ -67,6 +67,7 @@ def pytest_benchmark_update_json(config: pytest.Config, benchmarks: list[Any], o
         "commit": commit(),
         "processor": processor(),
         "cores": os.cpu_count(),
+        "load_average": os.getloadavg()[1],  # 5 minutes; above 1 something else was running too
         "gpu": torch.cuda.get_device_name() if device == "cuda" else None,
         "python": platform.python_version(),
         "torch": torch.__version__,
