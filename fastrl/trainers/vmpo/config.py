@@ -124,7 +124,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         "policy_lr": 0.0003,
         "value_lr": 0.001,
         "epsilon_mu": 0.05,
-        "epsilon_sigma": 0.0002,
+        "epsilon_sigma": 0.00003,
         "alpha_sigma_init": 10.0,
         "alpha_lr": 0.1,
     },
