@@ -86,6 +86,27 @@ def write_config(run: RunFolder, config: RunConfig) -> None:
     temporary.replace(run.config_file)
 
 
+def ensure_config(path: Path, algorithm: str, config: RunConfig) -> None:
+    """Make a folder that `open_run` accepts: write config.toml, in one step, if the folder has none; an existing one stays as it is.
+
+    Args:
+        path: run folder; made if it is missing.
+        algorithm: name that the command line knows.
+        config: settings of the run.
+
+    Raises:
+        SettingError: the folder or the file cannot be written.
+    """
+    run = RunFolder(path, algorithm)
+    if run.config_file.exists():
+        return
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        write_config(run, config)
+    except OSError as error:
+        raise SettingError(f"out_dir {str(path)!r} cannot be written: {error.strerror}") from None
+
+
 def _plain(env_id: str) -> str:
     """An id as part of a folder's name: `ALE/Pong-v5` has a slash."""
     return re.sub(r"[^A-Za-z0-9._-]+", "_", env_id)

@@ -4,7 +4,7 @@ import pytest
 
 from fastrl.errors import SettingError
 from fastrl.training.config import RunConfig
-from fastrl.training.run_folder import create_run, open_run, write_config
+from fastrl.training.run_folder import create_run, ensure_config, open_run, write_config
 
 CONFIG = RunConfig(env_id="ALE/Pong-v5", seed=3)
 
@@ -61,3 +61,23 @@ def test_settings_are_replaced_in_one_step(tmp_path):
     run = create_run("vmpo", CONFIG, tmp_path)
     write_config(run, RunConfig(env_id="ALE/Pong-v5", total_steps=9))
     assert "total_steps = 9" in run.config_file.read_text() and [entry.name for entry in tmp_path.iterdir()] == ["config.toml"]
+
+
+def test_a_folder_that_a_trainer_fills_by_itself_becomes_a_run(tmp_path):
+    folder = tmp_path / "deep" / "run"
+    ensure_config(folder, "vmpo", CONFIG)
+    assert open_run(folder).algorithm == "vmpo"
+    assert RunConfig.from_toml((folder / "config.toml").read_text()) == CONFIG
+    assert [entry.name for entry in folder.iterdir()] == ["config.toml"]
+
+
+def test_settings_that_are_there_already_stay(tmp_path):
+    run = create_run("vmpo", CONFIG, tmp_path)
+    ensure_config(tmp_path, "other", RunConfig(env_id="CartPole-v1"))
+    assert open_run(tmp_path) == run and RunConfig.from_toml(run.config_file.read_text()) == CONFIG
+
+
+def test_a_folder_for_settings_that_cannot_be_made(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(SettingError, match="out_dir .* cannot be written"):
+        ensure_config(tmp_path / "file" / "run", "vmpo", CONFIG)
