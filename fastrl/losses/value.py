@@ -12,8 +12,7 @@ def half_squared_error(values: Tensor, targets: Tensor) -> Tensor:
     return 0.5 * (values - targets.detach()).square()
 
 
-def explained_variance(targets: Tensor, residuals: Tensor) -> Tensor:
-    """1 − Var(G − V) / Var(G), from targets G and residuals G − V of one shape; NaN where the targets are constant."""
+def explained_variance(targets: Tensor, residual_variance: Tensor) -> Tensor:
+    """1 − Var(G − V) / Var(G), from targets G and the population variance of the residuals; NaN where the targets are constant."""
     variance = targets.var(correction=0)
-    explained = 1.0 - residuals.var(correction=0) / variance
-    return explained.where(variance > 0, float("nan"))
+    return (1.0 - residual_variance / variance).where(variance > 0, float("nan"))

@@ -60,7 +60,8 @@ class RunningNormalizer(nn.Module):
 
     def _scales(self) -> tuple[Tensor, Tensor]:
         if self._cached is None or self._cached[0].device != self.mean.device:
-            self._cached = (self.mean.float(), (self.var + self.epsilon).rsqrt().float())
+            with torch.inference_mode(False), torch.no_grad():  # the first caller may be acting, later ones learning
+                self._cached = (self.mean.float(), (self.var + self.epsilon).rsqrt().float())
         return self._cached
 
     def forward(self, x: Tensor) -> Tensor:

@@ -17,13 +17,14 @@ from torch import Tensor
 from fastrl.envs import Episode, VectorEnv
 from fastrl.errors import CheckpointError, SettingError
 from fastrl.training.checkpoint import load_checkpoint, save_checkpoint
+from fastrl.training.config import RunConfig
 from fastrl.training.console import Console
 from fastrl.training.evaluation import Evaluation, evaluate_policy
 from fastrl.training.metrics import MetricsLogger
-from fastrl.training.seeding import rng_state, set_rng_state
+from fastrl.training.run_folder import ensure_config
+from fastrl.training.seeding import derived_seed, rng_state, set_rng_state
 from fastrl.training.signals import StopOnSignal
 
-EVALUATION_SEED_OFFSET = 1_000_003  # evaluation environments never share a seed with training ones
 MAX_EVALUATION_ENVS = 64
 RECENT_EPISODES = 100  # `rollout/ep_return_mean` is over this many finished episodes
 
@@ -45,6 +46,16 @@ class Intervals:
     log: int = 0
     eval_episodes: int = 20
     stop_at_return: float | None = None
+
+    def settings(self) -> dict[str, Any]:
+        """By the names that configurations have for them."""
+        return {
+            "eval_interval": self.evaluate,
+            "save_interval": self.save,
+            "log_interval": self.log,
+            "eval_episodes": self.eval_episodes,
+            "stop_at_return": self.stop_at_return,
+        }
 
     def __post_init__(self) -> None:
         for name, value in (("eval_interval", self.evaluate), ("save_interval", self.save), ("log_interval", self.log)):
@@ -98,11 +109,17 @@ class Trainer(ABC):
         self.recent: deque[tuple[float, int]] = deque(maxlen=RECENT_EPISODES)  # (return, length)
         self.stopwatch = Stopwatch()
         self.track: str | None = None  # "wandb" sends metrics there too
-        self.settings: Mapping[str, Any] = {}  # stored with a tracked run
-        self.can_evaluate = True  # a single environment object cannot be made a second time
+        self.config: RunConfig | None = None  # written into the run folder where there is none
+        self.can_make_envs = True  # an environment object cannot be made a second time
+        self.fixed_num_envs: int | None = None  # a factory of vector environments always gives this many
         self.marks: dict[str, int] = {}  # environment steps at which to log, evaluate and save next
         self._evaluated_at: int | None = None
-        self._stop: StopOnSignal | None = None
+        self.interrupted: str | None = None  # name of the signal that ended the last run early
+        self._stop: StopOnSignal | None = None  # while a run is going on
+
+    @abstractmethod
+    def train(self, total_steps: int, out_dir: str) -> None:
+        """Train until `env_steps` reaches `total_steps` and write the run folder `out_dir`; an algorithm may add arguments."""
 
     @abstractmethod
     def collect(self) -> bool:
@@ -136,14 +153,9 @@ class Trainer(ABC):
     def load_trainer_state(self, state: Mapping[str, Any], *, environments_continue: bool) -> None:
         """Counterpart of `trainer_state`; when the environments could not be saved they have just been made anew."""
 
-    @property
-    def interrupted(self) -> str | None:
-        """Name of the signal that ended the last run early, or None."""
-        return None if self._stop is None else self._stop.requested
-
     def stop_requested(self) -> bool:
         """Whether a signal asked the present run to end; loops over environment steps ask this at every step."""
-        return self.interrupted is not None
+        return self._stop is not None and self._stop.requested is not None
 
     # ------------------------------------------------------------------------------------------------ the loop
 
@@ -160,12 +172,18 @@ class Trainer(ABC):
             raise SettingError(f"total_steps must be at least 1 environment step, got {total_steps}")
         folder = Path(out_dir)
         console = Console(total_steps, start_steps=self.env_steps)
-        with StopOnSignal() as self._stop, MetricsLogger(folder, console=console, track=self.track, config=self.settings) as logger:
-            if self.env_steps > 0:
-                logger.resume_from(self.env_steps)
-            console.message(self.describe())
-            self._loop(total_steps, logger, folder / "checkpoints")
-            self.save(folder / "checkpoints")
+        settings = {} if self.config is None else self.config.to_dict()
+        with StopOnSignal() as stop, MetricsLogger(folder, console=console, track=self.track, config=settings) as logger:
+            self._stop = stop
+            try:
+                if self.env_steps > 0:
+                    logger.resume_from(self.env_steps)
+                if self.config is not None:
+                    ensure_config(folder, self.algorithm, self.config)
+                console.message(self.describe())
+                self._loop(total_steps, logger, folder / "checkpoints")
+            finally:
+                self.interrupted, self._stop = stop.requested, None
 
     def _loop(self, total_steps: int, logger: MetricsLogger, checkpoints: Path) -> None:
         self._set_marks()
@@ -173,6 +191,7 @@ class Trainer(ABC):
         while self.env_steps < total_steps and not (content or self.stop_requested()):
             if self._round(logger):
                 content = self._attend(logger, checkpoints)
+        self.save(checkpoints)  # before the last evaluation, which may fail or be cut off
         if not self.stop_requested() and self._evaluated_at != self.env_steps:
             self._evaluate_and_log(logger)
 
@@ -221,7 +240,7 @@ class Trainer(ABC):
 
     def _evaluate_and_log(self, logger: MetricsLogger) -> bool:
         """Whether the evaluation reached the return at which the run may end."""
-        metrics = self.evaluate(self.intervals.eval_episodes) if self.can_evaluate else {}
+        metrics = self.evaluate(self.intervals.eval_episodes) if self.can_make_envs else {}
         if not metrics:
             return False
         self._evaluated_at = self.env_steps
@@ -263,10 +282,10 @@ class Trainer(ABC):
         """
         if n_episodes < 1:
             raise ValueError(f"evaluate: n_episodes must be at least 1, got {n_episodes}")
-        if not self.can_evaluate:
+        if not self.can_make_envs:
             raise SettingError("env_id is an environment object, which cannot be made again for evaluation; give an id or a factory")
-        chosen = self.seed + EVALUATION_SEED_OFFSET if seed is None else seed
-        with self.make_env(min(n_episodes, MAX_EVALUATION_ENVS), chosen) as env:
+        chosen = derived_seed(self.seed, "evaluation") if seed is None else seed
+        with self.make_env(self.fixed_num_envs or min(n_episodes, MAX_EVALUATION_ENVS), chosen) as env:
             return evaluate_policy(self.choose, env, n_episodes, interrupted=self.stop_requested) or {}
 
     # ------------------------------------------------------------------------------------------------ state
@@ -312,16 +331,23 @@ class Trainer(ABC):
         self.recent.clear()
         self.recent.extend((value, length) for value, length in state["recent"])
         self.marks = dict(state["marks"])
-        self.agent.load_state_dict(state["agent"])
         continues = state["env"] is not None
-        if continues:
-            self.env.load_state_dict(state["env"])
-        else:
-            num_envs = self.env.num_envs
-            self.env.close()
-            self.env = self.make_env(num_envs, self.seed + self.env_steps)  # the first seed would replay the episodes of the first session
-        self.load_trainer_state(state["trainer"], environments_continue=continues)
+        try:
+            self.agent.load_state_dict(state["agent"])
+            if continues:
+                self.env.load_state_dict(state["env"])
+            elif self.can_make_envs:
+                self._renew_environments()
+            self.load_trainer_state(state["trainer"], environments_continue=continues)
+        except (KeyError, TypeError, ValueError, RuntimeError) as error:  # what a state of other sizes leads to
+            raise CheckpointError(f"the checkpoint was written with other settings than this trainer's: {error}") from error
         set_rng_state(state["rng"])
+
+    def _renew_environments(self) -> None:
+        """Environments under a new seed: the first one would replay the episodes of the first session."""
+        num_envs = self.env.num_envs
+        self.env.close()
+        self.env = self.make_env(num_envs, derived_seed(self.seed, "resumed", self.env_steps))
 
     def close(self) -> None:
         """Close the environments."""

@@ -26,6 +26,12 @@ def seed_everything(seed: int) -> None:
     random.seed(seed)
 
 
+def derived_seed(seed: int, purpose: str, number: int = 0) -> int:
+    """A seed in [0, 2^31) for a purpose of its own, independent of `seed` itself and of those of other purposes and numbers."""
+    words = np.random.SeedSequence([seed, number, *purpose.encode()]).generate_state(1, np.uint32)
+    return int(words[0] >> 1)
+
+
 def rng_state() -> dict[str, Any]:
     """State of the generators that `seed_everything` seeds, in values a checkpoint can hold; GPUs only once they are in use."""
     cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else []

@@ -207,11 +207,58 @@ def test_multipliers_follow_the_kl():
 
 
 def test_kl_stop_leaves_out_the_remaining_steps():
-    stopped = make_agent(m_steps=50, policy_lr=1e-2, kl_stop=1.0, epsilon_mu=1e-3)
-    free = make_agent(m_steps=50, policy_lr=1e-2, epsilon_mu=1e-3)
+    stopped = make_agent(m_steps=50, policy_lr=1e-3, kl_stop=1.0, epsilon_mu=1e-3)
+    free = make_agent(m_steps=50, policy_lr=1e-3, epsilon_mu=1e-3)
     batch = make_batch(stopped)
-    assert 1 < stopped.update(batch)["vmpo/m_steps"] < 50
+    metrics = stopped.update(batch)
+    assert 1 < metrics["vmpo/m_steps"] < 50
+    assert metrics["mpo/kl_mean_rel"] > 1.0  # the KL that was found above its bound, on which no step was taken
+    again = make_agent(m_steps=int(metrics["vmpo/m_steps"]), policy_lr=1e-3, epsilon_mu=1e-3)
+    again.update(batch)
+    assert all(torch.equal(one, other) for one, other in zip(stopped.policy.parameters(), again.policy.parameters(), strict=True))
     assert free.update(batch)["vmpo/m_steps"] == 50
+
+
+def test_act_returns_copies():
+    agent = make_agent()
+    action, _, mean, log_std = agent.act(np.zeros((2, OBS)), deterministic=True)
+    action += 5.0
+    log_std += 5.0
+    assert abs(mean).max() < 1.0 and agent.policy.policy_logstd.abs().max() == 0.0
+
+
+def test_observations_pass_unclipped_until_somebody_normalises():
+    agent = make_agent()
+    far, farther = (agent.act(np.full(OBS, size), deterministic=True)[2] for size in (0.2, 40.0))
+    assert not np.array_equal(far, farther)
+    assert agent.policy.obs_normalizer(torch.full((1, OBS), 1e4)).max() > 9e3
+
+
+def test_statistics_first_used_while_acting_can_be_learned_through():
+    agent = make_agent()
+    with torch.inference_mode():
+        agent.policy.distribution(torch.zeros(1, OBS))
+    obs = torch.zeros(1, OBS, requires_grad=True)
+    agent.policy.distribution(obs).mean.sum().backward()
+    assert obs.grad is not None
+
+
+def test_explained_variance_is_that_of_the_value_function_whatever_the_advantages():
+    agent = make_agent()
+    batch = make_batch(agent)
+    residuals = batch["returns"] - agent.value(batch["obs"])
+    expected = 1 - residuals.var() / batch["returns"].var()
+    for scale in (1.0, 100.0):
+        fresh = make_agent()
+        assert fresh.update(batch | {"advantages": scale * batch["advantages"]})["value/explained_var"] == pytest.approx(expected, rel=1e-4)
+
+
+def test_a_learning_rate_given_anew_holds_after_loading():
+    source = make_agent(policy_lr=1e-3, alpha_lr=1e-3)
+    source.update(make_batch(source))
+    changed = make_agent(policy_lr=1e-5, alpha_lr=1e-1)
+    changed.load_state_dict(copy.deepcopy(source.state_dict()))
+    assert changed.optimizer.param_groups[0]["lr"] == 1e-5 and changed.alpha_optimizer.param_groups[0]["lr"] == 1e-1
 
 
 def test_acting_policy_stays_for_its_period_and_shares_the_observation_statistics():
@@ -250,12 +297,13 @@ def test_a_number_that_is_not_finite_stops_before_the_parameters_change(discrete
     agent = make_agent(discrete)
     batch = make_batch(agent)
     agent.update(batch)
-    before = copy.deepcopy(agent.policy.state_dict())
+    before, temperature = copy.deepcopy(agent.policy.state_dict()), agent.temperature().item()
     with pytest.raises(NonFiniteError, match="loss/value.* in update 1"):
         agent.update(batch | {"returns": np.full(40, np.nan, dtype=np.float32)})
     with pytest.raises(NonFiniteError, match="vmpo/dual_loss"):
         agent.update(batch | {"advantages": np.full(40, np.inf, dtype=np.float32)})
     assert all(torch.equal(value, before[name]) for name, value in agent.policy.state_dict().items())
+    assert agent.temperature().item() == temperature
 
 
 @pytest.mark.parametrize(
@@ -287,6 +335,7 @@ def test_bad_settings_are_one_sentence_naming_the_setting(setting, message):
         ({"actions": np.zeros(40)}, r"actions must have shape \[40, 3\]"),
         ({"old_log_stds": np.zeros((2, 3))}, r"old_log_stds must have shape \[40, 3\] or \[1, 3\]"),
         ({"valid": np.zeros(40, dtype=bool)}, "valid marks no row"),
+        ({"importance_weights": np.zeros(40)}, "importance_weights must be above 0"),
     ],
 )
 def test_bad_batches_are_named(change, message):

@@ -4,10 +4,12 @@ import csv
 import hashlib
 import signal
 
+import gymnasium as gym
 import numpy as np
 import pytest
 import torch
 
+from fastrl.envs import make_vector_env
 from fastrl.errors import CheckpointError, NonFiniteError, SettingError
 from fastrl.trainers.vmpo.config import VMPOConfig
 from fastrl.trainers.vmpo.trainer import VMPOTrainer
@@ -95,15 +97,18 @@ def test_valid_transitions_are_counted_and_reset_rows_are_not(tmp_path):
         assert trainer.env_steps == rows - trainer.episodes + int((trainer.rollout.terminated | trainer.rollout.truncated)[-1].sum())
 
 
-def test_observation_statistics_stand_still_between_acting_and_updating():
-    with make_trainer() as trainer:
-        for _ in range(3):
+@pytest.mark.parametrize("env_id", ["ProofofMemory-v0", "IdentityContinuous-v0"])
+def test_the_policy_that_learns_from_a_rollout_is_the_one_that_acted(env_id):
+    """KL(π_old ‖ π) = 0 before the first step of every update: neither parameters nor statistics moved in between."""
+    with make_trainer(env_id, m_steps=2, policy_lr=1e-2) as trainer:
+        for _ in range(4):
             trainer.collect()
             trainer.estimate()
-            metrics = trainer.learn()
-            assert abs(float(metrics["kl/mean"])) < 1e-9
-        counted = trainer.agent.policy.obs_normalizer.statistics()[2]
-        assert counted == trainer.env_steps  # every observation once
+            with torch.no_grad():
+                now = trainer.agent.policy.distribution(trainer.rows.obs)
+                assert max(kl.abs().max().item() for kl in trainer.rows.acted.kl_parts(now)) < 1e-10
+            trainer.learn()
+        assert trainer.agent.policy.obs_normalizer.statistics()[2] == trainer.env_steps  # every observation counted once
 
 
 def test_evaluation_leaves_training_untouched_and_repeats_itself(tmp_path):
@@ -178,6 +183,78 @@ def test_an_environment_that_returns_nan_is_named():
         trainer.rollout.rewards[3, 2] = float("nan")
         with pytest.raises(NonFiniteError, match="environment 2 of .*Counter.* reward at step 3"):
             trainer.estimate()
+
+
+class _Faulty(gym.Env):
+    """Gives NaN observations from step 5 on."""
+
+    observation_space = gym.spaces.Box(-1, 1, (2,))
+    action_space = gym.spaces.Box(-1, 1, (1,))
+
+    def reset(self, *, seed=None, options=None):
+        self.steps = 0
+        return np.zeros(2, np.float32), {}
+
+    def step(self, action):
+        self.steps += 1
+        return np.full(2, np.nan if self.steps >= 5 else 0.0, np.float32), 0.0, False, False, {}
+
+
+def test_an_observation_that_is_nan_is_named_before_the_policy_sees_it(tmp_path):
+    with make_trainer(_Faulty, num_envs=2) as trainer, pytest.raises(NonFiniteError, match="environment 0 of .* observation at step 4"):
+        trainer.train(100, str(tmp_path))
+
+
+def test_a_factory_of_vector_environments_is_evaluated_with_as_many(tmp_path):
+    with make_trainer(lambda: gym.make_vec("CartPole-v1", num_envs=4)) as trainer:
+        trainer.train(100, str(tmp_path))
+        assert trainer.evaluate(6)["eval/length_mean"] > 5
+    assert (tmp_path / "checkpoints" / "LATEST").exists()
+
+
+def test_an_environment_object_trains_is_not_evaluated_and_survives_loading(tmp_path):
+    env = make_vector_env("CartPole-v1", 4, seed=0)
+    with make_trainer(env) as trainer:
+        trainer.train(100, str(tmp_path))
+        with pytest.raises(SettingError, match="environment object"):
+            trainer.evaluate(2)
+        trainer.load(tmp_path)
+        trainer.train(200, str(tmp_path))
+
+
+def test_a_stopped_trainer_can_go_on(tmp_path, monkeypatch):
+    with make_trainer() as trainer:
+        collect = trainer.collect
+
+        def interrupted_collect():
+            signal.raise_signal(signal.SIGINT)
+            return collect()
+
+        monkeypatch.setattr(trainer, "collect", interrupted_collect)
+        trainer.train(500, str(tmp_path))
+        assert trainer.interrupted == "SIGINT" and trainer.env_steps == 0
+        monkeypatch.undo()
+        assert trainer.evaluate(2)["eval/length_mean"] > 0
+        trainer.train(200, str(tmp_path))
+        assert trainer.interrupted is None and trainer.env_steps >= 200
+
+
+def test_a_run_made_in_python_is_a_run_folder_for_the_command_line(tmp_path):
+    with make_trainer("CartPole-v1", m_steps=3, gamma=0.9) as trainer:
+        trainer.train(100, str(tmp_path))
+    config = VMPOConfig.from_toml((tmp_path / "config.toml").read_text())
+    assert (config.env_id, config.m_steps, config.gamma, config.rollout_steps, config.eval_interval) == ("CartPole-v1", 3, 0.9, 16, 0)
+    with VMPOTrainer.from_config(config) as again:
+        again.load(tmp_path)
+        assert again.env_steps >= 100
+
+
+def test_other_settings_than_the_checkpoints_are_an_error(tmp_path):
+    with make_trainer() as trainer:
+        trainer.train(100, str(tmp_path))
+    for settings in ({"policy_layer_sizes": (8,)}, {"target_update_period": 2}, {"num_envs": 5}):
+        with make_trainer(**settings) as other, pytest.raises(CheckpointError):
+            other.load(tmp_path)
 
 
 @pytest.mark.parametrize(

@@ -41,9 +41,9 @@ class VMPOAgent:
     One update makes one temperature step and `m_steps` steps of policy, value function and multipliers on the whole batch. At the first of
     them π = π_old and the KL is 0, so the bound only acts with `m_steps` > 1, several updates per batch, or `target_update_period` > 1.
 
-    Where this departs from the paper: the value function learns from scaled rewards (the trainer's reward
-    normalisation) and not through PopArt; advantages are standardised over the batch unless `normalize_advantages` is off; gradients are
-    clipped.
+    Where this departs from the paper: π_old is renewed after every update unless `target_update_period` is larger; the value function
+    learns from scaled rewards (the trainer's reward normalisation) and not through PopArt; advantages are standardised over the batch
+    unless `normalize_advantages` is off; gradients are clipped.
 
     Args:
         obs_dim: features of an observation.
@@ -69,7 +69,7 @@ class VMPOAgent:
         action_kind: "continuous" or "discrete".
         alpha_mu_init, alpha_sigma_init: KL multipliers to start from, in real units.
         target_update_period: T_target, updates between copies of the learned policy into the acting one, π_old. 1: the newest policy acts.
-        kl_stop: leave out the remaining M-steps of an update once a KL exceeds this many times its bound; None never does.
+        kl_stop: leave out the remaining M-steps of an update as soon as a KL is found above this many times its bound; None never does.
 
     Raises:
         SettingError: a setting is out of range; the message names it.
@@ -212,10 +212,11 @@ class VMPOAgent:
         distribution = self.acting_policy.distribution(rows)
         action = distribution.mode() if deterministic else distribution.sample()
         if isinstance(distribution, DiagonalGaussian):
-            parameters = (distribution.mean, distribution.log_std.expand_as(distribution.mean).clone())  # not a view of the parameter
+            parameters = (distribution.mean, distribution.log_std.expand_as(distribution.mean))
         else:
             parameters = (distribution.logits, distribution.logits[:, :0])
-        outputs = [t.cpu().numpy() for t in (action, self.policy.get_value(rows).squeeze(-1), *parameters)]
+        # copies: the mode is the mean's own memory, and the log standard deviation the parameter's
+        outputs = [t.cpu().numpy().copy() for t in (action, self.policy.get_value(rows).squeeze(-1), *parameters)]
         if array.ndim == 2:
             return outputs[0], outputs[1], outputs[2], outputs[3]
         return outputs[0][0], float(outputs[1][0]), outputs[2][0], outputs[3][0]
@@ -252,11 +253,11 @@ class VMPOAgent:
                 optional importance_weights [M] > 0 for rows that yet another policy produced (λ of the E-step).
 
         Returns:
-            Metrics by name, averaged over the M-steps where there are several.
+            Metrics by name: losses and gradient norms averaged over the M-steps, KLs as they were found last (before the last step).
 
         Raises:
             ValueError: a key is missing or has the wrong shape, or no row is valid.
-            NonFiniteError: a loss term or gradient is not finite; no parameter has changed in that step.
+            NonFiniteError: a loss term or gradient is not finite; that gradient step was not taken.
         """
         rows = rows_from_batch(batch, obs_dim=self.obs_dim, act_dim=self.act_dim, discrete=self.discrete, device=self.device)
         return {name: float(value) for name, value in self.learn(rows).items()}
@@ -266,48 +267,60 @@ class VMPOAgent:
         advantages = rows.advantages
         if self.normalize_advantages and advantages.numel() > 1:
             advantages = (advantages - advantages.mean()) / (advantages.std(correction=0) + 1e-8)
-        psi, metrics = self._e_step(advantages, rows.log_importance)
+        psi, dual_loss, metrics = self._e_step(advantages, rows.log_importance)
         steps: list[dict[str, Tensor]] = []
-        while len(steps) < self.m_steps and not (steps and self._past_bound(steps[-1])):
-            steps.append(self._m_step(rows, psi))
+        while len(steps) < self.m_steps:
+            found, taken = self._m_step(rows, psi, may_stop=bool(steps))
+            metrics |= found["kl"]
+            if not taken:
+                break
+            steps.append(found["mean"])
             rows = replace(rows, unmoved=False)
+        self._step_temperature(dual_loss)
         self.updates += 1
         if self.acting_policy is not self.policy and self.updates % self.target_update_period == 0:
             self.acting_policy.load_state_dict(self.policy.state_dict())
         metrics |= {name: torch.stack([step[name] for step in steps]).mean() for name in steps[0]}
-        metrics["vmpo/m_steps"] = torch.tensor(float(len(steps)))
-        metrics["value/explained_var"] = explained_variance(rows.returns, rows.advantages)
-        return metrics
+        metrics |= {f"vmpo/alpha_{name}": alpha().detach() for name, alpha in zip(("mu", "sigma"), self.alphas, strict=False)}
+        return metrics | {"vmpo/temperature": self.temperature().detach(), "vmpo/m_steps": torch.tensor(float(len(steps)))}
 
-    def _e_step(self, advantages: Tensor, log_importance: Tensor | None) -> tuple[Tensor, dict[str, Tensor]]:
-        """Weights ψ [M] (0 outside D~) at the present temperature, then one step of the temperature."""
+    def _e_step(self, advantages: Tensor, log_importance: Tensor | None) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
+        """Weights ψ [M] (0 outside D~) at the present temperature, and the temperature's loss."""
         selected = top_fraction(advantages, self.topk_fraction)
         chosen = advantages[selected]
         log_chosen = None if log_importance is None else log_importance[selected]
         temperature = self.temperature()
         weights = e_step_weights(chosen, temperature, log_chosen)
         loss = temperature_loss(chosen, temperature, self.epsilon_eta, log_chosen)
-        self._require_finite({"vmpo/dual_loss": loss.detach()})
-        self.temperature_optimizer.zero_grad()
-        loss.backward()
-        self.temperature_optimizer.step()
-        self.temperature.project_()
         metrics = {
-            "vmpo/temperature": self.temperature().detach(),
             "vmpo/dual_loss": loss.detach(),
             "vmpo/selected_frac": torch.tensor(selected.numel() / advantages.numel()),
             "vmpo/ess": weights.square().sum().reciprocal() / selected.numel(),
         }
-        return torch.zeros_like(advantages).index_put_((selected,), weights), metrics
+        self._require_finite({"vmpo/dual_loss": loss.detach()})
+        return torch.zeros_like(advantages).index_put_((selected,), weights), loss, metrics
 
-    def _m_step(self, rows: Rows, psi: Tensor) -> dict[str, Tensor]:
-        """One gradient step of policy, value function and multipliers on all rows; metrics are those before the step."""
+    def _step_temperature(self, loss: Tensor) -> None:
+        self.temperature_optimizer.zero_grad()
+        loss.backward()
+        self.temperature_optimizer.step()
+        self.temperature.project_()
+
+    def _m_step(self, rows: Rows, psi: Tensor, *, may_stop: bool) -> tuple[dict[str, dict[str, Tensor]], bool]:
+        """One gradient step of policy, value function and multipliers on all rows.
+
+        Returns:
+            Metrics from before the step, those to average over steps and the KLs; and whether the step was taken (`kl_stop` can forbid it).
+        """
         self.optimizer.zero_grad()
         multipliers = [alpha() for alpha in self.alphas]
         if rows.unmoved and not self.policy.shared_encoder:
-            policy_loss, value_loss, entropy, *kls = self._accumulate_unmoved(rows, psi)
+            policy_loss, value_loss, bias, entropy, *kls = self._accumulate_unmoved(rows, psi)
         else:
-            policy_loss, value_loss, entropy, *kls = self._accumulate_gradients(rows, psi, [m.detach() for m in multipliers])
+            policy_loss, value_loss, bias, entropy, *kls = self._accumulate_gradients(rows, psi, [m.detach() for m in multipliers])
+        found = {"kl": self._kl_metrics(kls), "mean": {}}
+        if may_stop and self.kl_stop is not None and any(kl > self.kl_stop * eps for kl, eps in zip(kls, self.epsilons, strict=True)):
+            return found, False
         self.alpha_optimizer.zero_grad()
         alpha_terms = [multiplier_loss(m, eps, kl) for m, eps, kl in zip(multipliers, self.epsilons, kls, strict=True)]
         alpha_loss = torch.stack(alpha_terms).sum()
@@ -320,15 +333,24 @@ class VMPOAgent:
         self.alpha_optimizer.step()
         for alpha in self.alphas:
             alpha.project_()  # type: ignore[operator]
-        names = ("mean", "std")
-        kl_metrics = {f"kl/{name}": kl for name, kl in zip(names, kls, strict=False)}
-        relative = {f"mpo/kl_{name}_rel": kl / eps for name, kl, eps in zip(names, kls, self.epsilons, strict=False)}
-        alphas = {f"vmpo/alpha_{name}": alpha().detach() for name, alpha in zip(("mu", "sigma"), self.alphas, strict=False)}
-        total = policy_loss + value_loss + penalty + alpha_loss.detach()
-        return {"loss/total": total, "train/entropy": entropy} | losses | kl_metrics | relative | alphas | norms
+        found["mean"] = {
+            "loss/total": policy_loss + value_loss + penalty + alpha_loss.detach(),
+            "train/entropy": entropy,
+            "value/explained_var": explained_variance(rows.returns, 2.0 * value_loss - bias.square()),
+            **losses,
+            **norms,
+        }
+        return found, True
+
+    def _kl_metrics(self, kls: list[Tensor]) -> dict[str, Tensor]:
+        """Mean KLs in nats, and over their bounds."""
+        metrics: dict[str, Tensor] = {}
+        for name, kl, epsilon in zip(("mean", "std"), kls, self.epsilons, strict=False):
+            metrics |= {f"kl/{name}": kl, f"mpo/kl_{name}_rel": kl / epsilon}
+        return metrics
 
     def _accumulate_gradients(self, rows: Rows, psi: Tensor, multipliers: list[Tensor]) -> list[Tensor]:
-        """Backward of the M-step's loss, block by block; returns detached [policy loss, value loss, entropy, *mean KLs]."""
+        """Backward of the M-step's loss, block by block; returns detached [policy loss, value loss, mean V − G, entropy, *KLs]."""
         count = len(rows)
         sums: list[Tensor] = []
         for block, weights in zip(rows.split(ROWS_PER_BLOCK), psi.split(ROWS_PER_BLOCK), strict=True):
@@ -341,38 +363,35 @@ class VMPOAgent:
                 loss = loss + multiplier * kl
             loss.backward()
             with torch.no_grad():
-                terms = torch.stack([policy_loss, value_loss, distribution.entropy().sum() / count, *kls]).detach()
-            sums.append(terms)
+                bias = (values - block.returns).sum() / count
+                sums.append(torch.stack([policy_loss, value_loss, bias, distribution.entropy().sum() / count, *kls]).detach())
         return list(torch.stack(sums).sum(0))
 
     def _accumulate_unmoved(self, rows: Rows, psi: Tensor) -> list[Tensor]:
         """The same where π = π_old: the KL and its gradient are exactly 0, so the policy has to be evaluated on D~ only."""
         selected = psi.nonzero().squeeze(-1)
-        policy_loss, value_loss = torch.zeros_like(psi[0]), torch.zeros_like(psi[0])
+        policy_loss, value_loss, bias = torch.zeros(3, device=psi.device)
         for block, weights in zip(rows.at(selected).split(ROWS_PER_BLOCK), psi[selected].split(ROWS_PER_BLOCK), strict=True):
             loss = -(weights * self.policy.distribution(block.obs).log_prob(block.actions)).sum()
             loss.backward()
             policy_loss += loss.detach()
         for block in rows.split(ROWS_PER_BLOCK):
-            loss = half_squared_error(self.policy.get_value(block.obs).squeeze(-1), block.returns).sum() / len(rows)
+            values = self.policy.get_value(block.obs).squeeze(-1)
+            loss = half_squared_error(values, block.returns).sum() / len(rows)
             loss.backward()
             value_loss += loss.detach()
-        return [policy_loss, value_loss, rows.acted.entropy().mean(), *(torch.zeros_like(policy_loss) for _ in self.alphas)]
+            bias += (values.detach() - block.returns).sum() / len(rows)
+        return [policy_loss, value_loss, bias, rows.acted.entropy().mean(), *(torch.zeros_like(bias) for _ in self.alphas)]
 
     def _clip_gradients(self) -> dict[str, Tensor]:
         """Clip the policy's and the value function's gradients each by its own norm; returns the norms before clipping."""
         groups = zip(("policy", "value"), self.optimizer.param_groups, strict=True)
         return {f"grad/{name}_norm": nn.utils.clip_grad_norm_(group["params"], self.max_grad_norm) for name, group in groups}
 
-    def _past_bound(self, step: Mapping[str, Tensor]) -> bool:
-        if self.kl_stop is None:
-            return False
-        return any(bool(value > self.kl_stop) for name, value in step.items() if name.startswith("mpo/kl_"))
-
     def _require_finite(self, named: Mapping[str, Tensor]) -> None:
         if not bool(torch.isfinite(torch.stack(list(named.values()))).all()):
             bad = ", ".join(name for name, value in named.items() if not bool(torch.isfinite(value)))
-            raise NonFiniteError(f"VMPOAgent: {bad} not finite in update {self.updates}; the parameters were left as they were")
+            raise NonFiniteError(f"VMPOAgent: {bad} not finite in update {self.updates}; that gradient step was not taken")
 
     # ------------------------------------------------------------------------------------------------ state
 
@@ -392,9 +411,15 @@ class VMPOAgent:
         return {name: part.state_dict() for name, part in self._stateful().items()} | {"updates": self.updates}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Continue from `state_dict()` of an agent built with the same settings."""
+        """Continue from `state_dict()` of an agent of the same networks; learning rates and the like stay as this agent was built."""
         for name, part in self._stateful().items():
+            if not isinstance(part, torch.optim.Optimizer):
+                part.load_state_dict(state[name])
+                continue
+            own = [{key: value for key, value in group.items() if key != "params"} for group in part.param_groups]
             part.load_state_dict(state[name])
+            for group, settings in zip(part.param_groups, own, strict=True):
+                group.update(settings)
         self.updates = int(state["updates"])
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -82,12 +82,17 @@ def rows_from_batch(batch: Mapping[str, Any], *, obs_dim: int, act_dim: int, dis
         means = read("old_means", torch.float32, (rows, act_dim))
         log_stds = read("old_log_stds", torch.float32, (rows, act_dim), (1, act_dim))
         acted = DiagonalGaussian(means, log_stds.expand(rows, act_dim))
-    importance = read("importance_weights", torch.float32, (rows,)).log() if batch.get("importance_weights") is not None else None
+    importance = read("importance_weights", torch.float32, (rows,)) if batch.get("importance_weights") is not None else None
     valid = read("valid", torch.bool, (rows,)) if batch.get("valid") is not None else None
     if rows == 0 or (valid is not None and not bool(valid.any())):
         raise ValueError("VMPOAgent.update: valid marks no row of the batch as a transition")
     found = Rows(obs, actions, returns, advantages, acted, importance)
-    return found if valid is None or bool(valid.all()) else found.at(valid)
+    found = found if valid is None or bool(valid.all()) else found.at(valid)
+    if found.log_importance is None:
+        return found
+    if not bool((found.log_importance > 0).all()):
+        raise ValueError("VMPOAgent.update: importance_weights must be above 0 on valid rows")
+    return replace(found, log_importance=found.log_importance.log())
 
 
 class _Reader:

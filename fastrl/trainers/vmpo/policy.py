@@ -35,7 +35,7 @@ class ActorCritic(nn.Module, ABC):
         super().__init__()
         self.obs_dim = obs_dim
         self.shared_encoder = shared_encoder
-        self.obs_normalizer = RunningNormalizer((obs_dim,))
+        self.obs_normalizer = RunningNormalizer((obs_dim,), clip=None)
         self.policy_encoder = self._build_mlp(obs_dim, policy_layer_sizes)
         self.value_encoder = self.policy_encoder if shared_encoder else self._build_mlp(obs_dim, value_layer_sizes)
         self.value_head = layer_init(nn.Linear(_width(obs_dim, policy_layer_sizes if shared_encoder else value_layer_sizes), 1), std=1.0)

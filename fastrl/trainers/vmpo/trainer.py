@@ -51,6 +51,7 @@ __all__ = [
 ]
 
 DEFAULT_INTERVALS = Intervals()
+LARGEST_IMAGE = 1024  # numbers; a grid world's view is a vector to a multilayer perceptron, a camera's is not
 
 
 class VMPOTrainer(Trainer):
@@ -62,7 +63,8 @@ class VMPOTrainer(Trainer):
     collected and learned from, and take in its observations once, afterwards.
 
     Args:
-        env_id: an EnvPool or Gymnasium id, one of fastrl's own, a factory, or an environment object (then `evaluate` is not available).
+        env_id: an EnvPool or Gymnasium id, one of fastrl's own, a factory (called again for evaluation), or an environment object (then
+            `evaluate` is not available).
         seed: seeds torch, numpy, environments and sampling.
         device: where networks and rollouts live.
         policy_layer_sizes, value_layer_sizes, normalize_advantages, gamma, advantage_estimator, gae_lambda, policy_lr, value_lr,
@@ -130,6 +132,7 @@ class VMPOTrainer(Trainer):
         env_kwargs: Mapping[str, Any] | None = None,
         intervals: Intervals = DEFAULT_INTERVALS,
     ) -> None:
+        given = {name: value for name, value in locals().items() if name in VMPOConfig.__dataclass_fields__}
         super().__init__(seed=seed, intervals=intervals)
         if rollout_steps < 1:
             raise SettingError(f"rollout_steps must be at least 1, got {rollout_steps}")
@@ -139,9 +142,7 @@ class VMPOTrainer(Trainer):
         self.normalize_observation = normalize_observation
         self.updates_per_step = 1
         self._env_options: dict[str, Any] = {"obs_keys": obs_keys, "max_episode_steps": max_episode_steps, "env_kwargs": env_kwargs}
-        self.can_evaluate = isinstance(env_id, str) or (
-            callable(env_id) and not isinstance(env_id, (gym.Env, gym.vector.VectorEnv, VectorEnv))
-        )
+        self.can_make_envs = isinstance(env_id, str) or _is_factory(env_id)
         self.threads = choose_threads(num_envs, threads, env_threads, _weights(policy_layer_sizes) + _weights(value_layer_sizes))
         self.threads.apply()
         seed_everything(seed)
@@ -181,7 +182,11 @@ class VMPOTrainer(Trainer):
         self.reward_scaler = RewardScaler(self.env.num_envs, gamma=gamma, clip=clip_reward).to(self.device) if normalize_reward else None
         self.rollout = self._make_rollout(obs_dim, act_dim)
         self.rows: Rows | None = None
-        self.obs = self._flat(self.env.reset())
+        self.fixed_num_envs = self.env.num_envs if _is_factory(env_id) else None
+        self.obs = self._checked(self.env.reset())
+        if isinstance(env_id, str) and all(isinstance(value, bool | int | float | str) for value in (env_kwargs or {}).values()):
+            converted = {"device": str(self.device), "env_kwargs": dict(env_kwargs or {})}
+            self.config = VMPOConfig(**given | converted | intervals.settings())
 
     @classmethod
     def from_config(cls, config: VMPOConfig) -> VMPOTrainer:
@@ -189,7 +194,7 @@ class VMPOTrainer(Trainer):
         settings = {field.name: getattr(config, field.name) for field in fields(config) if field.name in _CONSTRUCTOR_SETTINGS}
         intervals = Intervals(config.eval_interval, config.save_interval, config.log_interval, config.eval_episodes, config.stop_at_return)
         trainer = cls(**settings | {"device": torch.device(config.device), "intervals": intervals})
-        trainer.track, trainer.settings = config.track, config.to_dict()
+        trainer.track, trainer.config = config.track, config
         return trainer
 
     # ------------------------------------------------------------------------------------------------ construction
@@ -218,8 +223,11 @@ class VMPOTrainer(Trainer):
         self._memory = require_memory({"rollout": wanted}, "num_envs or rollout_steps", device=str(self.device))
         return Rollout(self.rollout_steps, self.env.num_envs, **fields, device=self.device)
 
-    def _flat(self, obs: Tensor) -> Tensor:
-        return obs.reshape(self.env.num_envs, -1)
+    def _checked(self, obs: Tensor) -> Tensor:
+        """Observations [N, ...] as float32 [N, obs_dim]; a number that is not finite stops the run before the policy sees it."""
+        flat = obs.reshape(self.env.num_envs, -1).float()
+        self._require_finite("observation", flat[None], first_step=self.rollout.position)
+        return flat
 
     def _reset_rollout(self) -> None:
         """Empty the rollout."""
@@ -260,7 +268,7 @@ class VMPOTrainer(Trainer):
             actions = distribution.sample()
         with self.stopwatch("environment"):
             timestep = self.env.step(actions)
-        next_obs = self._flat(timestep.obs)
+        next_obs = self._checked(timestep.obs)
         acted = {"logits": distribution.logits} if isinstance(distribution, Categorical) else {"means": distribution.mean}
         self.rollout.append(
             obs=self.obs,
@@ -279,7 +287,6 @@ class VMPOTrainer(Trainer):
     def estimate(self) -> None:
         """Advantages, returns and the acting policy of the rollout's valid rows."""
         rollout = self.rollout
-        self._require_finite("observation", rollout.obs[1:])
         self._require_finite("reward", rollout.rewards)
         rewards = rollout.rewards
         if self.reward_scaler is not None:
@@ -306,15 +313,16 @@ class VMPOTrainer(Trainer):
         assert isinstance(policy, DiagonalGaussianPolicy)
         return DiagonalGaussian(means, policy.policy_logstd.detach().clone())  # [1, A]; the update moves the parameter itself
 
-    def _require_finite(self, what: str, field: Tensor) -> None:
+    def _require_finite(self, what: str, field: Tensor, first_step: int = 0) -> None:
         """Stop on the first number of a [T, N, ...] field that is not finite, naming environment and step."""
         if bool(torch.isfinite(field.sum())):
             return
-        bad = (~torch.isfinite(field)).flatten(2).any(-1) if field.ndim > 2 else ~torch.isfinite(field)
+        bad = ~torch.isfinite(field).flatten(2).all(-1) if field.ndim > 2 else ~torch.isfinite(field)
         if bool(bad.any()):
             step, index = (int(i) for i in bad.nonzero()[0])
             raise NonFiniteError(
-                f"environment {index} of {self.env.name} returned a non-finite {what} at step {step} of update {self.updates}"
+                f"environment {index} of {self.env.name} (seed {self.seed}) returned a non-finite {what} "
+                f"at step {first_step + step} of update {self.updates}"
             )
 
     def learn(self) -> Mapping[str, Tensor]:
@@ -332,7 +340,7 @@ class VMPOTrainer(Trainer):
     @torch.no_grad()
     def choose(self, obs: Tensor) -> Tensor:
         """The mode of the acting policy for observations [N, ...]."""
-        return self.agent.acting_policy.distribution(obs.reshape(obs.shape[0], -1)).mode()
+        return self.agent.acting_policy.distribution(obs.reshape(obs.shape[0], -1).float()).mode()
 
     def describe(self) -> str:
         """Environments, threads and the memory of the rollout."""
@@ -363,7 +371,7 @@ class VMPOTrainer(Trainer):
             if state["rollout"] is not None:
                 self.rollout.load_state_dict(state["rollout"])
             return
-        self.obs = self._flat(self.env.reset())
+        self.obs = self._checked(self.env.reset())
         if self.reward_scaler is not None:
             self.reward_scaler.running_return.zero_()
 
@@ -376,11 +384,15 @@ def _weights(layer_sizes: tuple[int, ...]) -> int:
 _CONSTRUCTOR_SETTINGS = frozenset(inspect.signature(VMPOTrainer).parameters)
 
 
+def _is_factory(env_id: Any) -> bool:
+    return callable(env_id) and not isinstance(env_id, (gym.Env, gym.vector.VectorEnv, VectorEnv))
+
+
 def _spaces(env: VectorEnv) -> tuple[int, int, str]:
     """(features of a flat observation, action dimensions or number of actions, kind of action) that V-MPO's networks need."""
-    if env.obs_dtype == torch.uint8 and len(env.obs_shape) == 3:
-        raise SettingError(f"env_id {env.name!r} has image observations {list(env.obs_shape)}; V-MPO's networks take vectors")
     obs_dim = int(np.prod(env.obs_shape))
+    if env.obs_dtype == torch.uint8 and obs_dim > LARGEST_IMAGE:
+        raise SettingError(f"env_id {env.name!r} has image observations {list(env.obs_shape)}; V-MPO's networks take vectors")
     if env.action.kind == "discrete":
         return obs_dim, env.action.num_actions, "discrete"
     if env.action.kind == "continuous":
