@@ -20,10 +20,7 @@ struct Cpu {
         for (int64_t i = first; i < last; ++i) local(i);
       });
     };
-    if (count <= kElementsPerThread)
-      range(0, count);
-    else
-      torch::stable::parallel_for(0, count, kElementsPerThread, range);
+    share(count, count / kElementsPerThread, range);
   }
 
   // x_t = offset_t + factor_t x_{t+1} down every column of a time-major [T, N] op. How the work is cut into pieces depends on the
@@ -43,20 +40,26 @@ struct Cpu {
   static constexpr int64_t kScannedPerThread = 1 << 18;
   static constexpr int64_t kColumnUnit = 16;  // threads part at whole cache lines of float32
 
+  // work(first, last) over [0, units), cut among at most `threads`: as many as each have their share's worth to do, for a thread and a
+  // little more are not worth two.
+  template <class Work>
+  static void share(int64_t units, int64_t threads, const Work& work) {
+    if (threads < 2 || units < 2)
+      work(0, units);
+    else
+      torch::stable::parallel_for(0, units, (units + threads - 1) / threads, work);
+  }
+
   template <class Op, bool kMasked>
   static void reverse_scan_masked(const Op& op) {
     if (op.num_envs < cpu::kLanes) return scan_narrow<Op, kMasked>(op);
     const bool streams =
         cpu::outgrows_cache(op.num_steps * op.num_envs * static_cast<int64_t>(sizeof(typename Op::Element)) * Op::kOutputs);
     const int64_t units = (op.num_envs + kColumnUnit - 1) / kColumnUnit;
-    const int64_t grain = std::max<int64_t>(1, kScannedPerThread / (op.num_steps * kColumnUnit));
     const auto columns = [&](int64_t first, int64_t last) {
       scan_wide<Op, kMasked>(op, streams, first * kColumnUnit, std::min(last * kColumnUnit, op.num_envs));
     };
-    if (units <= grain)
-      columns(0, units);
-    else
-      torch::stable::parallel_for(0, units, grain, columns);
+    share(units, op.num_steps * op.num_envs / kScannedPerThread, columns);
   }
 
   template <class Op, bool kMasked>

@@ -59,6 +59,13 @@ FASTRL_HD void scan_row(const Row& row, int64_t first, int64_t count, Acc* carry
   }
 }
 
+// How many columns at once are left over of `width` are worth doing: a loop costs about the same for 16 columns as for 64.
+inline int64_t widest_piece(int64_t width, int64_t left_over) {
+  int64_t piece = kLanes;
+  while (piece < kChunk && piece < left_over && 2 * piece <= width) piece *= 2;
+  return width >= kLanes ? piece : 1;
+}
+
 // Columns [first, last), row by row from the last: memory is read in order, and the row of carries stays in cache.
 template <class Op, bool kUnitStride, bool kMasked, bool kStream>
 FASTRL_HD void scan_wide(const Op& op, int64_t first, int64_t last) {
@@ -71,9 +78,9 @@ FASTRL_HD void scan_wide(const Op& op, int64_t first, int64_t last) {
     const int64_t width = std::min(kPanel, last - begin);
     const int64_t rows_ahead = (kAhead + width - 1) / width;
     const int64_t bulk = width / kChunk * kChunk;
-    // Columns left over are done in full vectors too: the piece starts early enough for that, and does what overlaps a second time, with
-    // carries of its own.
-    const int64_t piece = width >= kChunk ? kChunk : width >= kLanes ? kLanes : 1;
+    // Columns left over are done in full vectors too, by as few loops as there are pieces to cover them: the last piece starts early
+    // enough for that, and does what overlaps a second time, with carries of its own.
+    const int64_t piece = widest_piece(width, width - bulk);
     for (int64_t k = 0; k < width + kChunk; ++k) carry[k] = Acc(0);
     for (int64_t t = op.num_steps - 1; t >= 0; --t) {
       const auto row = op.template row<kUnitStride, kMasked>(t, begin);
@@ -95,6 +102,8 @@ FASTRL_HD void scan_wide(const Op& op, int64_t first, int64_t last) {
         for (int i = 0; i < kOutputs; ++i) out[i] = op.outputs[i].row(t) + begin + start;
         if (piece == kChunk)
           scan_row(row, start, kChunk, carry + k, out);
+        else if (piece == 2 * kLanes)
+          scan_row(row, start, 2 * kLanes, carry + k, out);
         else if (piece == kLanes)
           scan_row(row, start, kLanes, carry + k, out);
         else
