@@ -4,7 +4,9 @@
 #   make test    creates .venv, installs, runs the tests
 #
 #   make build        (re)builds the native libraries in place           make lint       formatting, lint and types (make format mends the first)
-#   make bench        everything under bench/, in one go                 make clean      removes what was built
+#   make bench        bench/ops, envs, nn and training in one go, results stored in bench/results; bench/learning is left out, it takes hours
+#   make scoreboard   bench/learning: V-MPO's presets over several seeds, stored likewise; goes on where it was interrupted
+#   make clean        removes what was built
 #   make test-gpu     op tests on a GPU     make bench-gpu  op benches on a GPU     (one command each, no network, no .venv)
 #   make test-sanitize   op tests on a build with address and undefined-behaviour sanitizers
 #
@@ -18,7 +20,7 @@ BIN := $(VENV)/bin
 INSTALL := PIP_CONSTRAINT=$(CURDIR)/constraints.txt $(BIN)/python -m pip install --quiet --disable-pip-version-check
 NATIVE := $(shell find csrc cmake -type f) CMakeLists.txt setup.py pyproject.toml constraints.txt
 
-.PHONY: all format build train test lint bench bench-ops bench-scripts test-gpu bench-gpu test-sanitize clean
+.PHONY: all format build train test lint bench bench-ops bench-scripts scoreboard test-gpu bench-gpu test-sanitize clean
 .DELETE_ON_ERROR:
 
 all: build
@@ -65,9 +67,15 @@ bench-ops: $(VENV)/.installed-bench
 	@mkdir -p build
 	OMP_NUM_THREADS=2 $(BIN)/python -m pytest bench/ops -m 'not cuda' $(BENCH_OPTIONS)
 
-# environments and training: scripts, each of which says what it measures
+# environments, layers and training: scripts, each of which says what it measures
 bench-scripts: $(VENV)/.installed-bench
-	@set -e; for script in $(wildcard bench/envs/*.py bench/training/*.py); do echo "== $$script"; $(BIN)/python $$script; done
+	@set -e; for script in $(wildcard bench/envs/*.py bench/nn/*.py bench/training/*.py); do \
+		echo "== $$script"; $(BIN)/python $$script --write; done
+
+scoreboard: $(VENV)/.installed-bench
+	$(BIN)/python bench/learning/scoreboard.py vmpo CartPole-v1 --seeds 5
+	$(BIN)/python bench/learning/scoreboard.py vmpo Pendulum-v1 --seeds 5
+	$(BIN)/python bench/learning/scoreboard.py vmpo HalfCheetah-v5 --seeds 3
 
 # --- on a machine with a GPU: PYTHON is the interpreter that has torch 2.11 or later, pytest and pytest-benchmark; nothing is installed
 define GPU_BUILD

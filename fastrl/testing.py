@@ -173,5 +173,7 @@ OP_CASES: dict[str, OpCase] = {
         empty_sizes=((0, 3), (4, 0)),
         differentiable=("x",),
         refusals=_TANH_REFUSALS,
+        bench_sizes=((16, 512), (1024, 512)),
+        bench_bytes=lambda sizes: sizes[0] * sizes[1] * (4 + 4),
     ),
 }

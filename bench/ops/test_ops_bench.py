@@ -9,7 +9,7 @@ from __future__ import annotations
 import statistics
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -21,19 +21,35 @@ from fastrl.testing import OP_CASES, OpCase, outputs_of
 
 sys.path.insert(0, str(Path(__file__).parent))
 import gae_peers
+import tanh_peers
 
-PEERS = {"gae": gae_peers.PEERS}
-GPU_PEERS = {"gae": gae_peers.GPU_PEERS}
+PEERS = {"gae": gae_peers.PEERS, "tanh": tanh_peers.PEERS}
+GPU_PEERS = {"gae": gae_peers.GPU_PEERS, "tanh": tanh_peers.GPU_PEERS}
 GPU_SIZES = ((2048, 16384),)  # too large for a quick bench of the CPU
 NATIVE_KERNELS = ("kernel µs", "C++ loop over columns, vectorised µs", "C++ loop down columns µs", "C++ loop row by row, as written µs")
 Sizes = tuple[int, ...]
 
-CPU = [pytest.param(case, sizes, id=f"{case.name}-{'x'.join(map(str, sizes))}") for case in OP_CASES.values() for sizes in case.bench_sizes]
-GPU = [
-    pytest.param(case, sizes, id=f"{case.name}-{'x'.join(map(str, sizes))}")
-    for case in OP_CASES.values()
-    for sizes in (*case.bench_sizes, *GPU_SIZES)
-]
+REFERENCE = "reference (plain torch, float64)"
+ROUND_SECONDS = 1e-4  # a round repeats a call until it takes about this long: the clock itself then costs nothing
+PEER_SECONDS = 0.4  # spent on a peer, if five rounds do not take longer
+
+Entry = tuple[OpCase, Sizes]
+
+
+def cases(more_sizes: tuple[Sizes, ...] = ()) -> list[Entry]:
+    return [(case, sizes) for case in OP_CASES.values() if case.bench_sizes for sizes in (*case.bench_sizes, *more_sizes)]
+
+
+def parameters(entries: list[Entry], peers: Mapping[str, Iterable[str]] | None = None) -> list[Any]:
+    """An entry each, or, given names of peers by op, one for each entry and peer."""
+    with_peers = [(case, sizes, peer) for case, sizes in entries for peer in (peers.get(case.name, ()) if peers else (None,))]
+    return [
+        pytest.param(*filter(None, (case, sizes, peer)), id="-".join(filter(None, (case.name, "x".join(map(str, sizes)), peer))))
+        for case, sizes, peer in with_peers
+    ]
+
+
+CPU, GPU = cases(), cases(GPU_SIZES)
 
 
 @pytest.fixture(autouse=True)
@@ -122,7 +138,7 @@ def two_threads(case: OpCase, inputs: dict[str, Any]) -> dict[str, float]:
     }
 
 
-@pytest.mark.parametrize(("case", "sizes"), CPU)
+@pytest.mark.parametrize(("case", "sizes"), parameters(CPU))
 def test_fastrl(benchmark: Any, case: OpCase, sizes: Sizes) -> None:
     inputs = inputs_for(case, sizes)
     extra: dict[str, float] = {}
@@ -135,22 +151,19 @@ def test_fastrl(benchmark: Any, case: OpCase, sizes: Sizes) -> None:
     benchmark(lambda: case.op(**inputs))
 
 
-@pytest.mark.parametrize(("case", "sizes"), CPU)
-def test_torch_loop(benchmark: Any, case: OpCase, sizes: Sizes) -> None:
+@pytest.mark.parametrize(("case", "sizes"), parameters(CPU))
+def test_reference(benchmark: Any, case: OpCase, sizes: Sizes) -> None:
     inputs = inputs_for(case, sizes)
-    benchmark.extra_info.update(op=case.name, device="cpu", sizes=sizes, peer="loop in torch")
+    benchmark.extra_info.update(op=case.name, device="cpu", sizes=sizes, peer=REFERENCE)
     benchmark.pedantic(lambda: case.reference(**inputs), rounds=5, warmup_rounds=1)
 
 
-@pytest.mark.parametrize("peer", sorted({peer for peers in PEERS.values() for peer in peers}))
-@pytest.mark.parametrize(("case", "sizes"), CPU)
+@pytest.mark.parametrize(("case", "sizes", "peer"), parameters(CPU, PEERS))
 def test_peers(benchmark: Any, request: pytest.FixtureRequest, case: OpCase, sizes: Sizes, peer: str) -> None:
     run_peer(benchmark, request, case, sizes, peer, "cpu")
 
 
 def run_peer(benchmark: Any, request: pytest.FixtureRequest, case: OpCase, sizes: Sizes, peer: str, device: str) -> None:
-    if peer not in PEERS.get(case.name, {}):
-        pytest.skip(f"{peer} has no {case.name}")
     inputs = inputs_for(case, sizes, device)
     try:
         call = PEERS[case.name][peer](inputs)
@@ -161,7 +174,17 @@ def run_peer(benchmark: Any, request: pytest.FixtureRequest, case: OpCase, sizes
     torch.testing.assert_close(call().float(), outputs_of(case.op(**inputs))[0], rtol=1e-3, atol=1e-3)  # it computes the same thing
     benchmark.extra_info.update(op=case.name, device=device, sizes=sizes, peer=peer)
     timed = call if device == "cpu" else synchronised(call)
-    benchmark.pedantic(timed, rounds=max(5, min(200, 20_000_000 // max(1, sizes[0] * sizes[1] * 20))), warmup_rounds=2)
+    took = seconds(timed)
+    rounds = max(5, min(200, int(PEER_SECONDS / max(took, ROUND_SECONDS))))
+    benchmark.pedantic(timed, rounds=rounds, iterations=max(1, int(ROUND_SECONDS / took)), warmup_rounds=2)
+
+
+def seconds(call: Callable[[], Any]) -> float:
+    """What one call takes, roughly."""
+    call()
+    start = time.perf_counter()
+    call()
+    return time.perf_counter() - start
 
 
 def synchronised(call: Callable[[], Any]) -> Callable[[], None]:
@@ -193,7 +216,7 @@ def gpu() -> None:
 
 
 @pytest.mark.cuda
-@pytest.mark.parametrize(("case", "sizes"), GPU)
+@pytest.mark.parametrize(("case", "sizes"), parameters(GPU))
 def test_fastrl_on_gpu(benchmark: Any, gpu: None, case: OpCase, sizes: Sizes) -> None:
     inputs = inputs_for(case, sizes, "cuda")
     source = torch.ones(64 << 20, device="cuda")
@@ -207,15 +230,14 @@ def test_fastrl_on_gpu(benchmark: Any, gpu: None, case: OpCase, sizes: Sizes) ->
 
 
 @pytest.mark.cuda
-@pytest.mark.parametrize(("case", "sizes"), GPU)
-def test_torch_loop_on_gpu(benchmark: Any, gpu: None, case: OpCase, sizes: Sizes) -> None:
+@pytest.mark.parametrize(("case", "sizes"), parameters(GPU))
+def test_reference_on_gpu(benchmark: Any, gpu: None, case: OpCase, sizes: Sizes) -> None:
     inputs = inputs_for(case, sizes, "cuda")
-    benchmark.extra_info.update(op=case.name, device="cuda", sizes=sizes, peer="loop in torch")
+    benchmark.extra_info.update(op=case.name, device="cuda", sizes=sizes, peer=REFERENCE)
     benchmark.pedantic(synchronised(lambda: case.reference(**inputs)), rounds=3, warmup_rounds=1)
 
 
 @pytest.mark.cuda
-@pytest.mark.parametrize("peer", sorted({peer for peers in GPU_PEERS.values() for peer in peers}))
-@pytest.mark.parametrize(("case", "sizes"), GPU)
+@pytest.mark.parametrize(("case", "sizes", "peer"), parameters(GPU, GPU_PEERS))
 def test_peers_on_gpu(benchmark: Any, request: pytest.FixtureRequest, gpu: None, case: OpCase, sizes: Sizes, peer: str) -> None:
     run_peer(benchmark, request, case, sizes, peer, "cuda")
