@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
+from fastrl.cli.pair_flags import pairs_registry
 from fastrl.errors import SettingError, nearest
 from fastrl.trainers.registry import Algorithm
 from fastrl.training.config import NONE_WORDS, RunConfig, convert, describe, field_types, values_from_toml
@@ -27,7 +28,6 @@ FOLDER_FLAGS = {
     "resume": "Run folder to continue from its newest checkpoint; its settings are the defaults.",
     "config": "TOML file with settings; flags go before it, it goes before the environment's preset.",
 }
-FIXED_ON_RESUME = ("env_id", "seed", "num_envs")  # what the saved environments and random generators belong to
 TRUE_WORDS, FALSE_WORDS = ("true", "yes", "on", "1"), ("false", "no", "off", "0")
 
 
@@ -60,7 +60,7 @@ def read_train_flags(algorithm: Algorithm, arguments: Sequence[str]) -> TrainOrd
     config: RunConfig = parsed.settings
     config.check()
     if resume is not None:
-        _require_same(config, values, resume)
+        _require_same(config, resume)
     return TrainOrder(config, parsed.out_dir, resume)
 
 
@@ -101,11 +101,12 @@ def _run_to_resume(given: Mapping[str, list[str]], algorithm: Algorithm) -> RunF
     return run
 
 
-def _require_same(config: RunConfig, values: Mapping[str, Any], run: RunFolder) -> None:
-    for name in FIXED_ON_RESUME:
-        wanted = getattr(config, name)
-        if wanted != values.get(name, wanted):
-            raise SettingError(f"{name} cannot change when a run is continued: {run.path} has {values[name]!r}, got {wanted!r}")
+def _require_same(config: RunConfig, run: RunFolder) -> None:
+    saved = type(config).from_toml(run.config_file.read_text(), str(run.config_file))
+    for name in config.fixed_on_resume():
+        before, wanted = getattr(saved, name), getattr(config, name)
+        if wanted != before:
+            raise SettingError(f"{name} cannot change when a run is continued: {run.path} has {before!r}, got {wanted!r}")
 
 
 # ------------------------------------------------------------------------------------------------ words
@@ -183,11 +184,11 @@ def _parse(config_class: Any, values: Mapping[str, Any], words: Sequence[str], h
     flags_class: Any = dataclasses.make_dataclass("Flags", [("settings", settings), *folders])
     start = flags_class(settings=default)
     if any(word in HELP_FLAGS for word in words):
-        return tyro.cli(flags_class, default=start, prog=prog, args=["--help"])
+        return tyro.cli(flags_class, default=start, prog=prog, args=["--help"], registry=pairs_registry())
     complaint = io.StringIO()
     try:
         with contextlib.redirect_stderr(complaint):
-            return tyro.cli(flags_class, default=start, prog=prog, args=list(words))
+            return tyro.cli(flags_class, default=start, prog=prog, args=list(words), registry=pairs_registry())
     except SystemExit:
         raise SettingError(_explain(complaint.getvalue(), words, hints, prog)) from None
 

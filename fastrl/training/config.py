@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import types
 import typing
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
 
@@ -15,6 +16,15 @@ from fastrl.errors import SettingError, nearest
 ALGORITHM_KEY = "algorithm"  # the one entry of config.toml that is no field
 NONE_WORDS = ("none", "None")  # TOML has no null
 
+# (the range in words, whether a value is in it, the settings it holds for)
+Ranges = tuple[tuple[str, Callable[[Any], bool], tuple[str, ...]], ...]
+RANGES: Ranges = (
+    ("at least 1", lambda value: value >= 1, ("num_envs", "max_episode_steps", "total_steps", "eval_episodes", "threads", "env_threads")),
+    ("at least 0", lambda value: value >= 0, ("eval_interval", "save_interval", "log_interval")),
+    ("in [0, 2^31)", lambda value: 0 <= value < 2**31, ("seed",)),
+    ("finite", math.isfinite, ("stop_at_return",)),
+)
+
 
 @dataclass(kw_only=True)
 class RunConfig:
@@ -22,6 +32,12 @@ class RunConfig:
 
     env_id: str
     """Environment: an EnvPool or Gymnasium id."""
+    obs_keys: tuple[str, ...] | None = None
+    """Entries of dict observations to use, in this order; none: all but images."""
+    max_episode_steps: int | None = None
+    """Another time limit of the environment, in steps, ≥ 1; none: its own."""
+    env_kwargs: dict[str, bool | int | float | str] = field(default_factory=dict)
+    """Options of the environment, as name=value."""
     num_envs: int = 16
     """Environments stepped together, ≥ 1."""
     seed: int = 1
@@ -38,6 +54,8 @@ class RunConfig:
     """Environment steps between evaluations; 0: only at the end."""
     eval_episodes: int = 20
     """Episodes of one evaluation, ≥ 1."""
+    stop_at_return: float | None = None
+    """End the run at the first evaluation whose mean return reaches this; none: never."""
     save_interval: int = 50_000
     """Environment steps between checkpoints; 0: only at the end."""
     log_interval: int = 0
@@ -54,36 +72,39 @@ class RunConfig:
         """Settings that are arguments of the trainer's `train`, besides total_steps and out_dir; the others are its constructor's."""
         return {}
 
+    @classmethod
+    def fixed_on_resume(cls) -> tuple[str, ...]:
+        """Settings that cannot change when a run is continued: what the saved state belongs to, or what is used at the start alone."""
+        return ("env_id", "obs_keys", "max_episode_steps", "env_kwargs", "num_envs", "seed")
+
     def check(self) -> None:
         """Raises SettingError, naming the setting, if a value has the wrong type or is out of its range."""
         for name, hint in field_types(type(self)).items():
             setattr(self, name, convert(name, hint, getattr(self, name)))
-        at_least(self, 1, "num_envs", "total_steps", "eval_episodes", "threads", "env_threads")
-        at_least(self, 0, "eval_interval", "save_interval", "log_interval")
-        if not 0 <= self.seed < 2**31:
-            raise SettingError(f"seed must be in [0, 2^31), got {self.seed}")
+        check_ranges(self, RANGES)
         if self.track not in (None, "wandb"):
             raise SettingError(f"track must be wandb or none, got {self.track!r}{nearest(str(self.track), ['wandb'])}")
         check_device(self.device)
 
     def to_dict(self) -> dict[str, Any]:
         """Every field by name, in order."""
-        return {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+        return {setting.name: getattr(self, setting.name) for setting in dataclasses.fields(self)}
 
     def to_toml(self, algorithm: str | None = None) -> str:
         """The settings as TOML text, headed by the algorithm's name if one is given.
 
-        Fields that are None are left out, unless their default is another value: then they are written as "none".
+        Fields that are None are left out, unless their default is another value: then they are written as "none". So is an empty table,
+        which would take in every line that someone adds at the end of the file.
         """
         import tomli_w
 
         document: dict[str, Any] = {} if algorithm is None else {ALGORITHM_KEY: algorithm}
-        for field in dataclasses.fields(self):
-            value = getattr(self, field.name)
-            if value is None and field.default is not None:
+        for setting in dataclasses.fields(self):
+            value = getattr(self, setting.name)
+            if value is None and setting.default is not None:
                 value = NONE_WORDS[0]
-            if value is not None:
-                document[field.name] = value
+            if value is not None and value != {}:
+                document[setting.name] = value
         return tomli_w.dumps(document)
 
     @classmethod
@@ -130,7 +151,7 @@ def parse_toml(text: str, source: str) -> dict[str, Any]:
 def field_types(config_class: type[RunConfig]) -> Mapping[str, Any]:
     """Type of each field by name, in order."""
     hints = typing.get_type_hints(config_class)
-    return {field.name: hints[field.name] for field in dataclasses.fields(config_class)}
+    return {setting.name: hints[setting.name] for setting in dataclasses.fields(config_class)}
 
 
 def convert(name: str, hint: Any, value: Any) -> Any:
@@ -158,8 +179,13 @@ def _match(hint: Any, value: Any) -> Any:
         return value if value in options else _MISMATCH
     if origin is tuple:
         return _match_tuple(options, value)
+    if origin is dict:
+        return _match_dict(options, value)
     if hint is float and isinstance(value, int | float) and not isinstance(value, bool):
-        return float(value)
+        try:
+            return float(value)
+        except OverflowError:  # TOML's whole numbers have no bound
+            return _MISMATCH
     exact = hint in (int, str, bool) and isinstance(value, hint) and (hint is bool or not isinstance(value, bool))
     return value if exact else _MISMATCH
 
@@ -174,6 +200,13 @@ def _match_tuple(options: tuple[Any, ...], value: Any) -> Any:
     return _MISMATCH if any(item is _MISMATCH for item in items) else items
 
 
+def _match_dict(options: tuple[Any, ...], value: Any) -> Any:
+    if not isinstance(value, Mapping):
+        return _MISMATCH
+    items = {_match(options[0], key): _match(options[1], item) for key, item in value.items()}
+    return _MISMATCH if _MISMATCH in items or any(item is _MISMATCH for item in items.values()) else items
+
+
 def describe(hint: Any) -> str:
     """A type in words, for messages: `a whole number or none`."""
     origin, options = typing.get_origin(hint), typing.get_args(hint)
@@ -183,16 +216,26 @@ def describe(hint: Any) -> str:
         return "one of " + ", ".join(str(option) for option in options)
     if origin is tuple:
         return "a list in which each entry is " + describe(options[0])
+    if origin is dict:
+        return "name=value pairs, each name once, each value " + describe(options[1])
     words = {Path: "a path", int: "a whole number", float: "a number", bool: "true or false", str: "text", type(None): "none"}
     return words.get(hint, str(hint))
 
 
-def at_least(config: RunConfig, bound: int, *names: str) -> None:
-    """Raises SettingError naming the first of these settings that is below `bound`; None passes."""
-    for name in names:
-        value = getattr(config, name)
-        if value is not None and value < bound:
-            raise SettingError(f"{name} must be at least {bound}, got {value}")
+def check_ranges(config: RunConfig, ranges: Ranges) -> None:
+    """Raises SettingError naming the first setting that is out of its range; None passes."""
+    for words, holds, names in ranges:
+        for name in names:
+            value = getattr(config, name)
+            if value is not None and not holds(value):
+                raise SettingError(f"{name} must be {words}, got {value}")
+
+
+def check_choice(config: RunConfig, name: str, known: tuple[str, ...]) -> None:
+    """Raises SettingError, with the nearest one, unless the setting is one of the known words."""
+    value = getattr(config, name)
+    if value not in known:
+        raise SettingError(f"{name} must be {' or '.join(known)}, got {value!r}{nearest(value, known)}")
 
 
 def check_device(device: str) -> None:

@@ -33,10 +33,16 @@ class CountingConfig(RunConfig):
     """Bound; none: unbounded."""
     normalize: bool = True
     """A switch."""
+    depth: int = 1
+    """Fixed once a run has begun."""
     careful: bool = False
     """Another switch."""
     kind: Literal["up", "down"] = "up"
     """Direction."""
+
+    @classmethod
+    def fixed_on_resume(cls) -> tuple[str, ...]:
+        return (*super().fixed_on_resume(), "depth")
 
     @classmethod
     def preset(cls, env_id: str) -> dict[str, Any]:

@@ -55,11 +55,23 @@ def test_the_file_may_name_the_environment_whose_preset_counts(read):
         ("--kind down", "kind", "down"),
         ("--seed 1 --seed 2", "seed", 2),
         ("--track wandb", "track", "wandb"),
+        ("--obs-keys velocity a.b", "obs_keys", ("velocity", "a.b")),
+        ("--obs-keys none", "obs_keys", None),
+        ("--max-episode-steps 50", "max_episode_steps", 50),
+        ("--stop-at-return -150", "stop_at_return", -150.0),
+        ("--env-kwargs crop=3", "env_kwargs", {"crop": 3}),
+        ("--env-kwargs=crop=3 end=a=b", "env_kwargs", {"crop": 3, "end": "a=b"}),
+        (
+            "--env_kwargs a=1_000 b=-2 c=1e-3 d=true e=False f=",
+            "env_kwargs",
+            {"a": 1000, "b": -2, "c": 0.001, "d": True, "e": False, "f": ""},
+        ),
+        ("--env-kwargs", "env_kwargs", {}),
     ],
 )
 def test_spellings(read, words, name, value):
     found = getattr(read("--env-id", "Known-v0", *words.split()).config, name)
-    assert found == value and type(found) is type(value)
+    assert found == value and repr(found) == repr(value)  # repr: 1 is not True, and 1.0 not 1
 
 
 def test_folders(read):
@@ -84,6 +96,12 @@ def test_folders(read):
         ("--seed 1 2", "'2' is one value too many"),
         ("--seed -1", "seed must be in [0, 2^31), got -1"),
         ("--track tensorboard", "track must be wandb or none, got 'tensorboard'"),
+        ("--env-kwargs crop", "env_kwargs must be name=value pairs, each name once, each value"),
+        ("--env-kwargs none", "env_kwargs must be name=value pairs"),
+        ("--env-kwargs =3", "env_kwargs must be name=value pairs"),
+        ("--env-kwargs a=1 a=2", "env_kwargs must be name=value pairs, each name once"),
+        ("--max-episode-steps 0", "max_episode_steps must be at least 1, got 0"),
+        ("--stop-at-return inf", "stop_at_return must be finite, got inf"),
         ("--config missing.toml", "config file 'missing.toml' cannot be read: No such file or directory"),
         ("--config .", "config file '.' cannot be read: Is a directory"),
         ("--resume missing", "there is no run in 'missing'"),
@@ -123,10 +141,34 @@ def test_a_continued_run_keeps_its_settings_but_for_the_flags(read, old_run):
     assert (order.config.env_id, order.config.rate, order.config.seed, order.config.total_steps) == ("Preset-v0", 0.75, 4, 500)
 
 
-@pytest.mark.parametrize("words", ["--seed 5", "--env-id Known-v0", "--num-envs 3"])
-def test_what_belongs_to_the_saved_state_cannot_change(read, old_run, words):
-    with pytest.raises(SettingError, match=r"cannot change when a run is continued: runs/old has"):
+@pytest.mark.parametrize(
+    ("words", "name", "values"),
+    [
+        ("--seed 5", "seed", "4, got 5"),
+        ("--env-id Known-v0", "env_id", "'Preset-v0', got 'Known-v0'"),
+        ("--num-envs 3", "num_envs", "16, got 3"),
+        ("--obs-keys a b", "obs_keys", "None, got ('a', 'b')"),
+        ("--max-episode-steps 9", "max_episode_steps", "None, got 9"),
+        ("--env-kwargs length=2", "env_kwargs", "{}, got {'length': 2}"),
+        ("--depth 2", "depth", "1, got 2"),
+    ],
+)
+def test_what_belongs_to_the_saved_state_cannot_change(read, old_run, words, name, values):
+    with pytest.raises(SettingError) as error:
         read("--resume", "runs/old", *words.split())
+    assert str(error.value) == f"{name} cannot change when a run is continued: runs/old has {values}"
+
+
+def test_a_file_cannot_change_it_either(read, old_run):
+    Path("my.toml").write_text("depth = 2")
+    with pytest.raises(SettingError, match="depth cannot change when a run is continued: runs/old has 1, got 2"):
+        read("--resume", "runs/old", "--config", "my.toml")
+
+
+def test_the_same_value_is_no_change(read):
+    create_run("counting", read("--env-id", "Known-v0", "--env-kwargs", "a=1", "--obs-keys", "x").config, Path("runs/new"))
+    config = read("--resume", "runs/new", "--depth", "1", "--env-kwargs", "a=1", "--obs-keys", "x", "--rate", "0.25").config
+    assert (config.rate, config.env_kwargs, config.obs_keys) == (0.25, {"a": 1}, ("x",))
 
 
 def test_a_continued_run_stays_in_its_folder(read, old_run):
@@ -147,6 +189,14 @@ def test_help_lists_every_flag_with_its_text_and_default(read, capsys):
     text = " ".join(capsys.readouterr().out.replace("│", " ").split())
     for part in ("--env-id", "--out-dir", "--resume", "--config", "--sizes", "Rate, in (0, 1]. (default: 0.5)", "--no-normalize"):
         assert part in text
+
+
+def test_help_shows_how_pairs_are_written(read, capsys):
+    Path("my.toml").write_text("[env_kwargs]\nfast = true\ncrop = 3")
+    with pytest.raises(SystemExit):
+        read("--config", "my.toml", "--help")
+    text = " ".join(capsys.readouterr().out.replace("│", " ").split())
+    assert "--env-kwargs [NAME=VALUE ...]" in text and "(default: fast=true crop=3)" in text
 
 
 def test_help_with_an_environment_shows_its_preset(read, capsys):

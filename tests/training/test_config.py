@@ -27,10 +27,24 @@ class ExampleConfig(RunConfig):
     """Two numbers."""
 
 
+OPTIONS = {"crop": 3, "speed": 0.5, "exact": 2.0, "end": "truncated", "number": "3", "fast": True}
+
+
 def test_toml_there_and_back():
     config = ExampleConfig(env_id="Some/Env-v0", seed=7, sizes=(), rate=1e-7, clip=None, flag=False, kind="b", threads=2, pair=(3, 0.1))
     assert ExampleConfig.from_toml(config.to_toml("example")) == config
     assert ExampleConfig.from_toml(ExampleConfig(env_id="x").to_toml()) == ExampleConfig(env_id="x")
+
+
+def test_options_of_the_environment_there_and_back():
+    config = ExampleConfig(env_id="x", env_kwargs=OPTIONS, obs_keys=("b", "a.c"), max_episode_steps=50, stop_at_return=-200.0)
+    loaded = ExampleConfig.from_toml(config.to_toml("example"))
+    assert loaded == config
+    assert {name: type(value) for name, value in loaded.env_kwargs.items()} == {name: type(value) for name, value in OPTIONS.items()}
+
+
+def test_a_line_added_to_the_end_of_a_file_is_a_setting():
+    assert ExampleConfig.from_toml(ExampleConfig(env_id="x").to_toml() + "threads = 2").threads == 2
 
 
 def test_none_is_left_out_unless_the_default_is_another_value():
@@ -60,6 +74,10 @@ def test_a_file_may_set_some_settings_only_and_whole_numbers_serve_as_numbers():
         ("pair = [1]", "my.toml: pair must be a list"),
         ('kind = "c"', "my.toml: kind must be one of a, b, got 'c'"),
         ("clip = [1]", "my.toml: clip must be a number or none, got [1]"),
+        (f"rate = 1{'0' * 400}", "my.toml: rate must be a number, got 1000"),
+        ("env_kwargs = 3", "my.toml: env_kwargs must be name=value pairs, each name once, each value true or false or"),
+        ("env_kwargs = {crop = [3]}", "my.toml: env_kwargs must be name=value pairs, each name once, each value true or false or"),
+        ('obs_keys = "a"', "my.toml: obs_keys must be a list in which each entry is text or none, got 'a'"),
         ("env_id = 3", "my.toml: env_id must be text, got 3"),
         ("seed = ", "my.toml is not valid TOML"),
         ("seed = 1\nseed = 2", "my.toml is not valid TOML"),
@@ -85,6 +103,11 @@ def test_from_toml_needs_the_environment():
         ({"eval_episodes": 0}, "eval_episodes must be at least 1"),
         ({"threads": 0}, "threads must be at least 1"),
         ({"env_threads": -1}, "env_threads must be at least 1"),
+        ({"max_episode_steps": 0}, "max_episode_steps must be at least 1, got 0"),
+        ({"env_kwargs": {3: 4}}, "env_kwargs must be name=value pairs"),
+        ({"env_kwargs": {"crop": None}}, "env_kwargs must be name=value pairs"),
+        ({"stop_at_return": float("inf")}, "stop_at_return must be finite, got inf"),
+        ({"stop_at_return": float("nan")}, "stop_at_return must be finite, got nan"),
         ({"eval_interval": -1}, "eval_interval must be at least 0"),
         ({"save_interval": -1}, "save_interval must be at least 0"),
         ({"log_interval": -1}, "log_interval must be at least 0"),
@@ -103,8 +126,9 @@ def test_check_names_the_setting(settings, message):
 
 
 def test_check_accepts_what_python_users_write():
-    config = ExampleConfig(env_id="x", sizes=[32, 32], rate=1, clip=5)
+    config = ExampleConfig(env_id="x", sizes=[32, 32], rate=1, clip=5, obs_keys=["b", "a"], env_kwargs=OPTIONS, stop_at_return=-150)
     config.check()
+    assert config.obs_keys == ("b", "a") and config.env_kwargs == OPTIONS and type(config.stop_at_return) is float
     assert config.sizes == (32, 32) and type(config.rate) is float and type(config.clip) is float
 
 

@@ -2,18 +2,34 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
-from fastrl.training.config import RunConfig
+from fastrl.training.config import Ranges, RunConfig, check_choice, check_ranges
+
+RANGES: Ranges = (
+    ("at least 1", lambda value: value >= 1, ("rollout_steps", "m_steps", "updates_per_step", "target_update_period")),
+    ("layer widths of at least 1", lambda value: min(value, default=1) >= 1, ("policy_layer_sizes", "value_layer_sizes")),
+    ("in [0, 1]", lambda value: 0 <= value <= 1, ("gamma", "gae_lambda")),
+    ("in (0, 1]", lambda value: 0 < value <= 1, ("topk_fraction",)),
+    ("in [0, 1)", lambda value: 0 <= value < 1, ("sgd_momentum",)),
+    (
+        "finite and above 0",
+        lambda value: 0 < value < math.inf,
+        (
+            *("policy_lr", "value_lr", "temperature_lr", "alpha_lr", "epsilon_eta", "epsilon_mu", "epsilon_sigma"),
+            *("temperature_init", "alpha_mu_init", "alpha_sigma_init"),
+            *("kl_stop", "max_grad_norm", "clip_observation", "clip_reward"),
+        ),
+    ),
+)
 
 
 @dataclass(kw_only=True)
 class VMPOConfig(RunConfig):
     """Settings of a V-MPO run. Fields of the same name mean what they mean in `VMPOTrainer`."""
 
-    stop_at_return: float | None = None
-    """End the run at the first evaluation whose mean return reaches this; none: never."""
     rollout_steps: int = 256
     """Steps of each environment per rollout; a batch is rollout_steps × num_envs rows."""
     updates_per_step: int = 1
@@ -78,6 +94,22 @@ class VMPOConfig(RunConfig):
     def train_arguments(self) -> dict[str, Any]:
         """Arguments of `VMPOTrainer.train` besides total_steps and out_dir."""
         return {"updates_per_step": self.updates_per_step}
+
+    @classmethod
+    def fixed_on_resume(cls) -> tuple[str, ...]:
+        """Settings that cannot change when a run is continued."""
+        networks = ("policy_layer_sizes", "value_layer_sizes", "shared_encoder", "target_update_period")
+        statistics = ("rollout_steps", "normalize_observation", "normalize_reward")
+        started_from = ("temperature_init", "alpha_mu_init", "alpha_sigma_init")  # a change would do nothing
+        return (*super().fixed_on_resume(), *networks, *statistics, *started_from, "optimizer_type")
+
+    def check(self) -> None:
+        """Raises SettingError, naming the setting, if a value has the wrong type or is out of its range."""
+        super().check()
+        check_ranges(self, RANGES)
+        check_choice(self, "optimizer_type", ("adam", "sgd"))
+        if self.advantage_estimator != "dae":  # of which the agent says that it is not built
+            check_choice(self, "advantage_estimator", ("returns", "gae"))
 
     @classmethod
     def preset(cls, env_id: str) -> dict[str, Any]:
