@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import importlib
 import signal
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from fastrl.cli.train_flags import HELP_FLAGS, TrainOrder, read_train_flags
@@ -12,7 +14,7 @@ from fastrl.errors import SettingError
 from fastrl.trainers.registry import ALGORITHMS, find_algorithm
 from fastrl.training.config import RunConfig
 from fastrl.training.csv_table import read_columns
-from fastrl.training.run_folder import CURVE_FILE, EVALUATION_FILE, RunFolder, create_run, write_config
+from fastrl.training.run_folder import CURVE_FILE, EVALUATION_FILE, RunFolder, create_run, withdraw_run, write_config
 from fastrl.training.signals import StopOnSignal
 
 
@@ -34,22 +36,45 @@ def run(arguments: Sequence[str]) -> int:
 def _train(trainer_class: Any, order: TrainOrder) -> None:
     """Build the trainer, run it in its folder, and say how it ended."""
     config = order.config
+    _require_tracker(config.track)
     # environments and networks come first: settings that do not fit them must not leave an empty run folder
     trainer = trainer_class.from_config(config)
     try:
-        if order.resume is None:
-            folder = create_run(trainer.algorithm, config, order.out_dir)
-        else:
-            folder = order.resume
-            trainer.load(folder.checkpoints)
-            write_config(folder, config)
-        start = trainer.env_steps
-        print(_opening(config, folder, start), flush=True)
-        began = time.monotonic()
-        trainer.train(total_steps=config.total_steps, out_dir=str(folder.path), **config.train_arguments())
-        print(_closing(trainer, config, folder, trainer.env_steps - start, time.monotonic() - began), flush=True)
+        with _folder_of(trainer, order) as folder:
+            start = trainer.env_steps
+            print(_opening(config, folder, start), flush=True)
+            began = time.monotonic()
+            trainer.train(total_steps=config.total_steps, out_dir=str(folder.path), **config.train_arguments())
+            print(_closing(trainer, config, folder, trainer.env_steps - start, time.monotonic() - began), flush=True)
     finally:
         trainer.close()
+
+
+@contextlib.contextmanager
+def _folder_of(trainer: Any, order: TrainOrder) -> Iterator[RunFolder]:
+    """The run to continue, loaded; or a new one, which a failure before its first row or checkpoint takes away again."""
+    if order.resume is not None:
+        trainer.load(order.resume.checkpoints)
+        write_config(order.resume, order.config)
+        yield order.resume
+        return
+    was_there = order.out_dir is not None and order.out_dir.exists()
+    folder = create_run(trainer.algorithm, order.config, order.out_dir)
+    try:
+        yield folder
+    except BaseException:
+        withdraw_run(folder, keep_folder=was_there)
+        raise
+
+
+def _require_tracker(track: str | None) -> None:
+    """Raises SettingError if the package of a tracking service is missing: said before anything has begun."""
+    if track is None:
+        return
+    try:
+        importlib.import_module(track)
+    except ImportError:
+        raise SettingError(f"track is {track!r}, but the package {track} is not installed; run `pip install {track}`") from None
 
 
 def _opening(config: RunConfig, folder: RunFolder, start: int) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import time
@@ -58,6 +59,21 @@ def create_run(algorithm: str, config: RunConfig, out_dir: Path | None = None) -
     run = RunFolder(path, algorithm)
     write_config(run, config)
     return run
+
+
+def withdraw_run(run: RunFolder, *, keep_folder: bool) -> None:
+    """Undo `create_run` after a failure: the folder is free for a next attempt, unless a row or a checkpoint has been written.
+
+    Args:
+        run: what `create_run` returned.
+        keep_folder: leave the folder itself, which was there before.
+    """
+    if any((run.path / trace).exists() for trace in TRACES if trace != CONFIG_FILE):
+        return
+    run.config_file.unlink(missing_ok=True)
+    if not keep_folder:
+        with contextlib.suppress(OSError):  # something else is in it
+            run.path.rmdir()
 
 
 def open_run(path: Path) -> RunFolder:

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import sys
 from pathlib import Path
 
 import pytest
@@ -90,6 +91,53 @@ def test_the_trainer_is_closed_when_training_fails(counting, monkeypatch):
     with pytest.raises(ZeroDivisionError):
         main([*TRAIN, "--out-dir", "run"])
     assert counting.made[0].closed
+
+
+def fail_at(steps):
+    return staticmethod(lambda trainer: 1 / 0 if trainer.env_steps == steps else None)
+
+
+def test_a_failure_before_the_first_row_does_not_block_the_folder(counting, monkeypatch):
+    with monkeypatch.context() as patch, pytest.raises(ZeroDivisionError):
+        patch.setattr(counting, "train", lambda self, **arguments: 1 / 0)
+        main([*TRAIN, "--out-dir", "run"])
+    assert not Path("run").exists()
+    assert main([*TRAIN, "--out-dir", "run"]) == 0
+
+
+def test_a_failure_keeps_what_else_is_in_the_folder(counting, monkeypatch):
+    Path("run").mkdir()
+    monkeypatch.setattr(counting, "train", lambda self, **arguments: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        main([*TRAIN, "--out-dir", "run"])
+    assert list(Path("run").iterdir()) == []
+
+
+def test_a_failure_after_a_row_keeps_the_run(counting, monkeypatch):
+    monkeypatch.setattr(counting, "hook", fail_at(20))
+    with pytest.raises(ZeroDivisionError):
+        main([*TRAIN, "--out-dir", "run"])
+    assert {"config.toml", "metrics.csv"} <= {entry.name for entry in Path("run").iterdir()}
+
+
+def test_a_tracking_service_that_is_not_installed_changes_nothing(counting, monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, "wandb", None)
+    sentence = "fastrl: track is 'wandb', but the package wandb is not installed; run `pip install wandb`\n"
+    assert main([*TRAIN, "--out-dir", "run", "--track", "wandb"]) == 2
+    assert capsys.readouterr().err == sentence and not Path("run").exists() and counting.made == []
+    assert main([*TRAIN, "--out-dir", "run", "--total-steps", "20"]) == 0
+    before = Path("run/config.toml").read_bytes()
+    assert main(["train", "counting", "--resume", "run", "--track", "wandb"]) == 2
+    assert Path("run/config.toml").read_bytes() == before
+
+
+def test_a_resumed_run_that_fails_keeps_everything(counting, monkeypatch):
+    main([*TRAIN, "--out-dir", "run", "--total-steps", "20"])
+    names = {entry.name for entry in Path("run").iterdir()}
+    monkeypatch.setattr(counting, "train", lambda self, **arguments: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        main(["train", "counting", "--resume", "run", "--total-steps", "40"])
+    assert {entry.name for entry in Path("run").iterdir()} == names
 
 
 def test_the_list_of_algorithms(counting, capsys):

@@ -4,7 +4,7 @@ import pytest
 
 from fastrl.errors import SettingError
 from fastrl.training.config import RunConfig
-from fastrl.training.run_folder import create_run, ensure_config, open_run, write_config
+from fastrl.training.run_folder import create_run, ensure_config, open_run, withdraw_run, write_config
 
 CONFIG = RunConfig(env_id="ALE/Pong-v5", seed=3)
 
@@ -81,3 +81,28 @@ def test_a_folder_for_settings_that_cannot_be_made(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(SettingError, match="out_dir .* cannot be written"):
         ensure_config(tmp_path / "file" / "run", "vmpo", CONFIG)
+
+
+def test_a_run_that_came_to_nothing_leaves_nothing(tmp_path):
+    withdraw_run(create_run("vmpo", CONFIG, tmp_path / "run"), keep_folder=False)
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("keep_folder", [True, False])
+def test_what_was_in_the_folder_before_stays(tmp_path, keep_folder):
+    (tmp_path / "notes.txt").write_text("mine")
+    withdraw_run(create_run("vmpo", CONFIG, tmp_path), keep_folder=keep_folder)
+    assert [entry.name for entry in tmp_path.iterdir()] == ["notes.txt"]
+
+
+def test_a_folder_that_was_there_before_stays(tmp_path):
+    withdraw_run(create_run("vmpo", CONFIG, tmp_path), keep_folder=True)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("trace", ["metrics.csv", "eval.csv", "checkpoints"])
+def test_a_run_that_has_written_something_stays(tmp_path, trace):
+    run = create_run("vmpo", CONFIG, tmp_path / "run")
+    (run.path / trace).write_text("precious")
+    withdraw_run(run, keep_folder=False)
+    assert open_run(run.path) == run and (run.path / trace).read_text() == "precious"
