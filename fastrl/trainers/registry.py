@@ -13,8 +13,16 @@ from fastrl.errors import SettingError, nearest
 class Algorithm:
     """An algorithm: its name, a line about it, and where its classes are, as `module:class`.
 
-    The config class is a dataclass derived from `fastrl.training.config.RunConfig`; the trainer class has
-    `from_config(config)`, `run(total_steps, out_dir, logger)`, `evaluate(n_episodes, seed)`, `save`, `load`, `close`.
+    The config class is a dataclass derived from `fastrl.training.config.RunConfig`. The trainer class has
+
+    - `from_config(config)`: class method; builds environments and networks, writes nothing;
+    - `train(total_steps, out_dir, **config.train_arguments())`: trains in the run folder until `env_steps` reaches `total_steps` or a
+      signal asks to stop, whose name `interrupted` then is (else None), and leaves a checkpoint either way;
+    - `evaluate(n_episodes, seed)`: the metrics `eval/...` of episodes with the deterministic policy; `seed` may be left out;
+    - `save(path)` and `load(path)`: write a checkpoint below a directory, continue from its newest good one;
+    - `close()`: closes the environments;
+
+    and the attributes `algorithm` (the name below), `env_steps` and `interrupted`.
     """
 
     name: str
