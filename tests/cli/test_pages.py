@@ -6,7 +6,7 @@ from pathlib import Path
 from fastrl.cli.main import COMMANDS
 from fastrl.cli.train_flags import FOLDER_FLAGS
 from fastrl.trainers.vmpo.config import VMPOConfig
-from fastrl.training.config import field_types
+from fastrl.training.config import RunConfig, field_types
 
 COMMAND_LINE = (Path(__file__).parents[2] / "docs" / "command_line.md").read_text(encoding="utf-8")
 
@@ -20,3 +20,12 @@ def test_the_flags_of_train_exist():
     described = {flag.replace("-", "_") for flag in re.findall(r"`--([\w-]+)`", table)}
     assert described <= set(field_types(VMPOConfig)) | set(FOLDER_FLAGS)
     assert {"env_id", "num_envs", "seed", "device", "total_steps", "out_dir", "threads", "track", "resume", "config"} <= described
+
+
+def test_the_settings_that_are_fixed_on_resume_are_those_of_the_code():
+    rows = [row.split("|")[1:] for row in COMMAND_LINE.split("### Resuming")[1].split("\n### ")[0].splitlines() if row.startswith("|")]
+    listed = {row[0].strip(): set(re.findall(r"`(\w+)`", row[1])) for row in rows}
+    assert listed["every algorithm"] == set(RunConfig.fixed_on_resume())
+    assert listed["`vmpo`"] == set(VMPOConfig.fixed_on_resume()) - set(RunConfig.fixed_on_resume())
+    free = {name for row in rows for name in re.findall(r"`(\w+)`", row[2])}
+    assert free <= set(field_types(VMPOConfig)) - set(VMPOConfig.fixed_on_resume())
