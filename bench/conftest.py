@@ -5,41 +5,16 @@ Needs --benchmark-json, as `make bench` gives it.
 
 from __future__ import annotations
 
-import datetime
-import json
-import os
-import platform
-import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 
 from fastrl import native
 
-ROOT = Path(__file__).parents[1]
-
-
-def processor() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-        return next(line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
-    except (OSError, StopIteration):
-        return platform.processor() or platform.machine()
-
-
-def commit() -> str:
-    """The commit measured, with a + where the tree differs from it; "" outside a checkout."""
-    try:
-        git = ["git", "-C", str(ROOT)]
-        head = subprocess.run([*git, "rev-parse", "--short=12", "HEAD"], capture_output=True, text=True, check=True).stdout.strip()
-        changed = subprocess.run(
-            [*git, "status", "--porcelain", "--", "csrc", "fastrl", "bench"], capture_output=True, text=True, check=True
-        ).stdout
-        return head + ("+" if changed.strip() else "")
-    except (OSError, subprocess.CalledProcessError):
-        return ""
+sys.path.insert(0, str(Path(__file__).resolve().parent))
+import record  # noqa: E402
 
 
 def row_of(bench: dict[str, Any]) -> dict[str, Any]:
@@ -61,25 +36,13 @@ def pytest_benchmark_update_json(config: pytest.Config, benchmarks: list[Any], o
         return
     add_ratios(rows)
     device = rows[0]["device"]
-    now = datetime.datetime.now(datetime.UTC)
     report = {
-        "date": now.isoformat(timespec="seconds"),
-        "commit": commit(),
-        "processor": processor(),
-        "cores": os.cpu_count(),
-        "load_average": os.getloadavg()[1],  # 5 minutes; above 1 something else was running too
-        "gpu": torch.cuda.get_device_name() if device == "cuda" else None,
-        "python": platform.python_version(),
-        "torch": torch.__version__,
         "build": native.build_info(),
         "threads": 1,
         "skipped_peers": sorted(getattr(config, "skipped_peers", set())),
         "rows": rows,
     }
-    path = ROOT / "bench" / "results" / f"{now:%Y-%m-%d}-ops-{device}.json"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(report, indent=1) + "\n")
-    config.bench_report = (path, report)  # type: ignore[attr-defined]
+    config.bench_report = (record.write_result(f"ops-{device}", report), report)  # type: ignore[attr-defined]
 
 
 def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
@@ -95,4 +58,4 @@ def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> Non
         terminalreporter.write_line(f"{row['op']:<8}{row['device']:<7}{sizes:<14}{row['peer']:<34}{row['median_us']:>12.2f}{ratio:>10}")
         for name, value in row.get("inside", {}).items():
             terminalreporter.write_line(f"{'':<29}  {name:<38}{value:>10.2f}")
-    terminalreporter.write_line(f"written to {path.relative_to(ROOT)}")
+    terminalreporter.write_line(f"written to {path.relative_to(record.ROOT)}")

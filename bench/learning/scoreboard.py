@@ -2,14 +2,17 @@
 
     python bench/learning/scoreboard.py vmpo CartPole-v1 --seeds 5 [--total-steps N] [--work-dir runs/scoreboard]
 
-Every run is a run folder below the work directory; a run that is already complete is not repeated, one that was interrupted goes on. The
-result (JSON and curves) goes to bench/results/. Evaluation is deterministic, 20 episodes, in environments of its own.
+Every run is a run folder below the work directory; a run of the same settings that is already complete is not repeated, one that was
+interrupted goes on, and one of other settings stays beside the new one. A run keeps the commits it ran at, and those are what the result
+(JSON and curves, in bench/results/) names. Evaluation is deterministic, 20 episodes, in environments of its own.
 """
 
 from __future__ import annotations
 
 import argparse
 import csv
+import itertools
+import re
 import sys
 import time
 from pathlib import Path
@@ -18,24 +21,50 @@ from typing import Any
 import numpy as np
 
 from fastrl.trainers.registry import find_algorithm
+from fastrl.training.config import RunConfig
+from fastrl.training.run_folder import CONFIG_FILE, ensure_config
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import record  # noqa: E402
 
+DONE, COMMITS = "done", "commits"  # seconds the run took; a line for each time it was started or went on
 STUDENT_T_975 = {2: 12.706, 3: 4.303, 4: 3.182, 5: 2.776, 6: 2.571, 8: 2.365, 10: 2.262}  # by number of seeds
 
 
-def run_seed(algorithm: str, env_id: str, seed: int, total_steps: int | None, work_dir: Path) -> Path:
-    """Train one seed to the end, or find it done; returns its run folder."""
+def settings(algorithm: str, env_id: str, seed: int, total_steps: int | None) -> RunConfig:
+    """The preset of the algorithm for the environment, evaluated twenty times on the way."""
     config_class = find_algorithm(algorithm).config_class()
-    config = config_class(**{"env_id": env_id, "seed": seed, **config_class.preset(env_id)})
+    config: RunConfig = config_class(**{"env_id": env_id, "seed": seed, **config_class.preset(env_id)})
     config.total_steps = total_steps or config.total_steps
     config.eval_interval = config.total_steps // 20
     config.save_interval = config.total_steps // 4
     config.log_interval = config.total_steps // 100
-    folder = work_dir / f"{algorithm}-{env_id}-{seed}"
-    if (folder / "done").exists():
+    return config
+
+
+def plain(env_id: str) -> str:
+    """An id as part of a file's name."""
+    return re.sub(r"[^A-Za-z0-9._-]+", "_", env_id)
+
+
+def folder_for(algorithm: str, config: RunConfig, work_dir: Path) -> Path:
+    """The folder below `work_dir` that holds a run of exactly these settings, or the first that holds none; others are passed by."""
+    first = work_dir / f"{algorithm}-{plain(config.env_id)}-{config.seed}"
+    wanted = config.to_toml(algorithm)
+    for number in itertools.count(1):
+        folder = first if number == 1 else first.with_name(f"{first.name}-{number}")
+        if not folder.exists() or ((folder / CONFIG_FILE).exists() and (folder / CONFIG_FILE).read_text() == wanted):
+            return folder
+    raise AssertionError("there is always another number")
+
+
+def run_seed(algorithm: str, config: RunConfig, work_dir: Path) -> Path:
+    """Train one seed to the end, or find it done; returns its run folder."""
+    folder = folder_for(algorithm, config, work_dir)
+    if (folder / DONE).exists():
         return folder
+    ensure_config(folder, algorithm, config)
+    note_commit(folder)
     started = time.perf_counter()
     with find_algorithm(algorithm).trainer_class().from_config(config) as trainer:
         if (folder / "checkpoints" / "LATEST").exists():
@@ -43,9 +72,21 @@ def run_seed(algorithm: str, env_id: str, seed: int, total_steps: int | None, wo
         trainer.train(config.total_steps, str(folder), **config.train_arguments())
         if trainer.interrupted:
             sys.exit(f"interrupted by {trainer.interrupted}; the same command goes on")
-    (folder / "config.toml").write_text(config.to_toml(algorithm))
-    (folder / "done").write_text(f"{time.perf_counter() - started:.1f}\n")
+    (folder / DONE).write_text(f"{time.perf_counter() - started:.1f}\n")
     return folder
+
+
+def note_commit(folder: Path) -> None:
+    """Add the commit checked out now to those the folder's run ran at."""
+    with (folder / COMMITS).open("a") as file:
+        file.write(record.commit() + "\n")
+
+
+def commits_of(folders: list[Path]) -> str | list[str]:
+    """The commit that all runs ran at, or all of them if they differ; "unknown" stands for a run that did not note it."""
+    noted = [(folder / COMMITS).read_text().split() if (folder / COMMITS).exists() else ["unknown"] for folder in folders]
+    commits = list(dict.fromkeys(itertools.chain.from_iterable(noted)))
+    return commits[0] if len(commits) == 1 else commits
 
 
 def read_curve(folder: Path) -> tuple[list[int], list[float]]:
@@ -90,22 +131,23 @@ def main() -> None:
     parser.add_argument("--work-dir", type=Path, default=Path("runs/scoreboard"))
     arguments = parser.parse_args()
     folders = [
-        run_seed(arguments.algorithm, arguments.env_id, seed, arguments.total_steps, arguments.work_dir)
+        run_seed(arguments.algorithm, settings(arguments.algorithm, arguments.env_id, seed, arguments.total_steps), arguments.work_dir)
         for seed in range(1, arguments.seeds + 1)
     ]
     curves = [read_curve(folder) for folder in folders]
     results = {
+        "commit": commits_of(folders),
         "algorithm": arguments.algorithm,
         "env_id": arguments.env_id,
         "seeds": arguments.seeds,
         "env_steps": curves[0][0][-1],
         "episodes_per_evaluation": 20,
         **summarize([returns[-1] for _, returns in curves]),
-        "seconds": [float((folder / "done").read_text()) for folder in folders],
+        "seconds": [float((folder / DONE).read_text()) for folder in folders],
         "curves": [{"env_steps": steps, "return_mean": returns} for steps, returns in curves],
-        "config": (folders[0] / "config.toml").read_text(),
+        "config": (folders[0] / CONFIG_FILE).read_text(),
     }
-    name = f"learning-{arguments.algorithm}-{arguments.env_id}"
+    name = f"learning-{arguments.algorithm}-{plain(arguments.env_id)}"
     path = record.write_result(name, results)
     low, high = results["interval_95"]
     title = (
