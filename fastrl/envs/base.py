@@ -149,6 +149,7 @@ class VectorEnv(ABC):
             raise
         except Exception as error:
             raise self.failure(error) from error
+        self._require_shape(obs)
         self._clear_statistics()
         self._started = True
         return self._tensor(obs)
@@ -175,6 +176,7 @@ class VectorEnv(ABC):
             raise self.failure(error) from error
         self._steps += 1
         obs, reward, terminated, truncated, held, score, over = advance
+        self._require_shape(obs)
         valid = ~self._done
         if held is not None:
             valid &= ~held
@@ -191,6 +193,10 @@ class VectorEnv(ABC):
             reward = reward.astype(np.float32)
         tensors = [torch.from_numpy(array) for array in (obs, reward, terminated, truncated, valid)]
         return Timestep(*(tensors if self._on_cpu else [tensor.to(self.device) for tensor in tensors]))
+
+    def unfinished_episodes(self) -> tuple[np.ndarray, np.ndarray]:
+        """Return so far (float64 [N]) and steps so far (int64 [N]) of the episodes going on now; copies."""
+        return self._returns.copy(), self._lengths.copy()
 
     def pop_episodes(self) -> list[Episode]:
         """Episodes that finished since the last call, oldest first."""
@@ -230,6 +236,11 @@ class VectorEnv(ABC):
         else:
             seed = f"seeds {self.seeds[:4]}..." if env_index is None else f"seed {self.seeds[env_index]}"
         return EnvironmentFailure(f"{which} of {self.name} failed at step {self._steps} ({seed}): {type(error).__name__}: {error}")
+
+    def _require_shape(self, obs: np.ndarray) -> None:
+        if obs.shape != (self.num_envs, *self.obs_shape):  # torch would spread a smaller one over the rows
+            expected, got = list(self.obs_shape), list(obs.shape[1:])
+            raise self.failure(ValueError(f"its observations should have shape {expected}, one has {got}"))
 
     def _require_open(self) -> None:
         if self._closed:

@@ -229,6 +229,8 @@ def _from_factory(
     if not isinstance(first, gym.Env):
         raise SettingError(f"env must be a factory of Gymnasium environments; it returned {type(first).__name__}")
     envs = [first, *(factory() for _ in range(num_envs - 1))]
+    if len({id(one) for one in envs}) < num_envs:
+        raise SettingError("env must be a factory that makes a new environment at every call; it returned the same one twice")
     return GymnasiumEnv([_limited(each, max_episode_steps) for each in envs], obs_keys=obs_keys, crop=env_kwargs["crop"], **placement)
 
 

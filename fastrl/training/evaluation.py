@@ -7,9 +7,10 @@ from collections.abc import Callable, Mapping
 import numpy as np
 from torch import Tensor
 
-from fastrl.envs import VectorEnv
+from fastrl.envs import Episode, VectorEnv
 
 Evaluation = dict[str, float]
+LONGEST_EPISODE = 10_000  # steps; in an environment without a time limit a fixed policy may never end its episode
 
 
 def evaluate_policy(
@@ -18,7 +19,8 @@ def evaluate_policy(
     """Play `n_episodes` episodes and summarise their returns.
 
     Every environment contributes a number of episodes fixed beforehand (⌈n/N⌉ or ⌊n/N⌋), so that short episodes are not counted more often
-    than long ones. Episode returns are sums of the environment's own rewards over valid rows.
+    than long ones. Episode returns are sums of the environment's own rewards over valid rows. In an environment without a time limit an
+    episode is left after 10,000 steps and counts with its return so far; that environment contributes no further one.
 
     Args:
         choose: observations [N, ...] to actions, as `VectorEnv.step` takes them.
@@ -41,16 +43,26 @@ def evaluate_policy(
     lengths: list[int] = []
     obs = env.reset()
     env.pop_episodes()
-    while len(returns) < n_episodes:
+    while wanted.any():
         if interrupted():
             return None
         obs = env.step(choose(obs)).obs
-        for episode in env.pop_episodes():
-            if wanted[episode.env_index] > 0:
-                wanted[episode.env_index] -= 1
-                returns.append(episode.episode_return)
-                lengths.append(episode.length)
+        finished = [episode for episode in env.pop_episodes() if wanted[episode.env_index] > 0]
+        for episode in finished:
+            wanted[episode.env_index] -= 1
+        if env.max_episode_steps is None:
+            finished += _left(env, wanted)
+        returns += [episode.episode_return for episode in finished]
+        lengths += [episode.length for episode in finished]
     return summarize(returns, lengths)
+
+
+def _left(env: VectorEnv, wanted: np.ndarray) -> list[Episode]:
+    """Episodes that have gone on for too long, as they stand; nothing more is wanted of their environments, which are still in them."""
+    so_far, steps = env.unfinished_episodes()
+    endless = np.flatnonzero((steps >= LONGEST_EPISODE) & (wanted > 0))
+    wanted[endless] = 0
+    return [Episode(int(i), float(so_far[i]), int(steps[i])) for i in endless]
 
 
 def summarize(returns: list[float], lengths: list[int]) -> Evaluation:

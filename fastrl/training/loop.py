@@ -187,6 +187,8 @@ class Trainer(ABC):
 
     def _loop(self, total_steps: int, logger: MetricsLogger, checkpoints: Path) -> None:
         self._set_marks()
+        if not self.can_make_envs and logger.console is not None:
+            logger.console.message("no evaluation: an environment object cannot be made again; give an id or a factory")
         content = self._attend(logger, checkpoints)  # an evaluation that a signal cut off is made up for before anything else
         while self.env_steps < total_steps and not (content or self.stop_requested()):
             if self._round(logger):
@@ -246,7 +248,10 @@ class Trainer(ABC):
         self._evaluated_at = self.env_steps
         logger.log_eval(metrics, env_steps=self.env_steps)
         wanted = self.intervals.stop_at_return
-        return wanted is not None and metrics["eval/return_mean"] >= wanted
+        content = wanted is not None and metrics["eval/return_mean"] >= wanted
+        if content and logger.console is not None:
+            logger.console.message(f"the evaluation reached stop_at_return = {wanted:g}: done")
+        return content
 
     # ------------------------------------------------------------------------------------------------ counting
 

@@ -20,8 +20,8 @@ CPU = torch.device("cpu")
 
 def make_agent(discrete=False, **settings):
     torch.manual_seed(0)
-    settings = {"policy_layer_sizes": (16,), "value_layer_sizes": (16,)} | settings
-    return VMPOAgent(OBS, ACT, CPU, action_kind="discrete" if discrete else "continuous", **settings)
+    settings = {"obs_dim": OBS, "act_dim": ACT, "policy_layer_sizes": (16,), "value_layer_sizes": (16,)} | settings
+    return VMPOAgent(device=CPU, action_kind="discrete" if discrete else "continuous", **settings)
 
 
 def make_batch(agent, rows=40, seed=0):
@@ -76,9 +76,16 @@ def test_act_takes_one_observation_or_a_batch(discrete):
     assert agent.value(obs[2]) == pytest.approx(one_value) and agent.value(obs).shape == (4,)
 
 
-def test_act_names_the_shape_it_wants():
-    with pytest.raises(ValueError, match=r"obs must have shape \[5\] or \[B, 5\], got \[4\]"):
-        make_agent().act(np.zeros(4))
+@pytest.mark.parametrize("method", ["act", "value"])
+def test_the_shape_of_observations_is_named(method):
+    with pytest.raises(ValueError, match=rf"{method}: obs must have shape \[5\] or \[B, 5\], got \[4\]"):
+        getattr(make_agent(), method)(np.zeros(4))
+
+
+def test_an_action_out_of_range_is_named():
+    agent = make_agent(discrete=True)
+    with pytest.raises(ValueError, match="actions must be 0 to 2, got 0 to 7"):
+        agent.update(make_batch(agent) | {"actions": np.array([7] + [0] * 39)})
 
 
 def test_categorical_policy_maps_to_logits():
@@ -316,6 +323,7 @@ def test_a_number_that_is_not_finite_stops_before_the_parameters_change(discrete
         ({"gamma": 1.5}, "gamma"),
         ({"gae_lambda": -0.1}, "gae_lambda"),
         ({"m_steps": 0}, "m_steps"),
+        ({"obs_dim": 0}, "obs_dim"),
         ({"target_update_period": 0}, "target_update_period"),
         ({"temperature_init": 0.0}, "temperature_init"),
         ({"alpha_mu_init": -1.0}, "alpha_mu_init"),

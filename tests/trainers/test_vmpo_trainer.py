@@ -200,6 +200,13 @@ class _Faulty(gym.Env):
         return np.full(2, np.nan if self.steps >= 5 else 0.0, np.float32), 0.0, False, False, {}
 
 
+_made = _Faulty()
+
+
+def _always_the_same():
+    return _made
+
+
 def test_an_observation_that_is_nan_is_named_before_the_policy_sees_it(tmp_path):
     with make_trainer(_Faulty, num_envs=2) as trainer, pytest.raises(NonFiniteError, match="environment 0 of .* observation at step 4"):
         trainer.train(100, str(tmp_path))
@@ -265,6 +272,12 @@ def test_other_settings_than_the_checkpoints_are_an_error(tmp_path):
         ({"rollout_steps": 10**10}, "num_envs or rollout_steps too large"),
         ({"advantage_estimator": "dae"}, "advantage_estimator"),
         ({"env_id": "CartPol-v1"}, "CartPole-v1"),
+        ({"policy_layer_sizes": 8}, "policy_layer_sizes"),
+        ({"policy_layer_sizes": (0,)}, "policy_layer_sizes"),
+        ({"seed": -1}, "seed"),
+        ({"num_envs": 2.0}, "num_envs"),
+        ({"clip_reward": -1.0}, "clip_reward"),
+        ({"env_id": _always_the_same}, "new environment at every call"),
     ],
 )
 def test_bad_settings_are_named(settings, message):

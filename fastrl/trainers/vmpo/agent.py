@@ -110,7 +110,12 @@ class VMPOAgent:
         kl_stop: float | None = None,
     ) -> None:
         _check_estimator(advantage_estimator)
-        for name, count in (("m_steps", m_steps), ("target_update_period", target_update_period)):
+        for name, count in (
+            ("obs_dim", obs_dim),
+            ("act_dim", act_dim),
+            ("m_steps", m_steps),
+            ("target_update_period", target_update_period),
+        ):
             if count < 1:
                 raise SettingError(f"{name} must be at least 1, got {count}")
         if not 0 < topk_fraction <= 1:
@@ -205,9 +210,7 @@ class VMPOAgent:
         Raises:
             ValueError: obs has another shape.
         """
-        array = np.asarray(obs, dtype=np.float32)
-        if array.ndim not in (1, 2) or array.shape[-1] != self.obs_dim:
-            raise ValueError(f"VMPOAgent.act: obs must have shape [{self.obs_dim}] or [B, {self.obs_dim}], got {list(array.shape)}")
+        array = self._as_observations("act", obs)
         rows = torch.as_tensor(array, device=self.device).reshape(-1, self.obs_dim)
         distribution = self.acting_policy.distribution(rows)
         action = distribution.mode() if deterministic else distribution.sample()
@@ -224,9 +227,16 @@ class VMPOAgent:
     @torch.no_grad()
     def value(self, obs: np.ndarray) -> float | np.ndarray:
         """State value of one observation [obs_dim] (a float) or of a batch [B, obs_dim] (an array [B])."""
-        rows = torch.as_tensor(np.asarray(obs, dtype=np.float32), device=self.device)
+        rows = torch.as_tensor(self._as_observations("value", obs), device=self.device)
         values = self.policy.get_value(rows).squeeze(-1).cpu().numpy()
         return float(values) if values.ndim == 0 else values
+
+    def _as_observations(self, method: str, obs: np.ndarray) -> np.ndarray:
+        array = np.asarray(obs, dtype=np.float32)
+        if array.ndim not in (1, 2) or array.shape[-1] != self.obs_dim:
+            expected = f"[{self.obs_dim}] or [B, {self.obs_dim}]"
+            raise ValueError(f"VMPOAgent.{method}: obs must have shape {expected}, got {list(array.shape)}")
+        return array
 
     # ------------------------------------------------------------------------------------------------ estimation
 

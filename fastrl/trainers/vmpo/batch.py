@@ -76,6 +76,8 @@ def rows_from_batch(batch: Mapping[str, Any], *, obs_dim: int, act_dim: int, dis
     advantages = read("advantages", torch.float32, (rows,))
     if discrete:
         actions = read("actions", torch.int64, (rows,))
+        if bool(((actions < 0) | (actions >= act_dim)).any()):
+            raise ValueError(f"VMPOAgent.update: actions must be 0 to {act_dim - 1}, got {int(actions.min())} to {int(actions.max())}")
         acted: Distribution = Categorical(read("old_logits", torch.float32, (rows, act_dim)))
     else:
         actions = read("actions", torch.float32, (rows, act_dim))

@@ -133,9 +133,9 @@ class VMPOTrainer(Trainer):
         intervals: Intervals = DEFAULT_INTERVALS,
     ) -> None:
         given = {name: value for name, value in locals().items() if name in VMPOConfig.__dataclass_fields__}
+        config = _config_of(given | {"device": str(device)} | intervals.settings())
+        config.check()
         super().__init__(seed=seed, intervals=intervals)
-        if rollout_steps < 1:
-            raise SettingError(f"rollout_steps must be at least 1, got {rollout_steps}")
         self.env_id = env_id
         self.device = torch.device(device)
         self.rollout_steps = rollout_steps
@@ -184,9 +184,7 @@ class VMPOTrainer(Trainer):
         self.rows: Rows | None = None
         self.fixed_num_envs = self.env.num_envs if _is_factory(env_id) else None
         self.obs = self._checked(self.env.reset())
-        if isinstance(env_id, str) and all(isinstance(value, bool | int | float | str) for value in (env_kwargs or {}).values()):
-            converted = {"device": str(self.device), "env_kwargs": dict(env_kwargs or {})}
-            self.config = VMPOConfig(**given | converted | intervals.settings())
+        self.config = config if isinstance(env_id, str) else None
 
     @classmethod
     def from_config(cls, config: VMPOConfig) -> VMPOTrainer:
@@ -374,6 +372,13 @@ class VMPOTrainer(Trainer):
         self.obs = self._checked(self.env.reset())
         if self.reward_scaler is not None:
             self.reward_scaler.running_return.zero_()
+
+
+def _config_of(settings: dict[str, Any]) -> VMPOConfig:
+    """The constructor's arguments as a configuration, which checks them and goes into the run folder."""
+    plain = {name: value for name, value in (settings["env_kwargs"] or {}).items() if isinstance(value, bool | int | float | str)}
+    env_id = settings["env_id"] if isinstance(settings["env_id"], str) else type(settings["env_id"]).__name__
+    return VMPOConfig(**settings | {"env_id": env_id, "env_kwargs": plain})
 
 
 def _weights(layer_sizes: tuple[int, ...]) -> int:
