@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import warnings
 from collections.abc import Mapping, Sequence
@@ -15,6 +14,7 @@ from fastrl.envs.actions import ActionMap
 from fastrl.envs.base import Advance, VectorEnv, environment_seeds
 from fastrl.envs.observations import ObservationMap
 from fastrl.errors import SettingError, nearest
+from fastrl.machine import available_cores
 
 # these have arguments of their own in make_vector_env, or would change what a step returns
 _RESERVED = ("num_envs", "batch_size", "num_threads", "seed", "env_seed", "max_episode_steps", "gym_reset_return_info")
@@ -22,8 +22,7 @@ _RESERVED = ("num_envs", "batch_size", "num_threads", "seed", "env_seed", "max_e
 
 def default_num_threads(num_envs: int) -> int:
     """Threads that step `num_envs` environments unless the user says otherwise: one each, no more than this process has cores."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return max(1, min(num_envs, cores))
+    return max(1, min(num_envs, available_cores()))
 
 
 class EnvPoolEnv(VectorEnv):

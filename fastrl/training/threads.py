@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
-from pathlib import Path
 
 from fastrl.errors import SettingError
+from fastrl.machine import available_cores
 
-# Below this many parameters torch gets one thread. On two busy cores two threads were seen up to six times slower than one with small
-# networks (71 thousand parameters) and up to twelve times with larger ones, whenever anything else wanted a core.
+# Below this many parameters torch gets one thread. With small networks and with larger ones, two threads on two cores were seen to be many
+# times slower than one whenever anything else wanted a core.
 SMALL_NETWORK = 2_000_000
 ENVS_PER_THREAD = 8  # waking a thread for fewer environments than this was seen to cost more than it saves
-
-CPU_LIMIT = Path("/sys/fs/cgroup/cpu.max")  # microseconds of processor time a container has, per period
 
 
 @dataclass(frozen=True)
@@ -32,20 +29,6 @@ class ThreadChoice:
 
     def __str__(self) -> str:
         return f"threads: torch {self.torch}, environments {self.env} (of {self.cores} cores)"
-
-
-def available_cores() -> int:
-    """Cores this process may run on: its affinity mask, or fewer if a control group (a container) allows fewer."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return max(1, min(cores, _control_group_cores() or cores))
-
-
-def _control_group_cores() -> int | None:
-    try:
-        quota, period = CPU_LIMIT.read_text().split()
-        return None if quota == "max" else max(1, int(quota) // int(period))
-    except (OSError, ValueError):
-        return None
 
 
 def choose_threads(

@@ -167,7 +167,14 @@ def test_atari_reports_whole_games_and_unclipped_scores():
 def test_threads_default_to_environments_and_cores_and_can_be_set():
     assert make_vector_env("CartPole-v1", 1).num_threads == 1
     assert make_vector_env("CartPole-v1", 4, num_threads=3).num_threads == 3
-    assert default_num_threads(10_000) < 10_000 and default_num_threads(1) == 1
+
+
+def test_no_more_threads_than_a_container_allows(monkeypatch, tmp_path):
+    monkeypatch.setattr("os.sched_getaffinity", lambda pid: set(range(8)), raising=False)
+    monkeypatch.setattr("fastrl.machine.CPU_LIMIT", tmp_path / "cpu.max")
+    assert [default_num_threads(num_envs) for num_envs in (1, 4, 10_000)] == [1, 4, 8]
+    (tmp_path / "cpu.max").write_text("300000 100000")
+    assert [default_num_threads(num_envs) for num_envs in (1, 4, 10_000)] == [1, 3, 3]
 
 
 @pytest.mark.parametrize(

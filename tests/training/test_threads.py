@@ -5,7 +5,7 @@ import torch
 
 from fastrl.errors import SettingError
 from fastrl.training import threads
-from fastrl.training.threads import SMALL_NETWORK, available_cores, choose_threads
+from fastrl.training.threads import SMALL_NETWORK, choose_threads
 
 
 @pytest.fixture(params=[1, 2, 4, 64])
@@ -62,18 +62,3 @@ def test_apply_sets_torch(torch_threads):
 
 def test_the_description_is_one_line(cores):
     assert str(choose_threads(16, threads=1, env_threads=2)) == f"threads: torch 1, environments 2 (of {cores} cores)"
-
-
-def test_cores_are_counted_within_the_limits_of_affinity_and_container(monkeypatch):
-    monkeypatch.setattr("os.sched_getaffinity", lambda pid: set(range(8)), raising=False)
-    monkeypatch.setattr(threads, "_control_group_cores", lambda: None)
-    assert available_cores() == 8
-    monkeypatch.setattr(threads, "_control_group_cores", lambda: 3)
-    assert available_cores() == 3
-
-
-@pytest.mark.parametrize(("content", "expected"), [("max 100000\n", None), ("250000 100000\n", 2), ("50000 100000\n", 1), ("broken", None)])
-def test_a_container_that_limits_cores(monkeypatch, tmp_path, content, expected):
-    (tmp_path / "cpu.max").write_text(content)
-    monkeypatch.setattr(threads, "CPU_LIMIT", tmp_path / "cpu.max")
-    assert threads._control_group_cores() == expected
