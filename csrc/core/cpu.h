@@ -35,8 +35,8 @@ struct Cpu {
 
  private:
   static constexpr int64_t kElementsPerThread = 1 << 16;  // less work than this costs more to hand out than to do
-  // A scan does an element in a fifth of a nanosecond, and a thread that has to wait for a processor costs milliseconds: share only what
-  // takes a while.
+  // A scan does several elements in a nanosecond, and a thread that has to wait for a processor costs milliseconds: share only what takes
+  // a while.
   static constexpr int64_t kScannedPerThread = 1 << 18;
   static constexpr int64_t kColumnUnit = 16;  // threads part at whole cache lines of float32
 

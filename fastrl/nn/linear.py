@@ -1,7 +1,7 @@
 """A linear layer that multiplies at the processor's full rate.
 
 torch hands float32 matrix products on a CPU to MKL, which keeps to AVX2 on processors of other makers; oneDNN, which torch ships too, uses
-what the processor has. On one with AVX-512 that is not Intel's it is more than twice as fast.
+what the processor has. On one with AVX-512 that is not Intel's it is much faster.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
-ONEDNN_PAYS_FROM = 4_000_000  # operations of a product; below, its fixed cost of about ten microseconds is not won back
+ONEDNN_PAYS_FROM = 4_000_000  # operations of a product; below, its greater fixed cost is not won back
 
 _onednn = getattr(torch.ops.mkldnn, "_linear_pointwise", None) if torch.backends.mkldnn.is_available() else None
 

@@ -15,7 +15,7 @@ _tanh = torch.ops.fastrl.tanh.default
 
 
 def tanh(x: Tensor) -> Tensor:
-    """Hyperbolic tangent, about nine times as fast as torch's on a CPU and a little less exact.
+    """Hyperbolic tangent, several times as fast as torch's on a CPU and a little less exact.
 
     y = (eˣ − e⁻ˣ) / (eˣ + e⁻ˣ)
 
