@@ -37,8 +37,9 @@ class MetricsLogger:
     """Writes the metrics of a run into its folder; a context manager.
 
     Rows are in the files as soon as a call returns, so a killed run loses none of them. A folder that already has rows is refused unless
-    `resume_from` says where the run goes on. `close` draws curve.png. Nothing but the columns named `time/...` depends on a clock: the files
-    of a resumed run equal those of an uninterrupted one if its environments could save their state (see `Trainer.load`).
+    `resume_from` says where the run goes on. `close` draws curve.png. Only columns named `time/...` depend on a clock, so the files of
+    a resumed run equal those of an uninterrupted one, provided that its environments could save their state (the toys can; EnvPool's and
+    Gymnasium's cannot).
 
     Args:
         out_dir: run folder; made if missing.
