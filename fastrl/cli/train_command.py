@@ -55,6 +55,9 @@ def _folder_of(trainer: Any, order: TrainOrder) -> Iterator[RunFolder]:
     """The run to continue, loaded; or a new one, which a failure before its first row or checkpoint takes away again."""
     if order.resume is not None:
         trainer.load(order.resume.checkpoints)
+        if trainer.env_steps >= order.config.total_steps:
+            have, wanted = f"{trainer.env_steps:,}", f"{order.config.total_steps:,}"
+            raise SettingError(f"total_steps must be above the {have} steps that {order.resume.path} has made already, got {wanted}")
         write_config(order.resume, order.config)
         yield order.resume
         return

@@ -19,7 +19,7 @@ from typing import Annotated, Any
 from fastrl.cli.pair_flags import pairs_registry
 from fastrl.errors import SettingError, nearest
 from fastrl.trainers.registry import Algorithm
-from fastrl.training.config import NONE_WORDS, RunConfig, convert, describe, field_types, values_from_toml
+from fastrl.training.config import ALGORITHM_KEY, NONE_WORDS, RunConfig, convert, describe, field_types, parse_toml, values_from_toml
 from fastrl.training.run_folder import RunFolder, open_run
 
 HELP_FLAGS = ("-h", "--help")
@@ -52,8 +52,10 @@ def read_train_flags(algorithm: Algorithm, arguments: Sequence[str]) -> TrainOrd
     given = _values_of(words)
     help_wanted = any(word in HELP_FLAGS for word in words)
 
+    if given.get("out_dir") == [""]:
+        raise SettingError("out_dir must name a folder, got an empty text")
     resume = _run_to_resume(given, algorithm)
-    values = _defaults(config_class, given, resume, help_wanted)
+    values = _defaults(algorithm, given, resume)
     if "env_id" not in values and "env_id" not in given and not help_wanted:
         raise SettingError(f"env_id is missing: give --env-id, for example `{prog} --env-id CartPole-v1` (`fastrl envs` lists them)")
     parsed = _parse(config_class, values, words, hints, prog)
@@ -67,25 +69,29 @@ def read_train_flags(algorithm: Algorithm, arguments: Sequence[str]) -> TrainOrd
 # ------------------------------------------------------------------------------------------------ where the defaults come from
 
 
-def _defaults(config_class: type[RunConfig], given: Mapping[str, list[str]], resume: RunFolder | None, help_wanted: bool) -> dict[str, Any]:
+def _defaults(algorithm: Algorithm, given: Mapping[str, list[str]], resume: RunFolder | None) -> dict[str, Any]:
     """Settings before the flags: those of the run to continue, else the preset; over them those of the --config file."""
+    config_class = algorithm.config_class()
     from_file: dict[str, Any] = {}
     if given.get("config"):
-        from_file = _read_settings(config_class, Path(given["config"][-1]))
+        from_file = _read_settings(config_class, algorithm.name, Path(given["config"][-1]))
     if resume is not None:
-        return _read_settings(config_class, resume.config_file) | from_file
+        return _read_settings(config_class, algorithm.name, resume.config_file) | from_file
     env_id = given["env_id"][-1] if given.get("env_id") else from_file.get("env_id")
     preset = config_class.preset(env_id) if env_id else {}
     hints = field_types(config_class)
     return {name: convert(name, hints[name], value) for name, value in preset.items()} | from_file
 
 
-def _read_settings(config_class: type[RunConfig], file: Path) -> dict[str, Any]:
+def _read_settings(config_class: type[RunConfig], algorithm: str, file: Path) -> dict[str, Any]:
     try:
         text = file.read_text()
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is no text"
         raise SettingError(f"config file {str(file)!r} cannot be read: {reason}") from None
+    written_for = parse_toml(text, str(file)).get(ALGORITHM_KEY, algorithm)
+    if written_for != algorithm:
+        raise SettingError(f"{file} holds settings of {written_for!r}, not of {algorithm!r}")
     return values_from_toml(config_class, text, str(file))
 
 

@@ -7,7 +7,7 @@ from abc import ABC, abstractmethod
 from collections import defaultdict, deque
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Self
 
@@ -179,7 +179,7 @@ class Trainer(ABC):
                 if self.env_steps > 0:
                     logger.resume_from(self.env_steps)
                 if self.config is not None:
-                    ensure_config(folder, self.algorithm, self.config)
+                    ensure_config(folder, self.algorithm, replace(self.config, total_steps=total_steps))
                 console.message(self.describe())
                 self._loop(total_steps, logger, folder / "checkpoints")
             finally:

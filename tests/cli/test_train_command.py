@@ -144,3 +144,23 @@ def test_the_list_of_algorithms(counting, capsys):
     assert main(["train", "--help"]) == 0
     text = capsys.readouterr().out
     assert "vmpo" in text and "counting" in text
+
+
+def test_a_run_that_has_its_steps_says_that_nothing_is_left(counting, capsys):
+    assert main(["train", "counting", "--env-id", "Known-v0", "--total-steps", "20", "--out-dir", "run"]) == 0
+    before = Path("run/config.toml").read_text()
+    assert main(["train", "counting", "--resume", "run"]) == 2
+    assert "total_steps must be above the 20 steps" in capsys.readouterr().err
+    assert main(["train", "counting", "--resume", "run", "--total-steps", "10"]) == 2
+    assert Path("run/config.toml").read_text() == before
+
+
+def test_a_config_file_of_another_algorithm_is_refused(counting, capsys):
+    Path("other.toml").write_text('algorithm = "ppo"\nenv_id = "Known-v0"\n')
+    assert main(["train", "counting", "--config", "other.toml"]) == 2
+    assert "other.toml holds settings of 'ppo', not of 'counting'" in capsys.readouterr().err
+
+
+def test_an_empty_out_dir_is_refused(counting, capsys):
+    assert main(["train", "counting", "--env-id", "Known-v0", "--out-dir", ""]) == 2
+    assert "out_dir must name a folder" in capsys.readouterr().err

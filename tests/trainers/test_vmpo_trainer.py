@@ -248,8 +248,9 @@ def test_a_stopped_trainer_can_go_on(tmp_path, monkeypatch):
 
 def test_a_run_made_in_python_is_a_run_folder_for_the_command_line(tmp_path):
     with make_trainer("CartPole-v1", m_steps=3, gamma=0.9) as trainer:
-        trainer.train(100, str(tmp_path))
+        trainer.train(100, str(tmp_path), updates_per_step=2)
     config = VMPOConfig.from_toml((tmp_path / "config.toml").read_text())
+    assert (config.total_steps, config.updates_per_step) == (100, 2)
     assert (config.env_id, config.m_steps, config.gamma, config.rollout_steps, config.eval_interval) == ("CartPole-v1", 3, 0.9, 16, 0)
     with VMPOTrainer.from_config(config) as again:
         again.load(tmp_path)

@@ -248,6 +248,8 @@ class VMPOTrainer(Trainer):
         if updates_per_step < 1:
             raise SettingError(f"updates_per_step must be at least 1, got {updates_per_step}")
         self.updates_per_step = updates_per_step
+        if isinstance(self.config, VMPOConfig):
+            self.config = replace(self.config, updates_per_step=updates_per_step)
         self.run(total_steps, out_dir)
 
     def collect(self) -> bool:
