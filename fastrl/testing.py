@@ -102,7 +102,7 @@ def _make_gae(sizes: tuple[int, ...], dtype: torch.dtype, device: torch.device, 
     }
 
 
-_TIME_MAJOR_SIZES = ((1, 1), (5, 3), (2048, 1), (700, 7), (37, 15), (33, 16), (6, 24), (20, 37), (64, 64), (7, 81), (9, 100), (3, 4200))
+_TIME_MAJOR_SIZES = ((1, 1), (5, 3), (2048, 1), (700, 7), (37, 15), (33, 16), (6, 24), (20, 37), (6, 50), (64, 64), (9, 100), (3, 4200))
 
 
 def _refuse(what: str, error: type[Exception], message: str, **changes: Callable[[Any], Any]) -> Refusal:

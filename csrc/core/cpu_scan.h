@@ -59,11 +59,39 @@ FASTRL_HD void scan_row(const Row& row, int64_t first, int64_t count, Acc* carry
   }
 }
 
-// How many columns at once are left over of `width` are worth doing: a loop costs about the same for 16 columns as for 64.
-inline int64_t widest_piece(int64_t width, int64_t left_over) {
+// How many columns to do at once when `left` of `width` are to be done: a row costs about the same for 16 columns as for 64. A piece wider
+// than what is left starts earlier, and does what overlaps a second time, with carries of its own: full vectors beat single columns.
+inline int64_t widest_piece(int64_t width, int64_t left) {
   int64_t piece = kLanes;
-  while (piece < kChunk && piece < left_over && 2 * piece <= width) piece *= 2;
+  while (piece < kChunk && piece < left && 2 * piece <= width) piece *= 2;
   return width >= kLanes ? piece : 1;
+}
+
+// kWidth columns from `first` on, from the last row to the first; so few that compilers keep the carries in registers.
+template <class Op, bool kMasked, int64_t kWidth>
+FASTRL_HD void scan_piece(const Op& op, int64_t first) {
+  alignas(64) typename Op::Acc carry[kWidth] = {};
+  for (int64_t t = op.num_steps - 1; t >= 0; --t) {
+    typename Op::Element* out[Op::kOutputs];
+    for (int i = 0; i < Op::kOutputs; ++i) out[i] = op.outputs[i].row(t) + first;
+    scan_row(op.template row<true, kMasked>(t, first), 0, kWidth, carry, out);
+  }
+}
+
+// Columns [begin, begin + width) of unit stride, between kLanes and kChunk: one piece after the other, each through all rows.
+template <class Op, bool kMasked>
+FASTRL_HD void scan_pieces(const Op& op, int64_t begin, int64_t width) {
+  for (int64_t k = 0; k < width;) {
+    const int64_t piece = widest_piece(width, width - k);
+    const int64_t first = begin + std::min(k, width - piece);
+    if (piece == kChunk)
+      scan_piece<Op, kMasked, kChunk>(op, first);
+    else if (piece == 2 * kLanes)
+      scan_piece<Op, kMasked, 2 * kLanes>(op, first);
+    else
+      scan_piece<Op, kMasked, kLanes>(op, first);
+    k += piece;
+  }
 }
 
 // Columns [first, last), row by row from the last: memory is read in order, and the row of carries stays in cache.
@@ -78,8 +106,12 @@ FASTRL_HD void scan_wide(const Op& op, int64_t first, int64_t last) {
     const int64_t width = std::min(kPanel, last - begin);
     const int64_t rows_ahead = (kAhead + width - 1) / width;
     const int64_t bulk = width / kChunk * kChunk;
-    // Columns left over are done in full vectors too, by as few loops as there are pieces to cover them: the last piece starts early
-    // enough for that, and does what overlaps a second time, with carries of its own.
+    if constexpr (kUnitStride && !kStream) {
+      if (width >= kLanes && width <= kChunk) {
+        scan_pieces<Op, kMasked>(op, begin, width);
+        continue;
+      }
+    }
     const int64_t piece = widest_piece(width, width - bulk);
     for (int64_t k = 0; k < width + kChunk; ++k) carry[k] = Acc(0);
     for (int64_t t = op.num_steps - 1; t >= 0; --t) {
