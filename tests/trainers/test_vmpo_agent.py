@@ -10,7 +10,7 @@ import torch
 from torch import distributions as td
 
 from fastrl.errors import NonFiniteError, SettingError
-from fastrl.trainers.vmpo import agent as agent_module
+from fastrl.trainers.vmpo import gradients
 from fastrl.trainers.vmpo.agent import CategoricalPolicy, DiagonalGaussianPolicy, VMPOAgent
 from fastrl.trainers.vmpo.batch import rows_from_batch
 
@@ -131,7 +131,7 @@ def normal(mean, std):
 @both_kinds
 @pytest.mark.parametrize("block", [1024, 7], ids=["one block", "several blocks"])
 def test_losses_and_gradients_are_those_of_the_paper(discrete, block, monkeypatch):
-    monkeypatch.setattr(agent_module, "ROWS_PER_BLOCK", block)
+    monkeypatch.setattr(gradients, "ROWS_PER_BLOCK", block)
     agent = make_agent(discrete, max_grad_norm=1e9, optimizer_type="sgd", sgd_momentum=0.0, policy_lr=1.0, value_lr=1.0)
     batch = make_batch(agent)
     with torch.no_grad():  # away from π_old, so that the KL has a gradient

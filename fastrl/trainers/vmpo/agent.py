@@ -12,18 +12,19 @@ import torch
 from torch import Tensor, nn
 
 from fastrl import ops
-from fastrl.errors import NonFiniteError, SettingError, nearest
+from fastrl.errors import NonFiniteError, SettingError
 from fastrl.losses.mpo import Dual, e_step_weights, multiplier_loss, temperature_loss, top_fraction
-from fastrl.losses.value import explained_variance, half_squared_error
+from fastrl.losses.value import explained_variance
 from fastrl.nn.distributions import DiagonalGaussian
 from fastrl.nn.layers import layer_init
 from fastrl.trainers.vmpo.batch import Rows, rows_from_batch
+from fastrl.trainers.vmpo.config import VMPOConfig
+from fastrl.trainers.vmpo.gradients import ROWS_PER_BLOCK, accumulate_gradients
 from fastrl.trainers.vmpo.policy import ActorCritic, CategoricalPolicy, DiagonalGaussianPolicy
 
 __all__ = ["CategoricalPolicy", "DiagonalGaussianPolicy", "VMPOAgent", "layer_init"]
 
 DUAL_EPS = 1e-8  # the gradient of a multiplier is ε − KL, often below the networks' 1e-5
-ROWS_PER_BLOCK = 512  # forward and backward run over row blocks whose activations stay in cache; the sums are the same
 
 
 class VMPOAgent:
@@ -109,27 +110,13 @@ class VMPOAgent:
         target_update_period: int = 1,
         kl_stop: float | None = None,
     ) -> None:
-        _check_estimator(advantage_estimator)
-        for name, count in (
-            ("obs_dim", obs_dim),
-            ("act_dim", act_dim),
-            ("m_steps", m_steps),
-            ("target_update_period", target_update_period),
-        ):
-            if count < 1:
-                raise SettingError(f"{name} must be at least 1, got {count}")
-        if not 0 < topk_fraction <= 1:
-            raise SettingError(f"topk_fraction must be in (0, 1], got {topk_fraction}")
-        for name, unit in (("gamma", gamma), ("gae_lambda", gae_lambda)):
-            if not 0 <= unit <= 1:
-                raise SettingError(f"{name} must be in [0, 1], got {unit}")
-        positive = dict(
-            policy_lr=policy_lr, value_lr=value_lr, temperature_lr=temperature_lr, alpha_lr=alpha_lr, max_grad_norm=max_grad_norm
-        )
-        positive |= dict(epsilon_eta=epsilon_eta, epsilon_mu=epsilon_mu, epsilon_sigma=epsilon_sigma)
-        for name, value in positive.items():
-            if not value > 0:
-                raise SettingError(f"{name} must be above 0, got {value}")
+        given = {name: value for name, value in locals().items() if name in VMPOConfig.__dataclass_fields__ and name != "device"}
+        VMPOConfig(env_id="", **given).check()
+        if advantage_estimator == "dae":
+            raise SettingError('advantage_estimator "dae" (Direct Advantage Estimation) is not built yet; use "returns" or "gae"')
+        for name, size in (("obs_dim", obs_dim), ("act_dim", act_dim)):
+            if size < 1:
+                raise SettingError(f"{name} must be at least 1, got {size}")
         if action_kind not in ("continuous", "discrete"):
             raise SettingError(f'action_kind must be "continuous" or "discrete", got {action_kind!r}')
 
@@ -154,10 +141,9 @@ class VMPOAgent:
         policy_type: type[ActorCritic] = CategoricalPolicy if self.discrete else DiagonalGaussianPolicy
         self.policy = policy_type(obs_dim, act_dim, policy_layer_sizes, value_layer_sizes, shared_encoder).to(self.device)  # type: ignore[call-arg, arg-type]
         self.acting_policy = self._acting_copy()
-        self.temperature = _dual("temperature_init", temperature_init).to(self.device)
+        self.temperature = Dual(temperature_init).to(self.device)
         self.epsilons = (epsilon_mu,) if self.discrete else (epsilon_mu, epsilon_sigma)
-        initial = (("alpha_mu_init", alpha_mu_init), ("alpha_sigma_init", alpha_sigma_init))[: len(self.epsilons)]
-        self.alphas = nn.ModuleList(_dual(name, value) for name, value in initial).to(self.device)
+        self.alphas = nn.ModuleList(Dual(value) for value in (alpha_mu_init, alpha_sigma_init)[: len(self.epsilons)]).to(self.device)
         self.optimizer = self._build_optimizer(
             [
                 {"params": self.policy.policy_parameters(), "lr": policy_lr},
@@ -180,9 +166,7 @@ class VMPOAgent:
             return torch.optim.Adam(params, lr=rate, eps=eps, fused=True)
         if self.optimizer_type == "sgd":
             return torch.optim.SGD(params, lr=rate, momentum=self.sgd_momentum)
-        raise SettingError(
-            f'optimizer_type must be "adam" or "sgd", got {self.optimizer_type!r}{nearest(self.optimizer_type, ("adam", "sgd"))}'
-        )
+        raise SettingError(f'optimizer_type must be "adam" or "sgd", got {self.optimizer_type!r}')
 
     def _acting_copy(self) -> ActorCritic:
         """π_old: the learned policy itself, or a frozen copy that shares the observation statistics."""
@@ -324,10 +308,7 @@ class VMPOAgent:
         """
         self.optimizer.zero_grad()
         multipliers = [alpha() for alpha in self.alphas]
-        if rows.unmoved and not self.policy.shared_encoder:
-            policy_loss, value_loss, bias, entropy, *kls = self._accumulate_unmoved(rows, psi)
-        else:
-            policy_loss, value_loss, bias, entropy, *kls = self._accumulate_gradients(rows, psi, [m.detach() for m in multipliers])
+        policy_loss, value_loss, bias, entropy, *kls = accumulate_gradients(self.policy, rows, psi, [m.detach() for m in multipliers])
         found = {"kl": self._kl_metrics(kls), "mean": {}}
         if may_stop and self.kl_stop is not None and any(kl > self.kl_stop * eps for kl, eps in zip(kls, self.epsilons, strict=True)):
             return found, False
@@ -358,40 +339,6 @@ class VMPOAgent:
         for name, kl, epsilon in zip(("mean", "std"), kls, self.epsilons, strict=False):
             metrics |= {f"kl/{name}": kl, f"mpo/kl_{name}_rel": kl / epsilon}
         return metrics
-
-    def _accumulate_gradients(self, rows: Rows, psi: Tensor, multipliers: list[Tensor]) -> list[Tensor]:
-        """Backward of the M-step's loss, block by block; returns detached [policy loss, value loss, mean V − G, entropy, *KLs]."""
-        count = len(rows)
-        sums: list[Tensor] = []
-        for block, weights in zip(rows.split(ROWS_PER_BLOCK), psi.split(ROWS_PER_BLOCK), strict=True):
-            distribution, values = self.policy.evaluate(block.obs)
-            policy_loss = -(weights * distribution.log_prob(block.actions)).sum()
-            value_loss = half_squared_error(values, block.returns).sum() / count
-            kls = [kl.sum() / count for kl in block.acted.kl_parts(distribution)]  # type: ignore[arg-type]
-            loss = policy_loss + value_loss
-            for multiplier, kl in zip(multipliers, kls, strict=True):
-                loss = loss + multiplier * kl
-            loss.backward()
-            with torch.no_grad():
-                bias = (values - block.returns).sum() / count
-                sums.append(torch.stack([policy_loss, value_loss, bias, distribution.entropy().sum() / count, *kls]).detach())
-        return list(torch.stack(sums).sum(0))
-
-    def _accumulate_unmoved(self, rows: Rows, psi: Tensor) -> list[Tensor]:
-        """The same where π = π_old: the KL and its gradient are exactly 0, so the policy has to be evaluated on D~ only."""
-        selected = psi.nonzero().squeeze(-1)
-        policy_loss, value_loss, bias = torch.zeros(3, device=psi.device)
-        for block, weights in zip(rows.at(selected).split(ROWS_PER_BLOCK), psi[selected].split(ROWS_PER_BLOCK), strict=True):
-            loss = -(weights * self.policy.distribution(block.obs).log_prob(block.actions)).sum()
-            loss.backward()
-            policy_loss += loss.detach()
-        for block in rows.split(ROWS_PER_BLOCK):
-            values = self.policy.get_value(block.obs).squeeze(-1)
-            loss = half_squared_error(values, block.returns).sum() / len(rows)
-            loss.backward()
-            value_loss += loss.detach()
-            bias += (values.detach() - block.returns).sum() / len(rows)
-        return [policy_loss, value_loss, bias, rows.acted.entropy().mean(), *(torch.zeros_like(bias) for _ in self.alphas)]
 
     def _clip_gradients(self) -> dict[str, Tensor]:
         """Clip the policy's and the value function's gradients each by its own norm; returns the norms before clipping."""
@@ -431,17 +378,3 @@ class VMPOAgent:
             for group, settings in zip(part.param_groups, own, strict=True):
                 group.update(settings)
         self.updates = int(state["updates"])
-
-
-def _check_estimator(name: str) -> None:
-    if name == "dae":
-        raise SettingError('advantage_estimator "dae" (Direct Advantage Estimation) is not built yet; use "returns" or "gae"')
-    if name not in ("returns", "gae"):
-        raise SettingError(f'advantage_estimator must be "returns" or "gae", got {name!r}{nearest(name, ("returns", "gae"))}')
-
-
-def _dual(name: str, initial: float) -> Dual:
-    try:
-        return Dual(initial)
-    except ValueError as error:
-        raise SettingError(f"{name} must be a positive finite number, got {initial}") from error
