@@ -30,10 +30,12 @@ $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
 
 $(VENV)/.installed: $(BIN)/python $(NATIVE)
+	@echo "installing into $(VENV); this takes a minute or two"
 	$(INSTALL) --editable .
 	@touch $@
 
 $(VENV)/.installed-dev: $(BIN)/python $(NATIVE)
+	@echo "installing with the tools for development into $(VENV); this takes a minute or two"
 	$(INSTALL) --editable '.[dev]'
 	@touch $(VENV)/.installed $@
 
