@@ -141,8 +141,8 @@ PRESETS: dict[str, dict[str, Any]] = {
         "policy_lr": 0.001,
         "value_lr": 0.003,
         "epsilon_mu": 0.05,
-        "epsilon_sigma": 0.005,
-        "alpha_lr": 0.01,
+        "epsilon_sigma": 0.0005,
+        "alpha_lr": 0.1,
     },
     "HalfCheetah-v5": {
         "total_steps": 1_000_000,
