@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import fields, replace
-from typing import Any
+from typing import Any, Literal
 
 import gymnasium as gym
 import numpy as np
@@ -51,6 +51,7 @@ __all__ = [
 ]
 
 DEFAULT_INTERVALS = Intervals()
+ActionKind = Literal["continuous", "discrete"]
 LARGEST_IMAGE = 1024  # numbers; a grid world's view is a vector to a multilayer perceptron, a camera's is not
 
 
@@ -148,36 +149,8 @@ class VMPOTrainer(Trainer):
         seed_everything(seed)
         self.env = self.make_env(num_envs, seed)
         obs_dim, act_dim, kind = _spaces(self.env)
-        self.agent: VMPOAgent = VMPOAgent(
-            obs_dim,
-            act_dim,
-            self.device,
-            policy_layer_sizes,
-            value_layer_sizes,
-            normalize_advantages,
-            gamma,
-            advantage_estimator,  # type: ignore[arg-type]  # checked there
-            gae_lambda,
-            policy_lr,
-            value_lr,
-            topk_fraction,
-            temperature_init,
-            temperature_lr,
-            epsilon_eta,
-            epsilon_mu,
-            epsilon_sigma,
-            alpha_lr,
-            max_grad_norm,
-            optimizer_type,
-            sgd_momentum,
-            shared_encoder,
-            m_steps,
-            action_kind=kind,  # type: ignore[arg-type]
-            alpha_mu_init=alpha_mu_init,
-            alpha_sigma_init=alpha_sigma_init,
-            target_update_period=target_update_period,
-            kl_stop=kl_stop,
-        )
+        learner = {name: value for name, value in given.items() if name in _AGENT_SETTINGS}
+        self.agent: VMPOAgent = VMPOAgent(obs_dim, act_dim, self.device, action_kind=kind, **learner)
         self.agent.policy.obs_normalizer.clip = clip_observation if normalize_observation else None
         self.reward_scaler = RewardScaler(self.env.num_envs, gamma=gamma, clip=clip_reward).to(self.device) if normalize_reward else None
         self.rollout = self._make_rollout(obs_dim, act_dim)
@@ -388,6 +361,7 @@ def _weights(layer_sizes: tuple[int, ...]) -> int:
     return sum(a * b for a, b in zip(layer_sizes[:-1], layer_sizes[1:], strict=True))
 
 
+_AGENT_SETTINGS = frozenset(inspect.signature(VMPOAgent).parameters) - {"device"}
 _CONSTRUCTOR_SETTINGS = frozenset(inspect.signature(VMPOTrainer).parameters)
 
 
@@ -395,7 +369,7 @@ def _is_factory(env_id: Any) -> bool:
     return callable(env_id) and not isinstance(env_id, (gym.Env, gym.vector.VectorEnv, VectorEnv))
 
 
-def _spaces(env: VectorEnv) -> tuple[int, int, str]:
+def _spaces(env: VectorEnv) -> tuple[int, int, ActionKind]:
     """(features of a flat observation, action dimensions or number of actions, kind of action) that V-MPO's networks need."""
     obs_dim = int(np.prod(env.obs_shape))
     if env.obs_dtype == torch.uint8 and obs_dim > LARGEST_IMAGE:
