@@ -126,9 +126,14 @@ def training_rounds(m_steps: int, rounds: int) -> dict[str, float]:
 def measure(m_steps: list[int], rounds: int) -> dict[str, Any]:
     """All figures of one run."""
     torch.set_num_threads(1)
-    raw, adapted = environment_rate(), adapter_rate()
+    raw_rates, adapted = [environment_rate() for _ in range(3)], adapter_rate()
     mkl, mkl_rate = seconds_per_row(lambda a, b: a @ b.t())
     fastest, fastest_rate = min((mkl, mkl_rate), seconds_per_row(product))
+    rows = {}
+    for count in m_steps:
+        rows[count] = training_rounds(count, rounds)
+        raw_rates += [environment_rate() for _ in range(3)]  # before, between and after: the machine's speed drifts
+    raw = statistics.median(raw_rates)
     results: dict[str, Any] = {
         "envpool_steps_per_s": raw,
         "adapter_steps_per_s": adapted,
@@ -137,8 +142,7 @@ def measure(m_steps: list[int], rounds: int) -> dict[str, Any]:
     }
     print(f"EnvPool alone {raw:,.0f} env steps/s, through fastrl.envs {adapted:,.0f}")
     print(f"matrix products of the learning step: torch {mkl_rate:.0f} GFLOP/s, fastrl.nn.linear {fastest_rate:.0f}")
-    for count in m_steps:
-        row = training_rounds(count, rounds)
+    for count, row in rows.items():
         rate = row["env_steps_per_s"]
         # environment and matrix products of learning, nothing else: by torch's own multiplication, and by the fastest
         for name, per_row in (("torch_bound", mkl), ("fastest_bound", fastest)):

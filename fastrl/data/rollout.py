@@ -51,6 +51,7 @@ class Rollout:
         self.valid = rows(num_steps, ((), torch.bool))
         self.extras = {name: rows(num_steps, field) for name, field in (extras or {}).items()}
         self.position = 0
+        self._rows: dict[str, tuple[Tensor, ...]] = {}  # views of every row, made once: indexing costs more than copying a few numbers
 
     @property
     def full(self) -> bool:
@@ -78,7 +79,7 @@ class Rollout:
         valid: Tensor,
         **extras: Tensor,
     ) -> None:
-        """Store one step of all environments; every argument is [N, ...].
+        """Store one step of all environments; every argument is [N, ...]. `obs` is the `next_obs` of the step before, but for the first.
 
         Raises:
             IndexError: the rollout is full.
@@ -86,15 +87,19 @@ class Rollout:
         if self.full:
             raise IndexError(f"Rollout.append: all {self.num_steps} rows are stored; call reset() first")
         t = self.position
-        self.obs[t] = obs
-        self.obs[t + 1] = next_obs
-        self.actions[t] = actions
-        self.rewards[t] = rewards
-        self.terminated[t] = terminated
-        self.truncated[t] = truncated
-        self.valid[t] = valid
+        if not self._rows:
+            self._rows = {name: tensor.unbind(0) for name, tensor in self._tensors().items()}
+        rows = self._rows
+        if t == 0:
+            rows["obs"][0].copy_(obs)  # later rows have been written as the step before's next observation
+        rows["obs"][t + 1].copy_(next_obs)
+        rows["actions"][t].copy_(actions)
+        rows["rewards"][t].copy_(rewards)
+        rows["terminated"][t].copy_(terminated)
+        rows["truncated"][t].copy_(truncated)
+        rows["valid"][t].copy_(valid)
         for name, value in extras.items():
-            self.extras[name][t] = value
+            rows[f"extras.{name}"][t].copy_(value)
         self.position = t + 1
 
     def valid_rows(self, field: Tensor) -> Tensor:

@@ -63,9 +63,9 @@ class Linear(nn.Linear):
 def _fits(x: Tensor, weight: Tensor) -> bool:
     return (
         x.dim() == 2
+        and 2 * x.shape[0] * weight.numel() >= ONEDNN_PAYS_FROM
         and x.device.type == "cpu"
         and x.dtype == weight.dtype == torch.float32
-        and 2 * x.shape[0] * weight.numel() >= ONEDNN_PAYS_FROM
         and not torch.compiler.is_compiling()
         and not torch.is_autocast_enabled("cpu")
     )

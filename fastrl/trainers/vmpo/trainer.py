@@ -235,8 +235,9 @@ class VMPOTrainer(Trainer):
             self._step()
         return True
 
+    @torch.inference_mode()
     def _step(self) -> None:
-        with self.stopwatch("acting"), torch.inference_mode():
+        with self.stopwatch("acting"):
             distribution = self.agent.acting_policy.distribution(self.obs)
             actions = distribution.sample()
         with self.stopwatch("environment"):
