@@ -79,7 +79,7 @@ class Rollout:
         valid: Tensor,
         **extras: Tensor,
     ) -> None:
-        """Store one step of all environments; every argument is [N, ...]. `obs` is the `next_obs` of the step before, but for the first.
+        """Store one step of all environments; every argument is [N, ...].
 
         Raises:
             IndexError: the rollout is full.
@@ -90,8 +90,7 @@ class Rollout:
         if not self._rows:
             self._rows = {name: tensor.unbind(0) for name, tensor in self._tensors().items()}
         rows = self._rows
-        if t == 0:
-            rows["obs"][0].copy_(obs)  # later rows have been written as the step before's next observation
+        rows["obs"][t].copy_(obs)
         rows["obs"][t + 1].copy_(next_obs)
         rows["actions"][t].copy_(actions)
         rows["rewards"][t].copy_(rewards)

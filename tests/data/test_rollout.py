@@ -36,6 +36,16 @@ def test_rows_are_time_major_and_the_last_observation_is_kept():
     assert rollout.extras["logits"][3, 0].tolist() == [3.0] * 5
 
 
+def test_every_row_keeps_the_observation_it_was_given():
+    """Also where it is not the one that the step before returned, as after a reset from outside."""
+    rollout = Rollout(2, 1, obs=((1,), FLOAT), action=((), torch.int64))
+    flag, zero = torch.zeros(1, dtype=torch.bool), torch.zeros(1)
+    for given, following in ((1.0, 2.0), (7.0, 8.0)):
+        obs, next_obs = torch.full((1, 1), given), torch.full((1, 1), following)
+        rollout.append(obs=obs, actions=zero, next_obs=next_obs, rewards=zero, terminated=flag, truncated=flag, valid=~flag)
+    assert rollout.obs.flatten().tolist() == [1.0, 7.0, 8.0]
+
+
 def test_valid_rows_leaves_reset_rows_out_in_one_order_for_every_field():
     rollout = filled()
     assert rollout.valid_rows(rollout.actions).tolist() == [0, 0, 1, 1, 2, 3, 3]
