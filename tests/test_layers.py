@@ -24,7 +24,7 @@ RANK = {room: rank for rank, rooms in enumerate(LAYERS) for room in rooms}
 FREE = {"errors", "machine", "__init__"}  # import nothing of fastrl, may be imported by all
 BESIDE = {"testing": 2.5}  # above the ops, below everything else
 FILES = sorted(PACKAGE.rglob("*.py"))
-LOW = [path for path in FILES if path.relative_to(PACKAGE).parts[0] in {"ops", "native.py", "testing.py"}]
+LOW = [path for path in FILES if path.relative_to(PACKAGE).parts[0] in {"ops", "native.py", "testing"}]
 
 
 def imports(source: str, package: str) -> Iterator[str]:

@@ -6,6 +6,7 @@ kernels and a plain copy, so that a busy machine slows all of them alike.
 
 from __future__ import annotations
 
+import importlib
 import statistics
 import sys
 import time
@@ -19,13 +20,12 @@ import torch
 from fastrl import native
 from fastrl.testing import OP_CASES, OpCase, outputs_of
 
-sys.path.insert(0, str(Path(__file__).parent))
-import gae_peers
-import tanh_peers
-
-PEERS = {"gae": gae_peers.PEERS, "tanh": tanh_peers.PEERS}
-GPU_PEERS = {"gae": gae_peers.GPU_PEERS, "tanh": tanh_peers.GPU_PEERS}
-GPU_SIZES = ((2048, 16384),)  # too large for a quick bench of the CPU
+HERE = Path(__file__).parent
+sys.path.insert(0, str(HERE))
+# others' functions for an op: PEERS and GPU_PEERS of <op>_peers.py
+MODULES = {name: importlib.import_module(f"{name}_peers") for name in OP_CASES if (HERE / f"{name}_peers.py").exists()}
+PEERS = {name: module.PEERS for name, module in MODULES.items()}
+GPU_PEERS = {name: module.GPU_PEERS for name, module in MODULES.items()}
 NATIVE_KERNELS = ("kernel µs", "C++ loop over columns, vectorised µs", "C++ loop down columns µs", "C++ loop row by row, as written µs")
 Sizes = tuple[int, ...]
 
@@ -36,8 +36,8 @@ PEER_SECONDS = 0.4  # spent on a peer, if five rounds do not take longer
 Entry = tuple[OpCase, Sizes]
 
 
-def cases(more_sizes: tuple[Sizes, ...] = ()) -> list[Entry]:
-    return [(case, sizes) for case in OP_CASES.values() if case.bench_sizes for sizes in (*case.bench_sizes, *more_sizes)]
+def cases(*, gpu: bool) -> list[Entry]:
+    return [(case, sizes) for case in OP_CASES.values() for sizes in (*case.bench_sizes, *(case.gpu_bench_sizes if gpu else ()))]
 
 
 def parameters(entries: list[Entry], peers: Mapping[str, Iterable[str]] | None = None) -> list[Any]:
@@ -49,7 +49,7 @@ def parameters(entries: list[Entry], peers: Mapping[str, Iterable[str]] | None =
     ]
 
 
-CPU, GPU = cases(), cases(GPU_SIZES)
+CPU, GPU = cases(gpu=False), cases(gpu=True)
 
 
 @pytest.fixture(autouse=True)
