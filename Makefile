@@ -9,6 +9,7 @@
 #   make clean        removes what was built
 #   make test-gpu     op tests on a GPU     make bench-gpu  op benches on a GPU     (one command each, no network, no .venv)
 #   make test-sanitize   op tests on a build with address and undefined-behaviour sanitizers
+#   make fuzz            10,000 random calls of all ops on that build (FUZZ_CALLS, FUZZ_SEED), the result stored in bench/results
 #
 # VENV=dir puts the environment elsewhere; PYTHON=python3.12 chooses the interpreter; FASTRL_CUDA=auto|on|off as in docs/install.md.
 
@@ -20,7 +21,7 @@ BIN := $(VENV)/bin
 INSTALL := PIP_CONSTRAINT=$(CURDIR)/constraints.txt $(BIN)/python -m pip install --quiet --disable-pip-version-check
 NATIVE := $(shell find csrc cmake -type f) CMakeLists.txt setup.py pyproject.toml constraints.txt
 
-.PHONY: all format build train test lint bench bench-ops bench-scripts scoreboard test-gpu bench-gpu test-sanitize clean
+.PHONY: all format build train test lint bench bench-ops bench-scripts scoreboard test-gpu bench-gpu sanitized test-sanitize fuzz clean
 .DELETE_ON_ERROR:
 
 all: build
@@ -103,13 +104,22 @@ SANITIZED := build/sanitized
 ASAN = LD_PRELOAD="$$($(CXX) -print-file-name=libasan.so) $$($(CXX) -print-file-name=libstdc++.so)" \
 	ASAN_OPTIONS=detect_leaks=0:handle_segv=1 UBSAN_OPTIONS=print_stacktrace=1
 
-test-sanitize: $(VENV)/.installed-dev
+sanitized: $(VENV)/.installed-dev
 	rm -rf $(SANITIZED)/fastrl && mkdir -p $(SANITIZED)
 	cp -r fastrl csrc cmake tests CMakeLists.txt setup.py pyproject.toml README.md LICENSE $(SANITIZED)/
 	rm -f $(SANITIZED)/fastrl/*.so
 	cd $(SANITIZED) && FASTRL_SANITIZE=1 $(abspath $(BIN))/python setup.py --quiet build_ext --inplace
+
+test-sanitize: sanitized
 	cd $(SANITIZED) && $(ASAN) PYTHONPATH=. FASTRL_SANITIZE=1 $(abspath $(BIN))/python -m pytest tests/ops -p no:cacheprovider \
 		-k 'not default_back_end and not two_to_the_31'
+
+FUZZ_CALLS ?= 10000
+FUZZ_SEED ?= 0
+fuzz: sanitized
+	cd $(SANITIZED) && $(ASAN) PYTHONPATH=. $(abspath $(BIN))/python tests/ops/fuzzing.py \
+		--calls $(FUZZ_CALLS) --seed $(FUZZ_SEED) --write $(CURDIR)/bench 2>$(CURDIR)/build/fuzz.log || \
+		{ tail -60 build/fuzz.log; exit 1; }
 
 clean:
 	rm -rf build dist fastrl.egg-info fastrl/*.so $(VENV)/.installed*

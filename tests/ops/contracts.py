@@ -1,0 +1,134 @@
+"""What is a legal call of each op, said a second time and in another way than the ops' own checks: the judge of the fuzzing.
+
+A contract gives each argument's kind and shape in words. Kinds:
+    floating      float32, float64, bfloat16 or float16, one dtype for all floating arguments of a call
+    any           whatever dtype, one for all such arguments of a call
+    flag          bool
+    index<S>      int64 in [0, S); only where `mask` is set, if the op has a mask of that shape
+    fraction, nonnegative, number, size    a number in [0, 1], one >= 0, a finite one, a whole one >= 1
+    list          a list of tensors of any dtypes
+Shapes are names that must agree within a call; `T+1` is one more than T, `...` any number of further sizes. An argument ending in `?` may
+be None. `unless` looks at a call that agrees with all that and says what else is wrong with it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+FLOATING = (torch.float32, torch.float64, torch.bfloat16, torch.float16)
+NUMBERS: Mapping[str, Callable[[float], bool]] = {
+    "fraction": lambda number: 0 <= number <= 1,
+    "nonnegative": lambda number: number >= 0,
+    "number": math.isfinite,
+}
+
+
+@dataclass(frozen=True)
+class Contract:
+    """The arguments of an op in words, and what words cannot say."""
+
+    arguments: Mapping[str, str]
+    unless: Callable[[dict[str, Any]], str | None] = lambda inputs: None
+
+
+class IllegalError(Exception):
+    """Why a call is none."""
+
+
+def why_illegal(contract: Contract, inputs: dict[str, Any]) -> str | None:
+    """The reason why an op must refuse `inputs`, or None if it must take them."""
+    try:
+        _Judge(contract, inputs).judge()
+    except IllegalError as reason:
+        return str(reason)
+    return contract.unless(inputs)
+
+
+class _Judge:
+    def __init__(self, contract: Contract, inputs: dict[str, Any]) -> None:
+        self.words = contract.arguments
+        self.inputs = inputs
+        self.sizes: dict[str, int] = {}
+        self.dtypes: dict[str, torch.dtype] = {}
+        self.devices: set[torch.device] = set()
+
+    def judge(self) -> None:
+        present = {name: words for name, words in self.words.items() if not (name.endswith("?") and self.inputs[name[:-1]] is None)}
+        for name, words in present.items():
+            name = name.removesuffix("?")
+            kind, *shape = words.split()
+            self.look_at(name, kind, shape, self.inputs[name])
+        if len(self.devices) > 1:
+            raise IllegalError("devices differ")
+        for name, words in present.items():
+            if words.startswith("index<"):
+                self.look_at_indices(name.removesuffix("?"), words[len("index<") : words.index(">")])
+
+    def look_at(self, name: str, kind: str, shape: list[str], value: Any) -> None:
+        if kind in NUMBERS:
+            if isinstance(value, bool) or not isinstance(value, (int, float)) or not NUMBERS[kind](value):
+                raise IllegalError(f"{name} is no {kind}")
+        elif kind == "size":
+            if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+                raise IllegalError(f"{name} is no size")
+        elif kind == "list":
+            if not isinstance(value, (list, tuple)) or not value:
+                raise IllegalError(f"{name} is no list of tensors")
+            for item in value:
+                self.look_at_tensor(name, "each", shape, item)
+        else:
+            self.look_at_tensor(name, kind, shape, value)
+
+    def look_at_tensor(self, name: str, kind: str, shape: list[str], value: Any) -> None:
+        if not isinstance(value, Tensor) or value.layout != torch.strided:
+            raise IllegalError(f"{name} is no dense tensor")
+        self.devices.add(value.device)
+        self.look_at_dtype(name, kind, value.dtype)
+        self.look_at_shape(name, shape, list(value.shape))
+
+    def look_at_dtype(self, name: str, kind: str, dtype: torch.dtype) -> None:
+        if kind == "floating" and dtype not in FLOATING:
+            raise IllegalError(f"{name} is not floating")
+        if kind == "flag" and dtype != torch.bool:
+            raise IllegalError(f"{name} is no flag")
+        if kind.startswith("index") and dtype != torch.int64:
+            raise IllegalError(f"{name} is no index")
+        if kind in ("floating", "any") and self.dtypes.setdefault(kind, dtype) != dtype:
+            raise IllegalError(f"{name} has another dtype")
+
+    def look_at_shape(self, name: str, words: list[str], shape: list[int]) -> None:
+        if words and words[-1] == "...":
+            words = words[:-1]
+            shape = shape[: len(words)]
+        if len(shape) != len(words):
+            raise IllegalError(f"{name} has another rank")
+        for word, size in zip(words, shape, strict=True):
+            symbol, _, more = word.partition("+")
+            if self.sizes.setdefault(symbol, size - int(more or 0)) != size - int(more or 0):
+                raise IllegalError(f"{name} disagrees about {symbol}")
+
+    def look_at_indices(self, name: str, symbol: str) -> None:
+        values, mask = self.inputs[name], self.inputs.get("mask")
+        if values.device.type != "cpu" or 0 in self.devices_without_elements():
+            return
+        if isinstance(mask, Tensor) and mask.shape == values.shape:
+            values = values[mask]
+        if values.numel() and not (0 <= int(values.min()) and int(values.max()) < self.sizes[symbol]):
+            raise IllegalError(f"{name} is out of range")
+
+    def devices_without_elements(self) -> set[int]:
+        return {0 for device in self.devices if device.type == "meta"}
+
+
+_RECURRENT = {"terminated": "flag T N", "truncated": "flag T N", "valid?": "flag T N", "gamma": "fraction"}
+
+CONTRACTS: dict[str, Contract] = {
+    "gae": Contract({"rewards": "floating T N", "values": "floating T+1 N", **_RECURRENT, "gae_lambda": "fraction"}),
+    "tanh": Contract({"x": "floating ..."}),
+}
