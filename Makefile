@@ -100,9 +100,10 @@ bench-gpu:
 
 # --- sanitizers: a copy of the package with its own build, so that the ordinary one stays as it is
 SANITIZED := build/sanitized
-# torch and the interpreter are not instrumented: their leaks are not ours, and libasan must be there before they are
+# torch and the interpreter are not instrumented: their leaks are not ours, and libasan must be there before they are. An allocation that
+# no machine can serve is refused, as without sanitizers.
 ASAN = LD_PRELOAD="$$($(CXX) -print-file-name=libasan.so) $$($(CXX) -print-file-name=libstdc++.so)" \
-	ASAN_OPTIONS=detect_leaks=0:handle_segv=1 UBSAN_OPTIONS=print_stacktrace=1
+	ASAN_OPTIONS=detect_leaks=0:handle_segv=1:allocator_may_return_null=1 UBSAN_OPTIONS=print_stacktrace=1
 
 sanitized: $(VENV)/.installed-dev
 	rm -rf $(SANITIZED)/fastrl && mkdir -p $(SANITIZED)
@@ -119,7 +120,7 @@ FUZZ_SEED ?= 0
 fuzz: sanitized
 	cd $(SANITIZED) && $(ASAN) PYTHONPATH=. $(abspath $(BIN))/python tests/ops/fuzzing.py \
 		--calls $(FUZZ_CALLS) --seed $(FUZZ_SEED) --write $(CURDIR)/bench 2>$(CURDIR)/build/fuzz.log || \
-		{ tail -60 build/fuzz.log; exit 1; }
+		{ tail -60 $(CURDIR)/build/fuzz.log; exit 1; }
 
 clean:
 	rm -rf build dist fastrl.egg-info fastrl/*.so $(VENV)/.installed*
