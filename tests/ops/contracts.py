@@ -3,7 +3,7 @@
 A contract gives each argument's kind and shape in words. Kinds:
     floating      float32, float64, bfloat16 or float16, one dtype for all floating arguments of a call
     any           whatever dtype, one for all such arguments of a call
-    flag          bool
+    flag, int64   bool, int64
     index<S>      int64 in [0, S); only where `mask` is set, if the op has a mask of that shape
     fraction, nonnegative, number, size    a number in [0, 1], one >= 0, a finite one, a whole one >= 1
     list          a list of tensors of any dtypes
@@ -97,7 +97,7 @@ class _Judge:
             raise IllegalError(f"{name} is not floating")
         if kind == "flag" and dtype != torch.bool:
             raise IllegalError(f"{name} is no flag")
-        if kind.startswith("index") and dtype != torch.int64:
+        if kind.startswith(("index", "int64")) and dtype != torch.int64:
             raise IllegalError(f"{name} is no index")
         if kind in ("floating", "any") and self.dtypes.setdefault(kind, dtype) != dtype:
             raise IllegalError(f"{name} has another dtype")
@@ -128,7 +128,73 @@ class _Judge:
 
 _RECURRENT = {"terminated": "flag T N", "truncated": "flag T N", "valid?": "flag T N", "gamma": "fraction"}
 
+
+def _no_axis_to_select(inputs: dict[str, Any]) -> str | None:
+    """batched_index_select: `dim` is an axis other than the first, whose size bounds the index."""
+    given, dim, index = inputs["input"], inputs["dim"], inputs["index"]
+    if isinstance(dim, bool) or not isinstance(dim, int):
+        return "dim is no whole number"
+    if not -given.dim() <= dim < given.dim() or dim % given.dim() == 0:
+        return "dim is no axis after the first"
+    if index.is_cpu and index.numel() and not (0 <= int(index.min()) and int(index.max()) < given.shape[dim]):
+        return "index is out of range"
+    return None
+
+
+def _position_needs_floating_memory(inputs: dict[str, Any]) -> str | None:
+    if inputs["position"] is not None and inputs["memory"].dtype not in FLOATING:
+        return "position cannot be added to such a memory"
+    return None
+
+
+def _window_longer_than_the_ring(inputs: dict[str, Any]) -> str | None:
+    return "seq_len is more than C" if inputs["seq_len"] > inputs["fields"][0].shape[0] else None
+
+
 CONTRACTS: dict[str, Contract] = {
     "gae": Contract({"rewards": "floating T N", "values": "floating T+1 N", **_RECURRENT, "gae_lambda": "fraction"}),
+    "retrace": Contract(
+        {
+            **dict.fromkeys(("rewards", "q_values", "next_values", "log_rhos"), "floating T N"),
+            **_RECURRENT,
+            "retrace_lambda": "fraction",
+        }
+    ),
+    "vtrace": Contract(
+        {
+            "rewards": "floating T N",
+            "values": "floating T+1 N",
+            "log_rhos": "floating T N",
+            **_RECURRENT,
+            "vtrace_lambda": "fraction",
+            **dict.fromkeys(("rho_clip", "c_clip", "pg_rho_clip"), "nonnegative"),
+        }
+    ),
+    "dae_targets": Contract({"rewards": "floating T N", "advantages": "floating T N", "values": "floating T+1 N", **_RECURRENT}),
     "tanh": Contract({"x": "floating ..."}),
+    "batched_index_select": Contract({"input": "any B ...", "index": "int64 B W"}, _no_axis_to_select),
+    "memory_window_gather": Contract(
+        {
+            "memory": "any E S L D",
+            "episode": "index<E> B",
+            "index": "index<S> B W",
+            "mask?": "flag B W",
+            "position?": "any S D",
+        },
+        _position_needs_floating_memory,
+    ),
+    "memory_attention": Contract(
+        {
+            "query": "floating B H K",
+            "key": "floating E S H K",
+            "value": "floating E S H K",
+            "episode": "index<E> B",
+            "index": "index<S> B W",
+            "mask?": "flag B W",
+            "scale?": "number",
+        }
+    ),
+    "gather_sequences": Contract(
+        {"fields": "list C N ...", "start": "index<C> B", "env": "index<N> B", "seq_len": "size"}, _window_longer_than_the_ring
+    ),
 }
