@@ -72,7 +72,7 @@ bench-ops: $(VENV)/.installed-bench
 
 # environments, layers and training: scripts, each of which says what it measures
 bench-scripts: $(VENV)/.installed-bench
-	@set -e; for script in $(wildcard bench/envs/*.py bench/nn/*.py bench/training/*.py); do \
+	@set -e; for script in $(wildcard bench/ops_special/*.py bench/envs/*.py bench/nn/*.py bench/training/*.py); do \
 		echo "== $$script"; $(BIN)/python $$script --write; done
 
 scoreboard: $(VENV)/.installed-bench
