@@ -8,6 +8,7 @@
 #   make scoreboard   bench/learning: V-MPO's presets over several seeds, stored likewise; goes on where it was interrupted
 #   make clean        removes what was built
 #   make test-gpu     op tests on a GPU     make bench-gpu  op benches on a GPU     (one command each, no network, no .venv)
+#   make test-slow    the tests marked slow: tensors of more than 2^31 elements (up to 20 GB), the outcome stored in bench/results
 #   make test-sanitize   op tests on a build with address and undefined-behaviour sanitizers
 #   make fuzz            10,000 random calls of all ops on that build (FUZZ_CALLS, FUZZ_SEED), the result stored in bench/results
 #
@@ -21,7 +22,7 @@ BIN := $(VENV)/bin
 INSTALL := PIP_CONSTRAINT=$(CURDIR)/constraints.txt $(BIN)/python -m pip install --quiet --disable-pip-version-check
 NATIVE := $(shell find csrc cmake -type f) CMakeLists.txt setup.py pyproject.toml constraints.txt
 
-.PHONY: all format build train test lint bench bench-ops bench-scripts scoreboard test-gpu bench-gpu sanitized test-sanitize fuzz clean
+.PHONY: all format build train test lint bench bench-ops bench-scripts scoreboard test-gpu bench-gpu sanitized test-slow test-sanitize fuzz clean
 .DELETE_ON_ERROR:
 
 all: build
@@ -56,6 +57,10 @@ test: $(VENV)/.installed-dev
 format: $(VENV)/.installed-dev
 	$(BIN)/ruff format .
 	$(BIN)/clang-format -i $$(find csrc -name '*.h' -o -name '*.cpp' -o -name '*.cu' -o -name '*.cuh')
+
+test-slow: $(VENV)/.installed-dev
+	$(BIN)/python -m pytest tests -m slow --slow --junitxml=build/slow.xml
+	$(BIN)/python bench/record_tests.py build/slow.xml slow-tests
 
 lint: $(VENV)/.installed-dev
 	$(BIN)/ruff check .

@@ -15,6 +15,20 @@ def pytest_configure() -> None:
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """--slow: gigabytes and minutes are welcome."""
+    parser.addoption("--slow", action="store_true", help="run the slow tests too")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Tests marked slow are for `make test-slow`."""
+    if config.getoption("--slow"):
+        return
+    for item in items:
+        if item.get_closest_marker("slow"):
+            item.add_marker(pytest.mark.skip(reason="slow: make test-slow"))
+
+
 def why_no_gpu() -> str | None:
     """The reason why ops cannot be tested on a GPU here, or None if they can."""
     from fastrl.native import CUDA_LIBRARY
