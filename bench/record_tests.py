@@ -1,6 +1,6 @@
 """Stores under bench/results how a run of tests ended: for those too large to run every time.
 
-    python bench/record_tests.py build/slow.xml slow-tests
+python bench/record_tests.py build/slow.xml slow-tests
 """
 
 from __future__ import annotations
