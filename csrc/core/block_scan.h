@@ -46,7 +46,7 @@ struct ThreadSteps {
 // Tiles of time from the last to the first. In each: every thread composes its steps into one; an inclusive scan over the chunks composes
 // each with all later ones; then every thread knows what enters its chunk and finishes its steps.
 // `threads.each(body)` runs body(thread, steps) for every thread of the block and ends with a barrier. `shared` holds an Affine a thread,
-// `carry` one number a column, zero at the start.
+// `carry` one number a column.
 template <class Op, bool kMasked, class Threads>
 FASTRL_HD void block_scan(
     const Op& op, BlockShape shape, int64_t first_column, Threads& threads, Affine<typename Op::Acc>* shared, typename Op::Acc* carry) {
@@ -55,6 +55,9 @@ FASTRL_HD void block_scan(
   const auto row_at = [&](int64_t t) { return op.template row<false, kMasked>(t, first_column); };
   const auto last_step = [&](int thread, int64_t tile_end) { return tile_end - 1 - int64_t{thread / shape.columns} * kChunkSteps; };
 
+  threads.each([&](int thread, Steps&) {
+    if (thread < shape.columns) carry[thread] = first_column + thread < op.num_envs ? op.start(first_column + thread) : Acc(0);
+  });
   for (int64_t tile_end = op.num_steps; tile_end > 0; tile_end -= shape.tile_steps()) {
     threads.each([&](int thread, Steps& mine) {
       const int64_t last = last_step(thread, tile_end), n = thread % shape.columns;
@@ -80,8 +83,9 @@ FASTRL_HD void block_scan(
       FASTRL_UNROLL
       for (int i = 0; i < kChunkSteps; ++i) {
         if (last < i) break;
-        x = mine.step[i](x);
-        const auto results = row_at(last - i).results(n, x);
+        const Acc next = x;
+        x = mine.step[i](next);
+        const auto results = row_at(last - i).results(n, x, next);
         for (int j = 0; j < Op::kOutputs; ++j) *op.outputs[j].at(last - i, first_column + n) = results.value[j];
       }
     });

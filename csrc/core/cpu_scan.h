@@ -53,8 +53,9 @@ template <class Row, class Acc, class T, int kOutputs>
 FASTRL_HD void scan_row(const Row& row, int64_t first, int64_t count, Acc* carry, T* const (&out)[kOutputs]) {
   FASTRL_IVDEP
   for (int64_t k = 0; k < count; ++k) {
-    carry[k] = row.step(first + k)(carry[k]);
-    const Results<T, kOutputs> results = row.results(first + k, carry[k]);
+    const Acc next = carry[k];
+    carry[k] = row.step(first + k)(next);
+    const Results<T, kOutputs> results = row.results(first + k, carry[k], next);
     for (int i = 0; i < kOutputs; ++i) out[i][k] = results.value[i];
   }
 }
@@ -70,7 +71,8 @@ inline int64_t widest_piece(int64_t width, int64_t left) {
 // kWidth columns from `first` on, from the last row to the first; so few that compilers keep the carries in registers.
 template <class Op, bool kMasked, int64_t kWidth>
 FASTRL_HD void scan_piece(const Op& op, int64_t first) {
-  alignas(64) typename Op::Acc carry[kWidth] = {};
+  alignas(64) typename Op::Acc carry[kWidth];
+  for (int64_t k = 0; k < kWidth; ++k) carry[k] = op.start(first + k);
   for (int64_t t = op.num_steps - 1; t >= 0; --t) {
     typename Op::Element* out[Op::kOutputs];
     for (int i = 0; i < Op::kOutputs; ++i) out[i] = op.outputs[i].row(t) + first;
@@ -113,7 +115,12 @@ FASTRL_HD void scan_wide(const Op& op, int64_t first, int64_t last) {
       }
     }
     const int64_t piece = widest_piece(width, width - bulk);
-    for (int64_t k = 0; k < width + kChunk; ++k) carry[k] = Acc(0);
+    for (int64_t k = 0; k < bulk; ++k) carry[k] = op.start(begin + k);
+    // what is left over has carries of its own, behind those of the bulk
+    for (int64_t k = bulk; k < width; k += piece) {
+      const int64_t start = std::min(k, width - piece);
+      for (int64_t i = 0; i < piece; ++i) carry[k + i] = op.start(begin + start + i);
+    }
     for (int64_t t = op.num_steps - 1; t >= 0; --t) {
       const auto row = op.template row<kUnitStride, kMasked>(t, begin);
       T* out[kOutputs];
@@ -157,7 +164,8 @@ FASTRL_HD void scan_narrow(const Op& op) {
   const int64_t tile_rows = kTile / width;
   alignas(64) Acc factor[kTile + 2 * kLanes];
   alignas(64) Acc offset[kTile + 2 * kLanes];  // becomes x
-  Acc carry[kLanes] = {};
+  Acc carry[kLanes];
+  for (int64_t k = 0; k < width; ++k) carry[k] = op.start(k);
   for (int64_t last = op.num_steps; last > 0; last -= tile_rows) {
     const int64_t first = std::max<int64_t>(0, last - tile_rows);
     const int64_t size = (last - first) * width;
@@ -201,13 +209,13 @@ FASTRL_HD void scan_narrow(const Op& op) {
     for (int64_t k = i + kLanes - 1; k >= 0; --k) offset[k] = Affine<Acc>{factor[k], offset[k]}(offset[k + distance]);
     for (int64_t k = 0; k < width; ++k) carry[k] = offset[k];
 
-    T* out[Op::kOutputs];
-    for (int j = 0; j < Op::kOutputs; ++j) out[j] = op.outputs[j].row(first);
     if constexpr (kContiguous) {
+      T* out[Op::kOutputs];
+      for (int j = 0; j < Op::kOutputs; ++j) out[j] = op.outputs[j].row(first);
       const auto row = op.template row<true, kMasked>(first, 0);
       FASTRL_IVDEP
       for (int64_t k = 0; k < size; ++k) {
-        const auto results = row.results(k, offset[k]);
+        const auto results = row.results(k, offset[k], offset[k + width]);
         for (int j = 0; j < Op::kOutputs; ++j) out[j][k] = results.value[j];
       }
     } else {
@@ -215,8 +223,8 @@ FASTRL_HD void scan_narrow(const Op& op) {
         const auto row = op.template row<false, kMasked>(t, 0);
         for (int64_t n = 0; n < width; ++n) {
           const int64_t k = (t - first) * width + n;
-          const auto results = row.results(n, offset[k]);
-          for (int j = 0; j < Op::kOutputs; ++j) out[j][k] = results.value[j];
+          const auto results = row.results(n, offset[k], offset[k + width]);
+          for (int j = 0; j < Op::kOutputs; ++j) *op.outputs[j].at(t, n) = results.value[j];
         }
       }
     }

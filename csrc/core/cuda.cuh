@@ -29,8 +29,6 @@ __global__ void __launch_bounds__(kBlockThreads) reverse_scan_kernel(const Op op
   extern __shared__ __align__(16) unsigned char memory[];
   auto* shared = reinterpret_cast<Affine<Acc>*>(memory);
   auto* carry = reinterpret_cast<Acc*>(shared + shape.threads());
-  if (threadIdx.x < shape.columns) carry[threadIdx.x] = Acc(0);
-  __syncthreads();
   DeviceThreads<Acc> threads;
   block_scan<Op, kMasked>(op, shape, static_cast<int64_t>(blockIdx.x) * shape.columns, threads, shared, carry);
 #endif

@@ -33,8 +33,20 @@ struct Mask {
   // ones where the flag is not set: 0 - 1 wraps to a number with the top bit set, 1..255 - 1 does not
   FASTRL_HD static Mask unless(uint8_t flag) { return {Bits(0) - ((Bits(flag) - 1) >> (8 * sizeof(Bits) - 1))}; }
 
+  FASTRL_HD static Mask all() { return {~Bits(0)}; }
+
   FASTRL_HD Mask operator&(Mask other) const { return {bits & other.bits}; }
   FASTRL_HD Mask operator~() const { return {~bits}; }
+
+  // `set` where the mask is ones, `unset` where it is zeros
+  FASTRL_HD Acc choose(Acc set, Acc unset) const {
+    Bits image, other;
+    memcpy(&image, &set, sizeof(Acc));
+    memcpy(&other, &unset, sizeof(Acc));
+    image = (image & bits) | (other & ~bits);
+    memcpy(&set, &image, sizeof(Acc));
+    return set;
+  }
 
   // x, or 0 whatever x is, not-a-number too
   FASTRL_HD Acc operator()(Acc x) const {

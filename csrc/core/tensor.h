@@ -44,6 +44,11 @@ inline void check_fraction(const char* op, const char* name, double value) {
   FASTRL_CHECK(value >= 0.0 && value <= 1.0, op, ": ", name, " must be in [0, 1], got ", value);
 }
 
+// infinity is welcome, NaN is not
+inline void check_not_negative(const char* op, const char* name, double value) {
+  FASTRL_CHECK(value >= 0.0, op, ": ", name, " must not be negative, got ", value);
+}
+
 // Fresh memory costs a page fault for every 4 KiB, several times what an op takes to fill it; with huge pages it costs a fraction of that.
 // A hint: the system may ignore it.
 inline void prefer_huge_pages(void* data, int64_t bytes) {

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import numbers
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import torch
 
@@ -55,13 +56,71 @@ def check_time_major(
             raise ValueError(f"{op}: {name} must have shape [T, N] = [{steps}, {envs}], got {list(other.shape)}")
 
 
+def check_rollout(
+    op: str,
+    tensors: Mapping[str, torch.Tensor],
+    flags: Mapping[str, torch.Tensor | None],
+    *,
+    bootstrapped: tuple[str, ...] = (),
+    **fractions: object,
+) -> None:
+    """Everything about a call over a rollout: [T, N] tensors of one floating dtype, those in `bootstrapped` a row longer, flags of which
+    `valid` may be None, numbers in [0, 1]. Raises TypeError, ValueError."""
+    required = {name: flag for name, flag in flags.items() if name != "valid"}
+    check_tensors(op, {**tensors, **required}, {"valid": flags.get("valid")})
+    (first_name, first), *others = tensors.items()
+    check_floating(op, first_name, first, **dict(others))
+    check_flags(op, **flags)
+    longer = {name: tensor for name, tensor in others if name in bootstrapped}
+    check_time_major(op, first_name, first, bootstrapped=longer, **{name: tensor for name, tensor in others if name not in longer}, **flags)
+    check_fractions(op, **fractions)
+
+
+def check_not_negative(op: str, **values: object) -> None:
+    """Numbers that are not negative, infinity included. Raises TypeError, ValueError."""
+    for name, value in values.items():
+        _check_number(op, name, value)
+        if not value >= 0.0:  # type: ignore[operator]  # numbers.Real orders itself, whatever its stub says
+            raise ValueError(f"{op}: {name} must not be negative, got {value}")
+
+
 def check_fractions(op: str, **values: object) -> None:
     """Numbers in [0, 1]. Raises TypeError, ValueError."""
     for name, value in values.items():
-        if isinstance(value, bool) or not isinstance(value, (numbers.Real, torch.SymFloat, torch.SymInt)):
-            raise TypeError(f"{op}: {name} must be a number, got {type(value).__name__}")
+        _check_number(op, name, value)
         if not 0.0 <= value <= 1.0:  # type: ignore[operator]  # numbers.Real orders itself, whatever its stub says
             raise ValueError(f"{op}: {name} must be in [0, 1], got {value}")
+
+
+def call_on_constants(
+    native: Callable[..., Any], floating: int, check: Callable[..., None], arguments: tuple[Any, ...], numbers: tuple[Any, ...]
+) -> Any:
+    """Calls a native op whose results are constants to autograd. The first `floating` arguments are detached.
+
+    Only when the native code has refused is time spent on finding out what to say: `check` raises it. `numbers` are among the arguments; a
+    dispatcher would take tensors and flags for numbers.
+    """
+    if torch.compiler.is_compiling():  # a traced program meets its checks while it is traced
+        check(*arguments)
+        return native(*(tensor.detach() for tensor in arguments[:floating]), *arguments[floating:])
+    try:
+        for number in numbers:
+            if type(number) is not float:
+                check(*arguments)
+                break
+        for tensor in arguments[:floating]:
+            if tensor.requires_grad:
+                arguments = (*(tensor.detach() for tensor in arguments[:floating]), *arguments[floating:])
+                break
+        return native(*arguments)
+    except (RuntimeError, AttributeError):
+        check(*arguments)
+        raise
+
+
+def _check_number(op: str, name: str, value: object) -> None:
+    if isinstance(value, bool) or not isinstance(value, (numbers.Real, torch.SymFloat, torch.SymInt)):
+        raise TypeError(f"{op}: {name} must be a number, got {type(value).__name__}")
 
 
 def _name(dtype: torch.dtype) -> str:

@@ -86,11 +86,8 @@ def _check(
     rewards: Tensor, values: Tensor, terminated: Tensor, truncated: Tensor, gamma: float, gae_lambda: float, valid: Tensor | None
 ) -> None:
     flags = {"terminated": terminated, "truncated": truncated, "valid": valid}
-    _checks.check_tensors("gae", {"rewards": rewards, "values": values, "terminated": terminated, "truncated": truncated}, {"valid": valid})
-    _checks.check_floating("gae", "rewards", rewards, values=values)
-    _checks.check_flags("gae", **flags)
-    _checks.check_time_major("gae", "rewards", rewards, bootstrapped={"values": values}, **flags)
-    _checks.check_fractions("gae", gamma=gamma, gae_lambda=gae_lambda)
+    tensors = {"rewards": rewards, "values": values}
+    _checks.check_rollout("gae", tensors, flags, bootstrapped=("values",), gamma=gamma, gae_lambda=gae_lambda)
 
 
 @torch.library.register_fake("fastrl::gae")

@@ -39,6 +39,11 @@ def refuse(what: str, error: type[Exception], message: str, *, by_value: bool = 
     return Refusal(what, lambda good: {name: change(good[name]) for name, change in changes.items()}, error, message, by_value)
 
 
+def refuse_one(name: str, what: str, error: type[Exception], message: str, change: Callable[[Any], Any], by_value: bool = False) -> Refusal:
+    """A refusal of good inputs in which one argument is replaced; `what` and `message` go on from its name."""
+    return Refusal(f"{name} {what}", lambda good: {name: change(good[name])}, error, f"{name} {message}", by_value)
+
+
 @dataclass(frozen=True)
 class OpCase:
     """An op as tests and benches see it. `make(sizes, dtype, device, generator)` gives tensors by argument name, `settings` the rest."""
