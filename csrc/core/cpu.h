@@ -10,6 +10,16 @@
 namespace fastrl {
 
 struct Cpu {
+  // work(first, last) over [0, units), cut among at most `threads`: as many as each have their share's worth to do, for a thread and a
+  // little more are not worth two.
+  template <class Work>
+  static void share(int64_t units, int64_t threads, const Work& work) {
+    if (threads < 2 || units < 2)
+      work(0, units);
+    else
+      torch::stable::parallel_for(0, units, (units + threads - 1) / threads, work);
+  }
+
   // body(i) for every i below `count`, in any order.
   template <class Body>
   static void for_each(const Body& body, int64_t count, int32_t /*device*/) {
@@ -39,16 +49,6 @@ struct Cpu {
   // a while.
   static constexpr int64_t kScannedPerThread = 1 << 18;
   static constexpr int64_t kColumnUnit = 16;  // threads part at whole cache lines of float32
-
-  // work(first, last) over [0, units), cut among at most `threads`: as many as each have their share's worth to do, for a thread and a
-  // little more are not worth two.
-  template <class Work>
-  static void share(int64_t units, int64_t threads, const Work& work) {
-    if (threads < 2 || units < 2)
-      work(0, units);
-    else
-      torch::stable::parallel_for(0, units, (units + threads - 1) / threads, work);
-  }
 
   template <class Op, bool kMasked>
   static void reverse_scan_masked(const Op& op) {

@@ -11,6 +11,7 @@
 
 #include <optional>
 #include <tuple>
+#include <vector>
 
 #include "core/host_device.h"
 
@@ -62,20 +63,41 @@ inline void prefer_huge_pages(void* data, int64_t bytes) {
 #endif
 }
 
-// A new contiguous tensor [rows, columns]; through the C interface, which spares the dispatcher's look-up by name.
-inline Tensor new_matrix(const Tensor& like, int64_t rows, int64_t columns) {
-  const int64_t sizes[2] = {rows, columns};
-  const int64_t strides[2] = {columns > 1 ? columns : 1, 1};
+// A new contiguous tensor of `dim` sizes, of the dtype and on the device of `like`; through the C interface, which spares the dispatcher's
+// look-up by name.
+inline Tensor new_tensor(const Tensor& like, const int64_t* sizes, int64_t dim) {
+  constexpr int64_t kMaxDim = 64;  // as many as torch has
+  FASTRL_CHECK(dim <= kMaxDim, "a tensor of more than ", kMaxDim, " dimensions");
+  int64_t strides[kMaxDim];
+  int64_t elements = 1;  // that a tensor without empty dimensions would have
+  const int64_t most = INT64_MAX / static_cast<int64_t>(like.element_size());
+  bool empty = false;
+  for (int64_t d = dim; d-- > 0;) {
+    strides[d] = elements;
+    empty = empty || sizes[d] == 0;
+    const int64_t size = sizes[d] > 1 ? sizes[d] : 1;
+    FASTRL_CHECK(elements <= most / size, "a result would have more than 2^63 bytes");
+    elements *= size;
+  }
   int32_t dtype = 0, device_type = 0, device_index = 0;
   TORCH_ERROR_CODE_CHECK(aoti_torch_get_dtype(like.get(), &dtype));
   TORCH_ERROR_CODE_CHECK(aoti_torch_get_device_type(like.get(), &device_type));
   TORCH_ERROR_CODE_CHECK(aoti_torch_get_device_index(like.get(), &device_index));
   AtenTensorHandle handle = nullptr;
-  TORCH_ERROR_CODE_CHECK(aoti_torch_empty_strided(2, sizes, strides, dtype, device_type, device_index, &handle));
-  Tensor matrix(handle);
-  if (device_type == aoti_torch_device_type_cpu())
-    prefer_huge_pages(matrix.data_ptr(), rows * columns * static_cast<int64_t>(matrix.element_size()));
-  return matrix;
+  TORCH_ERROR_CODE_CHECK(aoti_torch_empty_strided(dim, sizes, strides, dtype, device_type, device_index, &handle));
+  Tensor tensor(handle);
+  if (device_type == aoti_torch_device_type_cpu() && !empty)
+    prefer_huge_pages(tensor.data_ptr(), elements * static_cast<int64_t>(tensor.element_size()));
+  return tensor;
+}
+
+inline Tensor new_tensor(const Tensor& like, const std::vector<int64_t>& sizes) {
+  return new_tensor(like, sizes.data(), static_cast<int64_t>(sizes.size()));
+}
+
+inline Tensor new_matrix(const Tensor& like, int64_t rows, int64_t columns) {
+  const int64_t sizes[2] = {rows, columns};
+  return new_tensor(like, sizes, 2);
 }
 
 template <class T>
