@@ -4,7 +4,9 @@
 #include <algorithm>
 
 #include "core/cpu_scan.h"
+#include "core/groups.h"
 #include "core/recurrence.h"
+#include "core/rows.h"
 #include "core/tensor.h"
 
 namespace fastrl {
@@ -33,6 +35,38 @@ struct Cpu {
     share(count, count / kElementsPerThread, range);
   }
 
+  // see rows.h
+  template <class Op>
+  static void gather_rows(const Op& op, int32_t /*device*/) {
+    const int64_t bytes = op.rows * op.row_bytes;
+    const bool streams = cpu::outgrows_cache(bytes);
+    share(op.rows, bytes / kBytesPerThread, [&](int64_t first, int64_t last) { cpu::gather_rows(op, streams, first, last); });
+  }
+
+  template <class Op>
+  static void for_each_row(const Op& op, int32_t /*device*/) {
+    const int64_t bytes = op.rows * op.columns * static_cast<int64_t>(sizeof(typename Op::Element));
+    const bool streams = cpu::outgrows_cache(bytes);
+    share(op.rows, bytes / kBytesPerThread, [&](int64_t first, int64_t last) {
+      cpu::with_best_instructions([&]() FASTRL_INLINE { cpu::compute_rows(op, streams, first, last); });
+    });
+  }
+
+  // `keys` [M] int64 in [0, destinations], grouped; see groups.h. Counting sort.
+  static Groups group(const Tensor& keys, int64_t destinations, int32_t /*device*/) {
+    const int64_t count = keys.size(0);
+    Groups groups{new_tensor(keys, {count}), new_tensor(keys, {destinations + 1})};
+    const auto* key = static_cast<const int64_t*>(keys.data_ptr());
+    auto* order = static_cast<int64_t*>(groups.order.data_ptr());
+    auto* starts = static_cast<int64_t*>(groups.starts.data_ptr());
+    std::vector<int64_t> next(static_cast<size_t>(destinations) + 2, 0);
+    for (int64_t i = 0; i < count; ++i) ++next[static_cast<size_t>(key[i]) + 1];
+    for (size_t d = 1; d < next.size(); ++d) next[d] += next[d - 1];
+    for (int64_t d = 0; d <= destinations; ++d) starts[d] = next[static_cast<size_t>(d)];
+    for (int64_t i = 0; i < count; ++i) order[next[static_cast<size_t>(key[i])]++] = i;
+    return groups;
+  }
+
   // x_t = offset_t + factor_t x_{t+1} down every column of a time-major [T, N] op. How the work is cut into pieces depends on the
   // shape alone, and no piece's numbers depend on the others: the bits are the same for any number of threads and any strides.
   template <class Op>
@@ -45,6 +79,7 @@ struct Cpu {
 
  private:
   static constexpr int64_t kElementsPerThread = 1 << 16;  // less work than this costs more to hand out than to do
+  static constexpr int64_t kBytesPerThread = 1 << 20;
   // A scan does several elements in a nanosecond, and a thread that has to wait for a processor costs milliseconds: share only what takes
   // a while.
   static constexpr int64_t kScannedPerThread = 1 << 18;

@@ -4,11 +4,16 @@
 #include <cuda_runtime.h>
 
 #include <algorithm>
+#include <cub/device/device_radix_sort.cuh>
 
 #include "core/block_scan.h"
+#include "core/groups.h"
+#include "core/rows.h"
 #include "core/tensor.h"
 
 namespace fastrl {
+
+constexpr int kRowThreads = 256;  // of a block that does rows
 
 // The threads of a block as block_scan wants them: each runs the body once, then waits for the others.
 template <class Acc>
@@ -42,6 +47,42 @@ __global__ void __launch_bounds__(kBlockThreads) for_each_kernel(const Body body
 #endif
 }
 
+// A row is done by threadIdx.x and its neighbours in the block, several rows of a block by threadIdx.y.
+template <class Op>
+__global__ void __launch_bounds__(kRowThreads) for_each_row_kernel(const Op op) {
+#if defined(__CUDA_ARCH__)
+  const int64_t step = static_cast<int64_t>(gridDim.x) * blockDim.y;
+  for (int64_t row = static_cast<int64_t>(blockIdx.x) * blockDim.y + threadIdx.y; row < op.rows; row += step) {
+    const auto at = op.at(row);
+    for (int64_t i = threadIdx.x; i < op.columns; i += blockDim.x) op.compute(at, i, i + 1, op.out + row * op.columns + i);
+  }
+#endif
+}
+
+// starts[d] = how many of the sorted keys are below d
+struct FindStarts {
+  const int64_t* sorted;
+  int64_t count;
+  int64_t* starts;
+
+  FASTRL_HD void operator()(int64_t destination) const {
+    int64_t low = 0, high = count;
+    while (low < high) {
+      const int64_t middle = low + (high - low) / 2;
+      if (sorted[middle] < destination)
+        low = middle + 1;
+      else
+        high = middle;
+    }
+    starts[destination] = low;
+  }
+};
+
+struct WriteNumber {
+  int64_t* out;
+  FASTRL_HD void operator()(int64_t i) const { out[i] = i; }
+};
+
 struct Cuda {
   // body(i) for every i below `count`, in any order.
   template <class Body>
@@ -52,6 +93,58 @@ struct Cuda {
     const int64_t blocks = std::min(wanted, resident_threads(device) * 4 / kBlockThreads);
     for_each_kernel<<<static_cast<unsigned>(blocks), kBlockThreads, 0, stream(device)>>>(body, count);
     STD_CUDA_KERNEL_LAUNCH_CHECK();
+  }
+
+  // see rows.h
+  template <class Op>
+  static void for_each_row(const Op& op, int32_t device) {
+    if (op.rows == 0 || op.columns == 0) return;
+    const torch::stable::accelerator::DeviceGuard guard(device);
+    const int width = next_power_of_two(op.columns, kRowThreads / 2), height = kRowThreads / width;
+    const int64_t wanted = (op.rows + height - 1) / height;
+    const int64_t blocks = std::min(wanted, resident_threads(device) * 4 / kRowThreads);
+    for_each_row_kernel<<<static_cast<unsigned>(blocks), dim3(width, height), 0, stream(device)>>>(op);
+    STD_CUDA_KERNEL_LAUNCH_CHECK();
+  }
+
+  // In units as wide as sizes and addresses allow.
+  template <class Op>
+  static void gather_rows(const Op& op, int32_t device) {
+    const auto reach = static_cast<uint64_t>(op.alignment());
+    if (reach % 16 == 0)
+      gather_units<uint4>(op, device);
+    else if (reach % 8 == 0)
+      gather_units<uint64_t>(op, device);
+    else if (reach % 4 == 0)
+      gather_units<uint32_t>(op, device);
+    else if (reach % 2 == 0)
+      gather_units<uint16_t>(op, device);
+    else
+      gather_units<uint8_t>(op, device);
+  }
+
+  // `keys` [M] int64 in [0, destinations], grouped; see groups.h. A stable radix sort.
+  static Groups group(const Tensor& keys, int64_t destinations, int32_t device) {
+    const torch::stable::accelerator::DeviceGuard guard(device);
+    const int64_t count = keys.size(0);
+    Groups groups{new_tensor(keys, {count}), new_tensor(keys, {destinations + 1})};
+    Tensor sorted = new_tensor(keys, {count}), numbers = new_tensor(keys, {count});
+    const auto data = [](const Tensor& tensor) { return static_cast<int64_t*>(tensor.data_ptr()); };
+    for_each(WriteNumber{data(numbers)}, count, device);
+    int bits = 1;
+    while (bits < 63 && (destinations >> bits) != 0) ++bits;
+    size_t bytes = 0;
+    const auto sort = [&](void* temporary) {
+      STD_CUDA_CHECK(cub::DeviceRadixSort::SortPairs(
+          temporary, bytes, data(keys), data(sorted), data(numbers), data(groups.order), count, 0, bits, stream(device)));
+    };
+    if (count > 0) {
+      sort(nullptr);  // says how much room it needs
+      Tensor room = new_tensor(keys, {static_cast<int64_t>(bytes / sizeof(int64_t)) + 1});
+      sort(room.data_ptr());
+    }
+    for_each(FindStarts{data(sorted), count, data(groups.starts)}, destinations + 1, device);
+    return groups;
   }
 
   template <class Op>
@@ -67,6 +160,12 @@ struct Cuda {
   }
 
  private:
+  template <class Unit, class Op>
+  static void gather_units(const Op& op, int32_t device) {
+    const int64_t columns = op.row_bytes / static_cast<int64_t>(sizeof(Unit));
+    for_each_row(UnitRows<Unit, Op>{op, op.rows, columns, static_cast<Unit*>(static_cast<void*>(op.out))}, device);
+  }
+
   static cudaStream_t stream(int32_t device) {
     void* current = nullptr;
     TORCH_ERROR_CODE_CHECK(aoti_torch_get_current_cuda_stream(device, &current));

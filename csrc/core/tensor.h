@@ -110,6 +110,45 @@ struct TypeTag {
   using type = T;
 };
 
+// Whether two tensors reach into the same memory; by the bytes between their first and last element, so that it errs on the safe side.
+inline bool overlap(const Tensor& one, const Tensor& other) {
+  const auto reach = [](const Tensor& tensor) {
+    const auto first = reinterpret_cast<uintptr_t>(tensor.data_ptr());
+    uintptr_t last = first;
+    for (int64_t d = 0; d < tensor.dim(); ++d)
+      last += static_cast<uintptr_t>((tensor.size(d) - 1) * tensor.stride(d)) * tensor.element_size();
+    return std::make_pair(first, last + tensor.element_size());
+  };
+  if (one.numel() == 0 || other.numel() == 0) return false;
+  const auto [first, end] = reach(one);
+  const auto [other_first, other_end] = reach(other);
+  return first < other_end && other_first < end;
+}
+
+// Sixteen bytes that are only moved.
+struct alignas(8) Wide {
+  uint64_t half[2];
+};
+
+// Calls body(TypeTag<T>) for a type as wide as the elements that are only moved.
+template <class Body>
+void for_width(const char* op, int64_t bytes, const Body& body) {
+  switch (bytes) {
+    case 1:
+      return body(TypeTag<uint8_t>{});
+    case 2:
+      return body(TypeTag<uint16_t>{});
+    case 4:
+      return body(TypeTag<uint32_t>{});
+    case 8:
+      return body(TypeTag<uint64_t>{});
+    case 16:
+      return body(TypeTag<Wide>{});
+    default:
+      FASTRL_CHECK(false, op, ": elements of ", bytes, " bytes are not supported");
+  }
+}
+
 // Calls body(TypeTag<T>) for the element type T of `tensor`; refuses all but the four floating dtypes of the ops.
 template <class Body>
 void for_floating_type(const char* op, const char* name, const Tensor& tensor, const Body& body) {

@@ -3,17 +3,23 @@
 Importing this loads the native library, once. It needs torch alone.
 """
 
+from fastrl.ops._batched_index_select import batched_index_select, batched_index_select_reference
 from fastrl.ops._dae_targets import dae_targets, dae_targets_reference
 from fastrl.ops._gae import gae, gae_reference
+from fastrl.ops._memory_window_gather import memory_window_gather, memory_window_gather_reference
 from fastrl.ops._retrace import retrace, retrace_reference
 from fastrl.ops._tanh import tanh, tanh_reference
 from fastrl.ops._vtrace import vtrace, vtrace_reference
 
 __all__ = [
+    "batched_index_select",
+    "batched_index_select_reference",
     "dae_targets",
     "dae_targets_reference",
     "gae",
     "gae_reference",
+    "memory_window_gather",
+    "memory_window_gather_reference",
     "retrace",
     "retrace_reference",
     "tanh",

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import numbers
+import os
 from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
+from torch._subclasses.fake_tensor import FakeTensor
 
 FLOATING = (torch.float32, torch.float64, torch.bfloat16, torch.float16)
 
@@ -90,6 +92,63 @@ def check_fractions(op: str, **values: object) -> None:
         _check_number(op, name, value)
         if not 0.0 <= value <= 1.0:  # type: ignore[operator]  # numbers.Real orders itself, whatever its stub says
             raise ValueError(f"{op}: {name} must be in [0, 1], got {value}")
+
+
+def check_shape(op: str, name: str, value: torch.Tensor, symbols: str, *sizes: int | None) -> None:
+    """A tensor of these sizes, None standing for any. Raises ValueError."""
+    fits = value.dim() == len(sizes) and all(size is None or given == size for given, size in zip(value.shape, sizes, strict=True))
+    if not fits:
+        known = f" = [{', '.join('any' if size is None else str(size) for size in sizes)}]" if any(s is not None for s in sizes) else ""
+        raise ValueError(f"{op}: {name} must have shape {symbols}{known}, got {list(value.shape)}")
+
+
+def check_indices(op: str, name: str, values: torch.Tensor, below: int, symbol: str, mask: torch.Tensor | None = None) -> None:
+    """int64 values in [0, below) wherever `mask` is set; values are looked at where that costs no waiting. Raises TypeError, IndexError."""
+    if values.dtype != torch.int64:
+        raise TypeError(f"{op}: {name} must be int64, got {_name(values.dtype)}")
+    if not can_look_at(values):
+        return
+    outside = (values < 0) | (values >= below)
+    if mask is not None:
+        outside &= mask
+    if bool(outside.any()):
+        raise IndexError(f"{op}: {name} must be in [0, {symbol}) = [0, {below}), got {int(values[outside][0])}")
+
+
+def check_windows(op: str, bank: torch.Tensor, episode: torch.Tensor, index: torch.Tensor, mask: torch.Tensor | None) -> None:
+    """Which windows [B, W] of a memory bank [E, S, ...] a call reads. Raises TypeError, ValueError, IndexError."""
+    check_flags(op, mask=mask)
+    check_shape(op, "index", index, "[B, W]", None, None)
+    check_shape(op, "episode", episode, "[B]", index.shape[0])
+    if mask is not None:
+        check_shape(op, "mask", mask, "[B, W]", *index.shape)
+    check_indices(op, "episode", episode, bank.shape[0], "E")
+    check_indices(op, "index", index, bank.shape[1], "S", mask)
+
+
+def share_memory(one: torch.Tensor, other: torch.Tensor) -> bool:
+    """Whether two tensors that have elements reach into the same memory, judged by the first and the last byte of each."""
+    if can_look_at(one) and can_look_at(other):
+        (first, end), (other_first, other_end) = _reach(one), _reach(other)
+        return first < other_end and other_first < end
+    return False
+
+
+def _reach(tensor: torch.Tensor) -> tuple[int, int]:
+    last = sum((size - 1) * stride for size, stride in zip(tensor.shape, tensor.stride(), strict=True))
+    return tensor.data_ptr(), tensor.data_ptr() + (last + 1) * tensor.element_size()
+
+
+def can_look_at(tensor: torch.Tensor) -> bool:
+    """Whether elements of a tensor can be read here and now: on the CPU, on a GPU if FASTRL_DEBUG=1, never while tracing."""
+    if torch.compiler.is_compiling() or isinstance(tensor, FakeTensor):
+        return False
+    return tensor.device.type == "cpu" or (tensor.device.type != "meta" and debugging())
+
+
+def debugging() -> bool:
+    """Whether values are looked at on GPUs too, which makes them wait."""
+    return os.environ.get("FASTRL_DEBUG") == "1"
 
 
 def call_on_constants(

@@ -1,0 +1,237 @@
+// out[b, w, l, :] = memory[episode[b], index[b, w], l, :] + position[index[b, w], :], 0 where mask[b, w] is not set.
+#pragma once
+
+#include "core/groups.h"
+#include "core/indices.h"
+#include "core/rows.h"
+
+namespace fastrl {
+
+// A bank [E, S, L, D] of any strides, in elements.
+struct BankShape {
+  int64_t slots, layers, dim;
+  int64_t episode_stride, slot_stride, layer_stride, dim_stride;
+
+  static BankShape of(const Tensor& memory) {
+    return {memory.size(1), memory.size(2), memory.size(3), memory.stride(0), memory.stride(1), memory.stride(2), memory.stride(3)};
+  }
+  // a slot's layers and features lie in one piece
+  bool slots_in_one_piece() const { return (dim_stride == 1 || dim == 1) && (layer_stride == dim || layers == 1); }
+};
+
+// Whole slots, moved as they are.
+struct WindowSlots {
+  SlotOfWindow slot;
+  int64_t rows, row_bytes;
+  const char* memory;
+  int64_t episode_bytes, slot_bytes;  // strides
+  char* out;
+
+  // what divides every address and size of a row
+  uint64_t alignment() const {
+    return reinterpret_cast<uint64_t>(memory) | reinterpret_cast<uint64_t>(out) |
+           static_cast<uint64_t>(row_bytes | episode_bytes | slot_bytes);
+  }
+
+  FASTRL_HD const char* source(int64_t r) const {
+    const int64_t b = r / slot.window, w = r % slot.window;
+    if (slot.mask != nullptr && slot.mask[b * slot.mask_row_stride + w * slot.mask_stride] == 0) return nullptr;
+    return memory + slot.episode[b * slot.episode_stride] * episode_bytes +
+           slot.index[b * slot.index_row_stride + w * slot.index_stride] * slot_bytes;
+  }
+};
+
+// One layer of one slot a row, element by element: any strides, and a position to add.
+template <class T>
+struct WindowLayers {
+  using Element = T;
+  SlotOfWindow slot;
+  BankShape bank;
+  int64_t rows, columns;
+  const T* memory;
+  const T* position;  // nullptr: none
+  int64_t position_slot_stride, position_stride;
+  T* out;
+
+  struct At {
+    const T *memory, *position;
+  };
+
+  FASTRL_HD At at(int64_t r) const {
+    const int64_t k = r / bank.layers, layer = r % bank.layers;
+    const int64_t b = k / slot.window, w = k % slot.window;
+    if (slot.mask != nullptr && slot.mask[b * slot.mask_row_stride + w * slot.mask_stride] == 0) return {nullptr, nullptr};
+    const int64_t s = slot.index[b * slot.index_row_stride + w * slot.index_stride];
+    const int64_t e = slot.episode[b * slot.episode_stride];
+    return {memory + e * bank.episode_stride + s * bank.slot_stride + layer * bank.layer_stride,
+            position == nullptr ? nullptr : position + s * position_slot_stride};
+  }
+
+  FASTRL_HD void compute(const At& at, int64_t first, int64_t last, T* to) const {
+    if (at.memory == nullptr) {
+      for (int64_t d = first; d < last; ++d) to[d - first] = T{};
+    } else if (at.position == nullptr) {
+      for (int64_t d = first; d < last; ++d) to[d - first] = at.memory[d * bank.dim_stride];
+    } else if (bank.dim_stride == 1 && position_stride == 1) {
+      FASTRL_IVDEP
+      for (int64_t d = first; d < last; ++d) to[d - first] = sum(at.memory[d], at.position[d]);
+    } else {
+      for (int64_t d = first; d < last; ++d) to[d - first] = sum(at.memory[d * bank.dim_stride], at.position[d * position_stride]);
+    }
+  }
+
+  FASTRL_HD static T sum(T memory, T position) {
+    if constexpr (std::is_integral_v<T> || !std::is_constructible_v<T, float>)
+      return memory;  // what is moved by its width alone has no position
+    else
+      return T(Accumulate<T>(memory) + Accumulate<T>(position));
+  }
+};
+
+inline void check_windows(
+    const char* op, const Tensor& bank, const Tensor& episode, const Tensor& index, const std::optional<Tensor>& mask) {
+  FASTRL_CHECK(index.dim() == 2, op, ": index must have shape [B, W]");
+  check_vector(op, "episode", episode, index.size(0));
+  if (mask) {
+    check_matrix(op, "mask", *mask, index.size(0), index.size(1));
+    check_like(op, "mask", *mask, ScalarType::Bool, bank);
+  }
+  check_indices(op, "episode", episode, bank.size(0), bank);
+  check_indices(op, "index", index, bank.size(1), bank, mask);
+}
+
+inline void check_gather(const Tensor& memory,
+                         const Tensor& episode,
+                         const Tensor& index,
+                         const std::optional<Tensor>& mask,
+                         const std::optional<Tensor>& position) {
+  FASTRL_CHECK(memory.dim() == 4, "memory_window_gather: memory must have shape [E, S, L, D]");
+  check_windows("memory_window_gather", memory, episode, index, mask);
+  if (!position) return;
+  check_matrix("memory_window_gather", "position", *position, memory.size(1), memory.size(3));
+  check_like("memory_window_gather", "position", *position, memory.scalar_type(), memory);
+  for_floating_type("memory_window_gather", "memory", memory, [](auto) {});
+}
+
+// Arguments have been checked, `out` is [B, W, L, D] and contiguous.
+template <class Backend>
+void gather_windows(const Tensor& memory,
+                    const Tensor& episode,
+                    const Tensor& index,
+                    const std::optional<Tensor>& mask,
+                    const std::optional<Tensor>& position,
+                    const Tensor& out) {
+  if (out.numel() == 0) return;
+  const BankShape bank = BankShape::of(memory);
+  const SlotOfWindow slot = slot_of_window(episode, index, mask);
+  const int64_t windows = index.size(0) * index.size(1), bytes = static_cast<int64_t>(memory.element_size());
+  const int32_t device = memory.get_device_index();
+  if (!position && bank.slots_in_one_piece()) {
+    const WindowSlots op{slot,
+                         windows,
+                         bank.layers * bank.dim * bytes,
+                         static_cast<const char*>(memory.data_ptr()),
+                         bank.episode_stride * bytes,
+                         bank.slot_stride * bytes,
+                         static_cast<char*>(out.data_ptr())};
+    return Backend::gather_rows(op, device);
+  }
+  const auto run = [&](auto tag) {
+    using T = typename decltype(tag)::type;
+    const WindowLayers<T> op{slot,
+                             bank,
+                             windows * bank.layers,
+                             bank.dim,
+                             static_cast<const T*>(memory.data_ptr()),
+                             position ? static_cast<const T*>(position->data_ptr()) : nullptr,
+                             position ? position->stride(0) : 0,
+                             position ? position->stride(1) : 0,
+                             static_cast<T*>(out.data_ptr())};
+    Backend::for_each_row(op, device);
+  };
+  if (position)
+    for_floating_type("memory_window_gather", "memory", memory, run);
+  else
+    for_width("memory_window_gather", bytes, run);
+}
+
+template <class Backend>
+Tensor memory_window_gather(const Tensor& memory,
+                            const Tensor& episode,
+                            const Tensor& index,
+                            const std::optional<Tensor>& mask,
+                            const std::optional<Tensor>& position) {
+  check_gather(memory, episode, index, mask, position);
+  Tensor out = new_tensor(memory, {index.size(0), index.size(1), memory.size(2), memory.size(3)});
+  gather_windows<Backend>(memory, episode, index, mask, position, out);
+  return out;
+}
+
+template <class Backend>
+void memory_window_gather_out(const Tensor& memory,
+                              const Tensor& episode,
+                              const Tensor& index,
+                              const std::optional<Tensor>& mask,
+                              const std::optional<Tensor>& position,
+                              const Tensor& out) {
+  check_gather(memory, episode, index, mask, position);
+  check_like("memory_window_gather", "out", out, memory.scalar_type(), memory);
+  FASTRL_CHECK(out.dim() == 4 && out.size(0) == index.size(0) && out.size(1) == index.size(1) && out.size(2) == memory.size(2) &&
+                   out.size(3) == memory.size(3),
+               "memory_window_gather: out must have shape [B, W, L, D]");
+  FASTRL_CHECK(out.is_contiguous(), "memory_window_gather: out must be contiguous");
+  for (const Tensor* input : {&memory, &episode, &index, mask ? &*mask : nullptr, position ? &*position : nullptr})
+    FASTRL_CHECK(input == nullptr || !overlap(*input, out), "memory_window_gather: out must not share memory with the inputs");
+  gather_windows<Backend>(memory, episode, index, mask, position, out);
+}
+
+// What of the windows' gradient belongs to the memory [E, S, L, D] and to the position [S, D]; a tensor without elements for what is not
+// wanted.
+template <class Backend>
+std::tuple<Tensor, Tensor> memory_window_gather_backward(const Tensor& gradient,
+                                                         const Tensor& episode,
+                                                         const Tensor& index,
+                                                         const std::optional<Tensor>& mask,
+                                                         int64_t episodes,
+                                                         int64_t slots,
+                                                         bool to_memory,
+                                                         bool to_position) {
+  constexpr const char* kOp = "memory_window_gather_backward";
+  FASTRL_CHECK(gradient.dim() == 4, kOp, ": gradient must have shape [B, W, L, D]");
+  FASTRL_CHECK(episodes >= 0 && slots >= 0, kOp, ": sizes must not be negative");
+  const int64_t layers = gradient.size(2), dim = gradient.size(3);
+  FASTRL_CHECK(
+      index.dim() == 2 && index.size(0) == gradient.size(0) && index.size(1) == gradient.size(1), kOp, ": index must have shape [B, W]");
+  check_vector(kOp, "episode", episode, index.size(0));
+  if (mask) {
+    check_matrix(kOp, "mask", *mask, index.size(0), index.size(1));
+    check_like(kOp, "mask", *mask, ScalarType::Bool, gradient);
+  }
+  check_indices(kOp, "episode", episode, episodes, gradient);
+  check_indices(kOp, "index", index, slots, gradient, mask);
+  Tensor memory = to_memory ? new_tensor(gradient, {episodes, slots, layers, dim}) : new_tensor(gradient, {0, slots, layers, dim});
+  Tensor position = to_position ? new_tensor(gradient, {slots, dim}) : new_tensor(gradient, {0, dim});
+  const Tensor whole = torch::stable::contiguous(gradient);
+  const auto sum = [&](Tensor& target, int64_t rows, int64_t columns, int64_t parts, const Groups& groups) {
+    if (target.numel() == 0) return;
+    for_floating_type(kOp, "gradient", gradient, [&](auto tag) {
+      using T = typename decltype(tag)::type;
+      const SumRows<T> op{rows,
+                          columns,
+                          parts,
+                          parts > 1,
+                          static_cast<const T*>(whole.data_ptr()),
+                          1,
+                          1,
+                          groups.order_data(),
+                          groups.starts_data(),
+                          static_cast<T*>(target.data_ptr())};
+      Backend::for_each_row(op, gradient.get_device_index());
+    });
+  };
+  if (to_memory) sum(memory, episodes * slots, layers * dim, 1, group_windows<Backend>(episode, index, mask, episodes, slots, false));
+  if (to_position) sum(position, slots, dim, layers, group_windows<Backend>(episode, index, mask, episodes, slots, true));
+  return {memory, position};
+}
+
+}  // namespace fastrl
