@@ -52,7 +52,7 @@ def memory_window_gather(
         _check(memory, episode, index, mask, position, out)
         return _call(memory, episode, index, mask, position, out)
     try:
-        if _checks.debugging() or (out is not None and torch.is_grad_enabled()):
+        if _checks.debugging() or (out is not None and _needs_gradient(memory, position, out)):
             _check(memory, episode, index, mask, position, out)
         return _call(memory, episode, index, mask, position, out)
     except (RuntimeError, AttributeError):
@@ -82,9 +82,8 @@ def memory_window_gather_reference(
         memory = memory.double() + position.double()[:, None, :]
     slots, layers, dim = memory.shape[1:]
     episodes = memory[episode]  # [B, S, L, D]
-    windows = (
-        episodes.gather(1, index[:, :, None, None].expand(-1, -1, layers, dim)) if slots else memory.new_empty(*index.shape, layers, dim)
-    )
+    where = index[:, :, None, None].expand(-1, -1, layers, dim)
+    windows = episodes.gather(1, where) if slots else memory.new_empty(*index.shape, layers, dim)
     if mask is not None:
         windows = torch.where(mask[:, :, None, None], windows, torch.zeros((), dtype=windows.dtype))
     return windows.to(dtype)
@@ -107,12 +106,16 @@ def _check_out(memory: Tensor, index: Tensor, position: Tensor | None, out: Tens
     _checks.check_shape(_NAME, "out", out, "[B, W, L, D]", *index.shape, *memory.shape[2:])
     if not out.is_contiguous():
         raise ValueError(f"{_NAME}: out must be contiguous, got strides {list(out.stride())}")
-    needs_gradient = memory.requires_grad or out.requires_grad or (position is not None and position.requires_grad)
-    if needs_gradient and torch.is_grad_enabled():
+    if _needs_gradient(memory, position, out):
         raise ValueError(f"{_NAME}: out must not be given where gradients are wanted: detach memory, position and out, or leave out away")
     for name, tensor in (("memory", memory), ("index", index), ("position", position)):
         if tensor is not None and tensor.numel() and out.numel() and _checks.share_memory(tensor, out):
             raise ValueError(f"{_NAME}: out must not share memory with {name}")
+
+
+def _needs_gradient(memory: Tensor, position: Tensor | None, out: Tensor) -> bool:
+    given = memory.requires_grad or out.requires_grad or (position is not None and position.requires_grad)
+    return given and torch.is_grad_enabled()
 
 
 @torch.library.register_fake("fastrl::memory_window_gather")

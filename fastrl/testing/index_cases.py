@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import torch
 from torch import Tensor
 
@@ -89,12 +91,14 @@ WINDOW_REFUSALS: tuple[Refusal, ...] = (
     refuse_one("mask", "a number", TypeError, "must be a torch.Tensor, got int", lambda _: 1),
 )
 
+
+def unmasked(refusal: Refusal) -> Refusal:
+    """The refusal without a mask, which might hide the values that are wrong."""
+    return dataclasses.replace(refusal, change=lambda good: {**refusal.change(good), "mask": None})
+
+
 _GATHER_REFUSALS = (
-    *(
-        # the mask must not hide the values that are wrong
-        Refusal(r.what, lambda good, r=r: {**r.change(good), "mask": None}, r.error, r.message, True) if r.by_value else r
-        for r in WINDOW_REFUSALS
-    ),
+    *(unmasked(refusal) if refusal.by_value else refusal for refusal in WINDOW_REFUSALS),
     refuse_one("memory", "None", TypeError, "must be a torch.Tensor, got NoneType", lambda _: None),
     refuse_one("memory", "of rank 3", ValueError, "must have shape [E, S, L, D], got [5, 2, 7]", lambda memory: memory[0]),
     refuse("a position on integers", TypeError, "memory must be float32, float64, bfloat16 or float16, got int64", memory=Tensor.long),
