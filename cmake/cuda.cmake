@@ -24,7 +24,7 @@ if(CMAKE_CUDA_COMPILER)
   set(CMAKE_CUDA_STANDARD 17)
   set(CMAKE_CUDA_RUNTIME_LIBRARY Static) # independent of which CUDA runtime torch brought along
   enable_language(CUDA)
-  file(GLOB cuda_sources CONFIGURE_DEPENDS csrc/ops/*.cu)
+  file(GLOB cuda_sources CONFIGURE_DEPENDS csrc/ops/*.cu csrc/core/*.cu)
   add_library(fastrl_ops_cuda SHARED ${cuda_sources})
   # USE_CUDA shows the CUDA part of torch's C interface. Its symbols stay open here: a CPU torch has no libtorch_cuda to link with,
   # and the loader makes it visible before it loads this library, so one file works beside any CUDA torch.

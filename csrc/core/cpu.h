@@ -3,10 +3,10 @@
 
 #include <algorithm>
 
+#include "core/cpu_rows.h"
 #include "core/cpu_scan.h"
 #include "core/groups.h"
 #include "core/recurrence.h"
-#include "core/rows.h"
 #include "core/tensor.h"
 
 namespace fastrl {
