@@ -20,7 +20,7 @@ struct Affine {
 // The steps `now` and then `later` (further on in time) as one: now(later(x)).
 template <class Acc>
 FASTRL_HD Affine<Acc> compose(const Affine<Acc>& now, const Affine<Acc>& later) {
-  return {now.factor * later.factor, now(later.offset)};
+  return {now.factor != Acc(0) ? now.factor * later.factor : Acc(0), now(later.offset)};
 }
 
 // All ones or all zeros, as wide as the numbers it is applied to. Compilers turn a choice by a byte into slow code when bytes and
