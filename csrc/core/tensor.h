@@ -110,20 +110,24 @@ struct TypeTag {
   using type = T;
 };
 
-// Whether two tensors reach into the same memory; by the bytes between their first and last element, so that it errs on the safe side.
-inline bool overlap(const Tensor& one, const Tensor& other) {
-  const auto reach = [](const Tensor& tensor) {
-    const auto first = reinterpret_cast<uintptr_t>(tensor.data_ptr());
-    uintptr_t last = first;
-    for (int64_t d = 0; d < tensor.dim(); ++d)
-      last += static_cast<uintptr_t>((tensor.size(d) - 1) * tensor.stride(d)) * tensor.element_size();
-    return std::make_pair(first, last + tensor.element_size());
-  };
-  if (one.numel() == 0 || other.numel() == 0) return false;
-  const auto [first, end] = reach(one);
-  const auto [other_first, other_end] = reach(other);
-  return first < other_end && other_first < end;
+// The bytes from a tensor's first element to its last; none if it has none.
+struct Reach {
+  uintptr_t first, end;
+
+  bool meets(const Reach& other) const { return first < other.end && other.first < end; }
+};
+
+inline Reach reach_of(const Tensor& tensor) {
+  if (tensor.numel() == 0) return {0, 0};
+  const auto first = reinterpret_cast<uintptr_t>(tensor.data_ptr());
+  const auto sizes = tensor.sizes(), strides = tensor.strides();
+  uintptr_t last = 0;
+  for (size_t d = 0; d < sizes.size(); ++d) last += static_cast<uintptr_t>((sizes[d] - 1) * strides[d]);
+  return {first, first + (last + 1) * tensor.element_size()};
 }
+
+// Whether two tensors reach into the same memory; errs on the safe side.
+inline bool overlap(const Tensor& one, const Tensor& other) { return reach_of(one).meets(reach_of(other)); }
 
 // Sixteen bytes that are only moved.
 struct alignas(8) Wide {

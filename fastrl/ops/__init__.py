@@ -6,6 +6,7 @@ Importing this loads the native library, once. It needs torch alone.
 from fastrl.ops._batched_index_select import batched_index_select, batched_index_select_reference
 from fastrl.ops._dae_targets import dae_targets, dae_targets_reference
 from fastrl.ops._gae import gae, gae_reference
+from fastrl.ops._gather_sequences import gather_sequences, gather_sequences_reference
 from fastrl.ops._memory_window_gather import memory_window_gather, memory_window_gather_reference
 from fastrl.ops._retrace import retrace, retrace_reference
 from fastrl.ops._tanh import tanh, tanh_reference
@@ -18,6 +19,8 @@ __all__ = [
     "dae_targets_reference",
     "gae",
     "gae_reference",
+    "gather_sequences",
+    "gather_sequences_reference",
     "memory_window_gather",
     "memory_window_gather_reference",
     "retrace",

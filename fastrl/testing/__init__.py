@@ -19,9 +19,10 @@ from fastrl.testing.case import (
 )
 from fastrl.testing.index_cases import INDEX_CASES
 from fastrl.testing.pointwise_cases import POINTWISE_CASES
+from fastrl.testing.replay_cases import REPLAY_CASES
 from fastrl.testing.scan_cases import SCAN_CASES
 
-OP_CASES: dict[str, OpCase] = {case.name: case for case in (*SCAN_CASES, *INDEX_CASES, *POINTWISE_CASES)}
+OP_CASES: dict[str, OpCase] = {case.name: case for case in (*SCAN_CASES, *INDEX_CASES, *POINTWISE_CASES, *REPLAY_CASES)}
 
 __all__ = [
     "EVERY_KIND",
