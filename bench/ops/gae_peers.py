@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+import scan_peers
 import torch
 from torch import Tensor
 
@@ -64,10 +65,17 @@ def torchrl(function: str) -> Callable[[dict[str, Any]], Call]:
     return prepare
 
 
+def terms(**inputs: Any) -> tuple[Tensor, Tensor]:
+    """Factors and offsets of the recurrence."""
+    factors = inputs["gamma"] * inputs["gae_lambda"] * scan_peers.going_on(inputs)
+    return factors, scan_peers.bootstrapped(inputs, inputs["values"][1:]) - inputs["values"][:-1]
+
+
 PEERS: dict[str, Callable[[dict[str, Any]], Call]] = {
+    **scan_peers.peers(terms, lambda x, **_: x),
     "stable-baselines3 (numpy)": stable_baselines3,
     "tianshou (numba)": tianshou,
     "torchrl generalized_advantage": torchrl("generalized_advantage_estimate"),
     "torchrl vec_generalized_advantage": torchrl("vec_generalized_advantage_estimate"),
 }
-GPU_PEERS = ("torchrl generalized_advantage", "torchrl vec_generalized_advantage")
+GPU_PEERS = (*scan_peers.GPU_PEERS, "torchrl generalized_advantage", "torchrl vec_generalized_advantage")

@@ -66,9 +66,8 @@ def test_on_policy_targets_are_the_returns_of_gae(envs: int) -> None:
     rollout = {name: inputs[name] for name in ("rewards", "values", "terminated", "truncated", "valid")}
     _, returns = gae(**rollout, gamma=0.99, gae_lambda=0.9)
     torch.testing.assert_close(targets, returns)
-    with_next = torch.where(
-        inputs["terminated"] | inputs["truncated"], inputs["values"][1:], torch.cat([targets[1:], inputs["values"][-1:]])
-    )
+    following = torch.cat([targets[1:], inputs["values"][-1:]])
+    with_next = torch.where(inputs["terminated"] | inputs["truncated"], inputs["values"][1:], following)
     expected = inputs["rewards"] + torch.where(inputs["terminated"], 0.0, 0.99 * with_next) - inputs["values"][:-1]
     torch.testing.assert_close(advantages, torch.where(inputs["valid"], expected, 0.0))
 
@@ -122,9 +121,9 @@ def test_nan_in_an_episode_shows(name: str, envs: int) -> None:
 
 
 def test_ratios_beyond_float32_are_clipped() -> None:
-    inputs = {
-        name: value.float() if isinstance(value, Tensor) and value.is_floating_point() else value for name, value in plain(20, 4).items()
-    }
+    inputs = CASE.inputs((20, 4))
+    for flag, fill in (("terminated", False), ("truncated", False), ("valid", True)):
+        inputs[flag].fill_(fill)
     inputs["log_rhos"].fill_(1000.0)
     expected = vtrace(**{**inputs, "log_rhos": torch.zeros_like(inputs["log_rhos"])})
     for got, right in zip(vtrace(**inputs), expected, strict=True):
