@@ -94,6 +94,7 @@ _scan_case = functools.partial(
     OpCase,
     sizes=TIME_MAJOR_SIZES,
     empty_sizes=((0, 3), (4, 0), (0, 0)),
+    large_sizes=((1100, 670), (64, 9000), (900, 4200)),
     optional=("valid",),
     bench_sizes=((128, 8), (128, 64), (2048, 1), (2048, 64), (1024, 4096)),
     gpu_bench_sizes=((16, 4096), (256, 4096), (4096, 128), (2048, 16384)),

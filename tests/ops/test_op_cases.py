@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from typing import Any
 
 import pytest
@@ -109,6 +112,34 @@ def test_any_number_of_threads_gives_the_same_bits(case: OpCase, torch_threads: 
         for threads in (2, 3, 8):
             torch.set_num_threads(threads)
             assert_equal(case.op(**inputs), expected)
+
+
+DIGESTS = """
+import hashlib, torch
+from fastrl.testing import OP_CASES, outputs_of
+for case in OP_CASES.values():
+    digest = hashlib.sha256()
+    for sizes in (*case.sizes, *case.large_sizes):  # large ones are streamed past the caches
+        inputs = case.inputs(sizes)
+        variables = [inputs[name].requires_grad_() for name in case.differentiable]
+        outputs = outputs_of(case.op(**inputs))
+        gradients = torch.autograd.grad(outputs[0].sum(), variables) if variables else ()
+        for tensor in (*outputs, *gradients):
+            digest.update(tensor.detach().numpy().tobytes())
+    print(case.name, digest.hexdigest())
+"""
+
+
+def test_every_instruction_level_gives_the_same_bits() -> None:
+    def digests(level: str) -> str:
+        environment = {**os.environ, "FASTRL_CPU_LEVEL": level}
+        run = subprocess.run([sys.executable, "-c", DIGESTS], env=environment, capture_output=True, text=True)
+        assert run.returncode == 0, run.stderr
+        return run.stdout
+
+    best = digests("v4")
+    assert len(best.splitlines()) == len(CASES)
+    assert digests("v3") == best and digests("baseline") == best
 
 
 @each_refusal
