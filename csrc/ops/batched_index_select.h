@@ -71,8 +71,8 @@ inline Tensor new_with_axis(const Tensor& tensor, int64_t dim, int64_t size) {
 template <class Backend>
 Tensor batched_index_select(const Tensor& input, int64_t dim, const Tensor& index) {
   const SelectedAxis shape = SelectedAxis::of("batched_index_select", input, dim, index);
+  Tensor out = new_with_axis(input, dim, shape.selected);  // before values are looked at: what is too large is refused at once
   check_indices("batched_index_select", "index", index, shape.size, input);
-  Tensor out = new_with_axis(input, dim, shape.selected);
   if (out.numel() == 0) return out;
   // a view wherever the strides allow it
   const Tensor flat = torch::stable::reshape(input, {shape.batch, shape.before, shape.size, shape.behind});

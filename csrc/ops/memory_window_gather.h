@@ -161,8 +161,10 @@ Tensor memory_window_gather(const Tensor& memory,
                             const Tensor& index,
                             const std::optional<Tensor>& mask,
                             const std::optional<Tensor>& position) {
-  check_gather(memory, episode, index, mask, position);
+  FASTRL_CHECK(memory.dim() == 4 && index.dim() == 2, "memory_window_gather: memory must have shape [E, S, L, D], index [B, W]");
+  // before values are looked at: what is too large is refused at once
   Tensor out = new_tensor(memory, {index.size(0), index.size(1), memory.size(2), memory.size(3)});
+  check_gather(memory, episode, index, mask, position);
   gather_windows<Backend>(memory, episode, index, mask, position, out);
   return out;
 }

@@ -28,7 +28,7 @@ struct RetraceFormula {
   }
 
   FASTRL_HD Results<T, kOutputs> results(const At& here, Acc, Acc next) const {
-    const Acc correction = residual(here) + here.goes_on(gamma * next);
+    const Acc correction = Affine<Acc>{here.goes_on(gamma), residual(here)}(next);
     return {{T(here.input[kQValue] + here.counts(correction))}};
   }
 };

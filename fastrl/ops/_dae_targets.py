@@ -76,8 +76,9 @@ def dae_targets_reference(
     targets = []
     following = values[-1]  # y_{t+1}, [N]
     for t in reversed(range(rewards.shape[0])):
-        bootstrap = torch.where(truncated[t], values[t + 1], following)
-        target = rewards[t] - advantages[t] + torch.where(terminated[t], 0.0, gamma * bootstrap)
+        carried = torch.zeros_like(following) if gamma == 0.0 else gamma * following
+        bootstrap = torch.where(truncated[t], gamma * values[t + 1], carried)
+        target = rewards[t] - advantages[t] + torch.where(terminated[t], 0.0, bootstrap)
         following = torch.where(valid[t], target, values[t])
         targets.append(following)
     return torch.stack(targets[::-1]).to(dtype) if targets else rewards.to(dtype)

@@ -74,9 +74,10 @@ def gae_reference(
     valid = torch.ones_like(terminated) if valid is None else valid
     advantages = torch.zeros_like(rewards)
     following = torch.zeros_like(values[0])  # A_{t+1}, [N]
+    trace = gamma * gae_lambda
     for t in reversed(range(rewards.shape[0])):
         bootstrap = torch.where(terminated[t], 0.0, gamma * values[t + 1])
-        carried = torch.where(terminated[t] | truncated[t], 0.0, gamma * gae_lambda * following)
+        carried = torch.where(terminated[t] | truncated[t] | (trace == 0.0), 0.0, trace * following)
         following = torch.where(valid[t], rewards[t] + bootstrap - values[t] + carried, 0.0)
         advantages[t] = following
     return advantages.to(dtype), (advantages + values[:-1]).to(dtype)

@@ -74,7 +74,7 @@ def retrace_reference(
     following = torch.zeros_like(rewards.sum(0))  # c_{t+1} (target_{t+1} − Q_{t+1}), [N]
     for t in reversed(range(rewards.shape[0])):
         bootstrap = torch.where(terminated[t], 0.0, gamma * next_values[t])
-        carried = torch.where(terminated[t] | truncated[t], 0.0, gamma * following)
+        carried = torch.where(terminated[t] | truncated[t] | (gamma == 0.0), 0.0, gamma * following)
         correction = torch.where(valid[t], rewards[t] + bootstrap - q_values[t] + carried, 0.0)
         targets[t] = q_values[t] + correction
         following = torch.where(traces[t] == 0.0, 0.0, traces[t] * correction)

@@ -83,10 +83,10 @@ def vtrace_reference(
     for t in reversed(range(rewards.shape[0])):
         ends = terminated[t] | truncated[t]
         residual = rewards[t] + torch.where(terminated[t], 0.0, gamma * values[t + 1]) - values[t]
-        trace = gamma * vtrace_lambda * ratios[t].clamp(max=c_clip)
+        trace = gamma * vtrace_lambda * ratios[t].clamp(max=float(c_clip))
         carried = torch.where(ends | (trace == 0.0), 0.0, trace * following)
-        advantage = ratios[t].clamp(max=pg_rho_clip) * (residual + torch.where(ends, 0.0, gamma * following))
-        following = torch.where(valid[t], ratios[t].clamp(max=rho_clip) * residual + carried, 0.0)
+        advantage = ratios[t].clamp(max=float(pg_rho_clip)) * (residual + torch.where(ends, 0.0, gamma * following))
+        following = torch.where(valid[t], ratios[t].clamp(max=float(rho_clip)) * residual + carried, 0.0)
         targets[t], advantages[t] = values[t] + following, torch.where(valid[t], advantage, 0.0)
     return targets.to(dtype), advantages.to(dtype)
 

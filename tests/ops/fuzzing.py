@@ -105,7 +105,7 @@ TENSOR_MUTATIONS: tuple[tuple[Mutation, int], ...] = (
     (one_element, 1),
     (no_tensor, 2),
 )
-ODD_NUMBERS = (0, 1, -1, 0.5, 1.5, float("nan"), float("inf"), -float("inf"), 2**40, 2**70, -(2**70), True, None, "0.9", [], 0.0, 1e-320)
+ODD_NUMBERS = (0, 1, -1, 0.5, 1.5, float("nan"), float("inf"), -float("inf"), 2**40, 2**70, -(2**70), True, None, "0.9", [], 0.0)
 
 
 def mutate(rng: random.Random, case: OpCase, inputs: dict[str, Any]) -> dict[str, Any]:
@@ -162,12 +162,15 @@ def describe(case: OpCase, inputs: dict[str, Any]) -> str:
 
 
 def too_large(inputs: dict[str, Any]) -> bool:
-    return any(tensor.numel() > 10 * MOST_ELEMENTS for _, tensor in tensors_of(inputs))
+    return any(tensor.numel() > 10 * MOST_ELEMENTS or max(tensor.shape, default=0) > 2**30 for _, tensor in tensors_of(inputs))
 
 
 def judge_python_call(case: OpCase, inputs: dict[str, Any]) -> str:
     """Makes the call and says how it ended; raises AssertionError if that is not how it should have ended."""
-    reason = why_illegal(CONTRACTS[case.name], inputs)
+    contract = CONTRACTS[case.name]
+    reason = why_illegal(contract, inputs)
+    if reason is None and contract.takes_its_time and too_large(inputs):
+        return "too large"
     try:
         result = case.op(**inputs)
     except NAMED as error:
@@ -187,6 +190,8 @@ def judge_python_call(case: OpCase, inputs: dict[str, Any]) -> str:
 
 def make_native_call(case: OpCase, inputs: dict[str, Any]) -> str:
     """The same arguments straight to the native op: anything but a crash will do."""
+    if CONTRACTS[case.name].takes_its_time and too_large(inputs):
+        return "native too large"
     op = getattr(torch.ops.fastrl, case.name).default
     try:
         outputs = outputs_of(op(*(inputs[argument.name] for argument in op._schema.arguments)))
