@@ -119,7 +119,7 @@ def mutate(rng: random.Random, case: OpCase, inputs: dict[str, Any]) -> dict[str
 
 
 def mutate_value(rng: random.Random, value: Any) -> Any:
-    if isinstance(value, Tensor) and value.numel() > 10 * MOST_ELEMENTS:
+    if isinstance(value, Tensor) and huge(value):
         return value  # made of one element, and torch would go through all of them
     if isinstance(value, Tensor):
         mutations, weights = zip(*TENSOR_MUTATIONS, strict=True)
@@ -162,7 +162,11 @@ def describe(case: OpCase, inputs: dict[str, Any]) -> str:
 
 
 def too_large(inputs: dict[str, Any]) -> bool:
-    return any(tensor.numel() > 10 * MOST_ELEMENTS or max(tensor.shape, default=0) > 2**30 for _, tensor in tensors_of(inputs))
+    return any(huge(tensor) for _, tensor in tensors_of(inputs))
+
+
+def huge(tensor: Tensor) -> bool:
+    return tensor.numel() > 10 * MOST_ELEMENTS or max(tensor.shape, default=0) > 2**30
 
 
 def judge_python_call(case: OpCase, inputs: dict[str, Any]) -> str:
