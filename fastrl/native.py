@@ -7,6 +7,7 @@ import functools
 import importlib
 import re
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -53,14 +54,21 @@ def build_info() -> dict[str, object]:
 
     Raises: NativeLibraryError if nothing was built.
     """
-    try:
-        _native = importlib.import_module("fastrl._native")
-    except ImportError as error:
-        raise NativeLibraryError(f"fastrl: the native module cannot be imported ({error}); {REBUILD}") from error
-    info: dict[str, object] = dict(_native.build_info())
+    info: dict[str, object] = dict(load_module().build_info())
     info["ops_library"] = OPS_LIBRARY.exists()
     info["cuda_library"] = CUDA_LIBRARY.exists()
     return info
+
+
+def load_module() -> Any:
+    """The module of native state, `fastrl._native`.
+
+    Raises: NativeLibraryError if it was not built.
+    """
+    try:
+        return importlib.import_module("fastrl._native")
+    except ImportError as error:
+        raise NativeLibraryError(f"fastrl: the native module cannot be imported ({error}); {REBUILD}") from error
 
 
 def _load(library: Path) -> None:

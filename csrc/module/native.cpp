@@ -1,7 +1,9 @@
-// fastrl._native: native state bound with pybind11. For now it says what was built; `fastrl doctor` prints it.
+// fastrl._native: native state bound with pybind11, and what was built; `fastrl doctor` prints that.
 #include <pybind11/pybind11.h>
 
 #include <string>
+
+#include "replay/binding.h"
 
 namespace py = pybind11;
 
@@ -24,4 +26,5 @@ py::dict build_info() {
 PYBIND11_MODULE(_native, m) {
   m.doc() = "Native state of fastrl.";
   m.def("build_info", &build_info, "What this build is: versions, compilers, CUDA architectures, sanitizers.");
+  fastrl::bind_replay(m);
 }

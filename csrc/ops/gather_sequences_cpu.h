@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "core/cpu.h"
+#include "core/short_copy.h"
 #include "ops/gather_sequences.h"
 
 namespace fastrl {
@@ -132,23 +133,8 @@ struct BlockCopy {
         });
       else if (is_wide(piece))
         streams&& whole_words(piece) ? copy_wide<true>(tile, next, piece) : copy_wide<false>(tile, next, piece);
-      else if (bytes > 64)
-        each_row(tile, piece, [bytes](char* to, const char* from) FASTRL_INLINE {
-          for (int64_t done = 0; done < bytes - 64; done += 64) std::memcpy(to + done, from + done, 64);
-          std::memcpy(to + bytes - 64, from + bytes - 64, 64);
-        });
-      else if (bytes > 32)
-        copy_overlapping<32>(tile, piece);
-      else if (bytes > 16)
-        copy_overlapping<16>(tile, piece);
-      else if (bytes > 8)
-        copy_overlapping<8>(tile, piece);
-      else if (bytes > 4)
-        copy_overlapping<4>(tile, piece);
-      else if (bytes > 1)
-        copy_overlapping<2>(tile, piece);
       else
-        copy_overlapping<1>(tile, piece);
+        cpu::with_copy_of(bytes, [&](const auto& copy) FASTRL_INLINE { each_row(tile, piece, copy); });
     }
 
     template <class Copy>
@@ -159,16 +145,6 @@ struct BlockCopy {
         char* to = local.target_at((tile.first_step + k) * rows.batch + tile.first_sample);
         for (int64_t b = 0; b < tile.samples; ++b, ++i, to += local.target_stride) copy(to, local.source_at(tile.position[i], tile.env[i]));
       }
-    }
-
-    // kHalf to 2 kHalf bytes: two moves, which overlap where they are too long
-    template <int64_t kHalf>
-    FASTRL_HD void copy_overlapping(const Tile& tile, const SequencePiece& piece) const {
-      const int64_t second = piece.run_bytes - kHalf;
-      each_row(tile, piece, [second](char* to, const char* from) FASTRL_INLINE {
-        std::memcpy(to, from, kHalf);
-        std::memcpy(to + second, from + second, kHalf);
-      });
     }
 
     // Long rows, sequence by sequence; each line copied asks for one of the next tile.
