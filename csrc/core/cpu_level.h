@@ -3,6 +3,7 @@
 
 #include <cstdlib>
 #include <cstring>
+#include <type_traits>
 
 #if defined(__GNUC__)
 #define FASTRL_INLINE __attribute__((always_inline))
@@ -58,6 +59,22 @@ FASTRL_TARGET_V3 void run_v3(const Body& body) {
   body();
 }
 
+// with_best_instructions for a body that wants to know how many bytes a vector register has, as a type: body(RegisterBytes<64>{})
+template <int kBytes>
+using RegisterBytes = std::integral_constant<int, kBytes>;
+
+template <class Body>
+void with_best_registers(const Body& body) {
+  switch (level()) {
+    case Level::kV4:
+      return run_v4([&]() FASTRL_INLINE { body(RegisterBytes<64>{}); });
+    case Level::kV3:
+      return run_v3([&]() FASTRL_INLINE { body(RegisterBytes<32>{}); });
+    default:
+      return body(RegisterBytes<16>{});
+  }
+}
+
 template <class Body>
 void with_best_instructions(const Body& body) {
   switch (level()) {
@@ -71,6 +88,14 @@ void with_best_instructions(const Body& body) {
 }
 
 #else
+
+template <int kBytes>
+using RegisterBytes = std::integral_constant<int, kBytes>;
+
+template <class Body>
+void with_best_registers(const Body& body) {
+  body(RegisterBytes<16>{});
+}
 
 template <class Body>
 void with_best_instructions(const Body& body) {

@@ -65,12 +65,12 @@ inline void prefer_huge_pages(void* data, int64_t bytes) {
 
 // A new contiguous tensor of `dim` sizes, of the dtype and on the device of `like`; through the C interface, which spares the dispatcher's
 // look-up by name.
-inline Tensor new_tensor(const Tensor& like, const int64_t* sizes, int64_t dim) {
+inline Tensor new_tensor(const Tensor& like, const int64_t* sizes, int64_t dim, std::optional<int32_t> other_dtype = {}) {
   constexpr int64_t kMaxDim = 64;  // as many as torch has
   FASTRL_CHECK(dim <= kMaxDim, "a tensor of more than ", kMaxDim, " dimensions");
   int64_t strides[kMaxDim];
   int64_t elements = 1;  // that a tensor without empty dimensions would have
-  const int64_t most = INT64_MAX / static_cast<int64_t>(like.element_size());
+  const int64_t most = INT64_MAX / (other_dtype ? 8 : static_cast<int64_t>(like.element_size()));
   bool empty = false;
   for (int64_t d = dim; d-- > 0;) {
     strides[d] = elements;
@@ -81,6 +81,7 @@ inline Tensor new_tensor(const Tensor& like, const int64_t* sizes, int64_t dim) 
   }
   int32_t dtype = 0, device_type = 0, device_index = 0;
   TORCH_ERROR_CODE_CHECK(aoti_torch_get_dtype(like.get(), &dtype));
+  if (other_dtype) dtype = *other_dtype;
   TORCH_ERROR_CODE_CHECK(aoti_torch_get_device_type(like.get(), &device_type));
   TORCH_ERROR_CODE_CHECK(aoti_torch_get_device_index(like.get(), &device_index));
   AtenTensorHandle handle = nullptr;
@@ -89,6 +90,12 @@ inline Tensor new_tensor(const Tensor& like, const int64_t* sizes, int64_t dim) 
   if (device_type == aoti_torch_device_type_cpu() && !empty)
     prefer_huge_pages(tensor.data_ptr(), elements * static_cast<int64_t>(tensor.element_size()));
   return tensor;
+}
+
+// In the dtype that numbers of the dtype of `like` are added up in.
+inline Tensor new_accumulator(const Tensor& like, const std::vector<int64_t>& sizes) {
+  const bool wide = like.scalar_type() == ScalarType::Double;
+  return new_tensor(like, sizes.data(), static_cast<int64_t>(sizes.size()), wide ? aoti_torch_dtype_float64() : aoti_torch_dtype_float32());
 }
 
 inline Tensor new_tensor(const Tensor& like, const std::vector<int64_t>& sizes) {

@@ -88,18 +88,6 @@ struct WindowLayers {
   }
 };
 
-inline void check_windows(
-    const char* op, const Tensor& bank, const Tensor& episode, const Tensor& index, const std::optional<Tensor>& mask) {
-  FASTRL_CHECK(index.dim() == 2, op, ": index must have shape [B, W]");
-  check_vector(op, "episode", episode, index.size(0));
-  if (mask) {
-    check_matrix(op, "mask", *mask, index.size(0), index.size(1));
-    check_like(op, "mask", *mask, ScalarType::Bool, bank);
-  }
-  check_indices(op, "episode", episode, bank.size(0), bank);
-  check_indices(op, "index", index, bank.size(1), bank, mask);
-}
-
 inline void check_gather(const Tensor& memory,
                          const Tensor& episode,
                          const Tensor& index,

@@ -7,6 +7,7 @@ from fastrl.ops._batched_index_select import batched_index_select, batched_index
 from fastrl.ops._dae_targets import dae_targets, dae_targets_reference
 from fastrl.ops._gae import gae, gae_reference
 from fastrl.ops._gather_sequences import gather_sequences, gather_sequences_reference
+from fastrl.ops._memory_attention import memory_attention, memory_attention_reference
 from fastrl.ops._memory_window_gather import memory_window_gather, memory_window_gather_reference
 from fastrl.ops._retrace import retrace, retrace_reference
 from fastrl.ops._tanh import tanh, tanh_reference
@@ -21,6 +22,8 @@ __all__ = [
     "gae_reference",
     "gather_sequences",
     "gather_sequences_reference",
+    "memory_attention",
+    "memory_attention_reference",
     "memory_window_gather",
     "memory_window_gather_reference",
     "retrace",

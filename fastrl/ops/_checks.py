@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import numbers
 import os
 from collections.abc import Callable, Mapping
@@ -92,6 +93,14 @@ def check_fractions(op: str, **values: object) -> None:
         _check_number(op, name, value)
         if not 0.0 <= value <= 1.0:  # type: ignore[operator]  # numbers.Real orders itself, whatever its stub says
             raise ValueError(f"{op}: {name} must be in [0, 1], got {value}")
+
+
+def check_finite(op: str, **values: object) -> None:
+    """Numbers other than infinity and NaN. Raises TypeError, ValueError."""
+    for name, value in values.items():
+        _check_number(op, name, value)
+        if not -math.inf < value < math.inf:  # type: ignore[operator]  # numbers.Real orders itself, whatever its stub says
+            raise ValueError(f"{op}: {name} must be finite, got {value}")
 
 
 def check_shape(op: str, name: str, value: torch.Tensor, symbols: str, *sizes: int | None) -> None:
