@@ -49,8 +49,8 @@ class Team {
   using Vector = Lanes<Acc, kRegisterBytes>;
   using Memory = TeamMemory<Acc>;
   static constexpr int kLanes = Vector::kCount;
-  static constexpr int kTiles = 16;                       // whose scores are held at once
-  static constexpr int kTogether = kRegisterBytes / 8;    // sums that fit into the registers, and hide each other's latency
+  static constexpr int kTiles = 16;                     // whose scores are held at once
+  static constexpr int kTogether = kRegisterBytes / 8;  // sums that fit into the registers, and hide each other's latency
 
   FASTRL_HD explicit Team(Memory& memory) : chunks(memory.chunks), memory_(memory) {}
 
@@ -121,8 +121,7 @@ class Team {
   template <class T>
   FASTRL_HD Taken take(int slot, const Rows<const T>& rows, const Tile& tile) const {
     Taken taken;
-    for (int j = 0; j < tile.count; ++j)
-      taken.rows[j] = ready(rows, rows.row(tile.numbers[j]), memory_.tile(slot) + j * chunks * kLanes);
+    for (int j = 0; j < tile.count; ++j) taken.rows[j] = ready(rows, rows.row(tile.numbers[j]), memory_.tile(slot) + j * chunks * kLanes);
     for (int j = tile.count; j < kLanes; ++j) taken.rows[j] = taken.rows[0];
     return taken;
   }

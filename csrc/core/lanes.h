@@ -106,8 +106,8 @@ struct Lanes {
     return fold_all([](const Part& a, const Part& b, Part& c) FASTRL_INLINE { c = b > a ? b : a; });
   }
 
-  // Lane j becomes the sum of all lanes of lanes[j], each added up as `sum` does it: lanes that are 8 apart, then 4, 2, 1. As many additions
-  // as one sum of each would take for two of them. Overwrites its argument.
+  // Lane j becomes the sum of all lanes of lanes[j], each added up as `sum` does it: lanes that are 8 apart, then 4, 2, 1. As many
+  // additions as one sum of each would take for two of them. Overwrites its argument.
   FASTRL_HD static Lanes sum_each(Lanes (&lanes)[kCount]) {
     Lanes sums;
     Part folded[kCount];

@@ -108,7 +108,8 @@ class WarpTeam {
     FASTRL_HD Tile tile(int64_t t) const {
       const auto place = [t](int lane) { return t * kLanes + lane; };
       const auto present = Across<bool>::make([&](int lane) { return place(lane) < source.size && source.present(place(lane)); });
-      return {Across<int64_t>::make([&](int lane) { return present.at(lane) ? source.number(place(lane)) : 0; }), Across<bool>::votes(present)};
+      return {Across<int64_t>::make([&](int lane) { return present.at(lane) ? source.number(place(lane)) : 0; }),
+              Across<bool>::votes(present)};
     }
   };
 

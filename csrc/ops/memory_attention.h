@@ -1,5 +1,5 @@
-// Attention of each sample's query over its window of a memory bank: out[b, h] = sum_w softmax_w(scale query[b, h] . key[e, s_w, h]) value[e, s_w, h],
-// keys and values read where they lie. For the gradient of it see memory_attention_backward.h.
+// Attention of each sample's query over its window of a memory bank: out[b, h] = sum_w softmax_w(scale query[b, h] . key[e, s_w, h])
+// value[e, s_w, h], keys and values read where they lie. For the gradient of it see memory_attention_backward.h.
 #pragma once
 
 #include <algorithm>
@@ -194,9 +194,7 @@ struct AttentionCall {
   }
 
   // multiplications and additions of `products` products of every row with each row of its window
-  double operations(int products) const {
-    return 2.0 * products * static_cast<double>(query.numel()) * static_cast<double>(index.size(1));
-  }
+  double operations(int products) const { return 2.0 * products * static_cast<double>(query.numel()) * static_cast<double>(index.size(1)); }
 
   const Tensor &query, &key, &value, &episode, &index;
   const std::optional<Tensor>& mask;
@@ -205,8 +203,15 @@ struct AttentionCall {
 
  private:
   void check_bank(const char* op, const char* name, const Tensor& bank) const {
-    FASTRL_CHECK(
-        bank.dim() == 4 && bank.size(2) == heads && bank.size(3) == size, op, ": ", name, " must have shape [E, S, ", heads, ", ", size, "]");
+    FASTRL_CHECK(bank.dim() == 4 && bank.size(2) == heads && bank.size(3) == size,
+                 op,
+                 ": ",
+                 name,
+                 " must have shape [E, S, ",
+                 heads,
+                 ", ",
+                 size,
+                 "]");
     check_like(op, name, bank, query.scalar_type(), query);
   }
 };

@@ -2,8 +2,8 @@
 //     to the score w             p_w (d_w - delta)
 //     to query                   scale sum_w p_w (d_w - delta) key[s_w]
 //     to key[s], value[s]        scale sum p_w (d_w - delta) query[b], sum p_w gradient[b], over all windows b that see slot s, in order
-// Weights are computed anew, from the statistics that the forward pass has left; nothing of the size of all windows is ever built but the list
-// of who sees which slot.
+// Weights are computed anew, from the statistics that the forward pass has left; nothing of the size of all windows is ever built but the
+// list of who sees which slot.
 #pragma once
 
 #include "core/groups.h"
@@ -47,7 +47,8 @@ template <class Vector>
 struct TileWeights {
   Vector weight, to_score;
 
-  FASTRL_HD static TileWeights from(const Vector& score, const Vector& slope, const Vector& largest, const Vector& inverse_sum, const Vector& delta) {
+  FASTRL_HD static TileWeights from(
+      const Vector& score, const Vector& slope, const Vector& largest, const Vector& inverse_sum, const Vector& delta) {
     const Vector weight = (score - largest).exp() * inverse_sum;
     return {weight, weight * (slope - delta)};
   }
@@ -164,7 +165,10 @@ struct SamplesOfPlaces {
 inline void check_saved(const char* op, const AttentionCall& call, const Tensor& gradient, const Tensor& out, const Tensor& statistics) {
   const auto check_like_query = [&](const char* name, const Tensor& tensor) {
     FASTRL_CHECK(tensor.dim() == 3 && tensor.size(0) == call.samples && tensor.size(1) == call.heads && tensor.size(2) == call.size,
-                 op, ": ", name, " must have the shape of query");
+                 op,
+                 ": ",
+                 name,
+                 " must have the shape of query");
     check_like(op, name, tensor, call.query.scalar_type(), call.query);
   };
   check_like_query("gradient", gradient);
@@ -173,7 +177,8 @@ inline void check_saved(const char* op, const AttentionCall& call, const Tensor&
   check_like(op, "statistics", statistics, wide ? ScalarType::Double : ScalarType::Float, call.query);
   FASTRL_CHECK(statistics.dim() == 3 && statistics.size(0) == call.samples && statistics.size(1) == call.heads && statistics.size(2) == 2 &&
                    statistics.is_contiguous(),
-               op, ": statistics must have shape [B, H, 2], contiguous");
+               op,
+               ": statistics must have shape [B, H, 2], contiguous");
 }
 
 template <class Backend, class T>

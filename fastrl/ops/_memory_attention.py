@@ -30,7 +30,8 @@ def memory_attention(
 ) -> Tensor:
     """Softmax attention of each sample's query over its window of a memory bank, read where it lies.
 
-    out[b, h, :] = Σ_w p_w value[e, s_w, h, :],  p = softmax_w(scale · query[b, h, :] · key[e, s_w, h, :]),  e = episode[b], s_w = index[b, w]
+    out[b, h, :] = Σ_w p_w value[e, s_w, h, :],  p = softmax_w(scale · query[b, h, :] · key[e, s_w, h, :])
+    with e = episode[b] and s_w = index[b, w]
 
     Neither windows nor scores become tensors. Keys and values are projected once for each of the E·S slots of the bank, not once for each
     of the B·W slots of all windows.
@@ -41,8 +42,8 @@ def memory_attention(
         key: [E, S, H, K], dtype of query: E episodes, S slots (episode steps).
         value: shape and dtype of key.
         episode: [B] int64 in [0, E).
-        index: [B, W] int64, the slots of each window in any order, in [0, S) wherever mask is True; elsewhere nothing is read, and it may be
-            anything. A slot that is there twice counts twice.
+        index: [B, W] int64, the slots of each window in any order, in [0, S) wherever mask is True; elsewhere nothing is read, and it may
+            be anything. A slot that is there twice counts twice.
         mask: [B, W] bool, True where the slot is part of the window, or None if all are.
         scale: a finite number that the scores are multiplied with; None: 1/√K.
 
@@ -62,6 +63,7 @@ def memory_attention(
     try:
         if (scale is not None and type(scale) is not float) or _checks.debugging():  # the dispatcher would take tensors for numbers
             _check(query, key, value, episode, index, mask, scale)
+            scale = None if scale is None else float(scale)  # an int may be too large for it
         return _attention(query, key, value, episode, index, mask, scale)[0]
     except (RuntimeError, AttributeError):
         _check(query, key, value, episode, index, mask, scale)
@@ -80,7 +82,7 @@ def memory_attention_reference(
 ) -> Tensor:
     """What `memory_attention` computes, over gathered windows in plain torch and float64: the oracle of the tests."""
     dtype, size = query.dtype, query.shape[2]
-    scale = 1 / math.sqrt(max(size, 1)) if scale is None else scale
+    scale = 1 / math.sqrt(max(size, 1)) if scale is None else float(scale)
     mask = torch.ones_like(index, dtype=torch.bool) if mask is None else mask
     if not mask.any():
         return (query.double() * 0.0).nan_to_num(0.0).to(dtype)
@@ -88,11 +90,19 @@ def memory_attention_reference(
     where = (episode[:, None], torch.where(mask, index, 0))
     keys = torch.where(visible, key[where].double(), 0.0)  # [B, W, H, K]
     values = torch.where(visible, value[where].double(), 0.0)
-    scores = scale * torch.einsum("bhk,bwhk->bhw", query.double(), keys)
-    scores = scores.masked_fill(~mask[:, None, :], -math.inf)
+    products = _held(_held(query.double()[:, None] * keys, dtype).sum(-1), dtype).movedim(1, 2)  # [B, H, W]
+    scores = _held(scale * products, dtype).masked_fill(~mask[:, None, :], -math.inf)
     seeing = mask.any(1)[:, None, None]  # [B, 1, 1]
-    weights = torch.where(seeing, scores, 0.0).softmax(-1)
-    return torch.where(seeing, torch.einsum("bhw,bwhk->bhk", weights, values), 0.0).to(dtype)
+    scores = torch.where(seeing, scores, 0.0)
+    weights = (scores - scores.amax(-1, keepdim=True).detach()).exp()
+    sums = _held(torch.einsum("bhw,bwhk->bhk", weights, values), dtype)
+    return torch.where(seeing, sums / weights.sum(-1, keepdim=True), 0.0).to(dtype)
+
+
+def _held(x: Tensor, dtype: torch.dtype) -> Tensor:
+    """Infinite where the type that accumulates for `dtype` cannot hold x."""
+    most = torch.finfo(torch.float64 if dtype == torch.float64 else torch.float32).max
+    return torch.where(x.abs() > most, math.inf * x.detach().sign(), x)
 
 
 def _check(

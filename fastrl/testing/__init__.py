@@ -3,6 +3,7 @@
 An entry gives the op, its reference, a maker of inputs, the calls that must be refused, and the sizes worth timing.
 """
 
+from fastrl.testing.attention_cases import ATTENTION_CASES
 from fastrl.testing.case import (
     EVERY_KIND,
     FLOATING,
@@ -22,7 +23,7 @@ from fastrl.testing.pointwise_cases import POINTWISE_CASES
 from fastrl.testing.replay_cases import REPLAY_CASES
 from fastrl.testing.scan_cases import SCAN_CASES
 
-OP_CASES: dict[str, OpCase] = {case.name: case for case in (*SCAN_CASES, *INDEX_CASES, *POINTWISE_CASES, *REPLAY_CASES)}
+OP_CASES: dict[str, OpCase] = {case.name: case for case in (*SCAN_CASES, *INDEX_CASES, *ATTENTION_CASES, *POINTWISE_CASES, *REPLAY_CASES)}
 
 __all__ = [
     "EVERY_KIND",
