@@ -97,10 +97,19 @@ struct Cpu {
     share(units, op.num_steps * op.num_envs / kScannedPerThread, columns);
   }
 
+  // Half precision converts element by element: wider instructions gain little and would double the time it takes to compile the scans.
+  template <class T, class Body>
+  static void with_instructions_for(const Body& body) {
+    if constexpr (sizeof(T) >= sizeof(float))
+      cpu::with_best_instructions(body);
+    else
+      body();
+  }
+
   template <class Op, bool kMasked>
   static void scan_narrow(const Op& op) {
     if (op.contiguous())
-      cpu::with_best_instructions([&]() FASTRL_INLINE { cpu::scan_narrow<Op, true, kMasked>(op); });
+      with_instructions_for<typename Op::Element>([&]() FASTRL_INLINE { cpu::scan_narrow<Op, true, kMasked>(op); });
     else
       cpu::scan_narrow<Op, false, kMasked>(op);
   }
@@ -110,9 +119,9 @@ struct Cpu {
     if (!op.unit_stride())
       cpu::scan_wide<Op, false, kMasked, false>(op, first, last);
     else if (streams)
-      cpu::with_best_instructions([&]() FASTRL_INLINE { cpu::scan_wide<Op, true, kMasked, true>(op, first, last); });
+      with_instructions_for<typename Op::Element>([&]() FASTRL_INLINE { cpu::scan_wide<Op, true, kMasked, true>(op, first, last); });
     else
-      cpu::with_best_instructions([&]() FASTRL_INLINE { cpu::scan_wide<Op, true, kMasked, false>(op, first, last); });
+      with_instructions_for<typename Op::Element>([&]() FASTRL_INLINE { cpu::scan_wide<Op, true, kMasked, false>(op, first, last); });
   }
 };
 
