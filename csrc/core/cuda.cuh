@@ -113,7 +113,7 @@ struct Cuda {
     STD_CUDA_KERNEL_LAUNCH_CHECK();
   }
 
- private:
+ protected:
   template <class Unit, class Op>
   static void gather_units(const Op& op, int32_t device) {
     const int64_t columns = op.row_bytes / static_cast<int64_t>(sizeof(Unit));

@@ -73,7 +73,7 @@ struct MemoryAttention {
   Heads<T> out;
   Acc* statistics;  // [B, H, 2]: the largest score, and the sum of exp(score - largest)
 
-  int64_t row_size() const { return query.size; }
+  FASTRL_HD int64_t row_size() const { return query.size; }
   int64_t most_places() const { return windows.size; }
 
   template <class Team>

@@ -23,7 +23,7 @@ struct WriteRecords {
   const Acc* statistics;
   Acc* records;
 
-  int64_t row_size() const { return out.size; }
+  FASTRL_HD int64_t row_size() const { return out.size; }
   int64_t most_places() const { return 0; }
 
   template <class Team>
@@ -68,7 +68,7 @@ struct ToQuery {
   const Acc* records;
   Heads<T> to_query;
 
-  int64_t row_size() const { return query.size; }
+  FASTRL_HD int64_t row_size() const { return query.size; }
   int64_t most_places() const { return windows.size; }
 
   template <class Team>
@@ -121,7 +121,7 @@ struct ToBank {
   const Acc* records;
   Bank<T> to_key, to_value;
 
-  int64_t row_size() const { return query.size; }
+  FASTRL_HD int64_t row_size() const { return query.size; }
   int64_t most_places() const { return 0; }
 
   template <class Team>
