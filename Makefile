@@ -111,7 +111,7 @@ ASAN = LD_PRELOAD="$$($(CXX) -print-file-name=libasan.so) $$($(CXX) -print-file-
 	ASAN_OPTIONS=detect_leaks=0:handle_segv=1:allocator_may_return_null=1 UBSAN_OPTIONS=print_stacktrace=1
 
 sanitized: $(VENV)/.installed-dev
-	rm -rf $(SANITIZED)/fastrl && mkdir -p $(SANITIZED)
+	rm -rf $(addprefix $(SANITIZED)/,fastrl csrc cmake tests) && mkdir -p $(SANITIZED)
 	cp -r fastrl csrc cmake tests CMakeLists.txt setup.py pyproject.toml README.md LICENSE $(SANITIZED)/
 	rm -f $(SANITIZED)/fastrl/*.so
 	cd $(SANITIZED) && FASTRL_SANITIZE=1 $(abspath $(BIN))/python setup.py --quiet build_ext --inplace
