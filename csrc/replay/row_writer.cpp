@@ -10,6 +10,7 @@ namespace fastrl {
 namespace {
 
 constexpr const char* kOp = "SequenceStorage.write";
+constexpr int64_t kLine = 64;
 constexpr int64_t kLongBytes = 256;  // from here on memcpy is worth its call
 
 // Bytes that lie together at the end of an array's dimensions from `first` on, if all of them do; else 0.
@@ -101,7 +102,11 @@ void RowWriter::copy(const Field& field, const Array& value, int64_t row) {
   if (bytes_together(value, 1) != field.bytes)
     each_stream([&](char* one, const char* other) { copy_elements(value, 1, other, one); });
   else if (field.bytes > kLongBytes)
-    each_stream([&](char* one, const char* other) { std::memcpy(one, other, static_cast<size_t>(field.bytes)); });
+    each_stream([&](char* one, const char* other) {
+      // streams lie far apart: ask for the lines of the next but one while those of this one are written
+      for (int64_t line = 0; line < field.bytes; line += kLine) __builtin_prefetch(one + 2 * to_stride + line, 1);
+      std::memcpy(one, other, static_cast<size_t>(field.bytes));
+    });
   else
     cpu::with_copy_of(field.bytes, each_stream);
 }

@@ -22,26 +22,28 @@ int64_t SequenceIndex::transitions_among(const Candidates& candidates) const {
 int64_t SequenceIndex::num_windows(int64_t seq_len) const { return transitions_among(candidates(seq_len)); }
 
 void SequenceIndex::sample(int64_t seq_len, int64_t count, int64_t* start, int64_t* env) {
-  // Guessing a row and looking whether it is a transition is quickest where most are; where few are, and after guesses that led nowhere,
-  // a transition is picked by its number. Both give every window the same probability, and the cost has a bound.
-  constexpr int kGuesses = 32;
   const Candidates rows = candidates(seq_len);
-  const int64_t windows = transitions_among(rows), before = valid_.rank(rows.first), size = valid_.size();
-  const int guesses = windows >= rows.bits / 4 ? kGuesses : 0;
-  for (int64_t i = 0; i < count; ++i) {
-    int64_t bit = -1;
-    for (int guess = 0; guess < guesses && bit < 0; ++guess) {
-      int64_t place = rows.first + static_cast<int64_t>(random_.below(static_cast<uint64_t>(rows.bits)));
-      if (place >= size) place -= size;
-      if (valid_.get(place)) bit = place;
+  const int64_t windows = transitions_among(rows), before = valid_.rank(rows.first);
+  cpu::with_best_instructions([&]() FASTRL_INLINE {
+    for (int64_t i = 0; i < count; ++i) {
+      const int64_t bit = draw(rows, windows, before);
+      start[i] = bit / num_envs_;
+      env[i] = bit - start[i] * num_envs_;
     }
-    if (bit < 0) {
-      const int64_t number = before + static_cast<int64_t>(random_.below(static_cast<uint64_t>(windows)));
-      bit = valid_.select(number < valid_.total() ? number : number - valid_.total());
-    }
-    start[i] = bit / num_envs_;
-    env[i] = bit - start[i] * num_envs_;
+  });
+}
+
+// Guessing a row and looking whether it is a transition is quickest where many are; where few are, and after guesses that led nowhere, a
+// transition is picked by its number. Both give every window the same probability, and the cost has a bound.
+inline FASTRL_INLINE int64_t SequenceIndex::draw(const Candidates& rows, int64_t windows, int64_t before) {
+  constexpr int kGuesses = 32;
+  for (int guess = windows >= rows.bits / 4 ? kGuesses : 0; guess > 0; --guess) {
+    int64_t place = rows.first + static_cast<int64_t>(random_.below(static_cast<uint64_t>(rows.bits)));
+    if (place >= valid_.size()) place -= valid_.size();
+    if (valid_.get(place)) return place;
   }
+  const int64_t number = before + static_cast<int64_t>(random_.below(static_cast<uint64_t>(windows)));
+  return valid_.select(number < valid_.total() ? number : number - valid_.total());
 }
 
 const char* SequenceIndex::load(const State& state, const uint8_t* bytes, int64_t count) {

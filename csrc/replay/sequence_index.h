@@ -56,6 +56,7 @@ class SequenceIndex {
 
   Candidates candidates(int64_t seq_len) const;
   int64_t transitions_among(const Candidates& candidates) const;
+  int64_t draw(const Candidates& rows, int64_t windows, int64_t before);
 
   int64_t capacity_, num_envs_, rows_ = 0, write_position_ = 0;
   RankedBits valid_;  // row by row

@@ -17,6 +17,7 @@ from fastrl.native import load_module
 from fastrl.ops import gather_sequences
 
 _LINE = 64  # bytes of a cache line
+_CACHE_WAY = 4096  # bytes after which lines go to the same places of a first-level cache
 _HUGE_PAGE = 2 << 20
 _MOST_PADDING = 1 / 8  # of a row, to let it begin with a cache line
 
@@ -29,8 +30,7 @@ class SequenceStorage:
 
     The fields of a transition lie side by side, and so do an environment's consecutive rows. Replay reads windows from random places of a
     memory far larger than any cache: here each of them is one stretch of it, while with a tensor for each field it would be one for each
-    field, and with environments side by side one for each row. That takes half the time for short windows, and less for long ones too;
-    writing a row of all environments takes a little longer.
+    field, and with environments side by side one for each row. What that gains: `bench/results`, `*-gather-sequences.json`.
 
     Args:
         fields: name -> (shape, dtype) of what one row of one environment holds.
@@ -50,7 +50,8 @@ class SequenceStorage:
         self.num_envs = num_envs
         self.device = torch.device(device)
         self.row_bytes = row_bytes  # of one environment, padding included
-        self.nbytes = row_bytes * capacity * num_envs
+        self._env_bytes = _env_bytes(row_bytes, capacity)
+        self.nbytes = self._env_bytes * num_envs
         self._memory = _zeros(self.nbytes, self.device)
         self._names = tuple(fields)
         self._views = [self._view(fields[name], offsets[name]) for name in self._names]
@@ -61,7 +62,7 @@ class SequenceStorage:
     @staticmethod
     def nbytes_of(fields: Mapping[str, Field], capacity: int, num_envs: int) -> int:
         """The bytes that a storage of these sizes takes. Raises TypeError, ValueError."""
-        return _layout(fields, capacity, num_envs)[1] * capacity * num_envs
+        return _env_bytes(_layout(fields, capacity, num_envs)[1], capacity) * num_envs
 
     def __getitem__(self, name: str) -> Tensor:
         """The view [C, N, ...] of a field."""
@@ -110,7 +111,9 @@ class SequenceStorage:
         row = self.row_bytes // dtype.itemsize
         inner = [math.prod(shape[d + 1 :]) for d in range(len(shape))]
         return flat.as_strided(
-            (self.capacity, self.num_envs, *shape), (row, self.capacity * row, *inner), flat.storage_offset() + offset // dtype.itemsize
+            (self.capacity, self.num_envs, *shape),
+            (row, self._env_bytes // dtype.itemsize, *inner),
+            flat.storage_offset() + offset // dtype.itemsize,
         )
 
     def _write_with_torch(self, row: int, values: Mapping[str, Any]) -> None:
@@ -149,9 +152,18 @@ def _layout(fields: Mapping[str, Field], capacity: int, num_envs: int) -> tuple[
         if wider > alignment and _round_up(end, wider) - end <= _MOST_PADDING * end:
             alignment = wider
     row_bytes = max(_round_up(end, alignment), alignment)
-    if row_bytes * capacity * num_envs >= 2**63:
+    if _env_bytes(row_bytes, capacity) * num_envs >= 2**63:
         raise ValueError(f"{op}: capacity, num_envs or fields too large: {row_bytes} bytes times {capacity} times {num_envs}")
     return offsets, row_bytes
+
+
+def _env_bytes(row_bytes: int, capacity: int) -> int:
+    """Bytes from one environment's rows to the next one's: a row of all environments is spread over the sets of the first-level cache.
+
+    A cache finds lines by the lower bits of their address. Were they the same for all environments, their lines would turn each other out
+    while a row is written field by field.
+    """
+    return _round_up(row_bytes * capacity, _CACHE_WAY) + _round_up(row_bytes, _LINE)
 
 
 def _bytes_of(name: object, field: object) -> int:

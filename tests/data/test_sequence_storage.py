@@ -89,7 +89,8 @@ def test_fields_of_a_row_lie_together_and_so_do_the_rows_of_an_environment() -> 
     for name, field in storage.fields.items():
         assert field.shape == (10, 3, *REPLAY[name][0]) and field.dtype == REPLAY[name][1]
         assert field.stride(0) * field.element_size() == 128
-        assert field.stride(1) * field.element_size() == 10 * 128
+        # the lines of a row of all environments lie at different places of a cache, as if they lay together
+        assert field.stride(1) * field.element_size() == 4096 + 128
         assert first <= field.data_ptr() and field.data_ptr() + field[0, 0].nbytes <= first + 126
     covered = sorted((field.data_ptr(), field.data_ptr() + field[0, 0].nbytes) for field in storage.fields.values())
     assert all(end <= begin for (_, end), (begin, _) in zip(covered, covered[1:], strict=False))  # nothing lies on anything else
@@ -97,7 +98,8 @@ def test_fields_of_a_row_lie_together_and_so_do_the_rows_of_an_environment() -> 
 
 def test_the_size_is_told_before_it_is_taken() -> None:
     storage = SequenceStorage(FIELDS, 11, 3)
-    assert storage.nbytes == SequenceStorage.nbytes_of(FIELDS, 11, 3) == 33 * storage.row_bytes
+    assert storage.nbytes == SequenceStorage.nbytes_of(FIELDS, 11, 3)
+    assert 0 <= SequenceStorage.nbytes_of(FIELDS, 10**6, 64) - 64 * 10**6 * storage.row_bytes < 64 * 5000
     assert storage.nbytes >= sum(field.nbytes for field in storage.fields.values())
     assert SequenceStorage.nbytes_of(FIELDS, 10**9, 1000) > 10**14  # asked for nothing yet
 
