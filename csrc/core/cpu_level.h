@@ -13,7 +13,7 @@
 #define FASTRL_IVDEP
 #endif
 
-#if defined(__x86_64__) && defined(__GNUC__)
+#if defined(__x86_64__) && defined(__GNUC__) && !defined(FASTRL_ONE_LEVEL)
 #define FASTRL_X86_LEVELS 1
 // x86-64-v3 and -v4 spelled out, which older compilers understand too
 #define FASTRL_TARGET_V3 __attribute__((target("avx,avx2,bmi,bmi2,f16c,fma,lzcnt,movbe"), flatten))

@@ -166,7 +166,7 @@ def too_large(inputs: dict[str, Any]) -> bool:
 
 
 def comparable(inputs: dict[str, Any]) -> bool:
-    """Whether the float64 reference says what the call must give: finite numbers so large that float32 overflows or cancels are left out."""
+    """Whether the float64 reference says what the call must give: not where finite numbers are so large that float32 overflows."""
     tensors = [tensor for _, tensor in tensors_of(inputs)]
     if any(tensor.is_meta for tensor in tensors):
         return False

@@ -210,7 +210,7 @@ def test_large_scores_are_stable(scale: float, device: torch.device) -> None:
 
 
 def test_weights_of_equal_scores_far_from_zero_keep_their_digits(device: torch.device) -> None:
-    """The backward pass finds weights from the largest score and the sum: from a logarithm of the sum, 1e4 + ln 7, it would find three digits."""
+    """The backward pass finds weights from the largest score and the sum: a logarithm of the sum, 1e4 + ln 7, would leave three digits."""
     key = torch.full((1, 7, 1, 4), 50.0, device=device)
     value = torch.zeros(1, 7, 1, 4, device=device)
     index = torch.arange(7, device=device)[None]
