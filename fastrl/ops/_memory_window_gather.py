@@ -97,10 +97,10 @@ def _check(memory: Tensor, episode: Tensor, index: Tensor, mask: Tensor | None, 
         _checks.check_floating(_NAME, "memory", memory, position=position)
         _checks.check_shape(_NAME, "position", position, "[S, D]", memory.shape[1], memory.shape[3])
     if out is not None:
-        _check_out(memory, index, position, out)
+        _check_out(memory, episode, index, mask, position, out)
 
 
-def _check_out(memory: Tensor, index: Tensor, position: Tensor | None, out: Tensor) -> None:
+def _check_out(memory: Tensor, episode: Tensor, index: Tensor, mask: Tensor | None, position: Tensor | None, out: Tensor) -> None:
     if out.dtype != memory.dtype:
         raise TypeError(f"{_NAME}: out must have the dtype of memory, {memory.dtype}, got {out.dtype}")
     _checks.check_shape(_NAME, "out", out, "[B, W, L, D]", *index.shape, *memory.shape[2:])
@@ -108,7 +108,7 @@ def _check_out(memory: Tensor, index: Tensor, position: Tensor | None, out: Tens
         raise ValueError(f"{_NAME}: out must be contiguous, got strides {list(out.stride())}")
     if _needs_gradient(memory, position, out):
         raise ValueError(f"{_NAME}: out must not be given where gradients are wanted: detach memory, position and out, or leave out away")
-    for name, tensor in (("memory", memory), ("index", index), ("position", position)):
+    for name, tensor in (("memory", memory), ("episode", episode), ("index", index), ("mask", mask), ("position", position)):
         if tensor is not None and tensor.numel() and out.numel() and _checks.share_memory(tensor, out):
             raise ValueError(f"{_NAME}: out must not share memory with {name}")
 
