@@ -8,9 +8,9 @@
 
 namespace fastrl {
 
-// 2^n for n in [-126, 127]
+// 2^n for n in [-126, 127]; unsigned, for what NaN leaves of n may be any number
 FASTRL_HD float power_of_two(int32_t n) {
-  const int32_t bits = (n + 127) << 23;
+  const uint32_t bits = (static_cast<uint32_t>(n) + 127u) << 23;
   float power;
   memcpy(&power, &bits, sizeof power);
   return power;
@@ -23,10 +23,10 @@ FASTRL_HD float fast_exp(float x) {
   x = x < -104.0f ? -104.0f : x;
   constexpr float kRound = 12582912.0f;  // 1.5 · 2^23: adding it rounds to a whole number, which the last bits of the sum spell
   const float sum = x * 1.44269504f + kRound;
-  int32_t spelt, origin;
+  uint32_t spelt, origin;
   memcpy(&spelt, &sum, sizeof sum);
   memcpy(&origin, &kRound, sizeof kRound);
-  const int32_t n = spelt - origin;
+  const int32_t n = static_cast<int32_t>(spelt - origin);
   const float whole = sum - kRound;
   const float r = (x - whole * 0.693359375f) - whole * -2.12194440e-4f;  // ln 2 in two parts, the first with few bits: exact products
   float p = 0.001381459878757596f;
@@ -36,7 +36,7 @@ FASTRL_HD float fast_exp(float x) {
   p = p * r + 0.4999999403953552f;
   p = (p * (r * r) + r) + 1.0f;
   const int32_t half = n >> 1;  // in two steps, for 2ⁿ alone may not be a float32 where the result is
-  return p * power_of_two(half) * power_of_two(n - half);
+  return p * power_of_two(half) * power_of_two(static_cast<int32_t>(static_cast<uint32_t>(n) - static_cast<uint32_t>(half)));
 }
 
 FASTRL_HD double fast_exp(double x) { return ::exp(x); }
