@@ -12,6 +12,8 @@
 namespace fastrl {
 
 struct Cpu {
+  static constexpr bool kInOrder = true;  // a thread does one thing after the other, and finds in cache what it has just used
+
   // work(first, last) over [0, units), cut among at most `threads`: as many as each have their share's worth to do, for a thread and a
   // little more are not worth two.
   template <class Work>
@@ -33,6 +35,14 @@ struct Cpu {
       });
     };
     share(count, count / kElementsPerThread, range);
+  }
+
+  // body(first, last) for ranges that make up [0, count), which take `elements` steps together.
+  template <class Body>
+  static void for_ranges(const Body& body, int64_t count, int64_t elements) {
+    share(count, elements / kElementsPerThread, [&](int64_t first, int64_t last) {
+      cpu::with_best_instructions([&]() FASTRL_INLINE { body(first, last); });
+    });
   }
 
   // see rows.h

@@ -59,6 +59,8 @@ __global__ void __launch_bounds__(kRowThreads) for_each_row_kernel(const Op op) 
 }
 
 struct Cuda {
+  static constexpr bool kInOrder = false;
+
   // body(i) for every i below `count`, in any order.
   template <class Body>
   static void for_each(const Body& body, int64_t count, int32_t device) {
@@ -85,17 +87,7 @@ struct Cuda {
   // In units as wide as sizes and addresses allow.
   template <class Op>
   static void gather_rows(const Op& op, int32_t device) {
-    const auto reach = static_cast<uint64_t>(op.alignment());
-    if (reach % 16 == 0)
-      gather_units<uint4>(op, device);
-    else if (reach % 8 == 0)
-      gather_units<uint64_t>(op, device);
-    else if (reach % 4 == 0)
-      gather_units<uint32_t>(op, device);
-    else if (reach % 2 == 0)
-      gather_units<uint16_t>(op, device);
-    else
-      gather_units<uint8_t>(op, device);
+    for_unit<uint4>(op.alignment(), [&](auto tag) { for_each_row(UnitRows<typename decltype(tag)::type, Op>(op), device); });
   }
 
   // `keys` [M] int64 in [0, destinations], grouped; see groups.h. Defined in cuda_groups.cu: sorting takes long to compile.
@@ -114,12 +106,6 @@ struct Cuda {
   }
 
  protected:
-  template <class Unit, class Op>
-  static void gather_units(const Op& op, int32_t device) {
-    const int64_t columns = op.row_bytes / static_cast<int64_t>(sizeof(Unit));
-    for_each_row(UnitRows<Unit, Op>{op, op.rows, columns, static_cast<Unit*>(static_cast<void*>(op.out))}, device);
-  }
-
   static cudaStream_t stream(int32_t device) {
     void* current = nullptr;
     TORCH_ERROR_CODE_CHECK(aoti_torch_get_current_cuda_stream(device, &current));

@@ -1,6 +1,10 @@
 // Rows grouped by where they go: what a gradient that adds up in a fixed order walks through.
 #pragma once
 
+#include <algorithm>
+
+#include "core/divisor.h"
+#include "core/rows.h"
 #include "core/tensor.h"
 
 namespace fastrl {
@@ -16,14 +20,25 @@ struct Groups {
 
 // Where the W slots of B samples lie in a bank of `slots` slots a sample's episode; what is masked has no place.
 struct SlotOfWindow {
-  int64_t window, slots, nowhere;
+  Divisor window;
+  int64_t slots, nowhere;
   const int64_t* episode;  // nullptr: the sample's own number
   const int64_t* index;
   const uint8_t* mask;  // nullptr: all count
   int64_t episode_stride, index_row_stride, index_stride, mask_row_stride, mask_stride;
 
+  // The slots of sample b in a table of rows; those of episode e begin at `memory` + e `episode_bytes`.
+  FASTRL_HD RowList list(int64_t b, const char* memory, int64_t episode_bytes, int64_t slot_bytes) const {
+    return {memory + (episode == nullptr ? b : episode[b * episode_stride]) * episode_bytes,
+            slot_bytes,
+            index + b * index_row_stride,
+            index_stride,
+            mask == nullptr ? nullptr : mask + b * mask_row_stride,
+            mask_stride};
+  }
+
   FASTRL_HD int64_t operator()(int64_t i) const {
-    const int64_t b = i / window, w = i % window;
+    const auto [b, w] = window.split(i);
     if (mask != nullptr && mask[b * mask_row_stride + w * mask_stride] == 0) return nowhere;
     const int64_t slot = index[b * index_row_stride + w * index_stride];
     if (slots == 0) return slot;  // slots of all episodes together
@@ -39,7 +54,7 @@ struct WriteSlots {
 
 inline SlotOfWindow slot_of_window(const std::optional<Tensor>& episode, const Tensor& index, const std::optional<Tensor>& mask) {
   const auto of = [](const Tensor& tensor) { return static_cast<const int64_t*>(tensor.data_ptr()); };
-  return {index.size(1),
+  return {Divisor(std::max<int64_t>(index.size(1), 1)),
           0,
           0,
           episode ? of(*episode) : nullptr,
@@ -77,43 +92,56 @@ struct SumRows {
   using Element = T;
   using Acc = Accumulate<T>;
   int64_t rows, columns;  // rows: destinations x parts, or destinations if together
-  int64_t parts;
+  Divisor parts;
   bool together;
   const T* gradient;  // row k, part p at (k / inner * parts + p) * inner + k % inner, of `columns` each, contiguous
-  int64_t inner;      // rows that lie between one part and the next; 1: the parts of a row lie side by side
-  int64_t destinations_inner;
+  Divisor inner;      // rows that lie between one part and the next; 1: the parts of a row lie side by side
+  Divisor destinations_inner;
   const int64_t *order, *starts;
   T* out;
 
   struct At {
-    int64_t begin, end, part;
+    int64_t begin, end;  // of the numbers that belong here
+    int64_t first_part, last_part;
   };
 
   FASTRL_HD At at(int64_t r) const {
-    if (together) return {starts[r], starts[r + 1], 0};
+    if (together) return {starts[r], starts[r + 1], 0, parts.value()};
     // destination rows lie as the rows of the gradient do: (outer, part, inner)
-    const int64_t outer = r / (parts * destinations_inner), rest = r % (parts * destinations_inner);
-    const int64_t destination = outer * destinations_inner + rest % destinations_inner;
-    return {starts[destination], starts[destination + 1], rest / destinations_inner};
+    const auto [rest, place] = destinations_inner.split(r);
+    const auto [outer, part] = parts.split(rest);
+    const int64_t destination = outer * destinations_inner.value() + place;
+    return {starts[destination], starts[destination + 1], part, part + 1};
   }
 
-  FASTRL_HD const T* source(int64_t k, int64_t part) const { return gradient + ((k / inner * parts + part) * inner + k % inner) * columns; }
+  FASTRL_HD const T* source(int64_t k, int64_t part) const {
+    const auto [outer, place] = inner.split(k);
+    return gradient + ((outer * parts.value() + part) * inner.value() + place) * columns;
+  }
+
+  FASTRL_HD const T* begin(const At& at) const { return at.begin < at.end ? source(order[at.begin], at.first_part) : nullptr; }
 
   FASTRL_HD void compute(const At& at, int64_t first, int64_t last, T* to) const {
 #if defined(__CUDA_ARCH__)
-    constexpr int64_t kChunk = 1;
+    constexpr int64_t kColumns = 1;
 #else
-    constexpr int64_t kChunk = 256;
+    constexpr int64_t kColumns = 2048;  // in the first-level cache
 #endif
-    for (int64_t begin = first; begin < last; begin += kChunk) {
-      const int64_t width = last - begin < kChunk ? last - begin : kChunk;
-      Acc sum[kChunk];
+    for (int64_t begin = first; begin < last; begin += kColumns) {
+      const int64_t width = last - begin < kColumns ? last - begin : kColumns;
+      Acc sum[kColumns];
       for (int64_t i = 0; i < width; ++i) sum[i] = Acc(0);
-      for (int64_t j = at.begin; j < at.end; ++j)
-        for (int64_t part = at.part; part < (together ? parts : at.part + 1); ++part) {
+      for (int64_t j = at.begin; j < at.end; ++j) {
+        for (int64_t part = at.first_part; part < at.last_part; ++part) {
+          // on a CPU the next row is asked for while this one is added
+          const T* next = part + 1 < at.last_part ? source(order[j], part + 1)
+                          : j + 1 < at.end        ? source(order[j + 1], at.first_part)
+                                                  : nullptr;
+          if (next != nullptr) prefetch_lines(next + begin, width);
           const T* row = source(order[j], part) + begin;
           for (int64_t i = 0; i < width; ++i) sum[i] += Acc(row[i]);
         }
+      }
       for (int64_t i = 0; i < width; ++i) to[begin - first + i] = T(sum[i]);
     }
   }

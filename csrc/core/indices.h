@@ -42,10 +42,9 @@ inline void check_indices(
   const bool matrix = index.dim() == 2;
   const int64_t row_stride = matrix ? index.stride(0) : 0, stride = index.stride(index.dim() - 1);
   int64_t rows = matrix ? index.size(0) : 1, columns = matrix ? index.size(1) : index.size(0);
-  if (!mask) {  // what an axis without extent repeats is looked at once
-    if (row_stride == 0) rows = 1;
-    if (stride == 0) columns = 1;
-  }
+  // what an axis without extent repeats is looked at once
+  if (row_stride == 0 && (!mask || mask->stride(0) == 0)) rows = 1;
+  if (stride == 0 && (!mask || mask->stride(1) == 0)) columns = 1;
   bool in_range = true;
   cpu::with_best_instructions([&]() FASTRL_INLINE {
     if (!mask && row_stride == columns && stride == 1) {

@@ -1,11 +1,15 @@
 // out[b, ..., w, ...] = input[b, ..., index[b, w], ...]: every sample selects for itself along one axis.
 #pragma once
 
+#include <vector>
+
 #include "core/groups.h"
 #include "core/indices.h"
 #include "core/rows.h"
 
 namespace fastrl {
+
+constexpr int64_t kShortRow = 256;  // bytes
 
 // The input seen as [B, P, S, Q]: what lies before and behind the selected axis flattened.
 struct SelectedAxis {
@@ -24,9 +28,9 @@ struct SelectedAxis {
   }
 };
 
-// What lies behind the axis in one piece, moved as it is.
+// What lies behind the axis in one piece, moved as it is. A list is what one index row selects from one place before the axis.
 struct SelectedRows {
-  SelectedAxis shape;
+  Divisor length, before;
   int64_t rows, row_bytes;
   const char* input;
   int64_t batch_bytes, before_bytes, axis_bytes;  // strides
@@ -40,10 +44,9 @@ struct SelectedRows {
            static_cast<uint64_t>(row_bytes | batch_bytes | before_bytes | axis_bytes);
   }
 
-  FASTRL_HD const char* source(int64_t r) const {
-    const int64_t w = r % shape.selected, rest = r / shape.selected;
-    const int64_t p = rest % shape.before, b = rest / shape.before;
-    return input + b * batch_bytes + p * before_bytes + index[b * index_row_stride + w * index_stride] * axis_bytes;
+  FASTRL_HD RowList list(int64_t i) const {
+    const auto [b, p] = before.split(i);
+    return {input + b * batch_bytes + p * before_bytes, axis_bytes, index + b * index_row_stride, index_stride, nullptr, 0};
   }
 };
 
@@ -54,9 +57,52 @@ struct SelectedElements {
   int64_t rows, columns, stride;
   T* out;
 
-  FASTRL_HD const T* at(int64_t r) const { return static_cast<const T*>(static_cast<const void*>(places.source(r))); }
+  FASTRL_HD const T* at(int64_t r) const {
+    const auto [list, w] = places.length.split(r);
+    return static_cast<const T*>(static_cast<const void*>(places.list(list).place(w)));
+  }
+  FASTRL_HD const T* begin(const T*) const { return nullptr; }
   FASTRL_HD void compute(const T* source, int64_t first, int64_t last, T* to) const {
     for (int64_t i = first; i < last; ++i) to[i - first] = source[i * stride];
+  }
+};
+
+// The gradient of short rows, list by list as they come: what is added to stays in cache, and grouping would take longer than adding.
+template <class T>
+struct AddLists {
+  using Acc = Accumulate<T>;
+  Divisor before;
+  int64_t selected, size, behind;
+  const T* gradient;
+  const int64_t* index;
+  int64_t index_row_stride, index_stride;
+  T* out;
+
+  void operator()(int64_t first, int64_t last) const {
+    if constexpr (std::is_same_v<T, Acc>) {
+      for (int64_t i = first; i < last; ++i) add(i, out + i * size * behind);
+    } else {
+      std::vector<Acc> sums(static_cast<size_t>(size * behind));
+      for (int64_t i = first; i < last; ++i) {
+        add(i, sums.data());
+        for (int64_t k = 0; k < size * behind; ++k) out[i * size * behind + k] = T(sums[static_cast<size_t>(k)]);
+      }
+    }
+  }
+
+  void add(int64_t i, Acc* sums) const {
+    const T* from = gradient + i * selected * behind;
+    const int64_t* places = index + before.split(i).quotient * index_row_stride;
+    for (int64_t k = 0; k < size * behind; ++k) sums[k] = Acc(0);
+    if (behind == 1) {
+      for (int64_t w = 0; w < selected; ++w) sums[places[w * index_stride]] += Acc(from[w]);
+      return;
+    }
+    for (int64_t w = 0; w < selected; ++w) {
+      Acc* to = sums + places[w * index_stride] * behind;
+      FASTRL_IVDEP
+      for (int64_t q = 0; q < behind; ++q) to[q] += Acc(from[w * behind + q]);
+    }
   }
 };
 
@@ -78,7 +124,8 @@ Tensor batched_index_select(const Tensor& input, int64_t dim, const Tensor& inde
   const Tensor flat = torch::stable::reshape(input, {shape.batch, shape.before, shape.size, shape.behind});
   const int64_t bytes = static_cast<int64_t>(input.element_size());
   const int32_t device = input.get_device_index();
-  const SelectedRows rows{shape,
+  const SelectedRows rows{Divisor(shape.selected),
+                          Divisor(shape.before),
                           shape.batch * shape.before * shape.selected,
                           shape.behind * bytes,
                           static_cast<const char*>(flat.data_ptr()),
@@ -112,19 +159,28 @@ Tensor batched_index_select_backward(const Tensor& gradient, int64_t dim, const 
   Tensor out = new_with_axis(gradient, dim, size);
   if (out.numel() == 0) return out;
   const Tensor whole = torch::stable::contiguous(gradient);
-  const Groups groups = group_windows<Backend>(std::nullopt, index, std::nullopt, shape.batch, size, false);
   for_floating_type(kOp, "gradient", gradient, [&](auto tag) {
     using T = typename decltype(tag)::type;
+    const auto* from = static_cast<const T*>(whole.data_ptr());
+    auto* to = static_cast<T*>(out.data_ptr());
+    if constexpr (Backend::kInOrder) {
+      if (shape.behind * static_cast<int64_t>(sizeof(T)) < kShortRow) {
+        const auto* places = static_cast<const int64_t*>(index.data_ptr());
+        const AddLists<T> op{Divisor(shape.before), shape.selected, size, shape.behind, from, places, index.stride(0), index.stride(1), to};
+        return Backend::for_ranges(op, shape.batch * shape.before, out.numel() + gradient.numel());
+      }
+    }
+    const Groups groups = group_windows<Backend>(std::nullopt, index, std::nullopt, shape.batch, size, false);
     const SumRows<T> op{shape.batch * shape.before * size,
                         shape.behind,
-                        shape.before,
+                        Divisor(shape.before),
                         false,
-                        static_cast<const T*>(whole.data_ptr()),
-                        shape.selected,
-                        size,
+                        from,
+                        Divisor(std::max<int64_t>(shape.selected, 1)),
+                        Divisor(size),
                         groups.order_data(),
                         groups.starts_data(),
-                        static_cast<T*>(out.data_ptr())};
+                        to};
     Backend::for_each_row(op, gradient.get_device_index());
   });
   return out;

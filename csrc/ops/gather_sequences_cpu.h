@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "core/cpu.h"
+#include "core/line_copy.h"
 #include "core/short_copy.h"
 #include "ops/gather_sequences.h"
 
@@ -28,7 +29,7 @@ struct BlockCopy {
   static constexpr int64_t kTileRows = 64;
   static constexpr int64_t kTileBytes = 128 << 10;
   static constexpr int64_t kWideBytes = 256;  // of rows that are copied line by line, each line asking for one of the next tile
-  static constexpr int64_t kLine = 64;
+  static constexpr int64_t kLine = cpu::kLine;
 
   struct Tile {
     int64_t first_step, steps, first_sample, samples;
@@ -156,52 +157,13 @@ struct BlockCopy {
           const int64_t i = k * tile.samples + b;
           const char* from = local.source_at(tile.position[i], tile.env[i]);
           const char* later = i < next.size() ? local.source_at(next.position[i], next.env[i]) : from;
-          copy_line_by_line<kStream>(
-              local.target_at((tile.first_step + k) * rows.batch + tile.first_sample + b), from, later, local.run_bytes);
+          cpu::copy_fetching<kStream>(
+              local.target_at((tile.first_step + k) * rows.batch + tile.first_sample + b), from, local.run_bytes, later);
         }
       }
     }
 
-    template <bool kStream>
-    FASTRL_HD static void copy_line_by_line(char* to, const char* from, const char* later, int64_t bytes) {
-      const int64_t head = static_cast<int64_t>(-reinterpret_cast<uintptr_t>(to) & (kLine - 1));
-      int64_t done = head;
-      __builtin_prefetch(later);
-      if (kStream)
-        stream_part(to, from, head);
-      else
-        std::memcpy(to, from, kLine);
-      for (; done + kLine <= bytes; done += kLine) {
-        __builtin_prefetch(later + done);
-        if (kStream)
-          cpu::stream_copy(to + done, from + done, kLine);
-        else
-          std::memcpy(to + done, from + done, kLine);
-      }
-      __builtin_prefetch(later + bytes - 1);
-      if (kStream)
-        stream_part(to + done, from + done, bytes - done);
-      else
-        std::memcpy(to + bytes - kLine, from + bytes - kLine, kLine);
-    }
-
-    // A line that is written past the caches in part and into them in part costs more than both: rows that end within a line, as most do,
-    // must be written past them to their last byte.
-    static bool whole_words(const SequencePiece& piece) {
-      return ((reinterpret_cast<uintptr_t>(piece.target) | static_cast<uintptr_t>(piece.target_stride | piece.run_bytes)) & 3) == 0;
-    }
-
-    FASTRL_HD static void stream_part(char* to, const char* from, int64_t bytes) {
-#if defined(__SSE2__)
-      for (int64_t done = 0; done < bytes; done += 4) {
-        int word;
-        std::memcpy(&word, from + done, 4);
-        _mm_stream_si32(reinterpret_cast<int*>(to + done), word);
-      }
-#else
-      std::memcpy(to, from, static_cast<size_t>(bytes));
-#endif
-    }
+    static bool whole_words(const SequencePiece& piece) { return cpu::whole_words(piece.target, piece.target_stride | piece.run_bytes); }
   };
 };
 

@@ -22,6 +22,7 @@ struct BankShape {
 // Whole slots, moved as they are.
 struct WindowSlots {
   SlotOfWindow slot;
+  Divisor length;
   int64_t rows, row_bytes;
   const char* memory;
   int64_t episode_bytes, slot_bytes;  // strides
@@ -33,22 +34,18 @@ struct WindowSlots {
            static_cast<uint64_t>(row_bytes | episode_bytes | slot_bytes);
   }
 
-  FASTRL_HD const char* source(int64_t r) const {
-    const int64_t b = r / slot.window, w = r % slot.window;
-    if (slot.mask != nullptr && slot.mask[b * slot.mask_row_stride + w * slot.mask_stride] == 0) return nullptr;
-    return memory + slot.episode[b * slot.episode_stride] * episode_bytes +
-           slot.index[b * slot.index_row_stride + w * slot.index_stride] * slot_bytes;
-  }
+  FASTRL_HD RowList list(int64_t b) const { return slot.list(b, memory, episode_bytes, slot_bytes); }
 };
 
-// One layer of one slot a row, element by element: any strides, and a position to add.
+// Element by element: any strides, and a position to add. A row is a slot that lies in one piece, or one layer of a slot.
 template <class T>
-struct WindowLayers {
+struct WindowElements {
   using Element = T;
   SlotOfWindow slot;
-  BankShape bank;
   int64_t rows, columns;
+  Divisor pieces, dim;  // rows that make up a slot, features of a layer
   const T* memory;
+  int64_t episode_stride, slot_stride, piece_stride, stride;
   const T* position;  // nullptr: none
   int64_t position_slot_stride, position_stride;
   T* out;
@@ -58,25 +55,38 @@ struct WindowLayers {
   };
 
   FASTRL_HD At at(int64_t r) const {
-    const int64_t k = r / bank.layers, layer = r % bank.layers;
-    const int64_t b = k / slot.window, w = k % slot.window;
+    const auto [k, piece] = pieces.split(r);
+    const auto [b, w] = slot.window.split(k);
     if (slot.mask != nullptr && slot.mask[b * slot.mask_row_stride + w * slot.mask_stride] == 0) return {nullptr, nullptr};
     const int64_t s = slot.index[b * slot.index_row_stride + w * slot.index_stride];
     const int64_t e = slot.episode[b * slot.episode_stride];
-    return {memory + e * bank.episode_stride + s * bank.slot_stride + layer * bank.layer_stride,
+    return {memory + e * episode_stride + s * slot_stride + piece * piece_stride,
             position == nullptr ? nullptr : position + s * position_slot_stride};
   }
 
+  FASTRL_HD const T* begin(const At& at) const { return stride == 1 ? at.memory : nullptr; }
+
   FASTRL_HD void compute(const At& at, int64_t first, int64_t last, T* to) const {
     if (at.memory == nullptr) {
-      for (int64_t d = first; d < last; ++d) to[d - first] = T{};
+      for (int64_t i = first; i < last; ++i) to[i - first] = T{};
     } else if (at.position == nullptr) {
-      for (int64_t d = first; d < last; ++d) to[d - first] = at.memory[d * bank.dim_stride];
-    } else if (bank.dim_stride == 1 && position_stride == 1) {
-      FASTRL_IVDEP
-      for (int64_t d = first; d < last; ++d) to[d - first] = sum(at.memory[d], at.position[d]);
+      for (int64_t i = first; i < last; ++i) to[i - first] = at.memory[i * stride];
     } else {
-      for (int64_t d = first; d < last; ++d) to[d - first] = sum(at.memory[d * bank.dim_stride], at.position[d * position_stride]);
+      for (int64_t i = first; i < last;) {  // layer by layer: all have the same position
+        const int64_t d = dim.split(i).remainder;
+        const int64_t count = last - i < dim.value() - d ? last - i : dim.value() - d;
+        add(at.memory + i * stride, at.position + d * position_stride, count, to + (i - first));
+        i += count;
+      }
+    }
+  }
+
+  FASTRL_HD void add(const T* values, const T* positions, int64_t count, T* to) const {
+    if (stride == 1 && position_stride == 1) {
+      FASTRL_IVDEP
+      for (int64_t i = 0; i < count; ++i) to[i] = sum(values[i], positions[i]);
+    } else {
+      for (int64_t i = 0; i < count; ++i) to[i] = sum(values[i * stride], positions[i * position_stride]);
     }
   }
 
@@ -116,6 +126,7 @@ void gather_windows(const Tensor& memory,
   const int32_t device = memory.get_device_index();
   if (!position && bank.slots_in_one_piece()) {
     const WindowSlots op{slot,
+                         slot.window,
                          windows,
                          bank.layers * bank.dim * bytes,
                          static_cast<const char*>(memory.data_ptr()),
@@ -126,15 +137,22 @@ void gather_windows(const Tensor& memory,
   }
   const auto run = [&](auto tag) {
     using T = typename decltype(tag)::type;
-    const WindowLayers<T> op{slot,
-                             bank,
-                             windows * bank.layers,
-                             bank.dim,
-                             static_cast<const T*>(memory.data_ptr()),
-                             position ? static_cast<const T*>(position->data_ptr()) : nullptr,
-                             position ? position->stride(0) : 0,
-                             position ? position->stride(1) : 0,
-                             static_cast<T*>(out.data_ptr())};
+    const bool whole = bank.slots_in_one_piece();
+    const int64_t pieces = whole ? 1 : bank.layers;
+    const WindowElements<T> op{slot,
+                               windows * pieces,
+                               whole ? bank.layers * bank.dim : bank.dim,
+                               Divisor(pieces),
+                               Divisor(bank.dim),
+                               static_cast<const T*>(memory.data_ptr()),
+                               bank.episode_stride,
+                               bank.slot_stride,
+                               bank.layer_stride,
+                               whole ? 1 : bank.dim_stride,
+                               position ? static_cast<const T*>(position->data_ptr()) : nullptr,
+                               position ? position->stride(0) : 0,
+                               position ? position->stride(1) : 0,
+                               static_cast<T*>(out.data_ptr())};
     Backend::for_each_row(op, device);
   };
   if (position)
@@ -202,25 +220,27 @@ std::tuple<Tensor, Tensor> memory_window_gather_backward(const Tensor& gradient,
   Tensor memory = to_memory ? new_tensor(gradient, {episodes, slots, layers, dim}) : new_tensor(gradient, {0, slots, layers, dim});
   Tensor position = to_position ? new_tensor(gradient, {slots, dim}) : new_tensor(gradient, {0, dim});
   const Tensor whole = torch::stable::contiguous(gradient);
-  const auto sum = [&](Tensor& target, int64_t rows, int64_t columns, int64_t parts, const Groups& groups) {
+  const auto sum = [&](Tensor& target, int64_t rows, int64_t columns, int64_t parts) {
     if (target.numel() == 0) return;
+    const bool together = &target == &position;  // slots of all episodes, and the layers of each
+    const Groups groups = group_windows<Backend>(episode, index, mask, episodes, slots, together);
     for_floating_type(kOp, "gradient", gradient, [&](auto tag) {
       using T = typename decltype(tag)::type;
       const SumRows<T> op{rows,
                           columns,
-                          parts,
-                          parts > 1,
+                          Divisor(parts),
+                          together,
                           static_cast<const T*>(whole.data_ptr()),
-                          1,
-                          1,
+                          Divisor(1),
+                          Divisor(1),
                           groups.order_data(),
                           groups.starts_data(),
                           static_cast<T*>(target.data_ptr())};
       Backend::for_each_row(op, gradient.get_device_index());
     });
   };
-  if (to_memory) sum(memory, episodes * slots, layers * dim, 1, group_windows<Backend>(episode, index, mask, episodes, slots, false));
-  if (to_position) sum(position, slots, dim, layers, group_windows<Backend>(episode, index, mask, episodes, slots, true));
+  sum(memory, episodes * slots, layers * dim, 1);
+  sum(position, slots, dim, layers);
   return {memory, position};
 }
 
