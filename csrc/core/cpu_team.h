@@ -50,13 +50,14 @@ class Team {
   using Memory = TeamMemory<Acc>;
   static constexpr int kLanes = Vector::kCount;
   static constexpr int kTiles = 16;                     // whose scores are held at once
-  static constexpr int kTogether = kRegisterBytes / 8;  // sums that fit into the registers, and hide each other's latency
+  static constexpr int kTogether = kRegisterBytes / 8;  // chunks of a row that fit into the registers
 
   FASTRL_HD explicit Team(Memory& memory) : chunks(memory.chunks), memory_(memory) {}
 
   struct Tile {
     const int64_t* numbers;
     int count;
+    int ahead;  // how many numbers of the next tile follow
 
     FASTRL_HD bool has(int) const { return true; }
     FASTRL_HD int end() const { return count; }
@@ -78,7 +79,12 @@ class Team {
     FASTRL_HD int64_t tiles() const { return (size + kLanes - 1) / kLanes; }
     FASTRL_HD Tile tile(int64_t t) const {
       const int64_t left = size - t * kLanes;
-      return {numbers + t * kLanes, static_cast<int>(left < kLanes ? left : kLanes)};
+      const int64_t more = left - kLanes;
+      return {numbers + t * kLanes,
+              static_cast<int>(left < kLanes ? left : kLanes),
+              static_cast<int>(more < 0        ? 0
+                               : more < kLanes ? more
+                                               : kLanes)};
     }
   };
 
@@ -109,21 +115,40 @@ class Team {
 
   template <class T>
   FASTRL_HD Row hold(int slot, const Rows<const T>& rows, int64_t number) const {
-    return {ready(rows, rows.row(number), memory_.held(slot))};
+    if constexpr (std::is_same_v<T, Acc>)
+      if (lies_ready(rows)) return {rows.row(number)};
+    copy(rows, rows.row(number), memory_.held(slot));
+    return {memory_.held(slot)};
   }
 
   struct Taken {
     using Row = Team::Row;
-    const Acc* rows[kLanes];  // where the tile has no row, another one
+    const Acc* rows[kLanes];
     FASTRL_HD Row row(int j) const { return {rows[j]}; }
   };
 
   template <class T>
   FASTRL_HD Taken take(int slot, const Rows<const T>& rows, const Tile& tile) const {
     Taken taken;
-    for (int j = 0; j < tile.count; ++j) taken.rows[j] = ready(rows, rows.row(tile.numbers[j]), memory_.tile(slot) + j * chunks * kLanes);
-    for (int j = tile.count; j < kLanes; ++j) taken.rows[j] = taken.rows[0];
+    if (rows.far)
+      for (int j = 0; j < tile.ahead; ++j) prefetch_lines(rows.row(tile.numbers[kLanes + j]), rows.size);
+    if constexpr (std::is_same_v<T, Acc>)
+      if (lies_ready(rows)) {
+        for (int j = 0; j < tile.count; ++j) taken.rows[j] = rows.row(tile.numbers[j]);
+        return taken;
+      }
+    for (int j = 0; j < tile.count; ++j) {
+      taken.rows[j] = memory_.tile(slot) + j * chunks * kLanes;
+      copy(rows, rows.row(tile.numbers[j]), memory_.tile(slot) + j * chunks * kLanes);
+    }
     return taken;
+  }
+
+  FASTRL_HD Vector dots(const Row& held, const Taken& rows, const Tile& tile) const {
+    Vector partial[kLanes];
+    for (int j = 0; j < kLanes; ++j) partial[j] = Vector::all(0);
+    dot_chunks<kTogether>(held, rows, tile.count, 0, partial);
+    return Vector::sum_each(partial);
   }
 
   class Sums {
@@ -179,17 +204,35 @@ class Team {
   const int64_t chunks;
 
  private:
-  // The row as it lies, if it lies as the lanes want it; else a copy that does.
+  // Whether rows can be read where they lie.
   template <class T>
-  FASTRL_HD const Acc* ready(const Rows<const T>& rows, const T* row, Acc* copy) const {
-    if constexpr (std::is_same_v<T, Acc>)
-      if (rows.inner == 1 && rows.size % kLanes == 0) return row;
+  FASTRL_HD static bool lies_ready(const Rows<const T>& rows) {
+    return rows.inner == 1 && rows.size % kLanes == 0;
+  }
+
+  // A row as the lanes want it, with zeros behind.
+  template <class T>
+  FASTRL_HD void copy(const Rows<const T>& rows, const T* row, Acc* to) const {
     if (rows.inner == 1)
-      for (int64_t k = 0; k < rows.size; ++k) copy[k] = Acc(row[k]);
+      for (int64_t k = 0; k < rows.size; ++k) to[k] = Acc(row[k]);
     else
-      for (int64_t k = 0; k < rows.size; ++k) copy[k] = Acc(row[k * rows.inner]);
-    for (int64_t k = rows.size; k < chunks * kLanes; ++k) copy[k] = Acc(0);
-    return copy;
+      for (int64_t k = 0; k < rows.size; ++k) to[k] = Acc(row[k * rows.inner]);
+    for (int64_t k = rows.size; k < chunks * kLanes; ++k) to[k] = Acc(0);
+  }
+
+  // As many chunks at once as there are registers for, then what is left over.
+  template <int kAtOnce>
+  FASTRL_HD void dot_chunks(const Row& held, const Taken& rows, int count, int64_t first, Vector* partial) const {
+    for (; first + kAtOnce <= chunks; first += kAtOnce) {
+      Vector x[kAtOnce];
+      for (int i = 0; i < kAtOnce; ++i) x[i] = held.chunk(first + i);
+      for (int j = 0; j < count; ++j) {
+        Vector sum = partial[j];
+        for (int i = 0; i < kAtOnce; ++i) sum += x[i] * rows.row(j).chunk(first + i);
+        partial[j] = sum;
+      }
+    }
+    if constexpr (kAtOnce > 1) dot_chunks<kAtOnce == 8 ? 6 : kAtOnce / 2>(held, rows, count, first, partial);
   }
 
   Memory& memory_;

@@ -9,7 +9,7 @@
 //   list.tiles(), list.tile(t)  tile.has(j): is there a row j; tile.end(): none from there on; tile.any()
 //   team.hold(slot, row)        one row, to be multiplied with others; `slot` tells apart what is held at the same time
 //   team.take(slot, rows, tile) the rows of a tile, likewise
-//   dots(team, held, taken)     lane j: the product of the held row and the tile's row j
+//   team.dots(held, taken, tile)  lane j: the product of the held row and the tile's row j, if there is one
 //   team.sums(slot, first)      a row to add to, from chunk `first` on, as many chunks as team.panel(): a GPU holds it in registers
 //   team.once(f)                f() by one lane
 #pragma once
@@ -24,6 +24,7 @@ template <class T>
 struct Rows {
   T* data;
   int64_t stride, inner, size;
+  bool far = false;  // not in cache, probably: rows are worth being asked for ahead of their use
 
   FASTRL_HD T* row(int64_t n) const { return data + n * stride; }
 };
@@ -36,30 +37,5 @@ struct Heads {
 
   FASTRL_HD Rows<T> head(int64_t h) const { return {data + h * head_stride, stride, inner, size}; }
 };
-
-// Lane j is the product of the held row and row j of a tile; of no use where the tile has no row.
-template <class Team, class Held, class Taken>
-FASTRL_HD typename Team::Vector dots(const Team& team, const Held& held, const Taken& taken) {
-  using Vector = typename Team::Vector;
-  Vector partial[Team::kLanes];
-  FASTRL_UNROLL
-  for (int first = 0; first < Team::kLanes; first += Team::kTogether) {
-    Vector sum[Team::kTogether];
-    typename Taken::Row row[Team::kTogether];
-    FASTRL_UNROLL
-    for (int i = 0; i < Team::kTogether; ++i) {
-      sum[i] = Vector::all(0);
-      row[i] = taken.row(first + i);
-    }
-    for (int64_t c = 0; c < team.chunks; ++c) {
-      const Vector x = held.chunk(c);
-      FASTRL_UNROLL
-      for (int i = 0; i < Team::kTogether; ++i) sum[i] += x * row[i].chunk(c);
-    }
-    FASTRL_UNROLL
-    for (int i = 0; i < Team::kTogether; ++i) partial[first + i] = sum[i];
-  }
-  return Vector::sum_each(partial);
-}
 
 }  // namespace fastrl

@@ -154,6 +154,26 @@ class WarpTeam {
     return {rows, tile};
   }
 
+  template <class Held, class TakenRows>
+  FASTRL_HD Vector dots(const Held& held, const TakenRows& rows, const Tile& /*tile*/) const {
+    Vector partial[kLanes];
+    FASTRL_UNROLL
+    for (int first = 0; first < kLanes; first += kTogether) {
+      typename TakenRows::Row row[kTogether];
+      FASTRL_UNROLL
+      for (int i = 0; i < kTogether; ++i) {
+        partial[first + i] = Vector::all(0);
+        row[i] = rows.row(first + i);
+      }
+      for (int64_t c = 0; c < chunks; ++c) {
+        const Vector x = held.chunk(c);
+        FASTRL_UNROLL
+        for (int i = 0; i < kTogether; ++i) partial[first + i] += x * row[i].chunk(c);
+      }
+    }
+    return Vector::sum_each(partial);
+  }
+
   class Sums {
    public:
     FASTRL_HD explicit Sums(int64_t first) : first_(first) {

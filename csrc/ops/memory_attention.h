@@ -20,8 +20,8 @@ struct Bank {
   T* data;
   int64_t episode_stride, slot_stride, head_stride, inner, size;
 
-  FASTRL_HD Rows<T> slots(int64_t episode, int64_t head) const {
-    return {data + episode * episode_stride + head * head_stride, slot_stride, inner, size};
+  FASTRL_HD Rows<T> slots(int64_t episode, int64_t head, bool far = false) const {
+    return {data + episode * episode_stride + head * head_stride, slot_stride, inner, size, far};
   }
 };
 
@@ -91,7 +91,8 @@ struct MemoryAttention {
     const Window window = windows.of(b);
     const auto list = team.list(window, b);
     const auto query_row = team.hold(0, query.head(h), b);
-    const auto keys = key.slots(windows.episode_of(b), h), values = value.slots(windows.episode_of(b), h);
+    const bool far = order == nullptr;  // no neighbour has read the same
+    const auto keys = key.slots(windows.episode_of(b), h, far), values = value.slots(windows.episode_of(b), h, far);
     const int64_t tiles = list.tiles();
 
     auto result = team.sums(0, first);
@@ -105,7 +106,7 @@ struct MemoryAttention {
         if (done + t >= tiles) break;
         const auto tile = list.tile(done + t);
         any = any || tile.any();
-        score[t] = tile.keep(dots(team, query_row, team.take(0, keys, tile)) * Vector::all(scale), kLowest);
+        score[t] = tile.keep(team.dots(query_row, team.take(0, keys, tile), tile) * Vector::all(scale), kLowest);
         highest = highest.larger(score[t]);
       }
       const Acc found = highest.largest();

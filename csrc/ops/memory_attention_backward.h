@@ -86,8 +86,8 @@ struct ToQuery {
         const auto tile = list.tile(t);
         const auto key_rows = team.take(0, keys, tile);
         const auto value_rows = team.take(1, values, tile);
-        const auto found = TileWeights<Vector>::from(dots(team, query_row, key_rows) * Vector::all(scale),
-                                                     dots(team, gradient_row, value_rows),
+        const auto found = TileWeights<Vector>::from(team.dots(query_row, key_rows, tile) * Vector::all(scale),
+                                                     team.dots(gradient_row, value_rows, tile),
                                                      Vector::all(record[0]),
                                                      Vector::all(record[1]),
                                                      Vector::all(record[2]));
@@ -140,8 +140,8 @@ struct ToBank {
         const auto tile = list.tile(t);
         const auto query_rows = team.take(0, queries, tile);
         const auto gradient_rows = team.take(1, gradients, tile);
-        const auto found = TileWeights<Vector>::from(dots(team, key_row, query_rows) * Vector::all(scale),
-                                                     dots(team, value_row, gradient_rows),
+        const auto found = TileWeights<Vector>::from(team.dots(key_row, query_rows, tile) * Vector::all(scale),
+                                                     team.dots(value_row, gradient_rows, tile),
                                                      tile.gather(record, stride),
                                                      tile.gather(record + 1, stride),
                                                      tile.gather(record + 2, stride));
