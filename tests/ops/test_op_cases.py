@@ -69,6 +69,32 @@ def test_any_layout_gives_the_same_bits(case: OpCase, device: torch.device) -> N
                 assert_equal(case.op(**replace_tensor(inputs, tensor, layouts(tensor)[layout])), expected)
 
 
+def flag_names(case: OpCase) -> list[str]:
+    return [name for name, value in case.inputs(case.small).items() if isinstance(value, torch.Tensor) and value.dtype == torch.bool]
+
+
+@pytest.mark.parametrize("case", [case for case in CASES if flag_names(case)], ids=lambda case: case.name)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16], ids=str)
+def test_any_byte_but_zero_sets_a_flag(case: OpCase, dtype: torch.dtype, device: torch.device) -> None:
+    """The same results and gradients: bytes of a bool tensor that was viewed or received are not always 0 and 1."""
+
+    def results(inputs: dict[str, Any]) -> tuple[torch.Tensor, ...]:
+        variables = [inputs[name].detach().requires_grad_() for name in case.differentiable]
+        outputs = outputs_of(case.op(**{**inputs, **dict(zip(case.differentiable, variables, strict=True))}))
+        gradients = torch.autograd.grad(outputs[0], variables, torch.ones_like(outputs[0])) if variables else ()
+        return *outputs, *gradients
+
+    for sizes in case.sizes:
+        inputs = case.inputs(sizes, dtype, device)
+        expected = results(inputs)
+        for shift, name in enumerate(flag_names(case)):
+            flag = inputs[name]
+            number = torch.arange(flag.numel(), device=device).view(flag.shape) + shift  # the bytes of flags that meet differ
+            bytes_set = torch.tensor([2, 128, 255], dtype=torch.uint8, device=device)[number % 3]
+            inputs[name] = (flag.byte() * bytes_set).view(torch.bool)
+        assert_equal(results(inputs), expected)
+
+
 @each_case
 def test_empty_inputs_give_empty_outputs(case: OpCase, device: torch.device) -> None:
     for sizes in case.empty_sizes:
