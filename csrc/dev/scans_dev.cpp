@@ -30,6 +30,11 @@ struct EmulatedBlocks {
       run<Op, false>(op);
   }
 
+  template <class Body>
+  static void for_each(const Body& body, int64_t count, int32_t) {
+    for (int64_t i = 0; i < count; ++i) body(i);
+  }
+
   template <class Op, bool kMasked>
   static void run(const Op& op) {
     using Acc = typename Op::Acc;
@@ -148,6 +153,9 @@ STABLE_TORCH_LIBRARY_FRAGMENT(fastrl_dev, m) {
       "dae_targets_blocks(Tensor rewards, Tensor advantages, Tensor values, Tensor terminated, Tensor truncated, float gamma,"
       " Tensor? valid=None) -> Tensor");
   m.def(
+      "dae_targets_backward_blocks(Tensor gradient, Tensor terminated, Tensor truncated, float gamma, Tensor? valid=None)"
+      " -> (Tensor, Tensor)");
+  m.def(
       "gae_seconds(Tensor rewards, Tensor values, Tensor terminated, Tensor truncated, Tensor(a!) advantages, Tensor(b!) returns,"
       " Tensor(c!) seconds, int kernel) -> Tensor(c!)");
   m.def(
@@ -163,6 +171,7 @@ STABLE_TORCH_LIBRARY_IMPL(fastrl_dev, CPU, m) {
   m.impl("retrace_blocks", TORCH_BOX(&fastrl::retrace<fastrl::EmulatedBlocks>));
   m.impl("vtrace_blocks", TORCH_BOX(&fastrl::vtrace<fastrl::EmulatedBlocks>));
   m.impl("dae_targets_blocks", TORCH_BOX(&fastrl::dae_targets<fastrl::EmulatedBlocks>));
+  m.impl("dae_targets_backward_blocks", TORCH_BOX(&fastrl::dae_targets_backward<fastrl::EmulatedBlocks>));
   m.impl("gae_seconds", TORCH_BOX(&fastrl::gae_seconds));
   m.impl("retrace_seconds", TORCH_BOX(&fastrl::retrace_seconds));
   m.impl("vtrace_seconds", TORCH_BOX(&fastrl::vtrace_seconds));
