@@ -9,7 +9,7 @@
 #   make clean        removes what was built
 #   make test-gpu     op tests on a GPU     make bench-gpu  op benches on a GPU     (one command each, no network, no .venv)
 #   make test-slow    the tests marked slow: tensors of more than 2^31 elements (up to 20 GB), the outcome stored in bench/results
-#   make test-sanitize   op tests on a build with address and undefined-behaviour sanitizers
+#   make test-sanitize   tests of ops and replay on a build with address and undefined-behaviour sanitizers
 #   make fuzz            10,000 random calls of all ops on that build (FUZZ_CALLS, FUZZ_SEED), the result stored in bench/results
 #
 # VENV=dir puts the environment elsewhere; PYTHON=python3.12 chooses the interpreter; FASTRL_CUDA=auto|on|off as in docs/install.md.
@@ -117,8 +117,8 @@ sanitized: $(VENV)/.installed-dev
 	cd $(SANITIZED) && FASTRL_SANITIZE=1 $(abspath $(BIN))/python setup.py --quiet build_ext --inplace
 
 test-sanitize: sanitized
-	cd $(SANITIZED) && $(ASAN) PYTHONPATH=. FASTRL_SANITIZE=1 $(abspath $(BIN))/python -m pytest tests/ops -p no:cacheprovider \
-		-k 'not default_back_end and not two_to_the_31'
+	cd $(SANITIZED) && $(ASAN) PYTHONPATH=. FASTRL_SANITIZE=1 $(abspath $(BIN))/python -m pytest tests/ops tests/data/test_sequence_*.py \
+		-p no:cacheprovider -k 'not default_back_end and not two_to_the_31'
 
 FUZZ_CALLS ?= 10000
 FUZZ_SEED ?= 0
