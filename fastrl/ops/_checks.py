@@ -111,6 +111,14 @@ def check_shape(op: str, name: str, value: torch.Tensor, symbols: str, *sizes: i
         raise ValueError(f"{op}: {name} must have shape {symbols}{known}, got {list(value.shape)}")
 
 
+def check_materialized(op: str, name: str, value: torch.Tensor) -> None:
+    """A tensor to write into whose memory holds its elements, not their conjugates or negatives. Raises ValueError."""
+    if torch.compiler.is_compiling():  # it cannot be asked there
+        return
+    if value.is_conj() or value.is_neg():
+        raise ValueError(f"{op}: {name} must not be a {'conjugated' if value.is_conj() else 'negated'} view")
+
+
 def check_indices(op: str, name: str, values: torch.Tensor, below: int, symbol: str, mask: torch.Tensor | None = None) -> None:
     """int64 values in [0, below) wherever `mask` is set; values are looked at where that costs no waiting. Raises TypeError, IndexError."""
     if values.dtype != torch.int64:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor
+from torch.autograd.graph import increment_version
 
 from fastrl.native import load_ops
 from fastrl.ops import _checks
@@ -72,6 +73,8 @@ def _call(fields: Sequence[Tensor], start: Tensor, env: Tensor, seq_len: int, ou
     if out is None:
         return _gather_sequences(fields, start, env, seq_len)
     _gather_sequences_out(fields, start, env, seq_len, out=out)
+    if not torch.compiler.is_compiling():
+        increment_version(out)  # what autograd has saved of them is no longer there
     return list(out)
 
 
@@ -123,6 +126,7 @@ def _check_out(fields: dict[str, Tensor], start: Tensor, seq_len: int, out: Sequ
             raise ValueError(f"{_NAME}: {name} must have shape [seq_len, B, ...] = {shape}, got {list(tensor.shape)}")
         if not tensor.is_contiguous():
             raise ValueError(f"{_NAME}: {name} must be contiguous, got strides {list(tensor.stride())}")
+        _checks.check_materialized(_NAME, name, tensor)
         if tensor.requires_grad:
             raise ValueError(f"{_NAME}: {name} must not require a gradient: what is written is constant to autograd")
         for other_name, other in taken.items():

@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.autograd.graph import increment_version
 
 from fastrl.native import load_ops
 from fastrl.ops import _checks
@@ -43,8 +44,8 @@ def memory_window_gather(
     Returns: windows [B, W, L, D], contiguous. Nothing of the size of memory[episode] is ever built.
     Raises: TypeError, ValueError or IndexError, naming the argument. On CUDA values of episode and index are looked at only if
         FASTRL_DEBUG=1, for that makes the GPU wait.
-    Gradient: in memory and position, any number of times; what several windows read adds up in a fixed order, in float32 for half
-        precision.
+    Gradient: in memory and position (float32, float64, bfloat16 or float16), any number of times; what several windows read adds up in a
+        fixed order, in float32 for half precision.
     Edges: anything may be empty. Runs on the current CUDA stream. Bit-equal from run to run and for every number of threads.
     Reference: Dai et al. 2019, Transformer-XL: Attentive Language Models Beyond a Fixed-Length Context (the memory).
     """
@@ -64,6 +65,8 @@ def _call(memory: Tensor, episode: Tensor, index: Tensor, mask: Tensor | None, p
     if out is None:
         return _gather(memory, episode, index, mask, position)
     _gather_out(memory, episode, index, mask, position, out=out)
+    if not torch.compiler.is_compiling():
+        increment_version(out)  # what autograd has saved of it is no longer there
     return out
 
 
@@ -106,6 +109,7 @@ def _check_out(memory: Tensor, episode: Tensor, index: Tensor, mask: Tensor | No
     _checks.check_shape(_NAME, "out", out, "[B, W, L, D]", *index.shape, *memory.shape[2:])
     if not out.is_contiguous():
         raise ValueError(f"{_NAME}: out must be contiguous, got strides {list(out.stride())}")
+    _checks.check_materialized(_NAME, "out", out)
     if _needs_gradient(memory, position, out):
         raise ValueError(f"{_NAME}: out must not be given where gradients are wanted: detach memory, position and out, or leave out away")
     for name, tensor in (("memory", memory), ("episode", episode), ("index", index), ("mask", mask), ("position", position)):

@@ -285,6 +285,16 @@ def test_the_native_writer_guards_itself_too() -> None:
     assert not field.any()
 
 
+def test_a_gradient_of_windows_written_over_is_refused() -> None:
+    storage = SequenceStorage({"x": ((2,), torch.float32)}, 4, 1)
+    zero, weights = torch.tensor([0]), torch.ones(3, 1, 2, requires_grad=True)
+    out = storage.gather(zero, zero, 3)
+    loss = (storage.gather(zero, zero, 3, out=out)["x"] * weights).sum()
+    storage.gather(zero, zero, 3, out=out)
+    with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+        torch.autograd.grad(loss, weights)
+
+
 def test_index_storage_and_gather_together_give_consecutive_steps() -> None:
     """Counters of several environments with reset rows, over several rounds of the ring: every window counts on from its first row."""
     capacity, num_envs, steps = 50, 6, 333

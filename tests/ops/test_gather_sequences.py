@@ -122,6 +122,7 @@ def replaced(out: list[torch.Tensor], last: Any) -> list[Any]:
         ("a dtype", lambda out: replaced(out, out[-1].bool()), TypeError, "out[4] must have the dtype of fields[4], torch.uint8"),
         ("strides", lambda out: replaced(out, layouts(out[-1])["gaps"]), ValueError, "out[4] must be contiguous"),
         ("a device", lambda out: replaced(out, out[-1].to("meta")), ValueError, "out[4] must be on the device of fields[0], cpu, got meta"),
+        ("a negated view", lambda out: [torch._neg_view(out[0]), *out[1:]], ValueError, "out[0] must not be a negated view"),
         ("a variable", lambda out: [out[0].requires_grad_(), *out[1:]], ValueError, "out[0] must not require a gradient"),
     ],
 )
@@ -147,6 +148,24 @@ def test_out_may_not_share_memory() -> None:
         with pytest.raises(ValueError, match=re.escape(f"gather_sequences: {message}")):
             ops.gather_sequences([field, field], start, env, 3, out=out)
     assert field.flatten().tolist() == list(range(8)) and not target.any()
+
+
+def test_a_conjugated_out_is_refused() -> None:
+    field, zero = torch.ones(4, 2, dtype=torch.complex64), torch.tensor([0])
+    with pytest.raises(ValueError, match=r"^gather_sequences: out\[0\] must not be a conjugated view"):
+        ops.gather_sequences([field], zero, zero, 3, out=[torch.zeros(3, 1, dtype=torch.complex64).conj()])
+
+
+def test_a_gradient_of_what_out_held_before_is_refused() -> None:
+    fields, zero = [torch.arange(8.0).view(4, 2), torch.arange(8.0, 16.0).view(4, 2)], torch.tensor([0])
+    weights = torch.ones(3, 1, requires_grad=True)
+    for held in (0, 1):
+        out = [torch.empty(3, 1), torch.empty(3, 1)]
+        loss = (ops.gather_sequences(fields, zero, zero, 3, out=out)[held] * weights).sum()
+        assert torch.equal(torch.autograd.grad(loss, weights, retain_graph=True)[0], out[held])
+        ops.gather_sequences(fields, zero, zero, 3, out=out)
+        with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+            torch.autograd.grad(loss, weights)
 
 
 def test_nothing_is_written_when_an_index_is_out_of_range() -> None:

@@ -123,6 +123,7 @@ BAD_OUTS = [
     ("a list", TypeError, "out must be a torch.Tensor, got list", lambda out, _: [out]),
     ("on another device", ValueError, "out must be on the device of memory", lambda out, _: out.to("meta")),
     ("over the memory", ValueError, "out must not share memory with memory", lambda _, storage: storage[200:536].view(6, 4, 2, 7)),
+    ("negated", ValueError, "out must not be a negated view", lambda out, _: torch._neg_view(out)),
     ("with a gradient", ValueError, "out must not be given where gradients are wanted", lambda out, _: out.requires_grad_()),
 ]  # fmt: skip
 
@@ -145,6 +146,28 @@ def test_out_is_refused_where_gradients_are_wanted_and_taken_where_not() -> None
         memory_window_gather(**inputs, out=out)
     with torch.no_grad():
         assert torch.equal(memory_window_gather(**inputs, out=out), memory_window_gather(**inputs))
+
+
+def test_a_conjugated_out_is_refused() -> None:
+    inputs = CASE.inputs(CASE.small, position=None)
+    inputs["memory"] = inputs["memory"].to(torch.complex64)
+    with pytest.raises(ValueError, match="^memory_window_gather: out must not be a conjugated view"):
+        memory_window_gather(**inputs, out=torch.empty(6, 4, 2, 7, dtype=torch.complex64).conj())
+
+
+def test_a_gradient_of_what_out_held_before_is_refused(device: torch.device) -> None:
+    inputs = CASE.inputs(CASE.small, device=device)
+    weights = torch.ones(6, 4, 2, 7, device=device, requires_grad=True)
+    out = torch.empty_like(weights, requires_grad=False)
+    loss = (memory_window_gather(**inputs, out=out) * weights).sum()
+    assert torch.equal(torch.autograd.grad(loss, weights, retain_graph=True)[0], out)
+    memory_window_gather(**inputs, out=out[:3].new_empty(out.shape))  # another one does no harm
+    torch.autograd.grad(loss, weights, retain_graph=True)
+    memory_window_gather(**inputs, out=out)
+    with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+        torch.autograd.grad(loss, weights)
+    with torch.inference_mode():  # tensors without a version
+        assert torch.equal(memory_window_gather(**inputs, out=torch.empty_like(out)), out)
 
 
 def test_opcheck_and_compilation_with_out() -> None:
