@@ -6,6 +6,7 @@
 #include <cmath>
 #include <limits>
 #include <tuple>
+#include <type_traits>
 #include <vector>
 
 #include "core/indices.h"
@@ -58,11 +59,25 @@ struct Windows {
   }
 };
 
+// What the forward pass leaves for each head of a sample: the largest score, the sum of exp(score - largest), and in half precision the
+// result as it was before it was rounded: how far a value lies from it could not be told otherwise where values have an offset in common.
+template <class T>
+constexpr bool kRounded = !std::is_same_v<T, Accumulate<T>>;
+
+inline int64_t statistics_of(const Tensor& query) {
+  const bool half = query.scalar_type() != ScalarType::Float && query.scalar_type() != ScalarType::Double;
+  return half ? 2 + query.size(2) : 2;
+}
+
+template <class Acc>
+Heads<Acc> unrounded_of(const Tensor& statistics) {
+  return {static_cast<Acc*>(statistics.data_ptr()) + 2, statistics.stride(0), statistics.stride(1), 1, statistics.size(2) - 2};
+}
+
 // The unit is one head of one sample.
 template <class T>
 struct MemoryAttention {
   using Acc = Accumulate<T>;
-  static constexpr int kStatistics = 2;
 
   int64_t num_heads;
   Heads<const T> query;
@@ -71,7 +86,9 @@ struct MemoryAttention {
   Acc scale;
   const int64_t* order;  // in which samples are met; nullptr: as they are numbered
   Heads<T> out;
-  Acc* statistics;  // [B, H, 2]: the largest score, and the sum of exp(score - largest)
+  Acc* statistics;
+  int64_t per_head;  // of them
+  Heads<Acc> unrounded;
 
   FASTRL_HD int64_t row_size() const { return query.size; }
   int64_t most_places() const { return windows.size; }
@@ -126,10 +143,12 @@ struct MemoryAttention {
       }
       sum = sum * kept + total.sum();
     }
-    result.store(out.head(h), b, any ? Acc(1) / sum : Acc(0));
+    const Acc factor = any ? Acc(1) / sum : Acc(0);
+    result.store(out.head(h), b, factor);
+    if constexpr (kRounded<T>) result.store(unrounded.head(h), b, factor);
     if (first == 0)
       team.once([&] {
-        Acc* mine = statistics + (b * num_heads + h) * kStatistics;
+        Acc* mine = statistics + (b * num_heads + h) * per_head;
         mine[0] = largest;
         mine[1] = sum;
       });
@@ -186,7 +205,9 @@ struct AttentionCall {
     FASTRL_CHECK(index.dim() == 2 && index.size(0) == samples, op, ": index must have shape [B, W]");
     check_windows(op, key, episode, index, mask);
     scale = asked_scale ? *asked_scale : 1 / std::sqrt(static_cast<double>(std::max<int64_t>(size, 1)));
-    FASTRL_CHECK(std::isfinite(scale), op, ": scale must be finite");
+    const bool wide = query.scalar_type() == ScalarType::Double;
+    const double most = wide ? std::numeric_limits<double>::max() : std::numeric_limits<float>::max();  // of what accumulates
+    FASTRL_CHECK(std::abs(scale) <= most, op, ": scale must be finite in the dtype that accumulates");
   }
 
   template <class Backend>
@@ -227,7 +248,7 @@ std::tuple<Tensor, Tensor> memory_attention(const Tensor& query,
                                             std::optional<double> scale) {
   const AttentionCall call("memory_attention", query, key, value, episode, index, mask, scale);
   Tensor out = new_tensor(query, {call.samples, call.heads, call.size});
-  Tensor statistics = new_accumulator(query, {call.samples, call.heads, 2});
+  Tensor statistics = new_accumulator(query, {call.samples, call.heads, statistics_of(query)});
   for_floating_type("memory_attention", "query", query, [&](auto tag) {
     using T = typename decltype(tag)::type;
     using Acc = Accumulate<T>;
@@ -242,7 +263,9 @@ std::tuple<Tensor, Tensor> memory_attention(const Tensor& query,
                                   static_cast<Acc>(call.scale),
                                   order.empty() ? nullptr : order.data(),
                                   heads_of<T>(out),
-                                  static_cast<Acc*>(statistics.data_ptr())};
+                                  static_cast<Acc*>(statistics.data_ptr()),
+                                  statistics.size(2),
+                                  unrounded_of<Acc>(statistics)};
     Backend::for_each_team(body, call.samples * call.heads, call.operations(2), query.get_device_index());
   });
   return {out, statistics};

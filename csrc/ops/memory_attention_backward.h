@@ -2,8 +2,8 @@
 //     to the score w             p_w (d_w - delta)
 //     to query                   scale sum_w p_w (d_w - delta) key[s_w]
 //     to key[s], value[s]        scale sum p_w (d_w - delta) query[b], sum p_w gradient[b], over all windows b that see slot s, in order
-// Weights are computed anew, from the statistics that the forward pass has left; nothing of the size of all windows is ever built but the
-// list of who sees which slot.
+// Weights are computed anew, from the statistics that the forward pass has left, and delta from the result before it was rounded; nothing
+// of the size of all windows is ever built but the list of who sees which slot.
 #pragma once
 
 #include "core/groups.h"
@@ -19,8 +19,10 @@ struct WriteRecords {
   using Acc = Accumulate<T>;
 
   int64_t num_heads;
-  Heads<const T> gradient, out;
+  Heads<const T> gradient;
+  Heads<const std::conditional_t<kRounded<T>, Acc, T>> out;
   const Acc* statistics;
+  int64_t per_head;  // of them
   Acc* records;
 
   FASTRL_HD int64_t row_size() const { return out.size; }
@@ -30,13 +32,14 @@ struct WriteRecords {
   FASTRL_HD void operator()(const Team& team, int64_t unit) const {
     using Vector = typename Team::Vector;
     const int64_t b = unit / num_heads, h = unit % num_heads;
-    const auto gradient_row = team.hold(0, gradient.head(h), b), out_row = team.hold(1, out.head(h), b);
+    const auto gradient_row = team.hold(0, gradient.head(h), b);
+    const auto out_row = team.hold(1, out.head(h), b);
     Vector sum = Vector::all(0);
     for (int64_t c = 0; c < team.chunks; ++c) sum += gradient_row.chunk(c) * out_row.chunk(c);
     const Acc delta = sum.sum();
     team.once([&] {
-      records[unit * kRecord] = statistics[unit * 2];
-      records[unit * kRecord + 1] = Acc(1) / statistics[unit * 2 + 1];
+      records[unit * kRecord] = statistics[unit * per_head];
+      records[unit * kRecord + 1] = Acc(1) / statistics[unit * per_head + 1];
       records[unit * kRecord + 2] = delta;
     });
   }
@@ -175,21 +178,28 @@ inline void check_saved(const char* op, const AttentionCall& call, const Tensor&
   check_like_query("out", out);
   const bool wide = call.query.scalar_type() == ScalarType::Double;
   check_like(op, "statistics", statistics, wide ? ScalarType::Double : ScalarType::Float, call.query);
-  FASTRL_CHECK(statistics.dim() == 3 && statistics.size(0) == call.samples && statistics.size(1) == call.heads && statistics.size(2) == 2 &&
-                   statistics.is_contiguous(),
+  FASTRL_CHECK(statistics.dim() == 3 && statistics.size(0) == call.samples && statistics.size(1) == call.heads &&
+                   statistics.size(2) == statistics_of(call.query) && statistics.is_contiguous(),
                op,
-               ": statistics must have shape [B, H, 2], contiguous");
+               ": statistics must have shape [B, H, ",
+               statistics_of(call.query),
+               "], contiguous");
 }
 
 template <class Backend, class T>
 Tensor records_of(const AttentionCall& call, const Tensor& gradient, const Tensor& out, const Tensor& statistics) {
   using Acc = Accumulate<T>;
   Tensor records = new_accumulator(gradient, {call.samples, call.heads, kRecord});
-  const WriteRecords<T> body{call.heads,
-                             heads_of<const T>(gradient),
-                             heads_of<const T>(out),
-                             static_cast<const Acc*>(statistics.data_ptr()),
-                             static_cast<Acc*>(records.data_ptr())};
+  WriteRecords<T> body{call.heads,
+                       heads_of<const T>(gradient),
+                       {},
+                       static_cast<const Acc*>(statistics.data_ptr()),
+                       statistics.size(2),
+                       static_cast<Acc*>(records.data_ptr())};
+  if constexpr (kRounded<T>)
+    body.out = unrounded_of<const Acc>(statistics);
+  else
+    body.out = heads_of<const T>(out);
   const double operations = 2.0 * static_cast<double>(call.samples * call.heads * call.size);
   Backend::for_each_team(body, call.samples * call.heads, operations, gradient.get_device_index());
   return records;

@@ -197,6 +197,11 @@ def call_on_constants(
 def _check_number(op: str, name: str, value: object) -> None:
     if isinstance(value, bool) or not isinstance(value, (numbers.Real, torch.SymFloat, torch.SymInt)):
         raise TypeError(f"{op}: {name} must be a number, got {type(value).__name__}")
+    if isinstance(value, numbers.Real):
+        try:
+            float(value)
+        except OverflowError:  # not shown: it may have more digits than Python prints
+            raise ValueError(f"{op}: {name} must be within the range of a float, got a number beyond it") from None
 
 
 def _name(dtype: torch.dtype) -> str:

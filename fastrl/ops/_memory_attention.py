@@ -45,7 +45,7 @@ def memory_attention(
         index: [B, W] int64, the slots of each window in any order, in [0, S) wherever mask is True; elsewhere nothing is read, and it may
             be anything. A slot that is there twice counts twice.
         mask: [B, W] bool, True where the slot is part of the window, or None if all are.
-        scale: a finite number that the scores are multiplied with; None: 1/√K.
+        scale: a number that the scores are multiplied with, finite in float32 unless query is float64; None: 1/√K.
 
     Returns: out [B, H, K], contiguous, of the dtype of query. A sample that sees no slot at all gets zeros.
     Raises: TypeError, ValueError or IndexError, naming the argument. On CUDA values of episode and index are looked at only if
@@ -114,10 +114,14 @@ def _check(
     _checks.check_shape(_NAME, "query", query, "[B, H, K]", None, None, None)
     _checks.check_shape(_NAME, "key", key, "[E, S, H, K]", None, None, query.shape[1], query.shape[2])
     _checks.check_shape(_NAME, "value", value, "[E, S, H, K]", *key.shape)
-    _checks.check_windows(_NAME, key, episode, index, mask)
+    _checks.check_shape(_NAME, "index", index, "[B, W]", None, None)
     _checks.check_shape(_NAME, "index", index, "[B, W]", query.shape[0], None)
+    _checks.check_windows(_NAME, key, episode, index, mask)
     if scale is not None:
         _checks.check_finite(_NAME, scale=scale)
+        most = torch.finfo(torch.float64 if query.dtype == torch.float64 else torch.float32).max
+        if abs(scale) > most:
+            raise ValueError(f"{_NAME}: scale must be at most {most:.4g} in size for {query.dtype}, got {scale}")
 
 
 @torch.library.register_fake("fastrl::memory_attention")
@@ -126,7 +130,8 @@ def _fake(
 ) -> tuple[Tensor, Tensor]:
     _check(query, key, value, episode, index, mask, scale)
     dtype = torch.float64 if query.dtype == torch.float64 else torch.float32
-    return query.new_empty(query.shape), query.new_empty((*query.shape[:2], 2), dtype=dtype)
+    statistics = 2 if query.dtype == dtype else 2 + query.shape[2]  # with the result before it was rounded
+    return query.new_empty(query.shape), query.new_empty((*query.shape[:2], statistics), dtype=dtype)
 
 
 @torch.library.register_fake("fastrl::memory_attention_to_query")

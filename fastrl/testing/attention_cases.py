@@ -28,6 +28,7 @@ _ATTENTION_REFUSALS = (
     refuse("sparse queries", TypeError, "query must be a dense tensor", query=Tensor.to_sparse),
     refuse("queries of rank 2", ValueError, "query must have shape [B, H, K], got [2, 7]", query=lambda query: query[0]),
     refuse("fewer queries", ValueError, "index must have shape [B, W] = [5, any], got [6, 4]", query=lambda query: query[1:]),
+    refuse("fewer indices", ValueError, "index must have shape [B, W] = [6, any], got [5, 4]", index=lambda index: index[1:]),
     refuse_one("key", "of another dtype", TypeError, "must have the dtype of query, float32, got float64", Tensor.double),
     refuse_one("key", "of rank 3", ValueError, "must have shape [E, S, H, K] = [any, any, 2, 7], got [5, 2, 7]", lambda key: key[0]),
     refuse_one(
@@ -44,6 +45,10 @@ _ATTENTION_REFUSALS = (
     ),
     refuse_one("scale", "infinite", ValueError, "must be finite, got inf", lambda _: float("inf")),
     refuse_one("scale", "not a number", ValueError, "must be finite, got nan", lambda _: float("nan")),
+    refuse_one(
+        "scale", "infinite in float32", ValueError, "must be at most 3.403e+38 in size for torch.float32, got 1e+39", lambda _: 1e39
+    ),
+    refuse_one("scale", "beyond floats", ValueError, "must be within the range of a float", lambda _: -(10**400)),
     refuse_one("scale", "a string", TypeError, "must be a number, got str", str),
     refuse_one("scale", "a flag", TypeError, "must be a number, got bool", lambda _: True),
     refuse_one("scale", "a tensor", TypeError, "must be a number, got Tensor", torch.tensor),

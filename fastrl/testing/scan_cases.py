@@ -85,6 +85,7 @@ def _clip_refusals(name: str) -> tuple[Refusal, ...]:
     return (
         refuse_one(name, "below 0", ValueError, "must not be negative, got -0.5", lambda _: -0.5),
         refuse_one(name, "not a number", ValueError, "must not be negative, got nan", lambda _: float("nan")),
+        refuse_one(name, "beyond floats", ValueError, "must be within the range of a float", lambda _: 10**400),
         refuse_one(name, "None", TypeError, "must be a number, got NoneType", lambda _: None),
     )
 

@@ -14,6 +14,7 @@ be None. `unless` looks at a call that agrees with all that and says what else i
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -79,7 +80,9 @@ class _Judge:
 
     def look_at(self, name: str, kind: str, shape: list[str], value: Any) -> None:
         if kind in NUMBERS:
-            if isinstance(value, bool) or not isinstance(value, (int, float)) or not NUMBERS[kind](value):
+            if isinstance(value, bool) or not isinstance(value, (int, float)):
+                raise IllegalError(f"{name} is no {kind}")
+            if (isinstance(value, int) and abs(value) > sys.float_info.max) or not NUMBERS[kind](value):
                 raise IllegalError(f"{name} is no {kind}")
         elif kind == "size":
             if isinstance(value, bool) or not isinstance(value, int) or value < 1:
@@ -154,6 +157,13 @@ def _position_needs_floating_memory(inputs: dict[str, Any]) -> str | None:
     return None
 
 
+def _scale_beyond_what_accumulates(inputs: dict[str, Any]) -> str | None:
+    dtype = torch.float64 if inputs["query"].dtype == torch.float64 else torch.float32
+    if inputs["scale"] is not None and abs(inputs["scale"]) > torch.finfo(dtype).max:
+        return "scale is not finite in the dtype that accumulates"
+    return None
+
+
 def _window_longer_than_the_ring(inputs: dict[str, Any]) -> str | None:
     return "seq_len is more than C" if inputs["seq_len"] > inputs["fields"][0].shape[0] else None
 
@@ -200,6 +210,7 @@ CONTRACTS: dict[str, Contract] = {
             "mask?": "flag B W",
             "scale?": "number",
         },
+        _scale_beyond_what_accumulates,
         takes_its_time=True,
     ),
     "gather_sequences": Contract(

@@ -105,7 +105,26 @@ TENSOR_MUTATIONS: tuple[tuple[Mutation, int], ...] = (
     (one_element, 1),
     (no_tensor, 2),
 )
-ODD_NUMBERS = (0, 1, -1, 0.5, 1.5, float("nan"), float("inf"), -float("inf"), 2**40, 2**70, -(2**70), True, None, "0.9", [], 0.0)
+ODD_NUMBERS = (
+    0,
+    1,
+    -1,
+    0.5,
+    1.5,
+    float("nan"),
+    float("inf"),
+    -float("inf"),
+    2**40,
+    2**70,
+    -(2**70),
+    1e300,
+    10**400,
+    True,
+    None,
+    "0.9",
+    [],
+    0.0,
+)
 
 
 def mutate(rng: random.Random, case: OpCase, inputs: dict[str, Any]) -> dict[str, Any]:

@@ -220,6 +220,30 @@ def test_weights_of_equal_scores_far_from_zero_keep_their_digits(device: torch.d
     torch.testing.assert_close(to_value, torch.full_like(value, 1 / 7), rtol=1e-6, atol=0)
 
 
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16], ids=str)
+def test_gradients_of_half_precision_keep_their_digits_where_values_share_an_offset(dtype: torch.dtype, device: torch.device) -> None:
+    inputs = CASE.inputs((3, 40, 4, 33, 20, 40), dtype, device)
+    inputs["value"] = (inputs["value"].float() + 100).to(dtype)
+    got = gradients(inputs, weights_for(inputs))
+    exact = {name: tensor.double() if name in NAMES else tensor for name, tensor in inputs.items()}
+    expected = gradients(exact, weights_for(inputs).double(), memory_attention_reference)
+    for one, other in zip(got, expected, strict=True):
+        assert (one - other).norm() < 2e-2 * other.norm()
+
+
+def test_scales_that_float64_holds_are_taken_in_float64(device: torch.device) -> None:
+    inputs = CASE.inputs(CASE.small, torch.float64, device, scale=1e39)
+    inputs["key"][:, 4] = 0.0
+    inputs["index"] = inputs["index"].clamp(max=3)  # slot 4 is seen by nobody
+    out, (_, to_key, to_value) = memory_attention(**inputs), gradients(inputs, weights_for(inputs))
+    torch.testing.assert_close(out, memory_attention_reference(**inputs))
+    assert not to_key[:, 4].any() and not to_value[:, 4].any()
+    inputs = CASE.inputs(CASE.small, torch.float32, device, scale=torch.finfo(torch.float32).max)
+    inputs["index"] = inputs["index"].clamp(max=3)
+    _, to_key, to_value = gradients(inputs, weights_for(inputs))
+    assert not to_key[:, 4].any() and not to_value[:, 4].any()
+
+
 def test_what_is_not_finite_stays_where_nobody_looks(device: torch.device) -> None:
     inputs = CASE.inputs((3, 5, 2, 7, 6, 4), device=device)
     inputs["index"] = inputs["index"].clamp(max=3)  # slot 4 is seen by nobody

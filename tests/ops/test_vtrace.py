@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from fractions import Fraction
 
 import pytest
 import torch
@@ -70,6 +71,13 @@ def test_on_policy_targets_are_the_returns_of_gae(envs: int) -> None:
     with_next = torch.where(inputs["terminated"] | inputs["truncated"], inputs["values"][1:], following)
     expected = inputs["rewards"] + torch.where(inputs["terminated"], 0.0, 0.99 * with_next) - inputs["values"][:-1]
     torch.testing.assert_close(advantages, torch.where(inputs["valid"], expected, 0.0))
+
+
+def test_numbers_that_no_float_holds_are_refused_whatever_their_kind() -> None:
+    for number in (10**400, 10**5000, Fraction(10**400, 3)):
+        for name in ("gamma", "rho_clip", "c_clip", "pg_rho_clip"):
+            with pytest.raises(ValueError, match=f"^vtrace: {name} must be within the range of a float"):
+                vtrace(**{**make(3, 2), name: number})
 
 
 def test_without_clipping_targets_are_importance_sampled_returns() -> None:
