@@ -28,12 +28,13 @@ def batched_index_select(input: Tensor, dim: int, index: Tensor) -> Tensor:
     Returns: [B, …, W, …], contiguous, of the dtype of input: input with axis `dim` of size W.
     Raises: TypeError, ValueError or IndexError, naming the argument. On CUDA values of index are looked at only if FASTRL_DEBUG=1, for that
         makes the GPU wait.
-    Gradient: in input (floating dtypes), any number of times; rows selected several times add up in a fixed order, in float32 for half
-        precision.
+    Gradient: in input (float32, float64, bfloat16 or float16), any number of times; rows selected several times add up in a
+        fixed order, in float32 for half precision.
     Edges: anything may be empty. An input whose axes before or behind `dim` cannot be flattened without copying is copied. Runs on the
         current CUDA stream. Bit-equal from run to run and for every number of threads.
     """
     if torch.compiler.is_compiling():
+        _check(input, dim, index)
         return _select(input, dim, index)
     try:
         if type(dim) is not int or _checks.debugging():

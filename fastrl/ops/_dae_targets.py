@@ -47,6 +47,7 @@ def dae_targets(
     Reference: Pan, Gürtler, Neitz, Schölkopf 2022, Direct Advantage Estimation; the multi-step objective.
     """
     if torch.compiler.is_compiling():
+        _check(rewards, advantages, values, terminated, truncated, gamma, valid)
         return _dae_targets(rewards.detach(), advantages, values, terminated, truncated, gamma, valid)
     try:
         if type(gamma) is not float:  # the dispatcher would take tensors and flags for numbers

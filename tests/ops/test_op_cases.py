@@ -205,6 +205,19 @@ def test_bad_input_is_refused_while_tracing(case: OpCase, refusal: Refusal) -> N
     assert f"{case.name}: {refusal.message.split(', got')[0]}" in str(caught.value)
 
 
+FLAGS_FOR_NUMBERS = [(case, refusal) for case in CASES for refusal in case.refusals if refusal.what.endswith(" a flag")]
+
+
+@pytest.mark.parametrize(("case", "refusal"), FLAGS_FOR_NUMBERS, ids=lambda value: getattr(value, "name", getattr(value, "what", None)))
+def test_flags_for_numbers_are_refused_by_compiled_programs(case: OpCase, refusal: Refusal) -> None:
+    torch.compiler.reset()
+    good = case.inputs(case.small)
+    bad = {**good, **refusal.change(good)}
+    compiled = torch.compile(lambda: case.op(**bad), backend="aot_eager")
+    with pytest.raises(TypeError, match=f"{case.name}: {refusal.message}"):
+        compiled()
+
+
 @each_dtype
 def test_opcheck(case: OpCase, dtype: torch.dtype, device: torch.device) -> None:
     for sizes in (case.small, case.empty_sizes[0]):
