@@ -50,8 +50,8 @@ def vtrace(
     Returns: targets [T, N] and policy-gradient advantages [T, N], contiguous, of the dtype of rewards.
     Raises: TypeError or ValueError, naming the argument. On CUDA too: no check reads an element.
     Gradient: none, the results are constants to autograd.
-    Edges: T = 0 or N = 0 gives empty results. On-policy (log_rhos 0) the targets are the returns of `gae` with the same λ. Runs on the
-        current CUDA stream. Bit-equal from run to run and for every number of threads.
+    Edges: T = 0 or N = 0 gives empty results. On-policy (log_rhos 0) and with ρ̄, c̄ ≥ 1 the targets are the returns of `gae` with the
+        same λ. Runs on the current CUDA stream. Bit-equal from run to run and for every number of threads.
     Reference: Espeholt et al. 2018, IMPALA, eq. 1 and section 4.2.
     """
     numbers = (gamma, vtrace_lambda, rho_clip, c_clip, pg_rho_clip)
