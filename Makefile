@@ -1,11 +1,11 @@
 # The verbs of the project. The first two need nothing but Python 3.11 or later and a C++ compiler:
 #
-#   make train   creates .venv, installs, trains V-MPO on CartPole and says where the learning curve is
+#   make train   creates .venv, installs, trains PPO-TrXL on a memory task until it is solved, and says where the learning curve is
 #   make test    creates .venv, installs, runs the tests
 #
 #   make build        (re)builds the native libraries in place           make lint       formatting, lint and types (make format mends the first)
 #   make bench        bench/ops, envs, nn and training in one go, results stored in bench/results; bench/learning is left out, it takes hours
-#   make scoreboard   bench/learning: V-MPO's presets over several seeds, stored likewise; goes on where it was interrupted
+#   make scoreboard   bench/learning: the presets over several seeds, stored likewise; goes on where it was interrupted
 #   make clean        removes what was built
 #   make test-gpu     op tests on a GPU     make bench-gpu  op benches on a GPU     (one command each, no network, no .venv)
 #   make test-slow    the tests marked slow: tensors of more than 2^31 elements (up to 20 GB), the outcome stored in bench/results
@@ -16,7 +16,7 @@
 
 PYTHON ?= python3
 VENV ?= .venv
-TRAIN_FLAGS ?= --env-id CartPole-v1 --eval-interval 2500 --stop-at-return 475
+TRAIN_FLAGS ?= --env-id ProofofMemory-v0 --total-steps 50000 --eval-interval 2500 --eval-episodes 100 --stop-at-return 1.18
 BIN := $(VENV)/bin
 # an environment variable, unlike pip's option, reaches isolated build environments too
 INSTALL := PIP_CONSTRAINT=$(CURDIR)/constraints.txt $(BIN)/python -m pip install --quiet --disable-pip-version-check
@@ -49,7 +49,7 @@ $(VENV)/.installed-bench: $(BIN)/python $(NATIVE)
 build: $(VENV)/.installed
 
 train: $(VENV)/.installed
-	$(BIN)/fastrl train vmpo $(TRAIN_FLAGS)
+	$(BIN)/fastrl train ppo-trxl $(TRAIN_FLAGS)
 
 test: $(VENV)/.installed-dev
 	$(BIN)/python -m pytest
@@ -80,10 +80,18 @@ bench-scripts: $(VENV)/.installed-bench
 	@set -e; for script in $(wildcard bench/ops_special/*.py bench/envs/*.py bench/nn/*.py bench/training/*.py); do \
 		echo "== $$script"; $(BIN)/python $$script --write; done
 
+NO_MEMORY := --set trxl_memory_length=0 --label without-memory
 scoreboard: $(VENV)/.installed-bench
 	$(BIN)/python bench/learning/scoreboard.py vmpo CartPole-v1 --seeds 5
 	$(BIN)/python bench/learning/scoreboard.py vmpo Pendulum-v1 --seeds 5
 	$(BIN)/python bench/learning/scoreboard.py vmpo HalfCheetah-v5 --seeds 3
+	$(BIN)/python bench/learning/scoreboard.py ppo-trxl ProofofMemory-v0 --seeds 10
+	$(BIN)/python bench/learning/scoreboard.py ppo-trxl ProofofMemory-v0 --seeds 10 --total-steps 15000 --set anneal_steps=15000 --label 15k
+	$(BIN)/python bench/learning/scoreboard.py ppo-trxl MaskedCartPole-v1 --seeds 5
+	$(BIN)/python bench/learning/scoreboard.py ppo-trxl MaskedCartPole-v1 --seeds 5 $(NO_MEMORY)
+	$(BIN)/python bench/learning/scoreboard.py ppo-trxl MiniGrid-MemoryS7-v0 --seeds 3
+	$(BIN)/python bench/learning/scoreboard.py ppo-trxl MiniGrid-MemoryS7-v0 --seeds 3 $(NO_MEMORY)
+	$(BIN)/python bench/learning/scoreboard.py ppo-trxl MiniGrid-MemoryS9-v0 --seeds 3
 
 # --- on a machine with a GPU: PYTHON is the interpreter that has torch 2.11 or later, pytest and pytest-benchmark; nothing is installed
 define GPU_BUILD
