@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import inspect
 import time
 from abc import ABC, abstractmethod
 from collections import defaultdict, deque
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any, Self
 
@@ -16,7 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from fastrl.envs import Episode, VectorEnv
+from fastrl.envs import Episode, VectorEnv, make_vector_env
 from fastrl.errors import CheckpointError, NonFiniteError, SettingError
 from fastrl.training.checkpoint import load_checkpoint, save_checkpoint
 from fastrl.training.config import RunConfig
@@ -26,6 +27,7 @@ from fastrl.training.metrics import MetricsLogger
 from fastrl.training.run_folder import ensure_config
 from fastrl.training.seeding import derived_seed, rng_state, set_rng_state
 from fastrl.training.signals import StopOnSignal
+from fastrl.training.threads import ThreadChoice
 
 MAX_EVALUATION_ENVS = 64
 RECENT_EPISODES = 100  # `rollout/ep_return_mean` is over this many finished episodes
@@ -89,9 +91,9 @@ class Stopwatch:
 class Trainer(ABC):
     """Environments, data and the order of events; networks and formulas are the agent's.
 
-    A subclass makes `env` and `agent` before the first call, and gives `collect`, `estimate`, `learn`, `player`, `make_env` and its own
-    state. What is counted: `env_steps` valid transitions over all environments, `updates` calls of the learner, `episodes` finished
-    episodes.
+    A subclass sets `env_id`, `device`, `threads` and `env_options` (further arguments of `make_vector_env`), makes `env` and `agent` before
+    the first call, and gives `collect`, `estimate`, `learn`, `player` and its own state. What is counted: `env_steps` valid transitions over
+    all environments, `updates` calls of the learner, `episodes` finished episodes.
 
     Args:
         seed: seed of the run; evaluation derives others from it.
@@ -99,6 +101,10 @@ class Trainer(ABC):
     """
 
     algorithm: str
+    env_id: Any
+    device: torch.device
+    threads: ThreadChoice
+    env_options: dict[str, Any]
     env: VectorEnv
     agent: Any
 
@@ -139,9 +145,20 @@ class Trainer(ABC):
     def player(self, num_envs: int) -> Player:
         """The deterministic policy, about to play in that many fresh environments."""
 
-    @abstractmethod
+    @classmethod
+    def from_config(cls, config: RunConfig) -> Self:
+        """A trainer with the settings of a configuration: those fields that the constructor has, by the same names."""
+        taken = inspect.signature(cls).parameters
+        settings = {field.name: getattr(config, field.name) for field in fields(config) if field.name in taken}
+        intervals = Intervals(config.eval_interval, config.save_interval, config.log_interval, config.eval_episodes, config.stop_at_return)
+        trainer = cls(**settings | {"device": torch.device(config.device), "intervals": intervals})
+        trainer.track, trainer.config = config.track, config
+        return trainer
+
     def make_env(self, num_envs: int, seed: int) -> VectorEnv:
         """Fresh environments of the kind the trainer was built for."""
+        threads = min(self.threads.env, num_envs)
+        return make_vector_env(self.env_id, num_envs, seed=seed, device=self.device, num_threads=threads, **self.env_options)
 
     @abstractmethod
     def describe(self) -> str:

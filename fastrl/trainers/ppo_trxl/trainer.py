@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Mapping
-from dataclasses import fields, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ from torch import Tensor
 
 from fastrl import ops
 from fastrl.data.rollout import Field, Rollout
-from fastrl.envs import VectorEnv, make_vector_env
+from fastrl.envs import VectorEnv
 from fastrl.envs.make import make_gymnasium_env
 from fastrl.envs.single import spaces_of
 from fastrl.errors import SettingError
@@ -187,7 +187,7 @@ class PPOTRxLTrainer(Trainer):
         self.run_name = run_name or self.algorithm
         self.settings = config
         self.config = config if isinstance(env_id, str) else None
-        self._env_options: dict[str, Any] = {"obs_keys": obs_keys, "max_episode_steps": max_episode_steps, "env_kwargs": env_kwargs}
+        self.env_options = {"obs_keys": obs_keys, "max_episode_steps": max_episode_steps, "env_kwargs": env_kwargs}
         self.can_make_envs = isinstance(env_id, str) or is_factory(env_id)
         self.threads = choose_threads(num_envs, threads, env_threads, trxl_num_layers * 5 * trxl_dim**2)
         self.threads.apply()
@@ -203,22 +203,7 @@ class PPOTRxLTrainer(Trainer):
         self.rows: Rows | None = None
         self._begin(self.env.reset())
 
-    @classmethod
-    def from_config(cls, config: PPOTrXLConfig) -> PPOTRxLTrainer:
-        """A trainer with the settings of a configuration (fields of the same names)."""
-        settings = {field.name: getattr(config, field.name) for field in fields(config) if field.name in _CONSTRUCTOR_SETTINGS}
-        intervals = Intervals(config.eval_interval, config.save_interval, config.log_interval, config.eval_episodes, config.stop_at_return)
-        trainer = cls(**settings | {"device": torch.device(config.device), "intervals": intervals})
-        trainer.track, trainer.config = config.track, config
-        return trainer
-
     # ------------------------------------------------------------------------------------------------ construction
-
-    def make_env(self, num_envs: int, seed: int) -> VectorEnv:
-        """Fresh environments of the kind the trainer was built for."""
-        return make_vector_env(
-            self.env_id, num_envs, seed=seed, device=self.device, num_threads=min(self.threads.env, num_envs), **self._env_options
-        )
 
     def _episode_limit(self, limit: int | None) -> int | None:
         """The longest episode in steps, or None if they are endless."""
@@ -295,23 +280,10 @@ class PPOTRxLTrainer(Trainer):
 
     @staticmethod
     def _build_memory_helpers(*, memory_length: int, max_episode_steps: int, device: torch.device) -> tuple[Tensor, Tensor]:
-        """Which slots a step of an episode sees, as tables: see `fastrl.trainers.ppo_trxl.memory.build_memory_helpers`.
+        """(mask [W + 1, W] bool, indices [P, W] int64): which slots a step of an episode sees, drawn in `memory.build_memory_helpers`.
 
-        At step p the window is slots `indices[p]`, of which `mask[min(p, W)]` are seen. For W = 4 (█ seen, · not):
-
-            step p   window         mask
-               0     0 1 2 3        · · · ·
-               2     0 1 2 3        █ █ · ·
-               4     0 1 2 3        █ █ █ █
-               6     2 3 4 5        █ █ █ █
-
-        Args:
-            memory_length: W.
-            max_episode_steps: P.
-            device: where the tables live.
-
-        Returns:
-            (mask [W + 1, W] bool, indices [P, W] int64).
+        At step p the window is slots `indices[p]`, of which `mask[min(p, W)]` are seen. For W = 2 that is no slot at step 0, slot 0 of
+        (0, 1) at step 1, both at step 2, and slots (1, 2) at step 3.
         """
         return build_memory_helpers(memory_length=memory_length, max_episode_steps=max_episode_steps, device=device)
 
@@ -477,7 +449,7 @@ class PPOTRxLTrainer(Trainer):
     def _record(self, seed: int) -> None:
         env = self._make_env(seed=seed, env_index=0, record_video=True)
         try:
-            record_episode(self.player(1), env, seed, options=self._env_options)
+            record_episode(self.player(1), env, seed, options=self.env_options)
         finally:
             self._close_env(env)
 
@@ -488,7 +460,7 @@ class PPOTRxLTrainer(Trainer):
         if isinstance(self.env_id, str):
             env = make_gymnasium_env(self.env_id, options=self._drawing_options() if recorded else None)
         elif is_factory(self.env_id):
-            env = self.env_id()  # type: ignore[operator]  # a factory is what can be called
+            env = self.env_id()
         else:
             raise SettingError("env_id is an environment object, which cannot be made again; give an id or a factory")
         if recorded:
@@ -503,7 +475,7 @@ class PPOTRxLTrainer(Trainer):
 
     def _drawing_options(self) -> dict[str, Any]:
         """Arguments of an environment that can be drawn."""
-        own = self._env_options["env_kwargs"] or {}
+        own = self.env_options["env_kwargs"] or {}
         return {"render_mode": "rgb_array", **{name: value for name, value in own.items() if name not in OF_THE_STREAM}}
 
     def _get_eval_env(self, seed: int) -> gym.Env:
@@ -578,6 +550,3 @@ class PPOTRxLTrainer(Trainer):
         self._close_env(self._eval_env)
         self._eval_env = None
         super().close()
-
-
-_CONSTRUCTOR_SETTINGS = frozenset(inspect.signature(PPOTRxLTrainer).parameters)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Mapping
-from dataclasses import fields, replace
+from dataclasses import replace
 from typing import Any, Literal
 
 import gymnasium as gym
@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from fastrl.data.rollout import Field, Rollout
-from fastrl.envs import VectorEnv, make_vector_env
+from fastrl.envs import VectorEnv
 from fastrl.envs.final_info import _extract_episode_returns, _extract_final_observations, _iter_final_info_entries
 from fastrl.envs.wrappers import _find_wrapper, _make_env, _transform_observation, _transform_reward
 from fastrl.errors import SettingError
@@ -143,7 +143,7 @@ class VMPOTrainer(Trainer):
         self.rollout_steps = rollout_steps
         self.normalize_observation = normalize_observation
         self.updates_per_step = 1
-        self._env_options: dict[str, Any] = {"obs_keys": obs_keys, "max_episode_steps": max_episode_steps, "env_kwargs": env_kwargs}
+        self.env_options = {"obs_keys": obs_keys, "max_episode_steps": max_episode_steps, "env_kwargs": env_kwargs}
         self.can_make_envs = isinstance(env_id, str) or is_factory(env_id)
         self.threads = choose_threads(num_envs, threads, env_threads, _weights(policy_layer_sizes) + _weights(value_layer_sizes))
         self.threads.apply()
@@ -160,22 +160,7 @@ class VMPOTrainer(Trainer):
         self.obs = self._checked(self.env.reset())
         self.config = config if isinstance(env_id, str) else None
 
-    @classmethod
-    def from_config(cls, config: VMPOConfig) -> VMPOTrainer:
-        """A trainer with the settings of a configuration (fields of the same names)."""
-        settings = {field.name: getattr(config, field.name) for field in fields(config) if field.name in _CONSTRUCTOR_SETTINGS}
-        intervals = Intervals(config.eval_interval, config.save_interval, config.log_interval, config.eval_episodes, config.stop_at_return)
-        trainer = cls(**settings | {"device": torch.device(config.device), "intervals": intervals})
-        trainer.track, trainer.config = config.track, config
-        return trainer
-
     # ------------------------------------------------------------------------------------------------ construction
-
-    def make_env(self, num_envs: int, seed: int) -> VectorEnv:
-        """Fresh environments of the kind the trainer was built for."""
-        return make_vector_env(
-            self.env_id, num_envs, seed=seed, device=self.device, num_threads=min(self.threads.env, num_envs), **self._env_options
-        )
 
     def _make_train_env(self, *, env_id: str, seed: int, env_index: int, gamma: float) -> gym.Env:
         """One Gymnasium environment as training would wrap it, with normalised observations and rewards, seeded `seed + env_index`.
@@ -349,7 +334,6 @@ def _weights(layer_sizes: tuple[int, ...]) -> int:
 
 
 _AGENT_SETTINGS = frozenset(inspect.signature(VMPOAgent).parameters) - {"device"}
-_CONSTRUCTOR_SETTINGS = frozenset(inspect.signature(VMPOTrainer).parameters)
 
 
 def _spaces(env: VectorEnv) -> tuple[int, int, ActionKind]:
