@@ -101,6 +101,12 @@ def read_curve(folder: Path) -> tuple[list[int], list[float]]:
     return [int(row["env_steps"]) for row in rows], [float(row["eval/return_mean"]) for row in rows]
 
 
+def read_last(folder: Path, column: str) -> float:
+    """A column of a run's last evaluation."""
+    with open(folder / "eval.csv", newline="") as file:
+        return float(list(csv.DictReader(file))[-1][column])
+
+
 def summarize(finals: list[float]) -> dict[str, Any]:
     """Mean over seeds and its 95 % interval (Student's t)."""
     mean = float(np.mean(finals))
@@ -149,6 +155,7 @@ def main() -> None:
         "env_steps": curves[0][0][-1],
         "episodes_per_evaluation": 20,
         **summarize([returns[-1] for _, returns in curves]),
+        "final_lowest_returns": [read_last(folder, "eval/return_min") for folder in folders],
         "seconds": [float((folder / DONE).read_text()) for folder in folders],
         "curves": [{"env_steps": steps, "return_mean": returns} for steps, returns in curves],
         "config": (folders[0] / CONFIG_FILE).read_text(),

@@ -92,8 +92,8 @@ class Trainer(ABC):
     """Environments, data and the order of events; networks and formulas are the agent's.
 
     A subclass sets `env_id`, `device`, `threads` and `env_options` (further arguments of `make_vector_env`), makes `env` and `agent` before
-    the first call, and gives `collect`, `estimate`, `learn`, `player` and its own state. What is counted: `env_steps` valid transitions over
-    all environments, `updates` calls of the learner, `episodes` finished episodes.
+    the first call, and gives `collect`, `estimate`, `learn`, `player` and its own state. What is counted: `env_steps` valid transitions
+    over all environments, `updates` calls of the learner, `episodes` finished episodes.
 
     Args:
         seed: seed of the run; evaluation derives others from it.
