@@ -48,7 +48,7 @@ def trained(scoreboard: ModuleType, monkeypatch: pytest.MonkeyPatch) -> list[Run
 
         def train(self, total_steps: int, out_dir: str, **_: Any) -> None:
             runs.append(self.config)
-            Path(out_dir, "eval.csv").write_text(f"env_steps,eval/return_mean\n1,0.0\n{total_steps},{self.config.seed}.0\n")
+            Path(out_dir, "eval.csv").write_text(f"env_steps,eval/return_mean,eval/return_min\n1,0,0\n{total_steps},{self.config.seed},0\n")
 
     class Algorithm:
         def config_class(self) -> type[RunConfig]:

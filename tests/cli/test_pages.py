@@ -5,6 +5,7 @@ from pathlib import Path
 
 from fastrl.cli.main import COMMANDS
 from fastrl.cli.train_flags import FOLDER_FLAGS
+from fastrl.trainers.registry import ALGORITHMS
 from fastrl.trainers.vmpo.config import VMPOConfig
 from fastrl.training.config import RunConfig, field_types
 
@@ -26,6 +27,11 @@ def test_the_settings_that_are_fixed_on_resume_are_those_of_the_code():
     rows = [row.split("|")[1:] for row in COMMAND_LINE.split("### Resuming")[1].split("\n### ")[0].splitlines() if row.startswith("|")]
     listed = {row[0].strip(): set(re.findall(r"`(\w+)`", row[1])) for row in rows}
     assert listed["every algorithm"] == set(RunConfig.fixed_on_resume())
-    assert listed["`vmpo`"] == set(VMPOConfig.fixed_on_resume()) - set(RunConfig.fixed_on_resume())
-    free = {name for row in rows for name in re.findall(r"`(\w+)`", row[2])}
-    assert free <= set(field_types(VMPOConfig)) - set(VMPOConfig.fixed_on_resume())
+    for row in rows:
+        name = row[0].strip().strip("`")
+        if name not in ALGORITHMS:
+            continue
+        config = ALGORITHMS[name].config_class()
+        assert listed[f"`{name}`"] == set(config.fixed_on_resume()) - set(RunConfig.fixed_on_resume())
+        assert set(re.findall(r"`(\w+)`", row[2])) <= set(field_types(config)) - set(config.fixed_on_resume())
+    assert {f"`{name}`" for name in ALGORITHMS} <= set(listed)
