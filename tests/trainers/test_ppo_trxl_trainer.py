@@ -448,3 +448,12 @@ def test_presets_and_configuration_fit_the_trainer():
     config.check()
     with PPOTRxLTrainer.from_config(config) as trainer:
         assert trainer.settings.num_steps == 8 and trainer.config is config
+
+
+def test_an_episode_is_recorded_after_an_evaluation(tmp_path):
+    pytest.importorskip("moviepy", reason="capture_video needs moviepy: pip install 'fastrl[video]'")
+    pytest.importorskip("pygame", reason="CartPole is drawn by pygame: pip install 'fastrl[video]'")
+    with make_trainer("CartPole-v1", max_episode_steps=20, capture_video=True, run_name="cart") as trainer:
+        trainer.train(total_steps=64, eval_interval=0, save_interval=0, out_dir=str(tmp_path))
+    videos = list((tmp_path / "videos").glob("cart-*.mp4"))
+    assert len(videos) == 1 and videos[0].stat().st_size > 500

@@ -463,15 +463,14 @@ class PPOTRxLTrainer(Trainer):
             env = self.env_id()
         else:
             raise SettingError("env_id is an environment object, which cannot be made again; give an id or a factory")
+        env.action_space.seed(seed + env_index)
+        env.reset(seed=seed + env_index)  # before a recorder would take it for an episode
         if recorded:
             folder = getattr(self, "video_folder", Path("videos"))
             env = gym.wrappers.RecordVideo(
                 env, str(folder), name_prefix=f"{self.run_name}-{self.env_steps}", episode_trigger=lambda _: True
             )
-        env = gym.wrappers.RecordEpisodeStatistics(env)
-        env.action_space.seed(seed + env_index)
-        env.reset(seed=seed + env_index)
-        return env
+        return gym.wrappers.RecordEpisodeStatistics(env)
 
     def _drawing_options(self) -> dict[str, Any]:
         """Arguments of an environment that can be drawn."""

@@ -19,7 +19,7 @@ OF_THE_STREAM = ("crop", "num_actions")  # options of `make_vector_env`, not of 
 def require_video(env_id: Any) -> None:
     """Raises SettingError unless episodes of `env_id` can be recorded here: said before anything has begun."""
     if importlib.util.find_spec("moviepy") is None:
-        raise SettingError("capture_video needs the package moviepy; run `pip install moviepy`")
+        raise SettingError("capture_video needs the package moviepy; run `pip install 'fastrl[video]'`")
     if not isinstance(env_id, str) or env_id not in gym.registry:
         raise SettingError(f"capture_video needs an environment that Gymnasium can draw; {env_id!r} is not one of its ids")
 
