@@ -135,15 +135,14 @@ class Published:
     def __init__(self, trainer: PPOTRxLTrainer) -> None:
         assert trainer.rows is not None and trainer.max_episode_steps is not None
         self.trainer, self.rows = trainer, trainer.rows
-        rows, bank, window = trainer.rows, trainer.bank, trainer.settings.trxl_memory_length
+        rows, window = trainer.rows, trainer.settings.trxl_memory_length
         begins = rows.slot - rows.position  # a number of its own for each episode of an environment
         _, self.episode = torch.stack([rows.env, begins]).unique(dim=1, return_inverse=True)
-        layers, _, _, dim = bank.tokens.shape
-        self.stored = torch.zeros(int(self.episode.max()) + 1, trainer.max_episode_steps, layers, dim)
-        for back in range(window, -1, -1):  # the row's own slot last, and before it those of its window
-            there = rows.position >= back
-            env, slot, at = rows.env[there], rows.slot[there] - back, rows.position[there] - back
-            self.stored[self.episode[there], at] = bank.tokens[:, env, slot].transpose(0, 1)
+        reader, transformer = BankReader(trainer.agent.transformer, trainer.bank), trainer.agent.transformer
+        self.stored = torch.zeros(int(self.episode.max()) + 1, trainer.max_episode_steps, transformer.num_layers, transformer.dim)
+        with torch.no_grad():  # a trainer's first rollout: all that is seen was left by its own rows, under the present weights
+            *_, tokens = trainer.agent.read(rows.obs, reader.banks(None), reader.window(rows, None), transformer.maps())
+        self.stored[self.episode, rows.position] = tokens.transpose(0, 1)
         self.mask_table, self.index_table = trainer._build_memory_helpers(
             memory_length=window, max_episode_steps=trainer.max_episode_steps, device=torch.device("cpu")
         )

@@ -361,6 +361,14 @@ class Transformer(nn.Module):
             memory = memory + functional.embedding(positions.clamp(max=self.max_episode_steps - 1), self.position_table)
         return functional.layer_norm(memory, (self.dim,))
 
+    def stored(self, inputs: Tensor, positions: Tensor) -> Tensor:
+        """What memory keeps of layers' inputs [..., S, D] at positions [..., S]: normalised already, where that has no parameters."""
+        return self.normalize(inputs, positions) if self.constant_memory else inputs
+
+    def offered(self, stored: Tensor, positions: Tensor) -> Tensor:
+        """What `stored` memory shows under the present weights: normalised."""
+        return stored if self.constant_memory else self.normalize(stored, positions)
+
     def maps(self) -> list[Maps]:
         """Each layer's query and output maps for reading banks; valid as long as the weights stay as they are."""
         return [layer.attention.absorbed() if self.absorbs else layer.attention.projected() for layer in self.each_layer()]

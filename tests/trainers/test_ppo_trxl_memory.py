@@ -74,7 +74,7 @@ def test_refilling_the_ring_gives_what_writing_gave(encoding, heads):
     bank = MemoryBank(num_layers=2, num_envs=2, num_steps=12, memory_length=3, dim=8)
     with torch.no_grad():
         for step in range(11):
-            tokens = torch.randn(2, 2, 8)
+            tokens = transformer.stored(torch.randn(2, 2, 8), memory.clock.position)
             memory.write(tokens)
             bank.write(tokens, memory.clock.position)
             done = flags(step == 4, step == 8)

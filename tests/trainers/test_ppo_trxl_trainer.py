@@ -227,8 +227,9 @@ def test_refreshed_memory_is_what_the_present_weights_would_have_left():
         for t in range(8):
             shadow.row(trainer.rollout.obs[t], trainer.rollout.actions[t])
             shadow.after([True] * 4, [False] * 4)
-        left = torch.stack([torch.stack(past) for past in shadow.past])  # [N, 8, L, D]
-        torch.testing.assert_close(tokens[:, :, 4:].permute(1, 2, 0, 3), left, atol=1e-5, rtol=1e-5)
+        left = torch.stack([torch.stack(past) for past in shadow.past]).permute(2, 0, 1, 3)  # [L, N, 8, D]
+        stored = trainer.agent.transformer.stored(left, torch.arange(8).expand(4, 8))
+        torch.testing.assert_close(tokens[:, :, 4:], stored, atol=1e-5, rtol=1e-5)
 
 
 # ---------------------------------------------------------------------------------------------------- spaces

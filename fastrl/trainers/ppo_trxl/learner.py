@@ -49,7 +49,7 @@ class Rows:
 
 
 class BankReader:
-    """A rollout's bank as minibatches read it: what does not depend on the weights is worked out once.
+    """A rollout's bank as minibatches read it: what does not depend on the weights is there once.
 
     Args:
         transformer: whose memory it is.
@@ -59,25 +59,16 @@ class BankReader:
     def __init__(self, transformer: Transformer, bank: MemoryBank) -> None:
         self.transformer = transformer
         self.bank = bank
-        self._normalized: list[Tensor] | None = None
-        self._banks: list[Bank] | None = None
-        if transformer.constant_memory:
-            with torch.no_grad():
-                self._normalized = [transformer.normalize(tokens, bank.positions) for tokens in bank.tokens]
-            if transformer.absorbs:
-                self._banks = self._layers(self._normalized, bank.positions)
+        as_it_lies = transformer.constant_memory and transformer.absorbs
+        self._banks = self._layers(list(bank.tokens), bank.positions) if as_it_lies else None
 
     def banks(self, envs: Tensor | None) -> list[Bank]:
         """Every layer's keys and values under the present weights: of these environments, or of all."""
         if self._banks is not None and envs is None:
             return self._banks
         positions = self.bank.positions if envs is None else self.bank.positions[envs]
-        if self._normalized is not None:
-            normalized = self._normalized if envs is None else [layer[envs] for layer in self._normalized]
-        else:
-            tokens = self.bank.tokens if envs is None else self.bank.tokens[:, envs]
-            normalized = [self.transformer.normalize(layer, positions) for layer in tokens]
-        return self._layers(normalized, positions)
+        stored = [tokens if envs is None else tokens[envs] for tokens in self.bank.tokens]
+        return self._layers([self.transformer.offered(tokens, positions) for tokens in stored], positions)
 
     def _layers(self, normalized: list[Tensor], positions: Tensor) -> list[Bank]:
         return [self.transformer.bank(number, layer, positions) for number, layer in enumerate(normalized)]

@@ -79,14 +79,14 @@ class EpisodeClock:
 
 
 class MemoryBank:
-    """What learning reads: the layers' inputs of a rollout's steps and of the W steps before it.
+    """What learning reads: the memory (`Transformer.stored`) of a rollout's steps and of the W steps before it.
 
     Args:
         num_layers, num_envs, num_steps, memory_length, dim: L, N, T, W, D.
         device: where tensors live.
 
     Attributes:
-        tokens: [L, N, W + T, D], inputs of the layers.
+        tokens: [L, N, W + T, D], what is stored of the layers' inputs.
         positions: int64 [N, W + T], the episode step of each slot.
         cursor: int64 [N], the slot of the present row.
     """
@@ -105,7 +105,7 @@ class MemoryBank:
         self._envs = torch.arange(num_envs, device=device)[:, None]
 
     def write(self, tokens: Tensor, position: Tensor) -> None:
-        """Store the layers' inputs [L, N, D] of the present row at episode steps [N]."""
+        """Keep what is stored [L, N, D] of the present row at episode steps [N]."""
         slot = self._first + self.cursor
         self._flat.index_copy_(1, slot, tokens)
         self.positions.view(-1).index_copy_(0, slot, position)
@@ -179,7 +179,7 @@ class ActingMemory:
         return Window(self._episode, self._index, self._mask[position.clamp(max=self.memory_length)], position)
 
     def write(self, tokens: Tensor) -> None:
-        """Add the layers' inputs [L, N, D] of the present row."""
+        """Add what is stored [L, N, D] of the present row."""
         if self.memory_length == 0:
             return
         position = self.clock.position
@@ -187,7 +187,7 @@ class ActingMemory:
         self._store(slot, tokens.unsqueeze(2), position[:, None])
 
     def refill(self, tokens: Tensor, positions: Tensor) -> None:
-        """Make the ring anew, with the present weights, from the last W steps' inputs [L, N, W, D] at episode steps [N, W]."""
+        """Make the ring anew, with the present weights, from what is stored [L, N, W, D] of the last W steps, at [N, W]."""
         self.maps = self.transformer.maps()
         if self.memory_length == 0:
             return
@@ -195,8 +195,8 @@ class ActingMemory:
         self._store((self._episode[:, None] * self.memory_length + in_ring).flatten(), tokens, positions)
 
     def _store(self, slot: Tensor, tokens: Tensor, positions: Tensor) -> None:
-        """Put inputs [L, N, S, D] at episode steps [N, S] into slots [N · S] of the rings."""
-        normalized = self.transformer.normalize(tokens, positions)
+        """Put what is stored [L, N, S, D] at episode steps [N, S] into slots [N · S] of the rings."""
+        normalized = self.transformer.offered(tokens, positions)
         if self.transformer.absorbs:
             self._keys.index_copy_(1, slot, normalized.flatten(1, 2))
             return

@@ -14,7 +14,7 @@ from fastrl.trainers.ppo_trxl.memory import ActingMemory
 
 
 class Acted(NamedTuple):
-    """The policy and the values [N] of the present row, and what it leaves to memory, [L, N, D]."""
+    """The policy and the values [N] of the present row, and what memory stores of it, [L, N, D]."""
 
     policy: BranchedPolicy
     values: Tensor
@@ -40,7 +40,7 @@ class TrXLPlayer:
         """What the agent makes of the present observations [N, *shape]; memory stays as it is."""
         memory = self.memory
         policy, values, _, tokens = self.agent.read(obs, memory.banks, memory.window(), memory.maps)
-        return Acted(policy, values, tokens)
+        return Acted(policy, values, self.agent.transformer.stored(tokens, memory.clock.position))
 
     def choose(self, obs: Tensor) -> Tensor:
         """The most probable actions for observations [N, *shape], which enter memory; as environments take them."""

@@ -62,4 +62,4 @@ def refresh_bank(agent: TrXLAgent, bank: MemoryBank, seen: ObservationBank, posi
         position=positions.flatten(),
     )
     x = agent.encode(seen.obs[:, :length].flatten(0, 1))
-    bank.tokens[:, :, :length] = agent.transformer.replay(x, positions, window)
+    bank.tokens[:, :, :length] = agent.transformer.stored(agent.transformer.replay(x, positions, window), positions)

@@ -255,7 +255,7 @@ class PPOTRxLTrainer(Trainer):
             "extras": {"log_probs": ((branches,), torch.float32), "slots": numbers, "positions": numbers},
         }
         bank_bytes = MemoryBank(**bank_sizes, device="meta").tokens.nbytes
-        wanted = {"rollout": Rollout(**sizes, **rows, device="meta").nbytes, "memory bank, twice": 2 * bank_bytes}
+        wanted = {"rollout": Rollout(**sizes, **rows, device="meta").nbytes, "memory bank": bank_bytes}
         self._memory = require_memory(wanted, "num_envs, num_steps or trxl_memory_length", device=str(self.device))
         self.rollout = Rollout(**sizes, **rows, device=self.device)
         self.values = torch.zeros(settings.num_steps + 1, self.env.num_envs, device=self.device)
