@@ -20,13 +20,14 @@ class ActionMap:
 
     Args:
         space: action space of one environment.
+        num_actions: None, or how many of the choices of a Discrete space may be taken: the first ones.
         name: the environment's, for messages.
 
     Raises:
-        SettingError: the space is of another kind.
+        SettingError: the space is of another kind, or `num_actions` does not fit it.
     """
 
-    def __init__(self, space: gym.Space[Any], *, name: str) -> None:
+    def __init__(self, space: gym.Space[Any], *, num_actions: int | None = None, name: str) -> None:
         spaces = gym.spaces
         self._shape = tuple(space.shape or ())
         self._dtype = np.dtype(space.dtype)
@@ -41,6 +42,8 @@ class ActionMap:
             nvec, start = _choices(space, name)
             self._start = start
             self.spec = ActionSpec("multi_discrete", (len(nvec),), tuple(int(n) for n in nvec))
+        if num_actions is not None:
+            self.spec = _first_choices(self.spec, num_actions, name)
         self._shifted = bool(np.any(self._start))
 
     def batch(self, actions: np.ndarray) -> np.ndarray:
@@ -48,6 +51,14 @@ class ActionMap:
         if self._shifted:
             actions = actions + self._start
         return actions.astype(self._dtype, copy=False).reshape(len(actions), *self._shape)
+
+
+def _first_choices(spec: ActionSpec, num_actions: Any, name: str) -> ActionSpec:
+    if spec.kind != "discrete":
+        raise SettingError(f"num_actions is for discrete actions; those of {name} are {spec.kind}")
+    if isinstance(num_actions, bool) or not isinstance(num_actions, int) or not 1 <= num_actions <= spec.num_actions:
+        raise SettingError(f"num_actions of {name} must be a whole number from 1 to {spec.num_actions}, got {num_actions!r}")
+    return ActionSpec.discrete(num_actions)
 
 
 def _bounds(space: gym.spaces.Box) -> tuple[np.ndarray, np.ndarray]:

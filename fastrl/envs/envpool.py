@@ -42,7 +42,7 @@ class EnvPoolEnv(VectorEnv):
         num_threads: threads that step the environments; None: one per environment, at most one per core.
         obs_keys: entries of a dict observation to take (see `ObservationMap`).
         max_episode_steps: another time limit.
-        env_kwargs: options of the environment; and `crop` for MiniGrid (see `ObservationMap`).
+        env_kwargs: options of the environment; `crop` for MiniGrid (see `ObservationMap`) and `num_actions` (see `ActionMap`).
 
     Raises:
         SettingError: an unknown or unusable option, or more than one player.
@@ -65,7 +65,7 @@ class EnvPoolEnv(VectorEnv):
         if num_envs < 1:
             raise SettingError(f"num_envs must be at least 1, got {num_envs}")
         options = dict(env_kwargs or {})
-        crop = options.pop("crop", None)
+        crop, num_actions = options.pop("crop", None), options.pop("num_actions", None)
         config = _checked_config(env_id, options)
         if config.get("max_num_players", 1) > 1:
             raise SettingError(f"{env_id} has {config['max_num_players']} players; environments with one agent are supported")
@@ -84,7 +84,7 @@ class EnvPoolEnv(VectorEnv):
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", message=".*precision lowered.*")  # EnvPool's spaces; nothing a user could do about it
             self._observations = ObservationMap(self._pool.observation_space, obs_keys=obs_keys, crop=crop, name=env_id)
-            self._actions = ActionMap(self._pool.action_space, name=env_id)
+            self._actions = ActionMap(self._pool.action_space, num_actions=num_actions, name=env_id)
         self._reports_games = False
         super().__init__(
             name=env_id,

@@ -25,6 +25,7 @@ class GymnasiumEnv(VectorEnv):
         seed: gives each environment a seed of its own at the first reset.
         device: where tensors go.
         obs_keys, crop: see `ObservationMap`.
+        num_actions: see `ActionMap`.
     """
 
     def __init__(
@@ -36,6 +37,7 @@ class GymnasiumEnv(VectorEnv):
         device: torch.device | str = "cpu",
         obs_keys: Sequence[str] | None = None,
         crop: int | None = None,
+        num_actions: int | None = None,
     ) -> None:
         first = envs[0]
         name = name or env_name(first)
@@ -44,7 +46,7 @@ class GymnasiumEnv(VectorEnv):
                 raise ValueError(f"environment {index} of {name} has other spaces than environment 0")
         self.envs = list(envs)
         self._observations = ObservationMap(first.observation_space, obs_keys=obs_keys, crop=crop, name=name)
-        self._actions = ActionMap(first.action_space, name=name)
+        self._actions = ActionMap(first.action_space, num_actions=num_actions, name=name)
         self._seeded = False
         super().__init__(
             name=name,
@@ -102,6 +104,7 @@ class GymnasiumVectorEnv(VectorEnv):
         seed: seed of the first reset.
         device: where tensors go.
         obs_keys, crop: see `ObservationMap`.
+        num_actions: see `ActionMap`.
     """
 
     def __init__(
@@ -113,12 +116,13 @@ class GymnasiumVectorEnv(VectorEnv):
         device: torch.device | str = "cpu",
         obs_keys: Sequence[str] | None = None,
         crop: int | None = None,
+        num_actions: int | None = None,
     ) -> None:
         name = name or env_name(env)
         self.env = env
         self.autoreset_mode = autoreset_mode(env, name)
         self._observations = ObservationMap(env.single_observation_space, obs_keys=obs_keys, crop=crop, name=name)
-        self._actions = ActionMap(env.single_action_space, name=name)
+        self._actions = ActionMap(env.single_action_space, num_actions=num_actions, name=name)
         self._seeded = hasattr(env, "all_env_ids")  # an EnvPool object takes its seed when it is made
         self._obs = np.empty(0)  # last observations, where held rows need them
         self._next_obs: np.ndarray | None = None  # SAME_STEP: first observations of the episodes that the last step began

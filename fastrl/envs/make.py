@@ -19,6 +19,10 @@ if TYPE_CHECKING:
     import gymnasium as gym
 
 
+MASKED = {"MaskedCartPole-v1": ("CartPole-v1", (0, 2))}  # EnvPool's id, and the columns of its observation that are seen
+_MAP_OPTIONS = ("crop", "num_actions")  # of `env_kwargs`, those that fastrl applies to any environment
+
+
 class EnvId(NamedTuple):
     """An id that `make_vector_env` takes, and whose environment it is: "fastrl", "envpool" or "gymnasium"."""
 
@@ -40,17 +44,17 @@ def make_vector_env(
     """Environments for a trainer.
 
     Args:
-        env: an id: one of fastrl's own (`Identity-v0`, `IdentityContinuous-v0`, `Counter-v0`, `ProofofMemory-v0`), EnvPool's where it has
-            the id, else Gymnasium's; `dm_control/<domain>-<task>` or `dm_control/<domain>/<task>` is EnvPool's task. Or a Gymnasium
-            environment (then N is 1), a Gymnasium vector environment (then N is its own), or a factory: called without arguments N times
-            for Gymnasium environments, or once for a vector environment.
+        env: an id: one of fastrl's own (`Identity-v0`, `IdentityContinuous-v0`, `Counter-v0`, `ProofofMemory-v0`,
+            `MaskedCartPole-v1`), EnvPool's where it has the id, else Gymnasium's; `dm_control/<domain>-<task>` or
+            `dm_control/<domain>/<task>` is EnvPool's task. Or a Gymnasium environment (then N is 1), a Gymnasium vector environment (then
+            N is its own), or a factory: called without arguments N times for Gymnasium environments, or once for a vector environment.
         num_envs: N.
         seed: gives each environment a seed of its own; the same seed gives the same environments.
         device: where observations, rewards and flags go.
         num_threads: threads of EnvPool; None: one per environment, at most one per core. Other environments use one.
         obs_keys: entries of dict observations to take, in this order; None: all but images (see `ObservationMap`).
         max_episode_steps: another time limit.
-        env_kwargs: options of the environment, and `crop` for MiniGrid.
+        env_kwargs: options of the environment; `crop` for MiniGrid, and `num_actions`: only the first ones of its discrete actions.
 
     Returns:
         A `VectorEnv`; call `reset` first. A `VectorEnv` given as `env` is returned as it is.
@@ -61,8 +65,7 @@ def make_vector_env(
     if num_envs < 1:
         raise SettingError(f"num_envs must be at least 1, got {num_envs}")
     if isinstance(env, VectorEnv):
-        _check_count(num_envs, env.num_envs, env.name)
-        return env
+        return _as_it_is(env, num_envs, _split(env_kwargs)[1])
     placement: dict[str, Any] = {"seed": seed, "device": device}
     if not isinstance(env, str):
         return _from_object(env, num_envs, obs_keys, max_episode_steps, env_kwargs, placement)
@@ -70,26 +73,26 @@ def make_vector_env(
         if obs_keys is not None:
             raise SettingError(f"obs_keys is for dict observations; those of {env} are a single array")
         return ToyVectorEnv(env, num_envs, max_episode_steps=max_episode_steps, env_kwargs=env_kwargs, **placement)
+    pool_options: dict[str, Any] = {
+        "num_threads": num_threads,
+        "obs_keys": obs_keys,
+        "max_episode_steps": max_episode_steps,
+        "env_kwargs": env_kwargs,
+        **placement,
+    }
+    if env in MASKED:
+        return _masked(env, num_envs, pool_options)
     envpool_id = _envpool_id(env)
     if envpool_id is not None:
         from fastrl.envs.envpool import EnvPoolEnv
 
-        return EnvPoolEnv(
-            envpool_id,
-            num_envs,
-            num_threads=num_threads,
-            obs_keys=obs_keys,
-            max_episode_steps=max_episode_steps,
-            env_kwargs=env_kwargs,
-            **placement,
-        )
-    options = dict(env_kwargs or {})
-    crop = options.pop("crop", None)
+        return EnvPoolEnv(envpool_id, num_envs, **pool_options)
+    options, maps = _split(env_kwargs)
     if max_episode_steps is not None:
         options["max_episode_steps"] = max_episode_steps
     from fastrl.envs.gymnasium import GymnasiumEnv
 
-    return GymnasiumEnv([_gymnasium_make(env, options) for _ in range(num_envs)], name=env, obs_keys=obs_keys, crop=crop, **placement)
+    return GymnasiumEnv([_gymnasium_make(env, options) for _ in range(num_envs)], name=env, obs_keys=obs_keys, **maps, **placement)
 
 
 def make_gymnasium_env(env_id: str) -> gym.Env[Any, Any]:
@@ -102,7 +105,7 @@ def make_gymnasium_env(env_id: str) -> gym.Env[Any, Any]:
 
     from fastrl.envs.single import SingleEnv
 
-    elsewhere = env_id in TOYS or _envpool_id(env_id) is not None
+    elsewhere = env_id in TOYS or env_id in MASKED or _envpool_id(env_id) is not None
     if elsewhere and env_id not in gym.registry:
         return SingleEnv(env_id)
     try:
@@ -117,7 +120,8 @@ def list_env_ids(contains: str = "") -> list[EnvId]:
     """Every id `make_vector_env` takes whose name contains `contains` (upper and lower case alike), fastrl's own first."""
     from fastrl.envs.envpool import envpool_ids
 
-    own, pool = list(TOYS), envpool_ids()
+    pool = envpool_ids()
+    own = [*TOYS, *(env_id for env_id, (base, _) in MASKED.items() if base in pool)]
     taken = {*own, *pool}
     listed = [EnvId(env_id, "fastrl") for env_id in own] + [EnvId(env_id, "envpool") for env_id in pool]
     listed += [EnvId(env_id, "gymnasium") for env_id in _gymnasium_ids() if env_id not in taken]
@@ -147,6 +151,16 @@ def _envpool_id(env_id: str) -> str | None:
     return found
 
 
+def _masked(env_id: str, num_envs: int, options: Mapping[str, Any]) -> VectorEnv:
+    from fastrl.envs.envpool import envpool_ids
+    from fastrl.envs.masked import MaskedEnv
+
+    base, columns = MASKED[env_id]
+    if base not in envpool_ids():
+        raise SettingError(f"env_id: {env_id} is made from {base} of EnvPool, which is not there; run `pip install envpool`")
+    return MaskedEnv(base, num_envs, name=env_id, columns=columns, **options)
+
+
 def _gymnasium_make(env_id: str, options: Mapping[str, Any]) -> gym.Env[Any, Any]:
     import gymnasium as gym
 
@@ -174,6 +188,20 @@ def _check_count(wanted: int, there: int, name: str) -> None:
         raise SettingError(f"num_envs is {wanted}, but {name} has {there} environments")
 
 
+def _split(env_kwargs: Mapping[str, Any] | None) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Options of the environment itself, and those of `_MAP_OPTIONS` that are given."""
+    options = dict(env_kwargs or {})
+    maps = {key: options.pop(key) for key in _MAP_OPTIONS if key in options}
+    return options, {key: value for key, value in maps.items() if value is not None}
+
+
+def _as_it_is(env: VectorEnv, num_envs: int, maps: Mapping[str, Any]) -> VectorEnv:
+    _check_count(num_envs, env.num_envs, env.name)
+    if maps:
+        raise SettingError(f"env_kwargs: {', '.join(maps)} cannot be given to a VectorEnv that is already made ({env.name})")
+    return env
+
+
 def _from_object(
     env: Any,
     num_envs: int,
@@ -184,18 +212,16 @@ def _from_object(
 ) -> VectorEnv:
     import gymnasium as gym
 
+    options, maps = _split(env_kwargs)
     if not isinstance(env, gym.vector.VectorEnv | gym.Env):
         if not callable(env):
             raise SettingError(f"env must be an id, a Gymnasium environment or a factory, got {type(env).__name__}")
-        options = dict(env_kwargs or {})
-        crop = options.pop("crop", None)
-        return _from_factory(partial(env, **options), num_envs, obs_keys, max_episode_steps, {"crop": crop}, placement)
-    unknown = set(env_kwargs or {}) - {"crop"}
-    if unknown:
-        raise SettingError(f"env_kwargs: {', '.join(sorted(unknown))} cannot be given to an environment that is already made")
+        return _from_factory(partial(env, **options), num_envs, obs_keys, max_episode_steps, maps, placement)
+    if options:
+        raise SettingError(f"env_kwargs: {', '.join(sorted(options))} cannot be given to an environment that is already made")
     from fastrl.envs.gymnasium import GymnasiumEnv, GymnasiumVectorEnv, env_name
 
-    settings = {"obs_keys": obs_keys, "crop": (env_kwargs or {}).get("crop"), **placement}
+    settings = {"obs_keys": obs_keys, **maps, **placement}
     if isinstance(env, gym.vector.VectorEnv):
         _check_count(num_envs, env.num_envs, env_name(env))
         if type(env) is gym.vector.SyncVectorEnv:  # its environments can be stepped directly, whatever its autoreset mode
@@ -213,7 +239,7 @@ def _from_factory(
     num_envs: int,
     obs_keys: Sequence[str] | None,
     max_episode_steps: int | None,
-    env_kwargs: Mapping[str, Any],
+    maps: Mapping[str, Any],
     placement: dict[str, Any],
 ) -> VectorEnv:
     import gymnasium as gym
@@ -222,16 +248,15 @@ def _from_factory(
 
     first = factory()
     if isinstance(first, VectorEnv):
-        _check_count(num_envs, first.num_envs, first.name)
-        return first
+        return _as_it_is(first, num_envs, maps)
     if isinstance(first, gym.vector.VectorEnv):
-        return _from_object(first, num_envs, obs_keys, max_episode_steps, env_kwargs, placement)
+        return _from_object(first, num_envs, obs_keys, max_episode_steps, maps, placement)
     if not isinstance(first, gym.Env):
         raise SettingError(f"env must be a factory of Gymnasium environments; it returned {type(first).__name__}")
     envs = [first, *(factory() for _ in range(num_envs - 1))]
     if len({id(one) for one in envs}) < num_envs:
         raise SettingError("env must be a factory that makes a new environment at every call; it returned the same one twice")
-    return GymnasiumEnv([_limited(each, max_episode_steps) for each in envs], obs_keys=obs_keys, crop=env_kwargs["crop"], **placement)
+    return GymnasiumEnv([_limited(each, max_episode_steps) for each in envs], obs_keys=obs_keys, **maps, **placement)
 
 
 def _limited(env: gym.Env[Any, Any], max_episode_steps: int | None) -> gym.Env[Any, Any]:
