@@ -95,8 +95,12 @@ def make_vector_env(
     return GymnasiumEnv([_gymnasium_make(env, options) for _ in range(num_envs)], name=env, obs_keys=obs_keys, **maps, **placement)
 
 
-def make_gymnasium_env(env_id: str) -> gym.Env[Any, Any]:
+def make_gymnasium_env(env_id: str, *, options: Mapping[str, Any] | None = None) -> gym.Env[Any, Any]:
     """One environment with Gymnasium's interface: Gymnasium's own where it has the id and what it needs, else EnvPool's or fastrl's.
+
+    Args:
+        env_id: the id.
+        options: arguments of the environment; with any, it has to be Gymnasium's.
 
     Raises:
         SettingError: there is no such environment, or a package it needs is missing.
@@ -106,12 +110,12 @@ def make_gymnasium_env(env_id: str) -> gym.Env[Any, Any]:
     from fastrl.envs.single import SingleEnv
 
     elsewhere = env_id in TOYS or env_id in MASKED or _envpool_id(env_id) is not None
-    if elsewhere and env_id not in gym.registry:
+    if elsewhere and not options and env_id not in gym.registry:
         return SingleEnv(env_id)
     try:
-        return _gymnasium_make(env_id, {})
+        return _gymnasium_make(env_id, options or {})
     except SettingError:
-        if elsewhere:  # MuJoCo ids without the package mujoco
+        if elsewhere and not options:  # MuJoCo ids without the package mujoco
             return SingleEnv(env_id)
         raise
 

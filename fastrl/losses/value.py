@@ -1,4 +1,4 @@
-"""Losses and diagnostics of value functions."""
+"""Losses and diagnostics of value functions, and advantages on a common scale."""
 
 from __future__ import annotations
 
@@ -16,3 +16,10 @@ def explained_variance(targets: Tensor, residual_variance: Tensor) -> Tensor:
     """1 − Var(G − V) / Var(G), from targets G and the population variance of the residuals; NaN where the targets are constant."""
     variance = targets.var(correction=0)
     return (1.0 - residual_variance / variance).where(variance > 0, float("nan"))
+
+
+def standardize(advantages: Tensor) -> Tensor:
+    """Advantages [M] with mean 0 and standard deviation 1; a single one as it is."""
+    if advantages.numel() < 2:
+        return advantages
+    return (advantages - advantages.mean()) / (advantages.std(correction=0) + 1e-8)

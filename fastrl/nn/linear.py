@@ -44,6 +44,15 @@ class _Linear(torch.autograd.Function):
         )
 
 
+def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+    """x · weightᵀ + bias with its gradient, by whichever library is faster; else as `torch.nn.functional.linear`, see `Linear`."""
+    if _onednn is None or not _fits(x, weight):
+        return nn.functional.linear(x, weight, bias)
+    if torch.is_grad_enabled():
+        return _Linear.apply(x, weight, bias)
+    return product(x, weight, bias)
+
+
 class Linear(nn.Linear):
     """`torch.nn.Linear`, faster where float32 matrices are multiplied on a CPU; the same parameters, the same numbers up to rounding.
 
@@ -53,11 +62,7 @@ class Linear(nn.Linear):
 
     def forward(self, input: Tensor) -> Tensor:
         """input [B, in_features] to [B, out_features]."""
-        if _onednn is None or not _fits(input, self.weight):
-            return super().forward(input)
-        if torch.is_grad_enabled():
-            return _Linear.apply(input, self.weight, self.bias)
-        return product(input, self.weight, self.bias)
+        return linear(input, self.weight, self.bias)
 
 
 def _fits(x: Tensor, weight: Tensor) -> bool:

@@ -48,6 +48,12 @@ ALGORITHMS: dict[str, Algorithm] = {
             "fastrl.trainers.vmpo.config:VMPOConfig",
             "fastrl.trainers.vmpo.trainer:VMPOTrainer",
         ),
+        Algorithm(
+            "ppo-trxl",
+            "PPO with a Transformer-XL memory of the episode, for tasks that need one",
+            "fastrl.trainers.ppo_trxl.config:PPOTrXLConfig",
+            "fastrl.trainers.ppo_trxl.trainer:PPOTRxLTrainer",
+        ),
     )
 }
 

@@ -9,7 +9,7 @@ import typing
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 from fastrl.errors import SettingError, nearest
 
@@ -117,6 +117,29 @@ class RunConfig:
         if "env_id" not in values:
             raise SettingError(f"{source} does not set env_id")
         return cls(**values)
+
+
+Config = TypeVar("Config", bound=RunConfig)
+
+
+def config_of_arguments(config_class: type[Config], arguments: Mapping[str, Any]) -> Config:
+    """A trainer's arguments as a checked configuration, to go into the run folder.
+
+    An environment that is an object stands there by its class, a device by its name; options of the environment that are no plain values
+    are left out.
+
+    Raises: SettingError, naming the setting.
+    """
+    env_id = arguments["env_id"]
+    options = {name: value for name, value in (arguments["env_kwargs"] or {}).items() if isinstance(value, bool | int | float | str)}
+    plain = {
+        "env_id": env_id if isinstance(env_id, str) else type(env_id).__name__,
+        "device": str(arguments["device"]),
+        "env_kwargs": options,
+    }
+    config = config_class(**{**arguments, **plain})
+    config.check()
+    return config
 
 
 def values_from_toml(config_class: type[RunConfig], text: str, source: str = "config.toml") -> dict[str, Any]:

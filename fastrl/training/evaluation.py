@@ -3,18 +3,40 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 from torch import Tensor
 
-from fastrl.envs import Episode, VectorEnv
+from fastrl.envs import Episode, Timestep, VectorEnv
 
 Evaluation = dict[str, float]
 LONGEST_EPISODE = 10_000  # steps; in an environment without a time limit a fixed policy may never end its episode
 
 
+class Player(Protocol):
+    """A policy at play in the environments of one evaluation, with whatever it remembers of their episodes."""
+
+    def choose(self, obs: Tensor) -> Tensor:
+        """Actions for observations [N, ...], as `VectorEnv.step` takes them, without touching any random generator."""
+
+    def observe(self, timestep: Timestep) -> None:
+        """What came of them."""
+
+
+@dataclass(frozen=True)
+class MemorylessPlayer:
+    """A player that looks at the present observations only."""
+
+    choose: Callable[[Tensor], Tensor]
+
+    def observe(self, timestep: Timestep) -> None:
+        """Nothing is remembered."""
+
+
 def evaluate_policy(
-    choose: Callable[[Tensor], Tensor], env: VectorEnv, n_episodes: int, *, interrupted: Callable[[], bool] = lambda: False
+    player: Player, env: VectorEnv, n_episodes: int, *, interrupted: Callable[[], bool] = lambda: False
 ) -> Evaluation | None:
     """Play `n_episodes` episodes and summarise their returns.
 
@@ -23,7 +45,7 @@ def evaluate_policy(
     episode is left after 10,000 steps and counts with its return so far; that environment contributes no further one.
 
     Args:
-        choose: observations [N, ...] to actions, as `VectorEnv.step` takes them.
+        player: a policy that has seen nothing of these environments yet.
         env: environments; they are reset first.
         n_episodes: number of episodes, ≥ 1.
         interrupted: asked before every step; when it turns true the evaluation is given up.
@@ -46,7 +68,9 @@ def evaluate_policy(
     while wanted.any():
         if interrupted():
             return None
-        obs = env.step(choose(obs)).obs
+        timestep = env.step(player.choose(obs))
+        player.observe(timestep)
+        obs = timestep.obs
         finished = [episode for episode in env.pop_episodes() if wanted[episode.env_index] > 0]
         for episode in finished:
             wanted[episode.env_index] -= 1

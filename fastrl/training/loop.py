@@ -11,15 +11,17 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Self
 
+import gymnasium as gym
 import numpy as np
+import torch
 from torch import Tensor
 
 from fastrl.envs import Episode, VectorEnv
-from fastrl.errors import CheckpointError, SettingError
+from fastrl.errors import CheckpointError, NonFiniteError, SettingError
 from fastrl.training.checkpoint import load_checkpoint, save_checkpoint
 from fastrl.training.config import RunConfig
 from fastrl.training.console import Console
-from fastrl.training.evaluation import Evaluation, evaluate_policy
+from fastrl.training.evaluation import Evaluation, Player, evaluate_policy
 from fastrl.training.metrics import MetricsLogger
 from fastrl.training.run_folder import ensure_config
 from fastrl.training.seeding import derived_seed, rng_state, set_rng_state
@@ -87,7 +89,7 @@ class Stopwatch:
 class Trainer(ABC):
     """Environments, data and the order of events; networks and formulas are the agent's.
 
-    A subclass makes `env` and `agent` before the first call, and gives `collect`, `estimate`, `learn`, `choose`, `make_env` and its own
+    A subclass makes `env` and `agent` before the first call, and gives `collect`, `estimate`, `learn`, `player`, `make_env` and its own
     state. What is counted: `env_steps` valid transitions over all environments, `updates` calls of the learner, `episodes` finished
     episodes.
 
@@ -134,8 +136,8 @@ class Trainer(ABC):
         """Update the agent; returns metrics as tensors."""
 
     @abstractmethod
-    def choose(self, obs: Tensor) -> Tensor:
-        """Deterministic actions for observations [N, ...], without touching any random generator."""
+    def player(self, num_envs: int) -> Player:
+        """The deterministic policy, about to play in that many fresh environments."""
 
     @abstractmethod
     def make_env(self, num_envs: int, seed: int) -> VectorEnv:
@@ -272,6 +274,18 @@ class Trainer(ABC):
         metrics["time/env_steps_per_s"] = env_steps_per_s
         return metrics | {f"time/{phase}_s": spent for phase, spent in seconds.items()}
 
+    def require_finite(self, what: str, field: Tensor, first_step: int = 0) -> None:
+        """Stop on the first number of a [T, N, ...] field that is not finite, naming environment and step."""
+        if bool(torch.isfinite(field.sum())):
+            return
+        bad = ~torch.isfinite(field).flatten(2).all(-1) if field.ndim > 2 else ~torch.isfinite(field)
+        if bool(bad.any()):
+            step, index = (int(i) for i in bad.nonzero()[0])
+            raise NonFiniteError(
+                f"environment {index} of {self.env.name} (seed {self.seed}) returned a non-finite {what} "
+                f"at step {first_step + step} of update {self.updates}"
+            )
+
     # ------------------------------------------------------------------------------------------------ evaluation
 
     def evaluate(self, n_episodes: int = 20, seed: int | None = None) -> Evaluation:
@@ -291,7 +305,7 @@ class Trainer(ABC):
             raise SettingError("env_id is an environment object, which cannot be made again for evaluation; give an id or a factory")
         chosen = derived_seed(self.seed, "evaluation") if seed is None else seed
         with self.make_env(self.fixed_num_envs or min(n_episodes, MAX_EVALUATION_ENVS), chosen) as env:
-            return evaluate_policy(self.choose, env, n_episodes, interrupted=self.stop_requested) or {}
+            return evaluate_policy(self.player(env.num_envs), env, n_episodes, interrupted=self.stop_requested) or {}
 
     # ------------------------------------------------------------------------------------------------ state
 
@@ -363,3 +377,8 @@ class Trainer(ABC):
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+def is_factory(env: Any) -> bool:
+    """Whether a trainer's `env_id` is to be called for environments: it can then be called again for evaluation."""
+    return callable(env) and not isinstance(env, gym.Env | gym.vector.VectorEnv | VectorEnv)

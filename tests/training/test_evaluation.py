@@ -7,7 +7,7 @@ import torch
 from fastrl.envs import make_vector_env
 from fastrl.envs.base import ActionSpec, Advance, VectorEnv
 from fastrl.training import evaluation
-from fastrl.training.evaluation import evaluate_policy
+from fastrl.training.evaluation import MemorylessPlayer, evaluate_policy
 
 
 def zeros(obs):
@@ -17,7 +17,7 @@ def zeros(obs):
 def test_short_episodes_are_not_counted_more_often_than_long_ones():
     """Environments with episodes of 2 and of 8 steps: each gives its share, though the first could give four times as many."""
     env = make_vector_env("Counter-v0", 2, env_kwargs={"length": [2, 8]})
-    metrics = evaluate_policy(zeros, env, 6)
+    metrics = evaluate_policy(MemorylessPlayer(zeros), env, 6)
     assert metrics["eval/length_mean"] == 5.0
     assert (metrics["eval/return_min"], metrics["eval/return_max"]) == (1.0, 28.0)
     assert metrics["eval/return_mean"] == 14.5 and metrics["eval/return_std"] == 13.5
@@ -25,17 +25,17 @@ def test_short_episodes_are_not_counted_more_often_than_long_ones():
 
 def test_an_uneven_number_of_episodes_is_shared_out():
     env = make_vector_env("Counter-v0", 4, env_kwargs={"length": [2, 4, 6, 8]})
-    assert evaluate_policy(zeros, env, 5)["eval/length_mean"] == (2 * 2 + 4 + 6 + 8) / 5
+    assert evaluate_policy(MemorylessPlayer(zeros), env, 5)["eval/length_mean"] == (2 * 2 + 4 + 6 + 8) / 5
 
 
 def test_it_can_be_interrupted():
     calls = iter([False] * 3 + [True])
-    assert evaluate_policy(zeros, make_vector_env("Counter-v0", 2), 4, interrupted=lambda: next(calls)) is None
+    assert evaluate_policy(MemorylessPlayer(zeros), make_vector_env("Counter-v0", 2), 4, interrupted=lambda: next(calls)) is None
 
 
 def test_no_episodes_are_an_error():
     with pytest.raises(ValueError, match="n_episodes"):
-        evaluate_policy(zeros, make_vector_env("Counter-v0", 2), 0)
+        evaluate_policy(MemorylessPlayer(zeros), make_vector_env("Counter-v0", 2), 0)
 
 
 class Endless(VectorEnv):
@@ -64,6 +64,6 @@ class Endless(VectorEnv):
 
 def test_an_episode_without_end_is_left_and_counts_as_it_stands(monkeypatch):
     monkeypatch.setattr(evaluation, "LONGEST_EPISODE", 20)
-    metrics = evaluate_policy(zeros, Endless(), 4)
+    metrics = evaluate_policy(MemorylessPlayer(zeros), Endless(), 4)
     assert (metrics["eval/return_min"], metrics["eval/return_max"]) == (3.0, 20.0)
     assert metrics["eval/length_mean"] == pytest.approx((20 + 3 + 3) / 3)

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from fastrl import ops
 from fastrl.errors import NonFiniteError, SettingError
 from fastrl.losses.mpo import Dual, e_step_weights, multiplier_loss, temperature_loss, top_fraction
-from fastrl.losses.value import explained_variance
+from fastrl.losses.value import explained_variance, standardize
 from fastrl.nn.distributions import DiagonalGaussian
 from fastrl.nn.layers import layer_init
 from fastrl.trainers.vmpo.batch import Rows, rows_from_batch
@@ -258,9 +258,7 @@ class VMPOAgent:
 
     def learn(self, rows: Rows) -> dict[str, Tensor]:
         """`update` on rows that are already checked; the metrics stay tensors."""
-        advantages = rows.advantages
-        if self.normalize_advantages and advantages.numel() > 1:
-            advantages = (advantages - advantages.mean()) / (advantages.std(correction=0) + 1e-8)
+        advantages = standardize(rows.advantages) if self.normalize_advantages else rows.advantages
         psi, dual_loss, metrics = self._e_step(advantages, rows.log_importance)
         steps: list[dict[str, Tensor]] = []
         while len(steps) < self.m_steps:

@@ -13,7 +13,7 @@ from fastrl.envs import make_vector_env
 from fastrl.envs.wrappers import _find_wrapper
 from fastrl.nn.normalizer import merge_moments
 from fastrl.trainers.vmpo.agent import VMPOAgent
-from fastrl.training.evaluation import evaluate_policy
+from fastrl.training.evaluation import MemorylessPlayer, evaluate_policy
 
 Moments = tuple[np.ndarray, np.ndarray, float]  # mean, population variance, count
 
@@ -78,6 +78,6 @@ def _evaluate_vectorized(
     def choose(obs: Tensor) -> Tensor:
         return torch.as_tensor(agent.act(obs.reshape(env.num_envs, -1).cpu().numpy(), deterministic=True)[0])
 
-    metrics = evaluate_policy(choose, env, env.num_envs)
+    metrics = evaluate_policy(MemorylessPlayer(choose), env, env.num_envs)
     assert metrics is not None  # nothing interrupts it
     return metrics

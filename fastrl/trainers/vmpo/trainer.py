@@ -16,7 +16,7 @@ from fastrl.data.rollout import Field, Rollout
 from fastrl.envs import VectorEnv, make_vector_env
 from fastrl.envs.final_info import _extract_episode_returns, _extract_final_observations, _iter_final_info_entries
 from fastrl.envs.wrappers import _find_wrapper, _make_env, _transform_observation, _transform_reward
-from fastrl.errors import NonFiniteError, SettingError
+from fastrl.errors import SettingError
 from fastrl.nn.distributions import Categorical, DiagonalGaussian, Distribution
 from fastrl.nn.normalizer import RewardScaler
 from fastrl.trainers.vmpo.agent import DiagonalGaussianPolicy, VMPOAgent
@@ -28,7 +28,9 @@ from fastrl.trainers.vmpo.gymnasium_evaluation import (
     _evaluate_vectorized,
     _merge_obs_rms_stats,
 )
-from fastrl.training.loop import Intervals, Trainer
+from fastrl.training.config import config_of_arguments
+from fastrl.training.evaluation import MemorylessPlayer, Player
+from fastrl.training.loop import Intervals, Trainer, is_factory
 from fastrl.training.memory import require_memory
 from fastrl.training.metrics import _format_metrics
 from fastrl.training.seeding import seed_everything
@@ -134,8 +136,7 @@ class VMPOTrainer(Trainer):
         intervals: Intervals = DEFAULT_INTERVALS,
     ) -> None:
         given = {name: value for name, value in locals().items() if name in VMPOConfig.__dataclass_fields__}
-        config = _config_of(given | {"device": str(device)} | intervals.settings())
-        config.check()
+        config = config_of_arguments(VMPOConfig, given | intervals.settings())
         super().__init__(seed=seed, intervals=intervals)
         self.env_id = env_id
         self.device = torch.device(device)
@@ -143,7 +144,7 @@ class VMPOTrainer(Trainer):
         self.normalize_observation = normalize_observation
         self.updates_per_step = 1
         self._env_options: dict[str, Any] = {"obs_keys": obs_keys, "max_episode_steps": max_episode_steps, "env_kwargs": env_kwargs}
-        self.can_make_envs = isinstance(env_id, str) or _is_factory(env_id)
+        self.can_make_envs = isinstance(env_id, str) or is_factory(env_id)
         self.threads = choose_threads(num_envs, threads, env_threads, _weights(policy_layer_sizes) + _weights(value_layer_sizes))
         self.threads.apply()
         seed_everything(seed)
@@ -155,7 +156,7 @@ class VMPOTrainer(Trainer):
         self.reward_scaler = RewardScaler(self.env.num_envs, gamma=gamma, clip=clip_reward).to(self.device) if normalize_reward else None
         self.rollout = self._make_rollout(obs_dim, act_dim)
         self.rows: Rows | None = None
-        self.fixed_num_envs = self.env.num_envs if _is_factory(env_id) else None
+        self.fixed_num_envs = self.env.num_envs if is_factory(env_id) else None
         self.obs = self._checked(self.env.reset())
         self.config = config if isinstance(env_id, str) else None
 
@@ -197,7 +198,7 @@ class VMPOTrainer(Trainer):
     def _checked(self, obs: Tensor) -> Tensor:
         """Observations [N, ...] as float32 [N, obs_dim]; a number that is not finite stops the run before the policy sees it."""
         flat = obs.reshape(self.env.num_envs, -1).float()
-        self._require_finite("observation", flat[None], first_step=self.rollout.position)
+        self.require_finite("observation", flat[None], first_step=self.rollout.position)
         return flat
 
     def _reset_rollout(self) -> None:
@@ -261,7 +262,7 @@ class VMPOTrainer(Trainer):
     def estimate(self) -> None:
         """Advantages, returns and the acting policy of the rollout's valid rows."""
         rollout = self.rollout
-        self._require_finite("reward", rollout.rewards)
+        self.require_finite("reward", rollout.rewards)
         rewards = rollout.rewards
         if self.reward_scaler is not None:
             self.reward_scaler.update(rewards, rollout.terminated | rollout.truncated, rollout.valid)
@@ -287,18 +288,6 @@ class VMPOTrainer(Trainer):
         assert isinstance(policy, DiagonalGaussianPolicy)
         return DiagonalGaussian(means, policy.policy_logstd.detach().clone())  # [1, A]; the update moves the parameter itself
 
-    def _require_finite(self, what: str, field: Tensor, first_step: int = 0) -> None:
-        """Stop on the first number of a [T, N, ...] field that is not finite, naming environment and step."""
-        if bool(torch.isfinite(field.sum())):
-            return
-        bad = ~torch.isfinite(field).flatten(2).all(-1) if field.ndim > 2 else ~torch.isfinite(field)
-        if bool(bad.any()):
-            step, index = (int(i) for i in bad.nonzero()[0])
-            raise NonFiniteError(
-                f"environment {index} of {self.env.name} (seed {self.seed}) returned a non-finite {what} "
-                f"at step {first_step + step} of update {self.updates}"
-            )
-
     def learn(self) -> Mapping[str, Tensor]:
         """Update the agent `updates_per_step` times on the estimated rows, then take the rollout's observations into the statistics."""
         assert self.rows is not None
@@ -310,6 +299,10 @@ class VMPOTrainer(Trainer):
         if self.normalize_observation:
             self.agent.policy.obs_normalizer.update(self.rows.obs)
         return metrics
+
+    def player(self, num_envs: int) -> Player:
+        """The mode of the acting policy, which remembers nothing."""
+        return MemorylessPlayer(self.choose)
 
     @torch.no_grad()
     def choose(self, obs: Tensor) -> Tensor:
@@ -350,13 +343,6 @@ class VMPOTrainer(Trainer):
             self.reward_scaler.running_return.zero_()
 
 
-def _config_of(settings: dict[str, Any]) -> VMPOConfig:
-    """The constructor's arguments as a configuration, which checks them and goes into the run folder."""
-    plain = {name: value for name, value in (settings["env_kwargs"] or {}).items() if isinstance(value, bool | int | float | str)}
-    env_id = settings["env_id"] if isinstance(settings["env_id"], str) else type(settings["env_id"]).__name__
-    return VMPOConfig(**settings | {"env_id": env_id, "env_kwargs": plain})
-
-
 def _weights(layer_sizes: tuple[int, ...]) -> int:
     """Weights between hidden layers, the bulk of a network's parameters."""
     return sum(a * b for a, b in zip(layer_sizes[:-1], layer_sizes[1:], strict=True))
@@ -364,10 +350,6 @@ def _weights(layer_sizes: tuple[int, ...]) -> int:
 
 _AGENT_SETTINGS = frozenset(inspect.signature(VMPOAgent).parameters) - {"device"}
 _CONSTRUCTOR_SETTINGS = frozenset(inspect.signature(VMPOTrainer).parameters)
-
-
-def _is_factory(env_id: Any) -> bool:
-    return callable(env_id) and not isinstance(env_id, (gym.Env, gym.vector.VectorEnv, VectorEnv))
 
 
 def _spaces(env: VectorEnv) -> tuple[int, int, ActionKind]:

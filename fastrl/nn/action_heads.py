@@ -1,0 +1,111 @@
+"""Policies over the features of a network: branches of discrete actions, or a Gaussian."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from torch import Tensor, nn
+
+from fastrl.nn.distributions import Categorical, DiagonalGaussian
+from fastrl.nn.layers import layer_init
+from fastrl.nn.linear import Linear
+
+
+class BranchedPolicy(Protocol):
+    """A distribution over actions whose log-probability comes in parts, each with a ratio of its own."""
+
+    def sample(self) -> Tensor:
+        """A draw [B, branches], or [B, A] of a Gaussian."""
+
+    def mode(self) -> Tensor:
+        """The most probable action, shaped as `sample`."""
+
+    def log_prob(self, actions: Tensor) -> Tensor:
+        """Log-probability of each branch [B, branches] in nats, or of the whole action [B, 1] of a Gaussian."""
+
+    def entropy(self) -> Tensor:
+        """Entropy [B] in nats, summed over branches or action dimensions."""
+
+
+@dataclass(frozen=True, slots=True)
+class Branches:
+    """Independent categoricals, one for each branch of a discrete action.
+
+    Args:
+        choices: the categoricals over [B, n] logits each.
+    """
+
+    choices: tuple[Categorical, ...]
+
+    def sample(self) -> Tensor:
+        """Actions [B, branches] int64."""
+        return torch.stack([choice.sample() for choice in self.choices], dim=-1)
+
+    def mode(self) -> Tensor:
+        """The most probable actions [B, branches] int64."""
+        return torch.stack([choice.mode() for choice in self.choices], dim=-1)
+
+    def log_prob(self, actions: Tensor) -> Tensor:
+        """Log-probabilities [B, branches] of actions [B, branches]."""
+        return torch.stack([choice.log_prob(actions[:, i]) for i, choice in enumerate(self.choices)], dim=-1)
+
+    def entropy(self) -> Tensor:
+        """Entropy [B], the sum over branches."""
+        first, *others = (choice.entropy() for choice in self.choices)
+        return sum(others, start=first)
+
+
+class OneRatioGaussian(DiagonalGaussian):
+    """A Gaussian whose action dimensions make up one branch."""
+
+    __slots__ = ()
+
+    def log_prob(self, actions: Tensor) -> Tensor:
+        """Joint log-density [B, 1] of actions [B, A]."""
+        return DiagonalGaussian.log_prob(self, actions).unsqueeze(-1)
+
+
+class DiscreteHead(nn.Module):
+    """Logits of one or more branches from one linear layer.
+
+    Args:
+        dim: D, features.
+        nvec: choices of each branch.
+        std: gain of the orthogonal weights of each branch.
+    """
+
+    def __init__(self, dim: int, nvec: Sequence[int], *, std: float = 0.1) -> None:
+        super().__init__()
+        self.nvec = tuple(nvec)
+        self.layer = Linear(dim, sum(self.nvec))
+        with torch.no_grad():
+            for weight in self.layer.weight.split(list(self.nvec)):
+                nn.init.orthogonal_(weight, std)
+            self.layer.bias.zero_()
+
+    def forward(self, features: Tensor) -> Branches:
+        """The policy at features [B, D]."""
+        logits = self.layer(features)
+        parts = (logits,) if len(self.nvec) == 1 else logits.split(list(self.nvec), dim=-1)
+        return Branches(tuple(Categorical(part) for part in parts))
+
+
+class GaussianHead(nn.Module):
+    """Means from a linear layer (gain 0.01), standard deviations that do not depend on the features and start at 1.
+
+    Args:
+        dim: D, features.
+        act_dim: A, action dimensions.
+    """
+
+    def __init__(self, dim: int, act_dim: int) -> None:
+        super().__init__()
+        self.layer = layer_init(Linear(dim, act_dim), std=0.01)
+        self.log_std = nn.Parameter(torch.zeros(1, act_dim))
+
+    def forward(self, features: Tensor) -> OneRatioGaussian:
+        """The policy at features [B, D]."""
+        return OneRatioGaussian(self.layer(features), self.log_std)

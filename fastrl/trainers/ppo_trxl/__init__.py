@@ -1,0 +1,1 @@
+"""PPO with a Transformer-XL memory of the episode."""

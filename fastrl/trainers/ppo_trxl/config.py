@@ -1,0 +1,120 @@
+"""Settings of a PPO-TrXL run: one dataclass behind the Python API, the command line and config.toml."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+from fastrl.errors import SettingError
+from fastrl.nn.positions import ENCODINGS
+from fastrl.training.config import Ranges, RunConfig, check_choice, check_ranges
+
+RANGES: Ranges = (
+    ("at least 1", lambda value: value >= 1, ("num_steps", "num_minibatches", "update_epochs", "anneal_steps")),
+    ("at least 1", lambda value: value >= 1, ("trxl_num_heads", "trxl_dim")),
+    ("at least 0", lambda value: value >= 0, ("trxl_num_layers", "trxl_memory_length")),
+    ("in [0, 1]", lambda value: 0 <= value <= 1, ("gamma", "gae_lambda")),
+    ("finite and at least 0", lambda value: 0 <= value < math.inf, ("init_lr", "final_lr", "init_ent_coef", "final_ent_coef", "vf_coef")),
+    ("finite and at least 0", lambda value: 0 <= value < math.inf, ("reconstruction_coef",)),
+    ("finite and above 0", lambda value: 0 < value < math.inf, ("clip_coef", "max_grad_norm", "target_kl")),
+)
+
+
+@dataclass(kw_only=True)
+class PPOTrXLConfig(RunConfig):
+    """Settings of a PPO-TrXL run. Fields of the same name mean what they mean in `PPOTRxLTrainer`."""
+
+    num_steps: int = 128
+    """Steps of each environment per rollout."""
+    num_minibatches: int = 8
+    """Minibatches per epoch, a divisor of num_envs × num_steps."""
+    update_epochs: int = 4
+    """Passes over a rollout, ≥ 1."""
+    init_lr: float = 3e-4
+    """Learning rate at the start."""
+    final_lr: float = 3e-5
+    """Learning rate from anneal_steps on."""
+    anneal_steps: int = 1_000_000
+    """Environment steps over which learning rate and entropy coefficient go from init to final."""
+    gamma: float = 0.99
+    """Discount per environment step, in [0, 1]."""
+    gae_lambda: float = 0.95
+    """λ of GAE, in [0, 1]."""
+    norm_adv: bool = True
+    """Standardise advantages over each minibatch."""
+    clip_coef: float = 0.1
+    """How far a ratio of probabilities counts, and a value may move."""
+    clip_vloss: bool = True
+    """Clip the value loss too."""
+    init_ent_coef: float = 0.001
+    """Weight of the entropy at the start."""
+    final_ent_coef: float = 0.0001
+    """Weight of the entropy from anneal_steps on."""
+    vf_coef: float = 0.5
+    """Weight of the value loss."""
+    max_grad_norm: float = 0.5
+    """Largest norm of the gradient."""
+    target_kl: float | None = None
+    """End an update after an epoch whose mean approximate KL is above this; none: never."""
+    trxl_num_layers: int = 3
+    """Layers; 0: a policy without memory."""
+    trxl_num_heads: int = 4
+    """Heads of attention, a divisor of trxl_dim."""
+    trxl_dim: int = 128
+    """Features."""
+    trxl_memory_length: int = 64
+    """W, steps of the episode that are seen, at most its longest length; 0: none."""
+    trxl_positional_encoding: str = "absolute"
+    """absolute, learned, relative or none."""
+    trxl_gating: str = "residual"
+    """How a layer joins its input: residual or gru."""
+    shared_head_projection: bool = False
+    """The published attention, in which all heads share one small projection."""
+    reconstruction_coef: float = 0.0
+    """Weight of the reconstruction of observations; 0: no decoder."""
+    memory_refresh: str = "never"
+    """Whether memory of earlier rollouts is made anew with the present weights: never or rollout."""
+    minibatches: str = "rows"
+    """What a minibatch is drawn from: rows of all environments, or whole environments."""
+    endless: bool = False
+    """Episodes have no limit; positions must be relative or none."""
+    capture_video: bool = False
+    """Record an episode after each evaluation."""
+
+    @classmethod
+    def fixed_on_resume(cls) -> tuple[str, ...]:
+        """Settings that cannot change when a run is continued."""
+        network = ("trxl_num_layers", "trxl_num_heads", "trxl_dim", "trxl_positional_encoding", "trxl_gating", "shared_head_projection")
+        memory = ("num_steps", "trxl_memory_length", "endless", "memory_refresh")
+        return (*super().fixed_on_resume(), *network, *memory, "reconstruction_coef")
+
+    def check(self) -> None:
+        """Raises SettingError, naming the setting, if a value has the wrong type or is out of its range."""
+        super().check()
+        check_ranges(self, RANGES)
+        self.trxl_positional_encoding = self.trxl_positional_encoding or "none"
+        check_choice(self, "trxl_positional_encoding", ENCODINGS)
+        check_choice(self, "trxl_gating", ("residual", "gru"))
+        check_choice(self, "memory_refresh", ("never", "rollout"))
+        check_choice(self, "minibatches", ("rows", "environments"))
+        batch = self.num_envs * self.num_steps
+        if batch % self.num_minibatches:
+            raise SettingError(f"num_minibatches must divide num_envs × num_steps = {batch}, got {self.num_minibatches}")
+        if self.minibatches == "environments" and self.num_envs % self.num_minibatches:
+            raise SettingError(
+                f"num_minibatches must divide num_envs = {self.num_envs} where minibatches are environments, got {self.num_minibatches}"
+            )
+        if self.endless and self.trxl_positional_encoding not in ("relative", "none"):
+            raise SettingError(
+                f"trxl_positional_encoding must be relative or none for endless episodes, got {self.trxl_positional_encoding}"
+            )
+
+    @classmethod
+    def preset(cls, env_id: str) -> dict[str, Any]:
+        """Recommended values for an environment by field name; empty when there are none."""
+        return dict(PRESETS.get(env_id, {}))
+
+
+# Settings that were run and whose results are in bench/results; an environment gets an entry here once it has been measured.
+PRESETS: dict[str, dict[str, Any]] = {}

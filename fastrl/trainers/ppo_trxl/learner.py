@@ -1,0 +1,204 @@
+"""PPO's update over the rows of a rollout whose memory is read from the bank."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from fastrl.errors import NonFiniteError
+from fastrl.losses.ppo import approximate_kl, clipped_surrogate, clipped_value_loss
+from fastrl.losses.value import explained_variance, standardize
+from fastrl.nn.encoders import reconstruction_loss
+from fastrl.nn.flat import FlatParameters
+from fastrl.nn.memory_transformer import Bank, Transformer, Window
+from fastrl.trainers.ppo_trxl.agent import TrXLAgent
+from fastrl.trainers.ppo_trxl.memory import MemoryBank
+
+
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """M transitions of a rollout.
+
+    Args:
+        obs: [M, *shape].
+        actions: [M, branches] int64, or [M, A] float32.
+        log_probs: [M, branches] or [M, 1], of the policy that acted.
+        advantages, returns, values: [M]; values as they were when the rollout was collected.
+        env, slot, position: [M] int64, where the row is in the bank and in its episode.
+    """
+
+    obs: Tensor
+    actions: Tensor
+    log_probs: Tensor
+    advantages: Tensor
+    returns: Tensor
+    values: Tensor
+    env: Tensor
+    slot: Tensor
+    position: Tensor
+
+    def __len__(self) -> int:
+        return self.advantages.shape[0]
+
+    def at(self, index: Tensor) -> Rows:
+        """The rows of these numbers [K]."""
+        return Rows(*(getattr(self, name).index_select(0, index) for name in self.__slots__))
+
+
+class BankReader:
+    """A rollout's bank as minibatches read it: what does not depend on the weights is worked out once.
+
+    Args:
+        transformer: whose memory it is.
+        bank: as it stands after the rollout.
+    """
+
+    def __init__(self, transformer: Transformer, bank: MemoryBank) -> None:
+        self.transformer = transformer
+        self.bank = bank
+        self._normalized: list[Tensor] | None = None
+        self._banks: list[Bank] | None = None
+        if transformer.constant_memory:
+            with torch.no_grad():
+                self._normalized = [transformer.normalize(tokens, bank.positions) for tokens in bank.tokens]
+            if transformer.absorbs:
+                self._banks = self._layers(self._normalized, bank.positions)
+
+    def banks(self, envs: Tensor | None) -> list[Bank]:
+        """Every layer's keys and values under the present weights: of these environments, or of all."""
+        if self._banks is not None and envs is None:
+            return self._banks
+        positions = self.bank.positions if envs is None else self.bank.positions[envs]
+        if self._normalized is not None:
+            normalized = self._normalized if envs is None else [layer[envs] for layer in self._normalized]
+        else:
+            tokens = self.bank.tokens if envs is None else self.bank.tokens[:, envs]
+            normalized = [self.transformer.normalize(layer, positions) for layer in tokens]
+        return self._layers(normalized, positions)
+
+    def _layers(self, normalized: list[Tensor], positions: Tensor) -> list[Bank]:
+        return [self.transformer.bank(number, layer, positions) for number, layer in enumerate(normalized)]
+
+    def window(self, rows: Rows, envs: Tensor | None) -> Window:
+        """What each row sees of `banks(envs)`."""
+        if envs is None:
+            return self.bank.window(rows.env, rows.slot, rows.position)
+        place = torch.zeros(len(self.bank.cursor), dtype=torch.int64, device=envs.device)
+        place[envs] = torch.arange(len(envs), device=envs.device)
+        return self.bank.window(rows.env, rows.slot, rows.position, episode=place[rows.env])
+
+
+class Learner:
+    """Epochs of minibatches with the clipped surrogate, the value loss, an entropy bonus, and reconstruction where there is a decoder.
+
+    Args:
+        agent: the network to learn.
+        num_minibatches, update_epochs, norm_adv, clip_coef, clip_vloss, vf_coef, max_grad_norm, target_kl, reconstruction_coef,
+            minibatches: as for `PPOTRxLTrainer`.
+    """
+
+    def __init__(
+        self,
+        agent: TrXLAgent,
+        *,
+        num_minibatches: int,
+        update_epochs: int,
+        norm_adv: bool,
+        clip_coef: float,
+        clip_vloss: bool,
+        vf_coef: float,
+        max_grad_norm: float,
+        target_kl: float | None,
+        reconstruction_coef: float,
+        minibatches: str,
+    ) -> None:
+        self.agent = agent
+        self.num_minibatches = num_minibatches
+        self.update_epochs = update_epochs
+        self.norm_adv = norm_adv
+        self.clip_coef = clip_coef
+        self.clip_vloss = clip_vloss
+        self.vf_coef = vf_coef
+        self.max_grad_norm = max_grad_norm
+        self.target_kl = target_kl
+        self.reconstruction_coef = reconstruction_coef
+        self.by_environment = minibatches == "environments"
+        self.parameters = FlatParameters(agent.parameters())
+        self.optimizer = torch.optim.AdamW([self.parameters.whole], eps=1e-5, fused=True)
+
+    def learn(self, rows: Rows, bank: MemoryBank, *, lr: float, ent_coef: float) -> dict[str, Tensor]:
+        """One update on the rows of a rollout; returns metrics, averaged over the minibatches that were learned from."""
+        for group in self.optimizer.param_groups:
+            group["lr"] = lr
+        reader = BankReader(self.agent.transformer, bank)
+        found: list[Tensor] = []
+        names: tuple[str, ...] = ()
+        epochs = 0
+        for _ in range(self.update_epochs):
+            begun = len(found)
+            for index, envs in self._minibatches(rows, bank):
+                metrics = self._step(rows.at(index), reader, envs, ent_coef)
+                names = tuple(metrics)
+                found.append(torch.stack(list(metrics.values())))
+            epochs += 1
+            if self.target_kl is not None and torch.stack(found[begun:]).mean(0)[names.index("kl/approximate")] > self.target_kl:
+                break
+        means = torch.stack(found).mean(0)
+        residual_variance = (rows.returns - rows.values).var(correction=0)
+        return {
+            **dict(zip(names, means, strict=True)),
+            "value/explained_var": explained_variance(rows.returns, residual_variance),
+            "train/epochs": torch.tensor(float(epochs)),
+        }
+
+    def _minibatches(self, rows: Rows, bank: MemoryBank) -> Iterator[tuple[Tensor, Tensor | None]]:
+        """Numbers of rows, each row once; and the environments they are from, where minibatches are whole environments."""
+        device = rows.advantages.device
+        if not self.by_environment:
+            for index in torch.randperm(len(rows), device=device).tensor_split(self.num_minibatches):
+                if len(index):
+                    yield index, None
+            return
+        num_envs = len(bank.cursor)
+        for envs in torch.randperm(num_envs, device=device).tensor_split(self.num_minibatches):
+            chosen = torch.zeros(num_envs, dtype=torch.bool, device=device)
+            chosen[envs] = True
+            index = chosen[rows.env].nonzero().squeeze(-1)
+            if len(index):
+                yield index, envs
+
+    def _step(self, rows: Rows, reader: BankReader, envs: Tensor | None, ent_coef: float) -> Mapping[str, Tensor]:
+        """One gradient step on a minibatch."""
+        loss, metrics = self.loss(rows, reader, envs, ent_coef)
+        self.parameters.zero_grad()
+        loss.backward()
+        metrics["grad/norm"] = self.parameters.clip_grad_norm_(self.max_grad_norm)
+        if not bool(torch.isfinite(metrics["loss/total"] + metrics["grad/norm"])):
+            bad = ", ".join(name for name, value in metrics.items() if not bool(torch.isfinite(value)))
+            raise NonFiniteError(f"PPO-TrXL: {bad} not finite; that gradient step was not taken")
+        self.optimizer.step()
+        return metrics
+
+    def loss(self, rows: Rows, reader: BankReader, envs: Tensor | None, ent_coef: float) -> tuple[Tensor, dict[str, Tensor]]:
+        """The loss of a minibatch, and what it is made of, detached."""
+        transformer = self.agent.transformer
+        policy, values, features, _ = self.agent.read(rows.obs, reader.banks(envs), reader.window(rows, envs), transformer.maps())
+        advantages = standardize(rows.advantages) if self.norm_adv else rows.advantages
+        log_ratio = policy.log_prob(rows.actions) - rows.log_probs
+        policy_loss = clipped_surrogate(log_ratio, advantages.unsqueeze(-1), self.clip_coef).mean()
+        value_loss = clipped_value_loss(values, rows.returns, rows.values, self.clip_coef if self.clip_vloss else None).mean()
+        entropy = policy.entropy().mean()
+        loss = policy_loss + self.vf_coef * value_loss - ent_coef * entropy
+        metrics = {"loss/policy": policy_loss, "loss/value": value_loss, "train/entropy": entropy}
+        if self.reconstruction_coef > 0:
+            metrics["loss/reconstruction"] = reconstruction_loss(self.agent.decode(features), rows.obs)
+            loss = loss + self.reconstruction_coef * metrics["loss/reconstruction"]
+        metrics["loss/total"] = loss
+        with torch.no_grad():
+            detached = log_ratio.detach()
+            metrics["kl/approximate"] = approximate_kl(detached).mean()
+            metrics["train/clipped_frac"] = (torch.expm1(detached).abs() > self.clip_coef).float().mean()
+        return loss, {name: value.detach() for name, value in metrics.items()}

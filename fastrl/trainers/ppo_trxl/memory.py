@@ -1,0 +1,206 @@
+"""Where PPO-TrXL keeps what earlier steps left behind: a bank for learning, a ring for acting.
+
+Both hold real steps only. The bank has, for each environment, the W slots before the rollout and one for each of its transitions; a row
+that is no transition writes a slot that the next row overwrites. Row and window are contiguous in it: the row in slot s at step p of its
+episode sees slots s − min(p, W) … s − 1.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from fastrl.errors import SettingError
+from fastrl.nn.memory_transformer import Bank, Transformer, Window
+
+
+def build_memory_helpers(*, memory_length: int, max_episode_steps: int, device: torch.device) -> tuple[Tensor, Tensor]:
+    """Which slots a step sees, as tables: at step p the window is slots `indices[p]`, of which `mask[min(p, W)]` are seen.
+
+    For W = 4 (█ seen, · not):
+
+        step p   window         mask
+           0     0 1 2 3        · · · ·
+           1     0 1 2 3        █ · · ·
+           2     0 1 2 3        █ █ · ·
+           3     0 1 2 3        █ █ █ ·
+           4     0 1 2 3        █ █ █ █
+           5     1 2 3 4        █ █ █ █
+           6     2 3 4 5        █ █ █ █
+
+    Args:
+        memory_length: W.
+        max_episode_steps: P.
+        device: where the tables live.
+
+    Returns:
+        (mask [W + 1, W] bool, indices [P, W] int64).
+    """
+    mask = torch.ones(memory_length + 1, memory_length, dtype=torch.bool, device=device).tril(-1)
+    first = (torch.arange(max_episode_steps, device=device) - memory_length).clamp(min=0)
+    return mask, first[:, None] + torch.arange(memory_length, device=device)
+
+
+class EpisodeClock:
+    """The step of the episode at which each of N environments stands.
+
+    Args:
+        num_envs: N.
+        limit: steps that an episode may have, or None.
+        device: where tensors live.
+
+    Attributes:
+        position: int64 [N], transitions of the present episode so far.
+    """
+
+    def __init__(self, num_envs: int, limit: int | None, device: torch.device) -> None:
+        self.limit = limit
+        self.position = torch.zeros(num_envs, dtype=torch.int64, device=device)
+        self.over = torch.zeros(num_envs, dtype=torch.bool, device=device)  # the present row shows the last observation of an episode
+
+    def advance(self, valid: Tensor, done: Tensor) -> None:
+        """Go on by one row: `valid` [N] whether it was a transition, `done` [N] whether it ended an episode.
+
+        Raises:
+            SettingError: an episode is longer than the limit.
+        """
+        self.position = torch.where(self.over, 0, self.position + valid)
+        self.over = done
+        if self.limit is not None and int(self.position.max()) > self.limit - 1:
+            too_long = (self.position >= self.limit) & ~done
+            if bool(too_long.any()):
+                raise SettingError(
+                    f"max_episode_steps is {self.limit}, but environment {int(too_long.nonzero()[0])} is in a longer episode; "
+                    f"give the true limit, or relative positions with endless episodes"
+                )
+
+
+class MemoryBank:
+    """What learning reads: the layers' inputs of a rollout's steps and of the W steps before it.
+
+    Args:
+        num_layers, num_envs, num_steps, memory_length, dim: L, N, T, W, D.
+        device: where tensors live.
+
+    Attributes:
+        tokens: [L, N, W + T, D], inputs of the layers.
+        positions: int64 [N, W + T], the episode step of each slot.
+        cursor: int64 [N], the slot of the present row.
+    """
+
+    def __init__(
+        self, *, num_layers: int, num_envs: int, num_steps: int, memory_length: int, dim: int, device: torch.device | str = "cpu"
+    ) -> None:
+        slots = memory_length + num_steps
+        self.memory_length = memory_length
+        self.tokens = torch.zeros(num_layers, num_envs, slots, dim, device=device)
+        self.positions = torch.zeros(num_envs, slots, dtype=torch.int64, device=device)
+        self.cursor = torch.full((num_envs,), memory_length, dtype=torch.int64, device=device)
+        self._first = slots * torch.arange(num_envs, device=device)
+        self._flat = self.tokens.view(num_layers, num_envs * slots, dim)
+        self._before = torch.arange(-memory_length, 0, device=device)
+        self._envs = torch.arange(num_envs, device=device)[:, None]
+
+    def write(self, tokens: Tensor, position: Tensor) -> None:
+        """Store the layers' inputs [L, N, D] of the present row at episode steps [N]."""
+        slot = self._first + self.cursor
+        self._flat.index_copy_(1, slot, tokens)
+        self.positions.view(-1).index_copy_(0, slot, position)
+
+    def advance(self, valid: Tensor) -> None:
+        """Keep what was written where it belongs to a transition."""
+        self.cursor = self.cursor + valid
+
+    def recent(self) -> tuple[Tensor, Tensor]:
+        """The W slots before the present row, oldest first: (tokens [L, N, W, D], positions [N, W])."""
+        slots = self.cursor[:, None] + self._before
+        return self.tokens[:, self._envs, slots], self.positions[self._envs, slots]
+
+    def start(self) -> None:
+        """Begin a rollout: what went before is moved to the front."""
+        tokens, positions = self.recent()
+        self.tokens[:, :, : self.memory_length] = tokens
+        self.positions[:, : self.memory_length] = positions
+        self.cursor = torch.full_like(self.cursor, self.memory_length)
+
+    def window(self, env: Tensor, slot: Tensor, position: Tensor, *, episode: Tensor | None = None) -> Window:
+        """What rows in these slots [B] of these environments [B], at these episode steps [B], see; `episode` if not all are in the bank."""
+        mask = self._before >= -position[:, None]
+        return Window(env if episode is None else episode, slot[:, None] + self._before, mask, position)
+
+    def state_dict(self) -> dict[str, Any]:
+        """For a checkpoint."""
+        return {"tokens": self.tokens.clone(), "positions": self.positions.clone(), "cursor": self.cursor}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Counterpart of `state_dict`."""
+        self.tokens.copy_(state["tokens"])
+        self.positions.copy_(state["positions"])
+        self.cursor = state["cursor"].to(self.cursor.device)
+
+
+class ActingMemory:
+    """What acting reads: for each environment a ring of the last W steps' keys and values, to which a step adds one.
+
+    The step at episode step p lies in slot p mod W. After the weights have changed, `refill` makes the ring anew.
+
+    Args:
+        transformer: whose memory it is.
+        num_envs: N.
+        memory_length: W.
+        limit: steps that an episode may have, or None.
+        device: where tensors live.
+    """
+
+    def __init__(self, transformer: Transformer, num_envs: int, memory_length: int, limit: int | None, device: torch.device) -> None:
+        self.transformer = transformer
+        self.memory_length = memory_length
+        self.clock = EpisodeClock(num_envs, limit, device)
+        self._mask, _ = build_memory_helpers(memory_length=memory_length, max_episode_steps=0, device=device)
+        self._episode = torch.arange(num_envs, device=device)
+        self._index = torch.arange(memory_length, device=device).repeat(num_envs, 1)
+        layers, dim = transformer.num_layers, transformer.dim
+        self._keys = torch.zeros(layers, num_envs * memory_length, dim, device=device)
+        self._values = self._keys if transformer.absorbs else torch.zeros_like(self._keys)
+        self.banks = [self._bank(number, num_envs) for number in range(layers)]
+        self.maps = transformer.maps()
+
+    def _bank(self, number: int, num_envs: int) -> Bank:
+        attention = self.transformer.layer(number).attention
+        shape = (num_envs, self.memory_length, attention.num_heads, attention.head_size)
+        return Bank(self._keys[number].view(shape), self._values[number].view(shape))
+
+    def window(self) -> Window:
+        """What the present row of each environment sees."""
+        position = self.clock.position
+        return Window(self._episode, self._index, self._mask[position.clamp(max=self.memory_length)], position)
+
+    def write(self, tokens: Tensor) -> None:
+        """Add the layers' inputs [L, N, D] of the present row."""
+        if self.memory_length == 0:
+            return
+        position = self.clock.position
+        slot = self._episode * self.memory_length + position % self.memory_length
+        self._store(slot, tokens.unsqueeze(2), position[:, None])
+
+    def refill(self, tokens: Tensor, positions: Tensor) -> None:
+        """Make the ring anew, with the present weights, from the last W steps' inputs [L, N, W, D] at episode steps [N, W]."""
+        self.maps = self.transformer.maps()
+        if self.memory_length == 0:
+            return
+        in_ring = (self.clock.position[:, None] + self._index) % self.memory_length  # slot of the j-th of them
+        self._store((self._episode[:, None] * self.memory_length + in_ring).flatten(), tokens, positions)
+
+    def _store(self, slot: Tensor, tokens: Tensor, positions: Tensor) -> None:
+        """Put inputs [L, N, S, D] at episode steps [N, S] into slots [N · S] of the rings."""
+        normalized = self.transformer.normalize(tokens, positions)
+        if self.transformer.absorbs:
+            self._keys.index_copy_(1, slot, normalized.flatten(1, 2))
+            return
+        for number in range(len(normalized)):
+            bank = self.transformer.bank(number, normalized[number], positions)
+            self._keys[number].index_copy_(0, slot, bank.keys.flatten(2).flatten(0, 1))
+            self._values[number].index_copy_(0, slot, bank.values.flatten(2).flatten(0, 1))

@@ -1,0 +1,552 @@
+"""PPO with a Transformer-XL memory of the episode, on vector environments."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping
+from dataclasses import fields, replace
+from pathlib import Path
+from typing import Any
+
+import gymnasium as gym
+import torch
+from torch import Tensor
+
+from fastrl import ops
+from fastrl.data.rollout import Field, Rollout
+from fastrl.envs import VectorEnv, make_vector_env
+from fastrl.envs.make import make_gymnasium_env
+from fastrl.envs.single import spaces_of
+from fastrl.errors import SettingError
+from fastrl.nn.layers import layer_init
+from fastrl.nn.memory_transformer import MultiHeadAttention, Transformer, TransformerLayer
+from fastrl.nn.positions import PositionalEncoding
+from fastrl.ops import batched_index_select
+from fastrl.trainers.ppo_trxl.agent import TrXLAgent
+from fastrl.trainers.ppo_trxl.config import PPOTrXLConfig
+from fastrl.trainers.ppo_trxl.learner import Learner, Rows
+from fastrl.trainers.ppo_trxl.memory import MemoryBank, build_memory_helpers
+from fastrl.trainers.ppo_trxl.player import TrXLPlayer, as_environments_take
+from fastrl.trainers.ppo_trxl.refresh import ObservationBank, refresh_bank
+from fastrl.trainers.ppo_trxl.video import OF_THE_STREAM, record_episode, require_video
+from fastrl.training.config import config_of_arguments
+from fastrl.training.evaluation import Evaluation
+from fastrl.training.loop import Intervals, Trainer, is_factory
+from fastrl.training.memory import require_memory
+from fastrl.training.metrics import _format_metrics
+from fastrl.training.seeding import derived_seed, seed_everything
+from fastrl.training.threads import choose_threads
+
+__all__ = [
+    "MultiHeadAttention",
+    "PPOTRxLTrainer",
+    "PositionalEncoding",
+    "Transformer",
+    "TransformerLayer",
+    "TrXLAgent",
+    "_format_metrics",
+    "batched_index_select",
+    "layer_init",
+]
+
+DEFAULT_INTERVALS = Intervals()
+
+
+class PPOTRxLTrainer(Trainer):
+    """Train a `TrXLAgent` with PPO: the policy sees the present observation and what the last W steps of the episode left in memory.
+
+    A round collects `num_steps` steps of each of `num_envs` environments, estimates advantages with GAE, and makes `update_epochs` passes
+    of `num_minibatches` gradient steps over the valid rows:
+
+    L = mean max(−A r, −A clip(r, 1 ± c)) + vf_coef · ½ mean max((V − G)², (V_clipped − G)²) − ent_coef · entropy
+
+    with one ratio r for each branch of a discrete action. Rows that are no transition (the step after a done) enter no loss, no statistic
+    and no memory; a truncated episode bootstraps from the value of its real last observation under its own memory. The first gradient
+    step of an update sees ratios of 1.
+
+    Memory holds the layers' inputs, detached, of real steps only: those of the rollout and the W before it. A slot is projected once for
+    each minibatch, not for each row that sees it, or not at all (see `MultiHeadAttention.absorbs`), and windows are never built.
+
+    Args:
+        env_id: an EnvPool or Gymnasium id, one of fastrl's own, a factory (called again for evaluation), or an environment object (then
+            `evaluate` is not available).
+        seed: seeds torch, numpy, environments and sampling.
+        device: where networks and rollouts live.
+        num_envs: N.
+        num_steps: T, steps per environment and round.
+        num_minibatches: minibatches per epoch, a divisor of N · T.
+        update_epochs: passes over a rollout.
+        init_lr, final_lr: learning rate at the start and from `anneal_steps` on, linear between.
+        anneal_steps: environment steps over which learning rate and entropy coefficient are annealed.
+        gamma, gae_lambda: discount and λ of GAE, in [0, 1].
+        norm_adv: standardise advantages over each minibatch.
+        clip_coef: c.
+        clip_vloss: clip the value loss too.
+        init_ent_coef, final_ent_coef: entropy coefficient, annealed as the learning rate is.
+        vf_coef: weight of the value loss.
+        max_grad_norm: largest norm of the gradient of all parameters.
+        target_kl: end an update after an epoch whose mean approximate KL is above this; None never does.
+        trxl_num_layers: L; 0 is a policy without memory.
+        trxl_num_heads: H, a divisor of `trxl_dim`.
+        trxl_dim: D.
+        trxl_memory_length: W, at most the longest episode; 0 is a policy without memory.
+        trxl_positional_encoding: "absolute", "learned", "relative" or "none": see `fastrl.nn.memory_transformer.Transformer`.
+        reconstruction_coef: weight of the reconstruction of observations; 0 builds no decoder.
+        capture_video: record an episode into `videos/` of the run folder after each evaluation.
+        run_name: prefix of the video files; None: the algorithm's name.
+        endless: episodes have no limit; positions must be relative or none.
+        trxl_gating: "residual" or "gru".
+        shared_head_projection: the published attention, in which all heads share one small projection.
+        memory_refresh: "never", or "rollout" to make the memory of earlier rollouts anew with the present weights before each rollout (the
+            W steps before it are replayed; what they saw of steps before those is left out).
+        minibatches: "rows" of all environments, drawn at random, or whole "environments", which project fewer slots.
+        threads, env_threads: threads of torch and of the environments; None chooses (see `fastrl.training.threads`).
+        obs_keys: which entries of dict observations to use, in this order; None takes all.
+        max_episode_steps: overrides the environment's time limit, or gives the one it does not tell.
+        env_kwargs: further arguments of the environment.
+        intervals: when to log, evaluate and save.
+
+    Raises:
+        SettingError: a setting is out of range or does not fit the environment; the message names it.
+
+    Reference: Schulman et al. 2017, "Proximal Policy Optimization Algorithms"; Dai et al. 2019, "Transformer-XL"; Pleines et al. 2023,
+        "Memory Gym: Towards Endless Tasks to Benchmark Memory Capabilities of Agents".
+    """
+
+    algorithm = "ppo-trxl"
+
+    def __init__(
+        self,
+        *,
+        env_id: str | gym.Env | VectorEnv | Callable[[], Any],
+        seed: int,
+        device: torch.device,
+        num_envs: int,
+        num_steps: int,
+        num_minibatches: int,
+        update_epochs: int,
+        init_lr: float,
+        final_lr: float,
+        anneal_steps: int,
+        gamma: float,
+        gae_lambda: float,
+        norm_adv: bool,
+        clip_coef: float,
+        clip_vloss: bool,
+        init_ent_coef: float,
+        final_ent_coef: float,
+        vf_coef: float,
+        max_grad_norm: float,
+        target_kl: float | None,
+        trxl_num_layers: int,
+        trxl_num_heads: int,
+        trxl_dim: int,
+        trxl_memory_length: int,
+        trxl_positional_encoding: str,
+        reconstruction_coef: float,
+        capture_video: bool = False,
+        run_name: str | None = None,
+        endless: bool = False,
+        trxl_gating: str = "residual",
+        shared_head_projection: bool = False,
+        memory_refresh: str = "never",
+        minibatches: str = "rows",
+        threads: int | None = None,
+        env_threads: int | None = None,
+        obs_keys: tuple[str, ...] | None = None,
+        max_episode_steps: int | None = None,
+        env_kwargs: Mapping[str, Any] | None = None,
+        intervals: Intervals = DEFAULT_INTERVALS,
+    ) -> None:
+        given = {name: value for name, value in locals().items() if name in PPOTrXLConfig.__dataclass_fields__}
+        config = config_of_arguments(PPOTrXLConfig, given | intervals.settings())
+        if capture_video:
+            require_video(env_id)
+        super().__init__(seed=seed, intervals=intervals)
+        self.env_id = env_id
+        self.device = torch.device(device)
+        self.run_name = run_name or self.algorithm
+        self.settings = config
+        self.config = config if isinstance(env_id, str) else None
+        self._env_options: dict[str, Any] = {"obs_keys": obs_keys, "max_episode_steps": max_episode_steps, "env_kwargs": env_kwargs}
+        self.can_make_envs = isinstance(env_id, str) or is_factory(env_id)
+        self.threads = choose_threads(num_envs, threads, env_threads, trxl_num_layers * 5 * trxl_dim**2)
+        self.threads.apply()
+        seed_everything(seed)
+        self.env = self.make_env(num_envs, seed)
+        self.fixed_num_envs = self.env.num_envs if is_factory(env_id) else None
+        self.max_episode_steps = self._episode_limit(self.env.max_episode_steps)
+        self.agent = self._make_agent()
+        self.learner = Learner(self.agent, **{name: given[name] for name in inspect.signature(Learner).parameters if name != "agent"})
+        self._allocate()
+        self._eval_env: gym.Env | None = None
+        self.rows: Rows | None = None
+        self._begin(self.env.reset())
+
+    @classmethod
+    def from_config(cls, config: PPOTrXLConfig) -> PPOTRxLTrainer:
+        """A trainer with the settings of a configuration (fields of the same names)."""
+        settings = {field.name: getattr(config, field.name) for field in fields(config) if field.name in _CONSTRUCTOR_SETTINGS}
+        intervals = Intervals(config.eval_interval, config.save_interval, config.log_interval, config.eval_episodes, config.stop_at_return)
+        trainer = cls(**settings | {"device": torch.device(config.device), "intervals": intervals})
+        trainer.track, trainer.config = config.track, config
+        return trainer
+
+    # ------------------------------------------------------------------------------------------------ construction
+
+    def make_env(self, num_envs: int, seed: int) -> VectorEnv:
+        """Fresh environments of the kind the trainer was built for."""
+        return make_vector_env(
+            self.env_id, num_envs, seed=seed, device=self.device, num_threads=min(self.threads.env, num_envs), **self._env_options
+        )
+
+    def _episode_limit(self, limit: int | None) -> int | None:
+        """The longest episode in steps, or None if they are endless."""
+        window = self.settings.trxl_memory_length
+        if self.settings.endless:
+            return None
+        if limit is None:
+            raise SettingError(
+                f"max_episode_steps must be given, since {self.env.name} does not tell its limit; or set endless, with relative positions"
+            )
+        if window > limit:
+            raise SettingError(f"trxl_memory_length must be at most the longest episode, {limit} steps, got {window}")
+        return limit
+
+    def _make_agent(self) -> TrXLAgent:
+        settings, action = self.settings, self.env.action
+        observation_space, _ = spaces_of(self.env.obs_shape, action, self.env.obs_dtype)
+        continuous = action.kind == "continuous"
+        return TrXLAgent(
+            observation_space,
+            (action.dim,) if continuous else action.nvec,
+            trxl_num_layers=settings.trxl_num_layers,
+            trxl_num_heads=settings.trxl_num_heads,
+            trxl_dim=settings.trxl_dim,
+            trxl_positional_encoding=settings.trxl_positional_encoding,
+            max_episode_steps=self.max_episode_steps or 0,
+            reconstruction_coef=settings.reconstruction_coef,
+            continuous=continuous,
+            gating=settings.trxl_gating,
+            shared_head_projection=settings.shared_head_projection,
+        ).to(self.device)
+
+    def _allocate(self) -> None:
+        """Rollout, memory bank and acting memory, if the machine has the memory for them."""
+        settings = self.settings
+        sizes: dict[str, Any] = {"num_steps": settings.num_steps, "num_envs": self.env.num_envs}
+        bank_sizes = {
+            **sizes,
+            "num_layers": settings.trxl_num_layers,
+            "memory_length": settings.trxl_memory_length,
+            "dim": settings.trxl_dim,
+        }
+        numbers = ((), torch.int64)
+        action: Field = (self.env.action.shape or (1,), torch.float32 if self.env.action.kind == "continuous" else torch.int64)
+        branches = 1 if self.env.action.kind == "continuous" else self.env.action.dim
+        rows: dict[str, Any] = {
+            "obs": (self.env.obs_shape, self.env.obs_dtype),
+            "action": action,
+            "extras": {"log_probs": ((branches,), torch.float32), "slots": numbers, "positions": numbers},
+        }
+        bank_bytes = MemoryBank(**bank_sizes, device="meta").tokens.nbytes
+        wanted = {"rollout": Rollout(**sizes, **rows, device="meta").nbytes, "memory bank, twice": 2 * bank_bytes}
+        self._memory = require_memory(wanted, "num_envs, num_steps or trxl_memory_length", device=str(self.device))
+        self.rollout = Rollout(**sizes, **rows, device=self.device)
+        self.values = torch.zeros(settings.num_steps + 1, self.env.num_envs, device=self.device)
+        self.bank = MemoryBank(**bank_sizes, device=self.device)
+        self.seen = ObservationBank(self.bank, self.env.obs_shape, self.env.obs_dtype) if settings.memory_refresh == "rollout" else None
+        self.acting = self._new_player(self.env.num_envs)
+
+    def _new_player(self, num_envs: int) -> TrXLPlayer:
+        limit = self.max_episode_steps if self.agent.transformer.position_table is not None else None  # only tables have an end
+        return TrXLPlayer(self.agent, num_envs, self.settings.trxl_memory_length, limit, self.device)
+
+    def _begin(self, obs: Tensor) -> None:
+        """New episodes in all environments: nothing is remembered."""
+        self.rollout.reset()
+        self.acting = self._new_player(self.env.num_envs)
+        self.obs = self._checked(obs)
+
+    def _checked(self, obs: Tensor) -> Tensor:
+        if obs.dtype != torch.uint8:
+            self.require_finite("observation", obs[None], first_step=self.rollout.position)
+        return obs
+
+    @staticmethod
+    def _build_memory_helpers(*, memory_length: int, max_episode_steps: int, device: torch.device) -> tuple[Tensor, Tensor]:
+        """Which slots a step of an episode sees, as tables: see `fastrl.trainers.ppo_trxl.memory.build_memory_helpers`.
+
+        At step p the window is slots `indices[p]`, of which `mask[min(p, W)]` are seen. For W = 4 (█ seen, · not):
+
+            step p   window         mask
+               0     0 1 2 3        · · · ·
+               2     0 1 2 3        █ █ · ·
+               4     0 1 2 3        █ █ █ █
+               6     2 3 4 5        █ █ █ █
+
+        Args:
+            memory_length: W.
+            max_episode_steps: P.
+            device: where the tables live.
+
+        Returns:
+            (mask [W + 1, W] bool, indices [P, W] int64).
+        """
+        return build_memory_helpers(memory_length=memory_length, max_episode_steps=max_episode_steps, device=device)
+
+    # ------------------------------------------------------------------------------------------------ one round
+
+    def train(  # type: ignore[override]  # the documented signature is keyword-only
+        self, *, total_steps: int, eval_interval: int | None = None, save_interval: int | None = None, out_dir: str
+    ) -> None:
+        """Train, write the run folder, evaluate at the end.
+
+        Args:
+            total_steps: environment steps over all environments; after `load` the steps already made count.
+            eval_interval, save_interval: environment steps between evaluations and between checkpoints; 0: only at the end; None: as the
+                trainer was built.
+            out_dir: run folder: metrics.csv, eval.csv, TensorBoard events, curve.png, checkpoints/, videos/.
+        """
+        chosen = {"evaluate": eval_interval, "save": save_interval}
+        self.intervals = replace(self.intervals, **{name: value for name, value in chosen.items() if value is not None})
+        if isinstance(self.config, PPOTrXLConfig):
+            self.config = replace(self.config, eval_interval=self.intervals.evaluate, save_interval=self.intervals.save)
+        self.video_folder = Path(out_dir) / "videos"
+        self.run(total_steps, out_dir)
+
+    def collect(self) -> bool:
+        """Fill the rollout; False when a signal asked to stop first (what is stored stays)."""
+        if self.rollout.full:
+            self.rollout.reset()
+        if self.rollout.position == 0:
+            self._start_rollout()
+        while not self.rollout.full:
+            if self.stop_requested():
+                return False
+            self._step()
+        with self.stopwatch("acting"):
+            self.values[-1] = self.acting.look(self.obs).values  # of the row that follows, which acts in the next rollout
+        return True
+
+    @torch.no_grad()
+    def _start_rollout(self) -> None:
+        """Keep the last W steps of memory, and make what acting reads anew for the present weights."""
+        if self.seen is not None:
+            self.seen.start()
+        self.bank.start()
+        if self.seen is not None:
+            refresh_bank(self.agent, self.bank, self.seen, self.acting.memory.clock.position)
+        self.acting.memory.refill(*self.bank.recent())
+
+    @torch.inference_mode()
+    def _step(self) -> None:
+        memory, row = self.acting.memory, self.rollout.position
+        with self.stopwatch("acting"):
+            acted = self.acting.look(self.obs)
+            actions = acted.policy.sample()
+            log_probs = acted.policy.log_prob(actions)
+        with self.stopwatch("environment"):
+            timestep = self.env.step(as_environments_take(self.agent, actions))
+        with self.stopwatch("acting"):
+            self.values[row] = acted.values
+            position, slot = memory.clock.position, self.bank.cursor
+            memory.write(acted.tokens)
+            self.bank.write(acted.tokens, position)
+            if self.seen is not None:
+                self.seen.write(self.obs)
+            self.bank.advance(timestep.valid)
+            self.acting.observe(timestep)
+            next_obs = self._checked(timestep.obs)
+            self.rollout.append(
+                obs=self.obs,
+                actions=actions,
+                next_obs=next_obs,
+                rewards=timestep.reward,
+                terminated=timestep.terminated,
+                truncated=timestep.truncated,
+                valid=timestep.valid,
+                log_probs=log_probs,
+                slots=slot,
+                positions=position,
+            )
+        self.count(int(timestep.valid.sum()), self.env.pop_episodes())
+        self.obs = next_obs
+
+    @torch.no_grad()
+    def estimate(self) -> None:
+        """Advantages and returns of the rollout's valid rows."""
+        rollout = self.rollout
+        self.require_finite("reward", rollout.rewards)
+        advantages, returns = ops.gae(
+            rollout.rewards,
+            self.values,
+            rollout.terminated,
+            rollout.truncated,
+            gamma=self.settings.gamma,
+            gae_lambda=self.settings.gae_lambda,
+            valid=rollout.valid,
+        )
+        envs = torch.arange(self.env.num_envs, device=self.device).expand(rollout.num_steps, -1)
+        take = rollout.valid_rows
+        self.rows = Rows(
+            obs=take(rollout.obs),
+            actions=take(rollout.actions),
+            log_probs=take(rollout.extras["log_probs"]),
+            advantages=take(advantages),
+            returns=take(returns),
+            values=take(self.values),
+            env=take(envs),
+            slot=take(rollout.extras["slots"]),
+            position=take(rollout.extras["positions"]),
+        )
+
+    def learn(self) -> Mapping[str, Tensor]:
+        """Update the agent on the estimated rows."""
+        assert self.rows is not None
+        if len(self.rows) == 0:
+            return {}  # every row of a very short rollout can be a reset row
+        settings = self.settings
+        lr = self._annealed(settings.init_lr, settings.final_lr)
+        ent_coef = self._annealed(settings.init_ent_coef, settings.final_ent_coef)
+        metrics = self.learner.learn(self.rows, self.bank, lr=lr, ent_coef=ent_coef)
+        self.updates += 1
+        return metrics | {"train/lr": torch.tensor(lr), "train/ent_coef": torch.tensor(ent_coef)}
+
+    def _annealed(self, initial: float, final: float) -> float:
+        """Linear from `initial` to `final` over `anneal_steps`; the update belongs to the steps before its rollout."""
+        begun = self.env_steps - int(self.rollout.valid.sum())
+        return initial + (final - initial) * min(begun / self.settings.anneal_steps, 1.0)
+
+    def player(self, num_envs: int) -> TrXLPlayer:
+        """The mode of the policy, with an empty memory."""
+        return self._new_player(num_envs)
+
+    def describe(self) -> str:
+        """Environments, network, threads and memory."""
+        settings = self.settings
+        parameters = sum(parameter.numel() for parameter in self.agent.parameters())
+        return (
+            f"PPO-TrXL on {self.env.name}: {self.env.num_envs} environments × {settings.num_steps} steps per rollout, "
+            f"{settings.trxl_num_layers} layers over the last {settings.trxl_memory_length} steps, {parameters:,} parameters; "
+            f"{self._memory}; {self.threads}"
+        )
+
+    # ------------------------------------------------------------------------------------------------ evaluation and single environments
+
+    def evaluate(self, n_episodes: int = 10, seed: int | None = 42) -> Evaluation:
+        """Play whole episodes with the most probable actions in environments of their own; see `Trainer.evaluate`.
+
+        With `capture_video`, one more episode is recorded into the run folder while `train` goes on.
+
+        Args:
+            n_episodes: episodes, ≥ 1.
+            seed: seed of those environments; None derives one from the run's seed.
+        """
+        metrics = super().evaluate(n_episodes, seed)
+        if self.settings.capture_video and hasattr(self, "video_folder") and metrics:
+            self._record(derived_seed(self.seed, "video", self.env_steps) if seed is None else seed)
+        return metrics
+
+    def _record(self, seed: int) -> None:
+        env = self._make_env(seed=seed, env_index=0, record_video=True)
+        try:
+            record_episode(self.player(1), env, seed, options=self._env_options)
+        finally:
+            self._close_env(env)
+
+    def _make_env(self, *, seed: int, env_index: int, record_video: bool) -> gym.Env:
+        """One Gymnasium environment with episode statistics, seeded `seed + env_index`; environment 0 records video if asked to."""
+        recorded = record_video and env_index == 0
+        env: gym.Env
+        if isinstance(self.env_id, str):
+            env = make_gymnasium_env(self.env_id, options=self._drawing_options() if recorded else None)
+        elif is_factory(self.env_id):
+            env = self.env_id()  # type: ignore[operator]  # a factory is what can be called
+        else:
+            raise SettingError("env_id is an environment object, which cannot be made again; give an id or a factory")
+        if recorded:
+            folder = getattr(self, "video_folder", Path("videos"))
+            env = gym.wrappers.RecordVideo(
+                env, str(folder), name_prefix=f"{self.run_name}-{self.env_steps}", episode_trigger=lambda _: True
+            )
+        env = gym.wrappers.RecordEpisodeStatistics(env)
+        env.action_space.seed(seed + env_index)
+        env.reset(seed=seed + env_index)
+        return env
+
+    def _drawing_options(self) -> dict[str, Any]:
+        """Arguments of an environment that can be drawn."""
+        own = self._env_options["env_kwargs"] or {}
+        return {"render_mode": "rgb_array", **{name: value for name, value in own.items() if name not in OF_THE_STREAM}}
+
+    def _get_eval_env(self, seed: int) -> gym.Env:
+        """A single Gymnasium environment for evaluating by hand: made once, then kept, and reset with `seed`."""
+        if self._eval_env is None:
+            self._eval_env = self._make_env(seed=seed, env_index=0, record_video=False)
+        self._eval_env.reset(seed=seed)
+        return self._eval_env
+
+    @staticmethod
+    def _close_env(env: gym.Env | None) -> None:
+        """Close an environment if there is one; an error on the way out is not hidden."""
+        if env is not None:
+            env.close()
+
+    def _resolve_max_episode_steps(self, env: gym.Env) -> int:
+        """The longest episode of a Gymnasium environment in steps: from its spec, or the environment itself.
+
+        Raises:
+            SettingError: neither tells.
+        """
+        if self.settings.max_episode_steps is not None:
+            return self.settings.max_episode_steps
+        inner = env.unwrapped
+        told = (getattr(env.spec, "max_episode_steps", None), *(getattr(inner, name, None) for name in ("max_episode_steps", "max_steps")))
+        limit = next((int(steps) for steps in told if steps), None)
+        if limit is None:
+            raise SettingError(f"max_episode_steps must be given, since {env} does not tell its limit; or set endless")
+        return limit
+
+    # ------------------------------------------------------------------------------------------------ state
+
+    def trainer_state(self) -> dict[str, Any]:
+        """Optimiser, memory, the observations to go on from, and a half-collected rollout."""
+        clock = self.acting.memory.clock
+        half_collected = 0 < self.rollout.position < self.settings.num_steps
+        return {
+            "optimizer": self.learner.optimizer.state_dict(),
+            "obs": self.obs,
+            "bank": self.bank.state_dict(),
+            "seen": None if self.seen is None else self.seen.obs.clone(),
+            "position": clock.position,
+            "over": clock.over,
+            "rollout": self.rollout.state_dict() | {"values": self.values.clone()} if half_collected else None,
+        }
+
+    def load_trainer_state(self, state: Mapping[str, Any], *, environments_continue: bool) -> None:
+        """Counterpart of `trainer_state`."""
+        self.learner.optimizer.load_state_dict(state["optimizer"])
+        if not environments_continue:
+            self._begin(self.env.reset())
+            return
+        self._begin(state["obs"].to(self.device))
+        self.bank.load_state_dict(state["bank"])
+        if self.seen is not None:
+            self.seen.obs.copy_(state["seen"])
+        clock = self.acting.memory.clock
+        clock.position, clock.over = state["position"].to(self.device), state["over"].to(self.device)
+        if state["rollout"] is not None:
+            self.rollout.load_state_dict(state["rollout"])
+            self.values.copy_(state["rollout"]["values"])
+            with torch.no_grad():
+                self.acting.memory.refill(*self.bank.recent())
+
+    def close(self) -> None:
+        """Close the environments."""
+        self._close_env(self._eval_env)
+        self._eval_env = None
+        super().close()
+
+
+_CONSTRUCTOR_SETTINGS = frozenset(inspect.signature(PPOTRxLTrainer).parameters)

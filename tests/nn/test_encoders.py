@@ -1,0 +1,66 @@
+import pytest
+import torch
+
+from fastrl.nn.encoders import (
+    GridEncoder,
+    ImageEncoder,
+    VectorEncoder,
+    in_unit_range,
+    observation_decoder,
+    observation_encoder,
+    reconstruction_loss,
+)
+
+
+@pytest.mark.parametrize(
+    ("shape", "dtype", "kind"),
+    [
+        ((3,), torch.float32, VectorEncoder),
+        ((84, 84, 3), torch.uint8, ImageEncoder),
+        ((4, 84, 84), torch.uint8, ImageEncoder),
+        ((64, 48, 1), torch.uint8, ImageEncoder),
+        ((7, 7, 3), torch.uint8, GridEncoder),
+        ((3, 3, 3), torch.uint8, GridEncoder),
+        ((128,), torch.uint8, VectorEncoder),
+        ((2, 5), torch.float32, VectorEncoder),
+    ],
+)
+def test_encoder_and_decoder_by_shape(shape, dtype, kind):
+    encoder, decoder = observation_encoder(shape, dtype, 16), observation_decoder(shape, dtype, 16)
+    assert isinstance(encoder, kind)
+    obs = torch.randint(0, 256, (5, *shape), dtype=torch.uint8) if dtype == torch.uint8 else torch.randn(5, *shape)
+    features = encoder(obs)
+    assert features.shape == (5, 16)
+    decoded = decoder(features)
+    assert decoded.shape == obs.shape
+    reconstruction_loss(decoded, obs).backward()
+    assert all(
+        parameter.grad is not None and parameter.grad.isfinite().all() for parameter in [*encoder.parameters(), *decoder.parameters()]
+    )
+
+
+def test_a_grid_encoder_is_a_linear_layer_over_one_hot_symbols():
+    torch.manual_seed(0)
+    encoder = GridEncoder((2, 2, 3), 5)
+    obs = torch.randint(0, 16, (7, 2, 2, 3), dtype=torch.uint8)
+    one_hot = torch.nn.functional.one_hot(obs.long(), 16).float().flatten(1)
+    torch.testing.assert_close(encoder(obs), torch.relu(one_hot @ encoder.table.weight + encoder.bias))
+    torch.testing.assert_close(encoder(torch.full_like(obs, 15)), encoder(torch.full_like(obs, 200)))
+
+
+def test_images_may_have_their_channels_first_or_last():
+    torch.manual_seed(0)
+    last, first = ImageEncoder((84, 84, 4), 8), ImageEncoder((4, 84, 84), 8)
+    first.load_state_dict(last.state_dict())
+    obs = torch.randint(0, 256, (2, 84, 84, 4), dtype=torch.uint8)
+    torch.testing.assert_close(last(obs), first(obs.permute(0, 3, 1, 2)))
+
+
+def test_reconstruction_of_bytes_is_cross_entropy_and_of_numbers_squared_error():
+    obs = torch.tensor([[[[0]], [[15]]]], dtype=torch.uint8)  # a grid: 15 is the largest symbol
+    assert in_unit_range(obs).flatten().tolist() == [0.0, 1.0]
+    assert in_unit_range(torch.full((1, 84, 84, 3), 51, dtype=torch.uint8)).unique().tolist() == pytest.approx([0.2])
+    logits = torch.tensor([[[[-2.0]], [[3.0]]]])
+    expected = (torch.log1p(torch.exp(torch.tensor(-2.0))) + torch.log1p(torch.exp(torch.tensor(-3.0)))) / 2
+    torch.testing.assert_close(reconstruction_loss(logits, obs), expected)
+    assert reconstruction_loss(torch.tensor([[1.0, 3.0]]), torch.tensor([[2.0, 5.0]])).item() == 2.5
