@@ -222,9 +222,9 @@ class TransformerLayer(nn.Module):
         Returns:
             (out [B, Q, D], attention [B, H, Q, W]).
         """
-        attended, attention = self.attention(
-            self.norm_memory(value), self.norm_memory(key), self.norm_query(query), mask, rotation=rotation, positions=positions
-        )
+        normalized = self.norm_memory(value)
+        keys = normalized if key is value else self.norm_memory(key)
+        attended, attention = self.attention(normalized, keys, self.norm_query(query), mask, rotation=rotation, positions=positions)
         rows, updates = query.flatten(0, 1), attended.flatten(0, 1)
         return self.update(rows, updates).view_as(query), attention
 

@@ -16,6 +16,7 @@ from fastrl.nn.encoders import in_unit_range, observation_decoder, observation_e
 from fastrl.nn.layers import layer_init
 from fastrl.nn.linear import Linear
 from fastrl.nn.memory_transformer import Bank, Maps, Transformer, Window
+from fastrl.nn.normalizer import RunningNormalizer
 
 
 class TrXLAgent(nn.Module):
@@ -63,6 +64,8 @@ class TrXLAgent(nn.Module):
         self.obs_shape, self.obs_dtype = seen.shape, seen.torch_dtype
         if not action_space_shape:
             raise SettingError("action_space_shape must name the choices of at least one branch, or a number of dimensions")
+        numbers = self.obs_dtype == torch.float32
+        self.obs_normalizer = RunningNormalizer(self.obs_shape) if numbers else None  # changes nothing until somebody updates it
         self.encoder = observation_encoder(self.obs_shape, self.obs_dtype, trxl_dim)
         self.transformer = Transformer(
             trxl_num_layers,
@@ -135,13 +138,17 @@ class TrXLAgent(nn.Module):
         """
         if tuple(x.shape[1:]) != tuple(self.obs_shape):
             raise ValueError(f"TrXLAgent: x must have shape {['B', *self.obs_shape]}, got {list(x.shape)}")
-        return self.encoder(x)
+        return self.encode(x)
 
     # ------------------------------------------------------------------------------------------------ memory read from a bank
 
+    def encode(self, x: Tensor) -> Tensor:
+        """Observations [B, *shape] as features [B, D]."""
+        return self.encoder(x if self.obs_normalizer is None else self.obs_normalizer(x))
+
     def read(self, x: Tensor, banks: Sequence[Bank], window: Window, maps: Sequence[Maps]) -> tuple[BranchedPolicy, Tensor, Tensor, Tensor]:
         """(policy, values [B], features [B, D], new memory [L, B, D]) of observations [B, *shape]; see `Transformer.read`."""
-        hidden, tokens = self.transformer.read(self.encoder(x), banks, window, maps)
+        hidden, tokens = self.transformer.read(self.encode(x), banks, window, maps)
         return *self.heads(hidden), tokens
 
     def heads(self, hidden: Tensor) -> tuple[BranchedPolicy, Tensor, Tensor]:

@@ -73,6 +73,10 @@ class PPOTrXLConfig(RunConfig):
     """The published attention, in which all heads share one small projection."""
     reconstruction_coef: float = 0.0
     """Weight of the reconstruction of observations; 0: no decoder."""
+    normalize_observation: bool = True
+    """Run observations that are numbers through a running mean and variance."""
+    normalize_reward: bool = False
+    """Learn from rewards over the running standard deviation of the return."""
     memory_refresh: str = "never"
     """Whether memory of earlier rollouts is made anew with the present weights: never or rollout."""
     minibatches: str = "rows"
@@ -87,7 +91,8 @@ class PPOTrXLConfig(RunConfig):
         """Settings that cannot change when a run is continued."""
         network = ("trxl_num_layers", "trxl_num_heads", "trxl_dim", "trxl_positional_encoding", "trxl_gating", "shared_head_projection")
         memory = ("num_steps", "trxl_memory_length", "endless", "memory_refresh")
-        return (*super().fixed_on_resume(), *network, *memory, "reconstruction_coef")
+        statistics = ("normalize_observation", "normalize_reward")
+        return (*super().fixed_on_resume(), *network, *memory, *statistics, "reconstruction_coef")
 
     def check(self) -> None:
         """Raises SettingError, naming the setting, if a value has the wrong type or is out of its range."""

@@ -61,5 +61,5 @@ def refresh_bank(agent: TrXLAgent, bank: MemoryBank, seen: ObservationBank, posi
         mask=mask,
         position=positions.flatten(),
     )
-    x = agent.encoder(seen.obs[:, :length].flatten(0, 1))
+    x = agent.encode(seen.obs[:, :length].flatten(0, 1))
     bank.tokens[:, :, :length] = agent.transformer.replay(x, positions, window)

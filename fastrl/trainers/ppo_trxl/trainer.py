@@ -20,6 +20,7 @@ from fastrl.envs.single import spaces_of
 from fastrl.errors import SettingError
 from fastrl.nn.layers import layer_init
 from fastrl.nn.memory_transformer import MultiHeadAttention, Transformer, TransformerLayer
+from fastrl.nn.normalizer import RewardScaler
 from fastrl.nn.positions import PositionalEncoding
 from fastrl.ops import batched_index_select
 from fastrl.trainers.ppo_trxl.agent import TrXLAgent
@@ -97,6 +98,9 @@ class PPOTRxLTrainer(Trainer):
         endless: episodes have no limit; positions must be relative or none.
         trxl_gating: "residual" or "gru".
         shared_head_projection: the published attention, in which all heads share one small projection.
+        normalize_observation: run observations that are numbers through a running mean and variance, which stand still while a rollout is
+            collected and learned from.
+        normalize_reward: learn from rewards over the running standard deviation of the discounted return; reported returns are raw.
         memory_refresh: "never", or "rollout" to make the memory of earlier rollouts anew with the present weights before each rollout (the
             W steps before it are replayed; what they saw of steps before those is left out).
         minibatches: "rows" of all environments, drawn at random, or whole "environments", which project fewer slots.
@@ -149,6 +153,8 @@ class PPOTRxLTrainer(Trainer):
         endless: bool = False,
         trxl_gating: str = "residual",
         shared_head_projection: bool = False,
+        normalize_observation: bool = False,
+        normalize_reward: bool = False,
         memory_refresh: str = "never",
         minibatches: str = "rows",
         threads: int | None = None,
@@ -178,6 +184,7 @@ class PPOTRxLTrainer(Trainer):
         self.max_episode_steps = self._episode_limit(self.env.max_episode_steps)
         self.agent = self._make_agent()
         self.learner = Learner(self.agent, **{name: given[name] for name in inspect.signature(Learner).parameters if name != "agent"})
+        self.reward_scaler = RewardScaler(self.env.num_envs, gamma=gamma).to(self.device) if normalize_reward else None
         self._allocate()
         self._eval_env: gym.Env | None = None
         self.rows: Rows | None = None
@@ -378,8 +385,12 @@ class PPOTRxLTrainer(Trainer):
         """Advantages and returns of the rollout's valid rows."""
         rollout = self.rollout
         self.require_finite("reward", rollout.rewards)
+        rewards = rollout.rewards
+        if self.reward_scaler is not None:
+            self.reward_scaler.update(rewards, rollout.terminated | rollout.truncated, rollout.valid)
+            rewards = self.reward_scaler(rewards)
         advantages, returns = ops.gae(
-            rollout.rewards,
+            rewards,
             self.values,
             rollout.terminated,
             rollout.truncated,
@@ -411,6 +422,8 @@ class PPOTRxLTrainer(Trainer):
         ent_coef = self._annealed(settings.init_ent_coef, settings.final_ent_coef)
         metrics = self.learner.learn(self.rows, self.bank, lr=lr, ent_coef=ent_coef)
         self.updates += 1
+        if settings.normalize_observation and self.agent.obs_normalizer is not None:
+            self.agent.obs_normalizer.update(self.rows.obs)
         return metrics | {"train/lr": torch.tensor(lr), "train/ent_coef": torch.tensor(ent_coef)}
 
     def _annealed(self, initial: float, final: float) -> float:
@@ -516,6 +529,7 @@ class PPOTRxLTrainer(Trainer):
         half_collected = 0 < self.rollout.position < self.settings.num_steps
         return {
             "optimizer": self.learner.optimizer.state_dict(),
+            "reward_scaler": None if self.reward_scaler is None else self.reward_scaler.state_dict(),
             "obs": self.obs,
             "bank": self.bank.state_dict(),
             "seen": None if self.seen is None else self.seen.obs.clone(),
@@ -527,6 +541,10 @@ class PPOTRxLTrainer(Trainer):
     def load_trainer_state(self, state: Mapping[str, Any], *, environments_continue: bool) -> None:
         """Counterpart of `trainer_state`."""
         self.learner.optimizer.load_state_dict(state["optimizer"])
+        if self.reward_scaler is not None:
+            self.reward_scaler.load_state_dict(state["reward_scaler"])
+            if not environments_continue:
+                self.reward_scaler.running_return.zero_()
         if not environments_continue:
             self._begin(self.env.reset())
             return
