@@ -1,6 +1,9 @@
 """Learning scoreboard: an algorithm's preset on an environment over several seeds, mean and interval in valid environment steps.
 
     python bench/learning/scoreboard.py vmpo CartPole-v1 --seeds 5 [--total-steps N] [--work-dir runs/scoreboard]
+    python bench/learning/scoreboard.py ppo-trxl MaskedCartPole-v1 --set trxl_memory_length=0 --label without-memory
+
+`--set` changes settings of the preset (values as in TOML); `--label` then tells the result's file and title apart.
 
 Every run is a run folder below the work directory; a run of the same settings that is already complete is not repeated, one that was
 interrupted goes on, and one of other settings stays beside the new one. A run keeps the commits it ran at, and those are what the result
@@ -15,13 +18,14 @@ import itertools
 import re
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from fastrl.trainers.registry import find_algorithm
-from fastrl.training.config import RunConfig
+from fastrl.training.config import RunConfig, values_from_toml
 from fastrl.training.run_folder import CONFIG_FILE, ensure_config
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
@@ -31,10 +35,11 @@ DONE, COMMITS = "done", "commits"  # seconds the run took; a line for each time 
 STUDENT_T_975 = {2: 12.706, 3: 4.303, 4: 3.182, 5: 2.776, 6: 2.571, 8: 2.365, 10: 2.262}  # by number of seeds
 
 
-def settings(algorithm: str, env_id: str, seed: int, total_steps: int | None) -> RunConfig:
-    """The preset of the algorithm for the environment, evaluated twenty times on the way."""
+def settings(algorithm: str, env_id: str, seed: int, total_steps: int | None, changes: Sequence[str] = ()) -> RunConfig:
+    """The preset of the algorithm for the environment with changes `name=value`, evaluated twenty times on the way."""
     config_class = find_algorithm(algorithm).config_class()
-    config: RunConfig = config_class(**{"env_id": env_id, "seed": seed, **config_class.preset(env_id)})
+    changed = values_from_toml(config_class, "\n".join(changes), "--set")
+    config: RunConfig = config_class(**{"env_id": env_id, "seed": seed, **config_class.preset(env_id), **changed})
     config.total_steps = total_steps or config.total_steps
     config.eval_interval = config.total_steps // 20
     config.save_interval = config.total_steps // 4
@@ -128,12 +133,15 @@ def main() -> None:
     parser.add_argument("env_id")
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--total-steps", type=int)
+    parser.add_argument("--set", nargs="+", default=[], metavar="NAME=VALUE", help="settings that differ from the preset")
+    parser.add_argument("--label", default="", help="part of the result's name")
     parser.add_argument("--work-dir", type=Path, default=Path("runs/scoreboard"))
     arguments = parser.parse_args()
-    folders = [
-        run_seed(arguments.algorithm, settings(arguments.algorithm, arguments.env_id, seed, arguments.total_steps), arguments.work_dir)
+    configs = [
+        settings(arguments.algorithm, arguments.env_id, seed, arguments.total_steps, arguments.set)
         for seed in range(1, arguments.seeds + 1)
     ]
+    folders = [run_seed(arguments.algorithm, config, arguments.work_dir) for config in configs]
     curves = [read_curve(folder) for folder in folders]
     results = {
         "commit": commits_of(folders),
@@ -147,12 +155,11 @@ def main() -> None:
         "curves": [{"env_steps": steps, "return_mean": returns} for steps, returns in curves],
         "config": (folders[0] / CONFIG_FILE).read_text(),
     }
-    name = f"learning-{arguments.algorithm}-{plain(arguments.env_id)}"
+    label = f"-{plain(arguments.label)}" if arguments.label else ""
+    name = f"learning-{arguments.algorithm}-{plain(arguments.env_id)}{label}"
     path = record.write_result(name, results)
     low, high = results["interval_95"]
-    title = (
-        f"{arguments.algorithm} on {arguments.env_id}: {results['final_return_mean']:.1f} [{low:.1f}, {high:.1f}], {arguments.seeds} seeds"
-    )
+    title = f"{arguments.algorithm} on {arguments.env_id}{label.replace('-', ' ')}: {results['final_return_mean']:.1f} [{low:.1f}, {high:.1f}], {arguments.seeds} seeds"
     draw(curves, title, path.with_suffix(".png"))
     print(title, "→", path)
 

@@ -135,6 +135,11 @@ class VectorEnv(ABC):
 
     # ------------------------------------------------------------------------------------------------ for trainers
 
+    @property
+    def reference_returns(self) -> Mapping[str, float]:
+        """Known returns by name, averaged over starts, for learning curves: an optimum, a bound; empty where none is known."""
+        return {}
+
     def reset(self) -> Tensor:
         """Start a new episode in every environment; unfinished ones are forgotten.
 

@@ -57,11 +57,13 @@ class ToyDynamics(ABC):
     Attributes:
         elapsed: int64 [N], steps of the present episodes.
         optimal_return: return of the best policy, averaged over starts; None where it is not known.
+        memoryless_return: return of the best policy that sees the present observation only, where that is less.
     """
 
     obs_size: int
     action: ActionSpec
     optimal_return: float | None = None
+    memoryless_return: float | None = None
     reset_reward: float = 0.0  # what the raw environment claims on a reset row; a stream that lets it through is broken
     _state: tuple[str, ...] = ("elapsed",)
 

@@ -61,6 +61,12 @@ class ToyVectorEnv(VectorEnv):
         """Return of the best policy, averaged over starts."""
         return self.dynamics.optimal_return
 
+    @property
+    def reference_returns(self) -> Mapping[str, float]:
+        """The optimum, and the best return without memory, where they are known."""
+        known = {"optimum": self.dynamics.optimal_return, "best without memory": self.dynamics.memoryless_return}
+        return {name: value for name, value in known.items() if value is not None}
+
     def _reset_all(self) -> np.ndarray:
         self.dynamics.start(np.ones(self.num_envs, bool))
         return self.dynamics.observe()

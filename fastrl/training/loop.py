@@ -175,7 +175,12 @@ class Trainer(ABC):
         folder = Path(out_dir)
         console = Console(total_steps, start_steps=self.env_steps)
         settings = {} if self.config is None else self.config.to_dict()
-        with StopOnSignal() as stop, MetricsLogger(folder, console=console, track=self.track, config=settings) as logger:
+        with (
+            StopOnSignal() as stop,
+            MetricsLogger(
+                folder, console=console, track=self.track, config=settings, reference_returns=self.env.reference_returns
+            ) as logger,
+        ):
             self._stop = stop
             try:
                 if self.env_steps > 0:

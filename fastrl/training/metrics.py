@@ -47,6 +47,7 @@ class MetricsLogger:
         track: "wandb" also sends them to Weights & Biases (project and account from its own settings); None does not.
         config: settings to store with the tracked run.
         tensorboard: write TensorBoard events.
+        reference_returns: known returns by name (an optimum, a bound), which curve.png shows as lines.
 
     Raises:
         SettingError: `track` is no known service, or its package is not installed.
@@ -60,6 +61,7 @@ class MetricsLogger:
         track: str | None = None,
         config: Mapping[str, Any] | None = None,
         tensorboard: bool = True,
+        reference_returns: Mapping[str, float] | None = None,
     ) -> None:
         self.out_dir = Path(out_dir)
         self.out_dir.mkdir(parents=True, exist_ok=True)
@@ -68,6 +70,7 @@ class MetricsLogger:
         self._training = CsvTable(self.out_dir / METRICS_FILE)
         self._evaluation = CsvTable(self.out_dir / EVALUATION_FILE)
         self._may_continue = self._training.last_step is None and self._evaluation.last_step is None
+        self._reference_returns = reference_returns
         self._tensorboard_wanted = tensorboard
         self._events: Any = None
         self._purge_step: int | None = None
@@ -145,7 +148,7 @@ class MetricsLogger:
         self._curve_is_old = False
         from fastrl.training.curve import draw_curve
 
-        draw_curve([self.out_dir], self.out_dir / CURVE_FILE)
+        draw_curve([self.out_dir], self.out_dir / CURVE_FILE, reference_lines=self._reference_returns)
 
 
 def to_floats(metrics: Mapping[str, float | Tensor]) -> dict[str, float]:

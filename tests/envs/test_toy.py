@@ -187,3 +187,8 @@ def test_column_streams_are_uniform_and_independent_of_their_neighbours():
 def test_wrong_options_are_named(env_id, options, message):
     with pytest.raises(SettingError, match=message):
         make_vector_env(env_id, 2, env_kwargs=options)
+
+
+def test_curves_get_the_known_returns():
+    assert make_vector_env("ProofofMemory-v0").reference_returns == {"optimum": 1.2, "best without memory": -0.28}
+    assert make_vector_env("Identity-v0").reference_returns == {"optimum": 16.0}

@@ -6,7 +6,7 @@ import torch
 from fastrl.errors import SettingError
 from fastrl.nn.memory_transformer import Transformer
 from fastrl.trainers.ppo_trxl.memory import ActingMemory, EpisodeClock, MemoryBank
-from fastrl.trainers.ppo_trxl.trainer import PPOTRxLTrainer
+from fastrl.trainers.ppo_trxl.trainer import PPOTRxLTrainer, batched_index_select
 
 CPU = torch.device("cpu")
 
@@ -96,3 +96,10 @@ def test_a_ring_of_nothing():
     memory.write(torch.randn(1, 2, 4))
     memory.refill(torch.zeros(1, 2, 0, 4), torch.zeros(2, 0, dtype=torch.int64))
     assert memory.window().index.shape == (2, 0)
+
+
+def test_every_sample_selects_for_itself():
+    tensor = torch.arange(24.0).view(2, 4, 3)
+    index = torch.tensor([[3, 0], [1, 1]])
+    expected = torch.stack([tensor[0][[3, 0]], tensor[1][[1, 1]]])
+    assert torch.equal(batched_index_select(tensor, 1, index), expected)

@@ -22,7 +22,6 @@ from fastrl.nn.layers import layer_init
 from fastrl.nn.memory_transformer import MultiHeadAttention, Transformer, TransformerLayer
 from fastrl.nn.normalizer import RewardScaler
 from fastrl.nn.positions import PositionalEncoding
-from fastrl.ops import batched_index_select
 from fastrl.trainers.ppo_trxl.agent import TrXLAgent
 from fastrl.trainers.ppo_trxl.config import PPOTrXLConfig
 from fastrl.trainers.ppo_trxl.learner import Learner, Rows
@@ -51,6 +50,20 @@ __all__ = [
 ]
 
 DEFAULT_INTERVALS = Intervals()
+
+
+def batched_index_select(input_tensor: Tensor, dim: int, index: Tensor) -> Tensor:
+    """Every sample selects for itself along one axis: see `fastrl.ops.batched_index_select`.
+
+    Args:
+        input_tensor: [B, ...].
+        dim: the axis to select from, not the first.
+        index: [B, W] int64.
+
+    Returns:
+        As input_tensor, with W entries along `dim`.
+    """
+    return ops.batched_index_select(input_tensor, dim, index)
 
 
 class PPOTRxLTrainer(Trainer):
