@@ -3,8 +3,8 @@
     python examples/ppo_trxl_attention.py [--total-steps 25000] [--out attention.png]
 
 Trains on ProofofMemory (two goals are shown for two steps only; the policy has to walk to the good one later), plays one episode with the
-most probable actions through the modules' documented `forward`, and draws each layer's attention: rows are steps of the episode, columns the
-earlier steps that they may see.
+most probable actions through the modules' documented `forward`, and draws each layer's attention: rows are steps of the episode, columns
+the earlier steps that they may see.
 """
 
 from __future__ import annotations
@@ -40,10 +40,13 @@ def attention_of_an_episode(trainer: PPOTRxLTrainer, seed: int) -> tuple[torch.T
         memory_length=window, max_episode_steps=trainer.max_episode_steps, device=torch.device("cpu")
     )
     found: list[torch.Tensor] = []
-    hooks = [
-        layer.register_forward_hook(lambda _, __, output: found.append(output[1][0, :, 0].mean(0))) for layer in agent.transformer.layers
-    ]
-    memory = torch.zeros(1, trainer.max_episode_steps, agent.transformer.num_layers, agent.transformer.dim)
+
+    def keep(_: object, __: object, output: tuple[torch.Tensor, torch.Tensor]) -> None:
+        found.append(output[1][0, :, 0].mean(0))  # [window], mean over heads
+
+    hooks = [layer.register_forward_hook(keep) for layer in agent.transformer.layers]
+    layers, dim = agent.transformer.num_layers, agent.transformer.dim
+    memory = torch.zeros(1, trainer.max_episode_steps, layers, dim)
     rows, seen = [], []
     with make_vector_env(ENV_ID, 1, seed=seed) as env:
         obs, over, step = env.reset(), False, 0

@@ -74,7 +74,7 @@ def run_seed(algorithm: str, config: RunConfig, work_dir: Path) -> Path:
     with find_algorithm(algorithm).trainer_class().from_config(config) as trainer:
         if (folder / "checkpoints" / "LATEST").exists():
             trainer.load(folder)
-        trainer.train(config.total_steps, str(folder), **config.train_arguments())
+        trainer.train(total_steps=config.total_steps, out_dir=str(folder), **config.train_arguments())
         if trainer.interrupted:
             sys.exit(f"interrupted by {trainer.interrupted}; the same command goes on")
     (folder / DONE).write_text(f"{time.perf_counter() - started:.1f}\n")
@@ -137,10 +137,8 @@ def main() -> None:
     parser.add_argument("--label", default="", help="part of the result's name")
     parser.add_argument("--work-dir", type=Path, default=Path("runs/scoreboard"))
     arguments = parser.parse_args()
-    configs = [
-        settings(arguments.algorithm, arguments.env_id, seed, arguments.total_steps, arguments.set)
-        for seed in range(1, arguments.seeds + 1)
-    ]
+    seeds = range(1, arguments.seeds + 1)
+    configs = [settings(arguments.algorithm, arguments.env_id, seed, arguments.total_steps, arguments.set) for seed in seeds]
     folders = [run_seed(arguments.algorithm, config, arguments.work_dir) for config in configs]
     curves = [read_curve(folder) for folder in folders]
     results = {
@@ -159,7 +157,8 @@ def main() -> None:
     name = f"learning-{arguments.algorithm}-{plain(arguments.env_id)}{label}"
     path = record.write_result(name, results)
     low, high = results["interval_95"]
-    title = f"{arguments.algorithm} on {arguments.env_id}{label.replace('-', ' ')}: {results['final_return_mean']:.1f} [{low:.1f}, {high:.1f}], {arguments.seeds} seeds"
+    what = f"{arguments.algorithm} on {arguments.env_id}{label.replace('-', ' ')}"
+    title = f"{what}: {results['final_return_mean']:.4g} [{low:.4g}, {high:.4g}], {arguments.seeds} seeds"
     draw(curves, title, path.with_suffix(".png"))
     print(title, "→", path)
 
