@@ -20,6 +20,8 @@ _onednn = getattr(torch.ops.mkldnn, "_linear_pointwise", None) if torch.backends
 def product(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """x · weightᵀ + bias for float32 matrices x [B, I] and weight [O, I] of any strides, by whichever library is faster; no gradient."""
     if _onednn is not None and 2 * x.shape[0] * x.shape[1] * weight.shape[0] >= ONEDNN_PAYS_FROM:
+        if not (weight.is_contiguous() or weight.t().is_contiguous()):
+            weight = weight.contiguous()  # a part of a wider matrix would take a thousand times as long
         return _onednn(x, weight, bias, "none", [], "")
     return nn.functional.linear(x, weight, bias)
 

@@ -103,3 +103,20 @@ def test_state_dict_and_copies_are_those_of_torch():
     nn.Linear(3, 2).load_state_dict(layer.state_dict())
     assert torch.equal(copy.deepcopy(layer).weight, layer.weight)
     assert isinstance(layer, nn.Linear)
+
+
+def test_part_of_a_wider_weight_is_multiplied_as_a_matrix_of_its_own(used):
+    """oneDNN has no fast path for its strides, and takes a thousand times as long."""
+    rows, inputs, outputs = LARGE
+    x, wider = torch.randn(rows, inputs), torch.randn(outputs, inputs + 7)
+    torch.testing.assert_close(linear.product(x, wider[:, :inputs]), x @ wider[:, :inputs].t(), rtol=1e-4, atol=1e-4)
+    assert used
+
+
+def test_weights_that_are_handed_to_onednn_lie_densely(monkeypatch):
+    seen = []
+    monkeypatch.setattr(linear, "_onednn", lambda x, weight, *_: seen.append(weight) or x @ weight.t())
+    wider = torch.randn(LARGE[2], LARGE[1] + 7)
+    for weight in (wider[:, : LARGE[1]], torch.randn(LARGE[1], LARGE[2]).t(), wider[:, : LARGE[1]].contiguous()):
+        linear.product(torch.randn(LARGE[0], LARGE[1]), weight)
+    assert all(weight.is_contiguous() or weight.t().is_contiguous() for weight in seen) and len(seen) == 3
