@@ -49,6 +49,12 @@ ALGORITHMS: dict[str, Algorithm] = {
             "fastrl.trainers.vmpo.trainer:VMPOTrainer",
         ),
         Algorithm(
+            "mpo",
+            "MPO: off-policy maximum a posteriori policy optimisation from replayed sequences, with Retrace",
+            "fastrl.trainers.mpo.config:MPOConfig",
+            "fastrl.trainers.mpo.trainer:MPOTrainer",
+        ),
+        Algorithm(
             "ppo-trxl",
             "PPO with a Transformer-XL memory of the episode, for tasks that need one",
             "fastrl.trainers.ppo_trxl.config:PPOTrXLConfig",

@@ -21,6 +21,7 @@ from fastrl.trainers.vmpo.batch import Rows, rows_from_batch
 from fastrl.trainers.vmpo.config import VMPOConfig
 from fastrl.trainers.vmpo.gradients import ROWS_PER_BLOCK, accumulate_gradients
 from fastrl.trainers.vmpo.policy import ActorCritic, CategoricalPolicy, DiagonalGaussianPolicy
+from fastrl.training.optimizers import load_keeping_settings
 
 __all__ = ["CategoricalPolicy", "DiagonalGaussianPolicy", "VMPOAgent", "layer_init"]
 
@@ -368,11 +369,8 @@ class VMPOAgent:
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Continue from `state_dict()` of an agent of the same networks; learning rates and the like stay as this agent was built."""
         for name, part in self._stateful().items():
-            if not isinstance(part, torch.optim.Optimizer):
+            if isinstance(part, torch.optim.Optimizer):
+                load_keeping_settings(part, state[name])
+            else:
                 part.load_state_dict(state[name])
-                continue
-            own = [{key: value for key, value in group.items() if key != "params"} for group in part.param_groups]
-            part.load_state_dict(state[name])
-            for group, settings in zip(part.param_groups, own, strict=True):
-                group.update(settings)
         self.updates = int(state["updates"])

@@ -1,0 +1,161 @@
+"""Replay of sequences: rows of vector environments in a ring, windows of consecutive rows out of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from fastrl.data.rollout import Field
+from fastrl.data.sequence_index import SequenceIndex
+from fastrl.data.sequence_storage import SequenceStorage
+from fastrl.errors import SettingError
+
+
+@dataclass(frozen=True, slots=True)
+class Sequences:
+    """B windows of T transitions, time-major.
+
+    Args:
+        obs: [T+1, B, ...]; row t+1 is the observation that followed transition t, before any reset.
+        actions: [T, B, ...], as the environments executed them.
+        raw_actions: [T, B, ...], as the policy drew them, before they were clipped to the bounds.
+        behaviour_logp: [T, B] float32, log-probability of the raw action under the policy that drew it, in nats.
+        rewards: [T, B] float32.
+        terminated, truncated: [T, B] bool.
+        valid: [T, B] bool, False where the row is no transition; a window begins with one that is.
+    """
+
+    obs: Tensor
+    actions: Tensor
+    raw_actions: Tensor
+    behaviour_logp: Tensor
+    rewards: Tensor
+    terminated: Tensor
+    truncated: Tensor
+    valid: Tensor
+
+
+class SequenceReplay:
+    """A ring of rows [capacity / num_envs, num_envs]; every step of the environments adds one row.
+
+    An observation is stored once: what followed a transition is the observation of the next row, the last one of an episode too, which
+    stands in the row that resets the environment and is no transition. A transition can therefore be drawn once the next row is there.
+
+    Args:
+        capacity: transitions to keep, over all environments.
+        num_envs: N.
+        obs: shape and dtype of one observation.
+        action: shape and dtype of one action.
+        seed: of the generator that draws.
+        device: where the rows live.
+
+    Raises:
+        SettingError: capacity leaves fewer than two rows.
+    """
+
+    def __init__(self, capacity: int, num_envs: int, *, obs: Field, action: Field, seed: int, device: torch.device | str = "cpu") -> None:
+        rows = capacity // num_envs
+        if rows < 2:
+            raise SettingError(f"replay_size must hold at least two rows of {num_envs} environments, got {capacity} transitions")
+        self.num_envs = num_envs
+        self.device = torch.device(device)
+        self.storage = SequenceStorage(_fields(obs, action), rows, num_envs, self.device)
+        self.index = SequenceIndex(rows, num_envs, seed)
+
+    @staticmethod
+    def nbytes_of(capacity: int, num_envs: int, *, obs: Field, action: Field) -> int:
+        """The memory that a replay of these sizes takes, in bytes."""
+        return SequenceStorage.nbytes_of(_fields(obs, action), max(capacity // num_envs, 1), num_envs)
+
+    def __len__(self) -> int:
+        """Transitions that are stored."""
+        return len(self.index)
+
+    @property
+    def write_position(self) -> int:
+        """The row that is written next."""
+        return self.index.write_position
+
+    def add(
+        self,
+        *,
+        obs: Tensor,
+        actions: Tensor,
+        raw_actions: Tensor,
+        behaviour_logp: Tensor,
+        rewards: Tensor,
+        terminated: Tensor,
+        truncated: Tensor,
+        valid: Tensor,
+    ) -> None:
+        """Store one row of all environments, over the oldest one if the ring is full; every argument is [N, ...].
+
+        Args:
+            obs: observations before the step; on a row that resets an environment the last one of its episode.
+            actions, raw_actions, behaviour_logp, rewards, terminated, truncated: see `Sequences`.
+            valid: False where the row is no transition.
+        """
+        row = self.index.write_position
+        self.storage.write(
+            row,
+            {
+                "obs": obs,
+                "actions": actions,
+                "raw_actions": raw_actions,
+                "behaviour_logp": behaviour_logp,
+                "rewards": rewards,
+                "terminated": terminated,
+                "truncated": truncated,
+                "valid": valid,
+            },
+        )
+        self.index.append(valid.cpu())
+
+    def can_sample(self, seq_len: int) -> bool:
+        """Whether there is a window of so many transitions."""
+        return self.index.num_windows(seq_len + 1) > 0
+
+    def sample(self, batch_size: int, seq_len: int) -> Sequences:
+        """Draw windows with replacement, uniformly among all that are stored.
+
+        Args:
+            batch_size: B.
+            seq_len: T, transitions of a window.
+
+        Raises:
+            ValueError: there is no window of that length; the message says how many rows there are.
+        """
+        start, env = self.index.sample(batch_size, seq_len + 1)
+        rows = self.storage.gather(start, env, seq_len + 1)
+        obs = rows.pop("obs")
+        return Sequences(obs=obs, **{name: value[:seq_len] for name, value in rows.items()})
+
+    def state_dict(self) -> dict[str, Any]:
+        """Every stored row, the ring's bookkeeping and the generator that draws."""
+        stored = self.index.rows
+        return {"index": self.index.state_dict(), "rows": {name: view[:stored].clone() for name, view in self.storage.fields.items()}}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Counterpart of `state_dict` for a replay of the same sizes."""
+        self.index.load_state_dict(state["index"])
+        for name, view in self.storage.fields.items():
+            saved = state["rows"][name]
+            view[: len(saved)].copy_(saved)
+
+
+def _fields(obs: Field, action: Field) -> dict[str, Field]:
+    number, flag = ((), torch.float32), ((), torch.bool)
+    return {
+        "obs": obs,
+        "actions": action,
+        "raw_actions": action,
+        "behaviour_logp": number,
+        "rewards": number,
+        "terminated": flag,
+        "truncated": flag,
+        "valid": flag,
+    }

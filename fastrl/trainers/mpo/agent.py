@@ -1,0 +1,378 @@
+"""The MPO learner: networks, their targets, duals, optimisers, `act_with_logp` and `update`. It knows no environment."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping
+from typing import Any, cast
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from fastrl import ops
+from fastrl.data.replay import Sequences
+from fastrl.errors import NonFiniteError, SettingError
+from fastrl.losses.mpo import (
+    Dual,
+    decoupled_gaussian_loss,
+    gaussian_kl_parts,
+    multiplier_loss,
+    out_of_bounds_cost,
+    sample_temperature_loss,
+    sample_weights,
+)
+from fastrl.losses.value import half_squared_error
+from fastrl.nn.distributions import Categorical, DiagonalGaussian, Distribution
+from fastrl.nn.flat import FlatParameters
+from fastrl.trainers.mpo.config import MPOConfig
+from fastrl.trainers.mpo.networks import Critic, DiscreteCritic, DiscretePolicy, GaussianPolicy, Policy
+from fastrl.training.optimizers import load_keeping_settings
+
+MOST_SKIPPED = 100  # batches that are not finite, one after the other
+
+
+class MPOAgent:
+    """MPO: a critic from replay, and a policy that is fitted to its own actions weighted by what the critic thinks of them.
+
+    At each state s of a batch, with π' and Q' the target networks and a_1 … a_S drawn from π'(·|s):
+
+    w_s = exp(Q'(s, a_s)/η) / Σ exp(Q'(s, a)/η)                                                       E-step
+    L_η = η ε + η mean_B log mean_S exp(Q'(s, a)/η)
+    L_π = −mean_B Σ_S (w + w_penalty) [log N(a; μ, σ') + log N(a; μ', σ)] + Σ sg(α) mean_B KL       M-step, decoupled
+    L_α = Σ α (ε_KL − sg(mean_B KL)),  one α for each action dimension and for mean and deviation
+    L_Q = mean ½ (Q(s, a) − target)²,  target by Retrace(λ) over the window, or r + γ E_π' Q'(s', ·) with λ = 0
+
+    The penalty (a second E-step with a temperature of its own) improves −‖a − clip(a)‖, so that means stay within the bounds. The critic
+    sees actions as the environment executed them, Retrace's ratios those that the policies drew. All T targets of a window are used, and
+    one evaluation of Q' at the sampled actions of its T + 1 states serves E-step and bootstrap.
+
+    Discrete actions need no samples: expectations and weights are over all actions, w_a ∝ π'(a) exp(Q'(s, a)/η), with one KL and one α.
+
+    Args:
+        obs_dim: features of an observation.
+        act_dim: A, action dimensions, or the number of actions when they are discrete.
+        device: where networks and updates live.
+        action_low, action_high: [A], bounds of continuous actions; None for discrete ones.
+        config: the settings; those of `MPOTrainer`.
+
+    Raises:
+        SettingError: a setting is out of range; the message names it.
+
+    Reference: Abdolmaleki et al. 2018a, "Maximum a Posteriori Policy Optimisation"; 2018b, "Relative Entropy Regularized Policy Iteration";
+    Munos et al. 2016 (Retrace); Hoffman et al. 2020, "Acme" (networks, penalty).
+    """
+
+    def __init__(
+        self,
+        obs_dim: int,
+        act_dim: int,
+        device: torch.device,
+        *,
+        config: MPOConfig,
+        action_low: Tensor | None = None,
+        action_high: Tensor | None = None,
+    ) -> None:
+        config.check()
+        for name, size in (("obs_dim", obs_dim), ("act_dim", act_dim)):
+            if size < 1:
+                raise SettingError(f"{name} must be at least 1, got {size}")
+        self.config = config
+        self.obs_dim, self.act_dim = obs_dim, act_dim
+        self.device = torch.device(device)
+        self.discrete = action_low is None
+        self.updates = 0
+        self.skipped = 0  # batches left out because something was not finite
+        self._skipped_in_a_row = 0
+        if action_low is None or action_high is None:
+            self.policy: Policy = DiscretePolicy(obs_dim, act_dim, config.policy_layer_sizes).to(self.device)
+            critic: nn.Module = DiscreteCritic(obs_dim, act_dim, config.critic_layer_sizes)
+        else:
+            self.low, self.high = (bound.to(self.device, torch.float32) for bound in (action_low, action_high))
+            self.policy = GaussianPolicy(obs_dim, act_dim, config.policy_layer_sizes, config.init_std).to(self.device)
+            critic = Critic(obs_dim, act_dim, config.critic_layer_sizes)
+        self.critics = nn.ModuleList([critic, copy.deepcopy(critic)] if config.twin_critic else [critic]).to(self.device)
+        if config.twin_critic:
+            for module in self.critics[1].modules():
+                if isinstance(module, nn.Linear):
+                    module.reset_parameters()
+        self.target_policy = copy.deepcopy(self.policy).requires_grad_(False)
+        self.target_critics = copy.deepcopy(self.critics).requires_grad_(False)
+        self._make_duals()
+        self._make_optimizers()
+
+    # ------------------------------------------------------------------------------------------------ construction
+
+    def _make_duals(self) -> None:
+        config = self.config
+        bounded = not self.discrete and bool(torch.isfinite(self.low).any() | torch.isfinite(self.high).any())
+        self.temperature = Dual(config.temperature_init)
+        self.penalty_temperature = Dual(config.temperature_init) if bounded and config.action_penalty else None
+        initial = [config.lambda_init * float(functional.softplus(torch.tensor(raw))) for raw in self._raw_alphas()]
+        shape = () if self.discrete or not config.per_dimension_kl else (self.act_dim,)
+        self.alphas = nn.ModuleList(Dual(value, shape) for value in initial)
+        given = config.mstep_kl_epsilon_std
+        if self.discrete:
+            self.epsilons: tuple[float, ...] = (config.mstep_kl_epsilon,)
+        else:
+            self.epsilons = (config.mstep_kl_epsilon, config.mstep_kl_epsilon if given is None else given)
+        for dual in self._duals():
+            dual.to(self.device)
+
+    def _raw_alphas(self) -> tuple[float, ...]:
+        both = (self.config.init_log_alpha_mean, self.config.init_log_alpha_stddev)
+        return both[:1] if self.discrete else both
+
+    def _duals(self) -> list[Dual]:
+        temperatures = [self.temperature] if self.penalty_temperature is None else [self.temperature, self.penalty_temperature]
+        return [*temperatures, *cast("list[Dual]", list(self.alphas))]
+
+    def _make_optimizers(self) -> None:
+        config = self.config
+        self._policy_weights, self._critic_weights = FlatParameters(self.policy.parameters()), FlatParameters(self.critics.parameters())
+        self._target_weights = [FlatParameters(self.target_policy.parameters()), FlatParameters(self.target_critics.parameters())]
+        self.policy_optimizer = self._build_optimizer([self._policy_weights.whole], config.policy_lr)
+        self.critic_optimizer = self._build_optimizer([self._critic_weights.whole], config.q_lr)
+        temperatures = [dual.multiplier for dual in self._duals()[: -len(self.alphas)]]
+        groups = [
+            {"params": temperatures, "lr": config.temperature_lr},
+            {"params": list(self.alphas.parameters()), "lr": config.lambda_lr},
+        ]
+        self.dual_optimizer = torch.optim.Adam(groups, eps=1e-8)
+
+    def _build_optimizer(self, params: list[nn.Parameter], lr: float) -> torch.optim.Optimizer:
+        if self.config.optimizer_type == "adam":
+            return torch.optim.Adam(params, lr=lr, eps=1e-5, fused=True)
+        return torch.optim.SGD(params, lr=lr, momentum=self.config.sgd_momentum)
+
+    # ------------------------------------------------------------------------------------------------ acting
+
+    @torch.no_grad()
+    def draw(self, obs: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """(executed, raw actions [N, A] or [N], log-probability of the raw ones [N]) of the policy at obs [N, obs_dim]."""
+        policy = self.policy(obs)
+        raw = policy.sample()
+        return self.executed(raw), raw, policy.log_prob(raw)
+
+    @torch.no_grad()
+    def mode(self, obs: Tensor) -> Tensor:
+        """The policy's most probable actions at obs [N, obs_dim], as they are executed."""
+        return self.executed(self.policy(obs).mode())
+
+    def act_with_logp(self, obs: np.ndarray, deterministic: bool = False) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Choose actions.
+
+        Args:
+            obs: one observation [obs_dim] or a batch [B, obs_dim].
+            deterministic: the mode instead of a draw.
+
+        Returns:
+            (executed action, raw action, log-probability of the raw action in nats) as numpy, with the batch dimension only if obs has it.
+        """
+        single = np.ndim(obs) == 1
+        rows = torch.as_tensor(np.atleast_2d(obs), dtype=torch.float32, device=self.device)
+        with torch.no_grad():
+            policy: Distribution = self.policy(rows)
+            raw = policy.mode() if deterministic else policy.sample()
+            results = [value.cpu().numpy() for value in (self.executed(raw), raw, policy.log_prob(raw))]
+        executed, drawn, logp = (value[0] if single else value for value in results)
+        return executed, drawn, logp
+
+    def executed(self, actions: Tensor) -> Tensor:
+        """Raw actions as environments execute them: clipped to the bounds."""
+        return actions if self.discrete else torch.maximum(torch.minimum(actions, self.high), self.low)
+
+    # ------------------------------------------------------------------------------------------------ learning
+
+    def update(self, batch: Sequences, m_steps: int = 1) -> dict[str, float]:
+        """One update from replayed windows; see `learn`. Returns metrics as floats."""
+        return {name: float(value) for name, value in self.learn(batch, m_steps).items()}
+
+    def learn(self, batch: Sequences, m_steps: int = 1) -> dict[str, Tensor]:
+        """One step of the critic, one of the duals' E-step part, and `m_steps` of policy and KL multipliers, on replayed windows.
+
+        Args:
+            batch: windows of T transitions, observations [T+1, B, obs_dim].
+            m_steps: gradient steps of the policy on the same E-step.
+
+        Returns:
+            Metrics. A batch in which something is not finite is left out and counted (`train/skipped`).
+
+        Raises:
+            NonFiniteError: more than 100 batches in a row were left out; the message names what was not finite.
+        """
+        found = self._targets(batch)
+        bad = [name for name, value in found.items() if not bool(torch.isfinite(value).all())]
+        if bad:
+            return self._skip(bad)
+        self._skipped_in_a_row = 0
+        metrics = self._critic_step(batch, found["targets"])
+        metrics |= self._policy_steps(batch, found, m_steps)
+        self.updates += 1
+        if self.updates % self.config.target_networks_update_period == 0:
+            self._renew_targets()
+        return metrics | {"train/skipped": torch.tensor(float(self.skipped))}
+
+    def _skip(self, bad: list[str]) -> dict[str, Tensor]:
+        self.skipped += 1
+        self._skipped_in_a_row += 1
+        if self._skipped_in_a_row > MOST_SKIPPED:
+            raise NonFiniteError(
+                f"MPOAgent: {', '.join(bad)} not finite in {self._skipped_in_a_row} batches in a row, after update {self.updates}"
+            )
+        return {"train/skipped": torch.tensor(float(self.skipped))}
+
+    @torch.no_grad()
+    def _targets(self, batch: Sequences) -> dict[str, Tensor]:
+        """What the target networks say: values of sampled actions at all states, and the critic's targets [T, B]."""
+        length, size = batch.rewards.shape
+        obs = batch.obs.flatten(0, 1)  # [(T+1) B, obs_dim]
+        policy: Distribution = self.target_policy(obs)
+        if isinstance(policy, DiagonalGaussian):
+            samples = self.config.retrace_mc_actions if self.config.use_retrace else self.config.action_samples
+            samples = max(samples, self.config.action_samples)
+            spread = policy.log_std.exp().unsqueeze(1)
+            actions = policy.mean.unsqueeze(1) + spread * torch.randn(len(obs), samples, self.act_dim, device=obs.device)
+            done = self.executed(actions)
+            q_values = self._lowest([critic.of_samples(obs, done, self.config.bfloat16) for critic in self.target_critics])  # type: ignore[operator]
+            values = q_values.mean(1)
+            old = {"actions": actions, "old_mean": policy.mean, "old_log_std": policy.log_std}
+            taken: Distribution = DiagonalGaussian(policy.mean[: length * size], policy.log_std[: length * size])
+        else:
+            q_values = self._lowest([critic.of_all(obs) for critic in self.target_critics])  # type: ignore[operator]
+            log_probs = policy.log_probs()
+            values = (log_probs.exp() * q_values).sum(1)
+            old = {"log_prior": log_probs}
+            taken = Categorical(policy.logits[: length * size])
+        of_taken = self._lowest([critic(obs[: length * size], batch.actions.flatten(0, 1)) for critic in self.target_critics])
+        log_rhos = taken.log_prob(batch.raw_actions.flatten(0, 1)).view(length, size) - batch.behaviour_logp
+        targets = ops.retrace(
+            batch.rewards,
+            of_taken.view(length, size),
+            values.view(length + 1, size)[1:],
+            log_rhos,
+            batch.terminated,
+            batch.truncated,
+            gamma=self.config.gamma,
+            retrace_lambda=self.config.retrace_lambda if self.config.use_retrace else 0.0,
+            valid=batch.valid,
+        )
+        states = length * size  # the E-step is over states that a transition was made from
+        return {"q_values": q_values[:states], "targets": targets, **{name: value[:states] for name, value in old.items()}}
+
+    @staticmethod
+    def _lowest(values: list[Tensor]) -> Tensor:
+        return values[0] if len(values) == 1 else torch.minimum(*values)
+
+    def _critic_step(self, batch: Sequences, targets: Tensor) -> dict[str, Tensor]:
+        obs, actions = batch.obs[:-1].flatten(0, 1), batch.actions.flatten(0, 1)
+        weight = _share(batch.valid)
+        self._critic_weights.zero_grad()
+        losses = [(weight * half_squared_error(critic(obs, actions), targets.flatten())).sum() for critic in self.critics]
+        loss = torch.stack(losses).sum()
+        loss.backward()
+        norm = self._critic_weights.clip_grad_norm_(self.config.max_grad_norm)
+        self._require_finite({"loss/q": loss.detach(), "grad/q_norm": norm})
+        self.critic_optimizer.step()
+        return {"loss/q": loss.detach(), "grad/q_norm": norm, "q/target_mean": (weight * targets.flatten()).sum()}
+
+    def _policy_steps(self, batch: Sequences, found: Mapping[str, Tensor], m_steps: int) -> dict[str, Tensor]:
+        """E-step, its temperatures, and `m_steps` of the policy with its multipliers."""
+        weight = _share(batch.valid)
+        log_prior = found.get("log_prior")
+        temperature = self.temperature()
+        weights = sample_weights(found["q_values"], temperature, log_prior)
+        dual_loss = sample_temperature_loss(found["q_values"], temperature, self.config.kl_epsilon, log_prior, weight)
+        metrics = {"mpo/temperature": temperature.detach().clone(), "mpo/ess": (weight / weights.square().sum(1)).sum()}
+        if self.penalty_temperature is not None:
+            cost = out_of_bounds_cost(found["actions"], self.low, self.high)
+            penalty = self.penalty_temperature()
+            weights = weights + sample_weights(cost, penalty)
+            dual_loss = dual_loss + sample_temperature_loss(cost, penalty, self.config.epsilon_penalty, None, weight)
+            metrics |= {"mpo/penalty_temperature": penalty.detach().clone(), "mpo/out_of_bounds": -(weight * cost.mean(1)).sum()}
+        obs = batch.obs[:-1].flatten(0, 1)
+        for step in range(m_steps):
+            metrics |= self._m_step(obs, weight, weights, found, dual_loss if step == 0 else None)
+        return metrics
+
+    def _m_step(
+        self, obs: Tensor, weight: Tensor, weights: Tensor, found: Mapping[str, Tensor], dual_loss: Tensor | None
+    ) -> dict[str, Tensor]:
+        policy: Distribution = self.policy(obs)
+        if isinstance(policy, DiagonalGaussian):
+            old_mean, old_log_std = found["old_mean"], found["old_log_std"]
+            per_state = decoupled_gaussian_loss(weights, found["actions"], policy.mean, policy.log_std, old_mean, old_log_std)
+            kls = [(weight.unsqueeze(1) * kl).sum(0) for kl in gaussian_kl_parts(policy.mean, policy.log_std, old_mean, old_log_std)]
+            if not self.config.per_dimension_kl:
+                kls = [kl.sum() for kl in kls]
+        else:
+            per_state = -(weights * policy.log_probs()).sum(1)
+            kls = [(weight * kl).sum() for kl in Categorical(found["log_prior"]).kl_parts(policy)]
+        policy_loss = (weight * per_state).sum()
+        alphas = [alpha() for alpha in self.alphas]
+        penalty = torch.stack([(alpha.detach() * kl).sum() for alpha, kl in zip(alphas, kls, strict=True)]).sum()
+        multipliers = [multiplier_loss(alpha, eps, kl) for alpha, eps, kl in zip(alphas, self.epsilons, kls, strict=True)]
+        duals = torch.stack(multipliers if dual_loss is None else [*multipliers, dual_loss]).sum()
+        self._policy_weights.zero_grad()
+        self.dual_optimizer.zero_grad()
+        (policy_loss + penalty).backward()
+        duals.backward()
+        norm = self._policy_weights.clip_grad_norm_(self.config.max_grad_norm)
+        self._require_finite({"loss/policy": policy_loss.detach(), "grad/policy_norm": norm, "loss/dual": duals.detach()})
+        self.policy_optimizer.step()
+        self.dual_optimizer.step()
+        for dual in self._duals():
+            dual.project_()
+        names = ("mean", "std")
+        metrics = {"loss/policy": policy_loss.detach(), "loss/kl": penalty.detach(), "loss/dual": duals.detach(), "grad/policy_norm": norm}
+        for name, alpha, kl, epsilon in zip(names, alphas, kls, self.epsilons, strict=False):
+            mean_kl = kl.detach().mean()
+            metrics |= {f"kl/{name}": mean_kl, f"mpo/kl_{name}_rel": mean_kl / epsilon, f"mpo/alpha_{name}": alpha.detach().mean()}
+        return metrics | {"train/entropy": (weight * policy.entropy()).sum().detach()}
+
+    def _require_finite(self, named: Mapping[str, Tensor]) -> None:
+        if not bool(torch.isfinite(torch.stack(list(named.values()))).all()):
+            bad = ", ".join(name for name, value in named.items() if not bool(torch.isfinite(value)))
+            raise NonFiniteError(f"MPOAgent: {bad} not finite in update {self.updates}; that gradient step was not taken")
+
+    @torch.no_grad()
+    def _renew_targets(self) -> None:
+        for target, online in zip(self._target_weights, (self._policy_weights, self._critic_weights), strict=True):
+            target.whole.copy_(online.whole)
+
+    # ------------------------------------------------------------------------------------------------ state
+
+    def _stateful(self) -> dict[str, Any]:
+        parts = {
+            "policy": self.policy,
+            "critics": self.critics,
+            "target_policy": self.target_policy,
+            "target_critics": self.target_critics,
+            "temperature": self.temperature,
+            "alphas": self.alphas,
+            "policy_optimizer": self.policy_optimizer,
+            "critic_optimizer": self.critic_optimizer,
+            "dual_optimizer": self.dual_optimizer,
+        }
+        return parts if self.penalty_temperature is None else parts | {"penalty_temperature": self.penalty_temperature}
+
+    def state_dict(self) -> dict[str, Any]:
+        """Networks and their targets, duals, optimisers and counts."""
+        counts = {"updates": self.updates, "skipped": self.skipped}
+        return {name: part.state_dict() for name, part in self._stateful().items()} | counts
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Continue from `state_dict()` of an agent of the same networks; learning rates stay as this agent was built."""
+        for name, part in self._stateful().items():
+            if isinstance(part, torch.optim.Optimizer):
+                load_keeping_settings(part, state[name])
+            else:
+                part.load_state_dict(state[name])
+        self.updates, self.skipped = int(state["updates"]), int(state["skipped"])
+
+
+def _share(valid: Tensor) -> Tensor:
+    """[T, B] flags as weights [T·B] that sum to 1 over the valid rows."""
+    flags = valid.flatten().float()
+    return flags / flags.sum()

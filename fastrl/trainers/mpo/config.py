@@ -1,0 +1,163 @@
+"""Settings of an MPO run: one dataclass behind the Python API, the command line and config.toml."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+from fastrl.errors import SettingError
+from fastrl.training.config import Ranges, RunConfig, check_choice, check_ranges
+
+RANGES: Ranges = (
+    ("at least 1", lambda value: value >= 1, ("batch_size", "replay_size", "target_networks_update_period", "action_samples", "m_steps")),
+    ("at least 1", lambda value: value >= 1, ("retrace_steps", "retrace_mc_actions")),
+    ("at least 0", lambda value: value >= 0, ("update_after",)),
+    (
+        "at least one layer, with widths of at least 1",
+        lambda value: min(value, default=0) >= 1,
+        ("policy_layer_sizes", "critic_layer_sizes"),
+    ),
+    ("in [0, 1]", lambda value: 0 <= value <= 1, ("gamma", "retrace_lambda")),
+    ("in [0, 1)", lambda value: 0 <= value < 1, ("sgd_momentum",)),
+    (
+        "finite and above 0",
+        lambda value: 0 < value < math.inf,
+        (
+            *("policy_lr", "q_lr", "temperature_lr", "lambda_lr", "kl_epsilon", "mstep_kl_epsilon", "mstep_kl_epsilon_std"),
+            *("epsilon_penalty", "temperature_init", "lambda_init", "max_grad_norm", "samples_per_insert", "init_std"),
+        ),
+    ),
+    ("finite", math.isfinite, ("init_log_alpha_mean", "init_log_alpha_stddev")),
+)
+
+
+@dataclass(kw_only=True)
+class MPOConfig(RunConfig):
+    """Settings of an MPO run. Fields of the same name mean what they mean in `MPOTrainer`."""
+
+    num_envs: int = 4
+    """Environments stepped together, ≥ 1."""
+    replay_size: int = 1_000_000
+    """Transitions that are kept, over all environments."""
+    batch_size: int = 256
+    """Transitions per update; windows of retrace_steps transitions share them."""
+    update_after: int = 1_000
+    """Environment steps before the first update."""
+    samples_per_insert: float | None = None
+    """Transitions drawn for each one stored; none: batch_size, one update per environment step."""
+    m_steps: int = 1
+    """Policy steps on each E-step."""
+    policy_layer_sizes: tuple[int, ...] = (256, 256)
+    """Widths of the policy's hidden layers."""
+    critic_layer_sizes: tuple[int, ...] = (256, 256)
+    """Widths of the critic's hidden layers."""
+    gamma: float = 0.99
+    """Discount per environment step, in [0, 1]."""
+    target_networks_update_period: int = 100
+    """Updates between copies of the networks into their targets."""
+    policy_lr: float = 3e-4
+    """Learning rate of the policy."""
+    q_lr: float = 3e-4
+    """Learning rate of the critic."""
+    kl_epsilon: float = 0.1
+    """Bound of the E-step's KL, in nats."""
+    mstep_kl_epsilon: float = 0.0025
+    """Bound of the M-step's KL of the mean (of each action dimension), or of a discrete policy, in nats."""
+    mstep_kl_epsilon_std: float | None = 1e-6
+    """Bound of the M-step's KL of the deviation, in nats; none: that of the mean."""
+    temperature_init: float = 1.0
+    """Temperatures to start from, > 0."""
+    temperature_lr: float = 1e-2
+    """Learning rate of the temperatures."""
+    lambda_init: float = 1.0
+    """Factor of both KL multipliers to start from, > 0."""
+    lambda_lr: float = 1e-2
+    """Learning rate of the KL multipliers."""
+    init_log_alpha_mean: float = 10.0
+    """KL multiplier of the mean to start from, before softplus."""
+    init_log_alpha_stddev: float = 100.0
+    """KL multiplier of the deviation to start from, before softplus."""
+    epsilon_penalty: float = 0.001
+    """Bound of the KL of the action penalty's E-step, in nats."""
+    action_penalty: bool = True
+    """Keep means within the bounds of the actions."""
+    per_dimension_kl: bool = True
+    """A bound and a multiplier for each action dimension."""
+    max_grad_norm: float = 40.0
+    """Largest gradient norm, of policy and critic separately."""
+    action_samples: int = 20
+    """Actions sampled per state for the E-step."""
+    use_retrace: bool = False
+    """Targets by Retrace over windows; else of one step."""
+    retrace_steps: int = 8
+    """Transitions of a window, ≥ 1."""
+    retrace_mc_actions: int = 8
+    """Least number of actions sampled per state for the expected value; those of the E-step serve too."""
+    retrace_lambda: float = 0.95
+    """λ of Retrace, in [0, 1]."""
+    twin_critic: bool = False
+    """Two critics, of which the lower one counts."""
+    init_std: float = 0.5
+    """Standard deviation of the actions to start from."""
+    optimizer_type: str = "adam"
+    """adam or sgd."""
+    sgd_momentum: float = 0.9
+    """Momentum of sgd, in [0, 1)."""
+    bfloat16: bool = False
+    """Evaluate the target critic at sampled actions with bfloat16 matrix products."""
+    save_replay: bool = False
+    """Keep the replay in checkpoints: a resumed run then goes on exactly."""
+    log_interval: int = 1_000
+    """Environment steps between rows of metrics.csv; 0: a row per update."""
+
+    def train_arguments(self) -> dict[str, Any]:
+        """Arguments of `MPOTrainer.train` besides total_steps and out_dir."""
+        return {"update_after": self.update_after, "batch_size": self.batch_size, "m_steps": self.m_steps}
+
+    @classmethod
+    def fixed_on_resume(cls) -> tuple[str, ...]:
+        """Settings that cannot change when a run is continued."""
+        networks = ("policy_layer_sizes", "critic_layer_sizes", "twin_critic", "per_dimension_kl", "action_penalty", "optimizer_type")
+        started_from = ("temperature_init", "lambda_init", "init_log_alpha_mean", "init_log_alpha_stddev", "init_std")
+        return (*super().fixed_on_resume(), *networks, *started_from, "replay_size", "save_replay")
+
+    def check(self) -> None:
+        """Raises SettingError, naming the setting, if a value has the wrong type or is out of its range."""
+        super().check()
+        check_ranges(self, RANGES)
+        check_choice(self, "optimizer_type", ("adam", "sgd"))
+        if self.use_retrace and self.batch_size % self.retrace_steps:
+            raise SettingError(f"batch_size must be a multiple of retrace_steps = {self.retrace_steps}, got {self.batch_size}")
+
+    @classmethod
+    def preset(cls, env_id: str) -> dict[str, Any]:
+        """Recommended values for an environment by field name; empty when there are none."""
+        return dict(PRESETS.get(env_id, {}))
+
+
+# Settings that were run and whose results are in bench/results; an environment gets an entry here once it has been measured.
+PRESETS: dict[str, dict[str, Any]] = {
+    "Pendulum-v1": {
+        "total_steps": 30_000,
+        "policy_layer_sizes": (128, 128),
+        "critic_layer_sizes": (128, 128),
+        "init_std": 1.0,
+        "replay_size": 100_000,
+        "threads": 1,
+    },
+    "CartpoleSwingup-v1": {
+        "total_steps": 200_000,
+        "samples_per_insert": 64.0,
+        "use_retrace": True,
+        "replay_size": 200_000,
+        "threads": 1,
+    },
+    "CheetahRun-v1": {
+        "total_steps": 400_000,
+        "samples_per_insert": 64.0,
+        "use_retrace": True,
+        "replay_size": 400_000,
+        "threads": 1,
+    },
+}

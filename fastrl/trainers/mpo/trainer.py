@@ -1,0 +1,503 @@
+"""MPO on vector environments: act, store, replay sequences, update."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import gymnasium as gym
+import numpy as np
+import torch
+from torch import Tensor
+
+from fastrl.data.replay import SequenceReplay
+from fastrl.envs import Timestep, VectorEnv, make_vector_env, wrappers
+from fastrl.errors import SettingError
+from fastrl.trainers.mpo.agent import MPOAgent
+from fastrl.trainers.mpo.config import MPOConfig
+from fastrl.training.config import config_of_arguments
+from fastrl.training.evaluation import MemorylessPlayer, Player, evaluate_policy
+from fastrl.training.loop import Intervals, Trainer, is_factory
+from fastrl.training.memory import require_memory
+from fastrl.training.metrics import _format_metrics
+from fastrl.training.seeding import derived_seed, seed_everything
+from fastrl.training.threads import choose_threads
+
+if TYPE_CHECKING:
+    from tensordict import TensorDict
+
+__all__ = ["MPOTrainer", "_evaluate_vectorized", "_format_metrics", "_make_env", "_to_device_tensor"]
+
+DEFAULT_INTERVALS = Intervals(log=1_000)
+LARGEST_IMAGE = 1024  # numbers; a multilayer perceptron takes no camera
+WARNED_EVERY = 1_000  # refused transitions between two warnings
+
+
+def _make_env(env_id: str, *, seed: int | None = None) -> gym.Env:
+    """One Gymnasium environment, seeded, observations flattened, episode statistics recorded; `dm_control/<domain>/<task>` names too.
+
+    Raises:
+        SettingError: there is no such environment, or a package it needs is missing.
+    """
+    return wrappers._make_env(env_id, seed=seed, normalize_observation=False, normalize_reward=False)
+
+
+def _to_device_tensor(value: np.ndarray, device: torch.device) -> Tensor:
+    """An array as a float32 tensor on the device."""
+    return torch.as_tensor(value, dtype=torch.float32).to(device)
+
+
+def _evaluate_vectorized(agent: MPOAgent, eval_envs: gym.vector.VectorEnv, seed: int = 42) -> dict[str, float]:
+    """One deterministic episode in each environment, all side by side.
+
+    Args:
+        agent: acts with its mode.
+        eval_envs: N environments; they stay open.
+        seed: seed of their reset.
+
+    Returns:
+        `eval/return_mean`, `eval/return_std`, `eval/return_min`, `eval/return_max`, `eval/length_mean` over N episodes.
+    """
+    env = make_vector_env(eval_envs, eval_envs.num_envs, seed=seed)
+    player = MemorylessPlayer(lambda obs: agent.mode(obs.reshape(env.num_envs, -1).float()))
+    metrics = evaluate_policy(player, env, env.num_envs)
+    assert metrics is not None  # nothing interrupts it
+    return metrics
+
+
+class MPOTrainer(Trainer):
+    """Train an MPO agent (see `fastrl.trainers.mpo.agent.MPOAgent` for the algorithm) from replayed sequences of vector environments.
+
+    A round is one step of all `num_envs` environments, whose transitions are stored, and the updates that are then due: one per environment
+    step unless `samples_per_insert` says otherwise. Rows that are no transition never enter a target; truncated episodes bootstrap from
+    their real last observation. Transitions that are not finite are refused and counted, and break their sequence there.
+
+    Args:
+        env_id: an EnvPool or Gymnasium id, one of fastrl's own, a factory (called again for evaluation), or an environment object (then
+            `evaluate` is not available).
+        seed: seeds torch, numpy, environments, sampling and replay.
+        device: where networks and updates live.
+        policy_layer_sizes, critic_layer_sizes: widths of the hidden layers, the first with layer norm and tanh, the others with ELU.
+        replay_size: transitions that are kept, over all environments.
+        gamma: discount per environment step, in [0, 1].
+        target_networks_update_period: updates between copies of the networks into their targets.
+        policy_lr, q_lr: learning rates of policy and critic.
+        kl_epsilon: ε, bound of the E-step's KL, in nats.
+        mstep_kl_epsilon: bound of the M-step's KL of the mean, of each action dimension; of the whole policy if actions are discrete.
+        temperature_init, temperature_lr: temperatures to start from, in real units, and their learning rate.
+        lambda_init: factor of the KL multipliers to start from; lambda_lr: their learning rate.
+        epsilon_penalty: bound of the action penalty's E-step, in nats.
+        max_grad_norm: largest gradient norm, of policy and critic separately.
+        action_samples: S, actions sampled per state.
+        use_retrace: targets by Retrace over windows of `retrace_steps` transitions; else of one step.
+        retrace_mc_actions: least number of actions for the expected value of a state; the E-step's serve too, so this counts above S only.
+        retrace_lambda: λ, in [0, 1].
+        optimizer_type: "adam" (ε = 1e-5; 1e-8 for the duals, which always use it) or "sgd" with `sgd_momentum`.
+        init_log_alpha_mean, init_log_alpha_stddev: KL multipliers to start from, before softplus (at 10 and more that is the identity).
+        num_envs: N.
+        samples_per_insert: transitions drawn for each one stored; None: the batch size, one update per environment step.
+        mstep_kl_epsilon_std: bound of the KL of the deviation; None: `mstep_kl_epsilon`.
+        action_penalty: keep means within the bounds of the actions.
+        per_dimension_kl: a bound and a multiplier for each action dimension; else for their sum.
+        twin_critic: two critics, of which the lower value counts.
+        init_std: standard deviation of the actions to start from.
+        bfloat16: evaluate the target critic at sampled actions with bfloat16 matrix products; everything else stays float32.
+        save_replay: keep the replay in checkpoints: a resumed run then goes on exactly.
+        threads, env_threads: threads of torch and of the environments; None chooses (see `fastrl.training.threads`).
+        obs_keys: which entries of dict observations to use, in this order; None takes all.
+        max_episode_steps: overrides the environment's time limit.
+        env_kwargs: further arguments of the environment.
+        intervals: when to log, evaluate and save.
+
+    Raises:
+        SettingError: a setting is out of range or does not fit the environment's spaces or the machine's memory; the message names it.
+    """
+
+    algorithm = "mpo"
+
+    def __init__(
+        self,
+        env_id: str | gym.Env | VectorEnv | Callable[[], Any],
+        seed: int,
+        device: torch.device,
+        policy_layer_sizes: tuple[int, ...],
+        critic_layer_sizes: tuple[int, ...],
+        replay_size: int,
+        gamma: float = 0.99,
+        target_networks_update_period: int = 100,
+        policy_lr: float = 0.0003,
+        q_lr: float = 0.0003,
+        kl_epsilon: float = 0.1,
+        mstep_kl_epsilon: float = 0.1,
+        temperature_init: float = 1.0,
+        temperature_lr: float = 0.0003,
+        lambda_init: float = 1.0,
+        lambda_lr: float = 0.0003,
+        epsilon_penalty: float = 0.001,
+        max_grad_norm: float = 1.0,
+        action_samples: int = 20,
+        use_retrace: bool = False,
+        retrace_steps: int = 2,
+        retrace_mc_actions: int = 8,
+        retrace_lambda: float = 0.95,
+        optimizer_type: str = "adam",
+        sgd_momentum: float = 0.9,
+        init_log_alpha_mean: float = 10.0,
+        init_log_alpha_stddev: float = 1000.0,
+        *,
+        num_envs: int = 1,
+        samples_per_insert: float | None = None,
+        mstep_kl_epsilon_std: float | None = None,
+        action_penalty: bool = True,
+        per_dimension_kl: bool = True,
+        twin_critic: bool = False,
+        init_std: float = 0.5,
+        bfloat16: bool = False,
+        save_replay: bool = False,
+        threads: int | None = None,
+        env_threads: int | None = None,
+        obs_keys: tuple[str, ...] | None = None,
+        max_episode_steps: int | None = None,
+        env_kwargs: Mapping[str, Any] | None = None,
+        intervals: Intervals = DEFAULT_INTERVALS,
+    ) -> None:
+        given = {name: value for name, value in locals().items() if name in MPOConfig.__dataclass_fields__}
+        config = config_of_arguments(MPOConfig, given | {"batch_size": 256 * retrace_steps} | intervals.settings())
+        super().__init__(seed=seed, intervals=intervals)
+        self.env_id = env_id
+        self.device = torch.device(device)
+        self.settings = config
+        self.config = config if isinstance(env_id, str) else None
+        self.env_options = {"obs_keys": obs_keys, "max_episode_steps": max_episode_steps, "env_kwargs": env_kwargs}
+        self.can_make_envs = isinstance(env_id, str) or is_factory(env_id)
+        self.threads = choose_threads(num_envs, threads, env_threads)
+        self.threads.apply()
+        seed_everything(seed)
+        self.env = self.make_env(num_envs, seed)
+        self.fixed_num_envs = self.env.num_envs if is_factory(env_id) else None
+        self.obs_dim = _obs_dim(self.env)
+        self.agent: MPOAgent = self._make_agent()
+        self.replay = self._make_replay()
+        self.batch_size, self.update_after, self.m_steps = config.batch_size, config.update_after, 1
+        self.refused = 0  # transitions that were not finite
+        self.due = 0.0  # updates
+        self._offsets: dict[int, Tensor] = {}
+        self._breaks_next = torch.zeros(self.env.num_envs, dtype=torch.bool)
+        self._sequence_broken = False  # by a refused transition of `_add_transition`
+        self._filling_since = 0  # environment steps at which the replay was empty
+        self.obs = self._flat(self.env.reset())
+
+    # ------------------------------------------------------------------------------------------------ construction
+
+    def _make_agent(self) -> MPOAgent:
+        action = self.env.action
+        if action.kind == "discrete":
+            return MPOAgent(self.obs_dim, action.num_actions, self.device, config=self.settings)
+        if action.kind == "continuous":
+            bounds = {"action_low": action.low, "action_high": action.high}
+            return MPOAgent(self.obs_dim, action.dim, self.device, config=self.settings, **bounds)
+        raise SettingError(f"env_id {self.env.name!r} has {action.kind} actions; MPO takes discrete or continuous ones")
+
+    def _make_replay(self) -> SequenceReplay:
+        continuous = not self.agent.discrete
+        sizes: dict[str, Any] = {
+            "obs": ((self.obs_dim,), torch.float32),
+            "action": ((self.agent.act_dim,), torch.float32) if continuous else ((), torch.int64),
+        }
+        capacity, num_envs = self.settings.replay_size, self.env.num_envs
+        if capacity // num_envs < self.window + 1:
+            raise SettingError(
+                f"replay_size must hold at least {self.window + 1} rows of {num_envs} environments, "
+                f"for windows of {self.window} transitions, got {capacity}"
+            )
+        wanted = SequenceReplay.nbytes_of(capacity, num_envs, **sizes)
+        self._memory = require_memory({"replay": wanted}, "replay_size", device=str(self.device))
+        return SequenceReplay(capacity, num_envs, **sizes, seed=derived_seed(self.seed, "replay"), device=self.device)
+
+    @property
+    def window(self) -> int:
+        """T, transitions of a replayed window."""
+        return self.settings.retrace_steps if self.settings.use_retrace else 1
+
+    @property
+    def replay_size(self) -> int:
+        """Transitions that are stored."""
+        return len(self.replay)
+
+    @property
+    def replay_ptr(self) -> int:
+        """The row of the replay that is written next."""
+        return self.replay.write_position
+
+    def _flat(self, obs: Tensor) -> Tensor:
+        return obs.reshape(self.env.num_envs, -1).float()
+
+    # ------------------------------------------------------------------------------------------------ storing by hand
+
+    @staticmethod
+    def _as_cpu_float_tensor(value: np.ndarray | float, shape: tuple[int, ...]) -> Tensor:
+        """A value as a float32 tensor of this shape, on the CPU."""
+        return torch.as_tensor(np.asarray(value, np.float32)).reshape(shape)
+
+    @staticmethod
+    def _is_finite_value(value: np.ndarray | float) -> bool:
+        """Whether every number is finite."""
+        return bool(np.isfinite(value).all())
+
+    def _add_transition(
+        self,
+        obs: np.ndarray,
+        action_exec: np.ndarray,
+        action_raw: np.ndarray,
+        behaviour_logp: float,
+        reward: float,
+        next_obs: np.ndarray,
+        done: float,
+    ) -> bool:
+        """Store one transition of a loop of one's own, for a trainer of a single environment.
+
+        What follows it is stored with it, so the next transition may begin anywhere: a sequence goes on where it begins with this one's
+        `next_obs`, and is broken where it does not.
+
+        Args:
+            obs, next_obs: [obs_dim] before and after the step.
+            action_exec, action_raw: as executed and as drawn, [A], or a number of discrete ones.
+            behaviour_logp: log-probability of the raw action, in nats.
+            reward: of the step.
+            done: 1 if the episode terminated, else 0.
+
+        Returns:
+            False if something is not finite: the transition is refused, counted in `refused` and warned of, and breaks the sequence.
+
+        Raises:
+            SettingError: the trainer has several environments.
+        """
+        if self.env.num_envs != 1:
+            raise SettingError(f"_add_transition is for a trainer with num_envs = 1, this one has {self.env.num_envs}")
+        if not all(self._is_finite_value(value) for value in (obs, action_exec, action_raw, behaviour_logp, reward, next_obs, done)):
+            self._refuse(1)
+            self._sequence_broken = True
+            return False
+        first, following = (self._as_cpu_float_tensor(value, (1, self.obs_dim)) for value in (obs, next_obs))
+        if self.replay.index.rows and (self._sequence_broken or not torch.equal(self.obs, first)):
+            self._store_row(self.obs, valid=False)  # what followed the transition before
+        self._store_row(first, action_exec, action_raw, behaviour_logp, reward, done > 0, valid=True)
+        self.obs, self._sequence_broken = following, False
+        return True
+
+    def _store_row(
+        self,
+        obs: Tensor,
+        action: Any = 0.0,
+        raw_action: Any = 0.0,
+        logp: float = 0.0,
+        reward: float = 0.0,
+        terminated: bool = False,
+        *,
+        valid: bool,
+    ) -> None:
+        view = self.replay.storage["actions"]
+
+        def as_action(value: Any) -> Tensor:
+            return torch.as_tensor(np.broadcast_to(np.asarray(value), view.shape[1:]).copy()).to(view.dtype)
+
+        self.replay.add(
+            obs=obs,
+            actions=as_action(action),
+            raw_actions=as_action(raw_action),
+            behaviour_logp=torch.tensor([float(logp)]),
+            rewards=torch.tensor([float(reward)]),
+            terminated=torch.tensor([bool(terminated)]),
+            truncated=torch.tensor([False]),
+            valid=torch.tensor([valid]),
+        )
+
+    def _refuse(self, count: int) -> None:
+        """Count refused transitions; warn of the first and then rarely."""
+        before, self.refused = self.refused, self.refused + count
+        if before == 0 or before // WARNED_EVERY != self.refused // WARNED_EVERY:
+            warnings.warn(f"MPO: {self.refused} transitions that are not finite have been refused so far", RuntimeWarning, stacklevel=3)
+
+    def _get_sequence_offsets(self, seq_len: int) -> Tensor:
+        """0 … seq_len − 1, int64 [seq_len], made once for each length."""
+        if seq_len not in self._offsets:
+            self._offsets[seq_len] = torch.arange(seq_len)
+        return self._offsets[seq_len]
+
+    def _sample_sequences(self, batch_size: int, seq_len: int) -> TensorDict:
+        """Windows of consecutive transitions of one environment, drawn uniformly, never across the write position.
+
+        Args:
+            batch_size: B.
+            seq_len: T.
+
+        Returns:
+            A TensorDict of batch size [B, T] with `obs`, `next_obs`, `actions_exec`, `actions_raw`, `behaviour_logp`, `rewards`, `dones`
+            (terminated or truncated), `terminated`, `truncated` and `valid`.
+
+        Raises:
+            ValueError: fewer transitions are stored than windows are asked for, or no window of that length.
+        """
+        from tensordict import TensorDict
+
+        if batch_size > len(self.replay):
+            raise ValueError(f"_sample_sequences: batch_size must be at most the {len(self.replay)} transitions stored, got {batch_size}")
+        batch = self.replay.sample(batch_size, seq_len)
+        fields = {
+            "obs": batch.obs[:-1],
+            "next_obs": batch.obs[1:],
+            "actions_exec": batch.actions,
+            "actions_raw": batch.raw_actions,
+            "behaviour_logp": batch.behaviour_logp,
+            "rewards": batch.rewards,
+            "dones": batch.terminated | batch.truncated,
+            "terminated": batch.terminated,
+            "truncated": batch.truncated,
+            "valid": batch.valid,
+        }
+        return TensorDict({name: value.transpose(0, 1) for name, value in fields.items()}, batch_size=[batch_size, seq_len])
+
+    # ------------------------------------------------------------------------------------------------ one round
+
+    def train(self, total_steps: int, update_after: int, batch_size: int, out_dir: str, m_steps: int = 1) -> None:  # type: ignore[override]
+        """Train, write the run folder, evaluate at the end.
+
+        Args:
+            total_steps: environment steps over all environments; after `load` the steps already made count.
+            update_after: environment steps before the first update.
+            batch_size: transitions per update; with Retrace, in windows of `retrace_steps`.
+            out_dir: run folder: metrics.csv, eval.csv, TensorBoard events, curve.png, checkpoints/.
+            m_steps: policy steps on each E-step.
+
+        Raises:
+            SettingError: a number is out of range, or batch_size is no multiple of `retrace_steps`, or more than the replay can hold.
+        """
+        self.settings = replace(self.settings, update_after=update_after, batch_size=batch_size, m_steps=m_steps)
+        self.settings.check()
+        if batch_size > self.settings.replay_size:
+            raise SettingError(f"batch_size must be at most replay_size = {self.settings.replay_size}, got {batch_size}")
+        self.batch_size, self.update_after, self.m_steps = batch_size, update_after, m_steps
+        if isinstance(self.config, MPOConfig):
+            self.config = replace(self.config, update_after=update_after, batch_size=batch_size, m_steps=m_steps)
+        self.run(total_steps, out_dir)
+
+    def collect(self) -> bool:
+        """One step of all environments, stored; False when a signal asked to stop first."""
+        if self.stop_requested():
+            return False
+        with self.stopwatch("acting"):
+            executed, raw, logp = self.agent.draw(self.obs)
+        with self.stopwatch("environment"):
+            timestep = self.env.step(executed)
+        with self.stopwatch("storing"):
+            self._store(executed, raw, logp, timestep)
+        transitions = int(timestep.valid.sum())
+        self.count(transitions, self.env.pop_episodes())
+        if self.env_steps - self._filling_since >= self.update_after:
+            inserts = self.settings.samples_per_insert
+            self.due += transitions * (1.0 if inserts is None else inserts / self.batch_size)
+        return True
+
+    def _store(self, executed: Tensor, raw: Tensor, logp: Tensor, timestep: Timestep) -> None:
+        """Store the row; a transition in which something is not finite is none, and what is not finite is not stored."""
+        obs, next_obs, reward = self.obs, self._flat(timestep.obs), timestep.reward
+        terminated, truncated, valid = timestep.terminated, timestep.truncated, timestep.valid
+        total = next_obs.sum() + reward.sum() + logp.sum()
+        if not bool(torch.isfinite(total)) or bool(self._breaks_next.any()):
+            finite = torch.isfinite(next_obs).all(1) & torch.isfinite(reward) & torch.isfinite(logp)
+            bad = valid & ~finite
+            if bool(bad.any()):
+                self._refuse(int(bad.sum()))
+            usable = finite & ~self._breaks_next.to(finite.device)
+            self._breaks_next = ~torch.isfinite(next_obs).all(1)  # the next row begins with what is not finite
+            valid = valid & usable
+            reward, logp = reward.nan_to_num(0.0, 0.0, 0.0), logp.nan_to_num(0.0, 0.0, 0.0)
+            next_obs = next_obs.nan_to_num(0.0, 0.0, 0.0)
+            terminated, truncated = terminated & valid, truncated & valid
+        self.replay.add(
+            obs=obs,
+            actions=executed,
+            raw_actions=raw,
+            behaviour_logp=logp,
+            rewards=reward,
+            terminated=terminated,
+            truncated=truncated,
+            valid=valid,
+        )
+        self.obs = next_obs
+
+    def estimate(self) -> None:
+        """Nothing: targets belong to the update that draws them."""
+
+    def learn(self) -> Mapping[str, Tensor]:
+        """The updates that are due; returns the metrics of the last one."""
+        metrics: Mapping[str, Tensor] = {}
+        windows = max(self.batch_size // self.window, 1)
+        while self.due >= 1.0 and self._enough_stored():
+            with self.stopwatch("sampling"):
+                batch = self.replay.sample(windows, self.window)
+            metrics = self.agent.learn(batch, self.m_steps)
+            self.due -= 1.0
+            self.updates += 1
+        return {**metrics, "replay/transitions": torch.tensor(float(len(self.replay))), "replay/refused": torch.tensor(float(self.refused))}
+
+    def _enough_stored(self) -> bool:
+        """Whether a batch can be drawn: as many transitions as it takes, or a full replay."""
+        filled = len(self.replay) >= self.batch_size or self.replay.index.rows == self.replay.index.capacity
+        return filled and self.replay.can_sample(self.window)
+
+    def player(self, num_envs: int) -> Player:
+        """The mode of the policy, which remembers nothing."""
+        return MemorylessPlayer(lambda obs: self.agent.mode(obs.reshape(obs.shape[0], -1).float()))
+
+    def describe(self) -> str:
+        """Environments, networks, replay and threads."""
+        parameters = sum(parameter.numel() for module in (self.agent.policy, self.agent.critics) for parameter in module.parameters())
+        targets = f"Retrace over {self.window} steps" if self.settings.use_retrace else "one-step targets"
+        sizes = f"{self.env.num_envs} environments, {targets}, {parameters:,} parameters"
+        return f"MPO on {self.env.name}: {sizes}; {self._memory}; {self.threads}"
+
+    # ------------------------------------------------------------------------------------------------ state
+
+    def trainer_state(self) -> dict[str, Any]:
+        """Observations to go on from, updates that are due, and the replay if it is to be kept."""
+        return {
+            "obs": self.obs,
+            "due": self.due,
+            "refused": self.refused,
+            "breaks_next": self._breaks_next,
+            "sequence_broken": self._sequence_broken,
+            "filling_since": self._filling_since,
+            "replay": self.replay.state_dict() if self.settings.save_replay else None,
+        }
+
+    def load_trainer_state(self, state: Mapping[str, Any], *, environments_continue: bool) -> None:
+        """Counterpart of `trainer_state`. Without a saved replay the next `update_after` environment steps only fill a new one."""
+        self.refused = int(state["refused"])
+        self.obs = state["obs"].to(self.device)
+        self._breaks_next, self._sequence_broken = state["breaks_next"].clone(), bool(state["sequence_broken"])
+        if state["replay"] is None:
+            self.due, self._filling_since = 0.0, self.env_steps
+        else:
+            self.due, self._filling_since = float(state["due"]), int(state["filling_since"])
+            self.replay.load_state_dict(state["replay"])
+        if not environments_continue:
+            if len(self.replay):
+                self._break_sequences()
+            self.obs = self._flat(self.env.reset())
+            self._breaks_next.zero_()
+
+    def _break_sequences(self) -> None:
+        """A row without transitions behind the newest one: new episodes are not what followed it."""
+        rows = {name: torch.zeros_like(view[0]) for name, view in self.replay.storage.fields.items()}
+        rows["obs"] = rows["obs"] + self.obs
+        self.replay.add(**rows)
+
+
+def _obs_dim(env: VectorEnv) -> int:
+    size = int(np.prod(env.obs_shape))
+    if env.obs_dtype == torch.uint8 and size > LARGEST_IMAGE:
+        raise SettingError(f"env_id {env.name!r} has image observations {list(env.obs_shape)}; MPO's networks take vectors")
+    return size
