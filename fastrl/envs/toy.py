@@ -179,22 +179,24 @@ class IdentityContinuous(ToyDynamics):
 
 
 class LinearQuadratic(ToyDynamics):
-    """Keep a point at the origin cheaply: s' = 0.9 s + 0.5 a + w, reward −(s² + 0.1 a²), w uniform in [−0.1, 0.1].
+    """Keep a point at the origin cheaply: s' = 0.9 s + 0.5 a + w, reward −(s² + 0.1 a²), w uniform within ±`noise`.
 
     An episode starts at s uniform in [−1, 1] and is truncated, never terminated. The best action is −`gain(gamma)` · s whatever w does,
     among policies of any kind, as long as it is within the bounds ±2.
 
     Args:
         seeds: one per column.
+        noise: largest disturbance of a step.
         max_episode_steps: length of every episode (truncated).
     """
 
     obs_size = 1
-    keep, move, state_cost, action_cost, noise = 0.9, 0.5, 1.0, 0.1, 0.1
+    keep, move, state_cost, action_cost = 0.9, 0.5, 1.0, 0.1
     _state = ("elapsed", "point")
 
-    def __init__(self, seeds: Sequence[int], *, max_episode_steps: int = 16) -> None:
+    def __init__(self, seeds: Sequence[int], *, noise: float = 0.1, max_episode_steps: int = 16) -> None:
         super().__init__(seeds, max_episode_steps=max_episode_steps)
+        self.noise = noise
         self.action = ActionSpec("continuous", (1,), (), torch.tensor([-2.0]), torch.tensor([2.0]))
         self.point = np.zeros(self.num_envs)
 

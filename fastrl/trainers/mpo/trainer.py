@@ -164,7 +164,7 @@ class MPOTrainer(Trainer):
         intervals: Intervals = DEFAULT_INTERVALS,
     ) -> None:
         given = {name: value for name, value in locals().items() if name in MPOConfig.__dataclass_fields__}
-        config = config_of_arguments(MPOConfig, given | {"batch_size": 256 * retrace_steps} | intervals.settings())
+        config = config_of_arguments(MPOConfig, given | {"batch_size": 256 * max(retrace_steps, 1)} | intervals.settings())
         super().__init__(seed=seed, intervals=intervals)
         self.env_id = env_id
         self.device = torch.device(device)
@@ -449,8 +449,8 @@ class MPOTrainer(Trainer):
         return filled and self.replay.can_sample(self.window)
 
     def player(self, num_envs: int) -> Player:
-        """The mode of the policy, which remembers nothing."""
-        return MemorylessPlayer(lambda obs: self.agent.mode(obs.reshape(obs.shape[0], -1).float()))
+        """The mode of the policy, which remembers nothing; as in training it sees 0 for what is not finite."""
+        return MemorylessPlayer(lambda obs: self.agent.mode(obs.reshape(obs.shape[0], -1).float().nan_to_num(0.0, 0.0, 0.0)))
 
     def describe(self) -> str:
         """Environments, networks, replay and threads."""

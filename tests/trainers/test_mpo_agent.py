@@ -1,0 +1,323 @@
+"""The MPO learner: documented shapes, targets and the update against a plain reference, invariants, errors."""
+
+import copy
+
+import numpy as np
+import pytest
+import torch
+from torch import distributions as td
+
+from fastrl.data.replay import Sequences
+from fastrl.errors import NonFiniteError, SettingError
+from fastrl.trainers.mpo.agent import MOST_SKIPPED, MPOAgent
+from fastrl.trainers.mpo.config import MPOConfig
+from fastrl.trainers.mpo.networks import Critic
+
+OBS, ACT = 5, 3
+CPU = torch.device("cpu")
+SGD = {"optimizer_type": "sgd", "sgd_momentum": 0.0, "policy_lr": 1.0, "q_lr": 1.0, "max_grad_norm": 1e9}  # moves by the gradient
+
+
+def make_agent(discrete=False, low=-1.0, high=1.0, **settings):
+    torch.manual_seed(0)
+    chosen = {"policy_layer_sizes": (16, 8), "critic_layer_sizes": (16, 8), "action_samples": 6, "retrace_mc_actions": 4} | settings
+    config = MPOConfig(env_id="none", **chosen)
+    bounds = {} if discrete else {"action_low": torch.full((ACT,), low), "action_high": torch.full((ACT,), high)}
+    return MPOAgent(OBS, ACT, CPU, config=config, **bounds)
+
+
+def make_batch(agent, length=4, size=10, seed=0):
+    """Windows as an older policy made them, with ends and rows that are no transitions."""
+    generator = torch.Generator().manual_seed(seed)
+    obs = torch.randn(length + 1, size, OBS, generator=generator)
+    executed, raw, logp = agent.draw(obs[:-1].flatten(0, 1))
+    shape = (length, size)
+    chance = torch.rand(*shape, generator=generator)
+    valid = chance > 0.1
+    valid[0] = True
+    return Sequences(
+        obs=obs,
+        actions=executed.view(*shape, *executed.shape[1:]),
+        raw_actions=raw.view(*shape, *raw.shape[1:]),
+        behaviour_logp=logp.view(shape) + 0.2 * torch.randn(*shape, generator=generator),
+        rewards=torch.randn(*shape, generator=generator),
+        terminated=(chance > 0.9) & valid,
+        truncated=(chance > 0.8) & (chance < 0.9) & valid,
+        valid=valid,
+    )
+
+
+def moved(agent):
+    """The agent, its networks away from their targets."""
+    with torch.no_grad():
+        for module in (agent.policy, agent.critics):
+            for parameter in module.parameters():
+                parameter.add_(0.05 * torch.randn_like(parameter))
+    return agent
+
+
+both_kinds = pytest.mark.parametrize("discrete", [False, True], ids=["continuous", "discrete"])
+
+
+# ---------------------------------------------------------------------------------------------------- acting
+
+
+@both_kinds
+def test_act_takes_one_observation_or_a_batch(discrete):
+    agent = make_agent(discrete)
+    obs = np.random.default_rng(0).normal(size=(4, OBS)).astype(np.float32)
+    executed, raw, logp = agent.act_with_logp(obs)
+    assert executed.shape == raw.shape == ((4,) if discrete else (4, ACT)) and logp.shape == (4,)
+    policy = agent.policy(torch.as_tensor(obs))
+    np.testing.assert_allclose(logp, policy.log_prob(torch.as_tensor(raw)).detach().numpy(), rtol=1e-5)
+    one_executed, _, one_logp = agent.act_with_logp(obs[2], deterministic=True)
+    np.testing.assert_allclose(one_executed, agent.act_with_logp(obs, deterministic=True)[0][2], rtol=1e-5, atol=1e-7)
+    assert one_logp.shape == ()
+
+
+def test_what_is_executed_is_clipped_and_what_is_drawn_is_not():
+    agent = make_agent(low=-0.1, high=0.1)
+    executed, raw, _ = agent.act_with_logp(np.zeros((50, OBS)))
+    assert np.abs(executed).max() <= np.float32(0.1) < np.abs(raw).max()
+    np.testing.assert_array_equal(executed, np.clip(raw, np.float32(-0.1), np.float32(0.1)))
+
+
+def test_the_critic_of_samples_is_the_critic_of_each():
+    critic = Critic(OBS, ACT, (16, 8))
+    obs, actions = torch.randn(7, OBS), torch.randn(7, 300, ACT)
+    expected = torch.stack([critic(obs, actions[:, i]) for i in range(300)], 1)
+    torch.testing.assert_close(critic.of_samples(obs, actions), expected.detach(), rtol=1e-4, atol=1e-6)
+    torch.testing.assert_close(critic.of_samples(obs, actions, bfloat16=True), expected.detach(), rtol=2e-2, atol=2e-3)
+
+
+# ---------------------------------------------------------------------------------------------------- targets
+
+
+def plain_targets(agent, batch, values):
+    """Retrace written as the sum over what follows, each window by itself, in Python floats; values [T+1][B] of E_π Q'."""
+    config = agent.config
+    trace_lambda = config.retrace_lambda if config.use_retrace else 0.0
+    length, size = batch.rewards.shape
+    targets = torch.zeros(length, size)
+    for b in range(size):
+        for t in range(length):
+            total, weight = 0.0, 1.0
+            for k in range(t, length):
+                if not batch.valid[k, b]:
+                    break
+                obs, action = batch.obs[k, b : b + 1], batch.actions[k, b : b + 1]
+                q = min(float(critic(obs, action)) for critic in agent.target_critics)
+                if k > t:
+                    log_pi = float(agent.target_policy(obs).log_prob(batch.raw_actions[k, b : b + 1]))
+                    weight *= config.gamma * trace_lambda * min(1.0, np.exp(log_pi - float(batch.behaviour_logp[k, b])))
+                bootstrap = 0.0 if batch.terminated[k, b] else float(values[k + 1, b])
+                total += weight * (float(batch.rewards[k, b]) + config.gamma * bootstrap - q)
+                if t == k:
+                    first_q = q
+                if batch.terminated[k, b] or batch.truncated[k, b]:
+                    break
+            targets[t, b] = first_q + total if batch.valid[t, b] else 0.0
+    return targets
+
+
+@both_kinds
+@pytest.mark.parametrize("settings", [{"use_retrace": True}, {"use_retrace": False}, {"use_retrace": True, "twin_critic": True}])
+def test_targets_are_those_of_the_paper(discrete, settings):
+    agent = moved(make_agent(discrete, gamma=0.9, **settings))
+    agent._renew_targets()
+    batch = make_batch(moved(agent))
+    torch.manual_seed(7)
+    found = agent._targets(batch)
+    torch.manual_seed(7)
+    with torch.no_grad():
+        flat = batch.obs.flatten(0, 1)
+        policy = agent.target_policy(flat)
+        if discrete:
+            q = torch.stack([critic.of_all(flat) for critic in agent.target_critics]).amin(0)
+            values = (policy.logits.softmax(1) * q).sum(1)
+        else:
+            actions = policy.mean[:, None] + policy.log_std.exp()[:, None] * torch.randn(len(flat), 6, ACT)
+            clipped = actions.clamp(-1.0, 1.0)
+            each = [[critic(flat, clipped[:, i]) for i in range(6)] for critic in agent.target_critics]
+            values = torch.stack([torch.stack(one) for one in each]).amin(0).mean(0)
+        expected = plain_targets(agent, batch, values.view(5, 10))
+    torch.testing.assert_close(found["targets"][batch.valid], expected[batch.valid], rtol=1e-4, atol=1e-5)
+
+
+# ---------------------------------------------------------------------------------------------------- the update
+
+
+def reference(agent, batch, found):
+    """Losses of one update and the networks they are gradients of, from the formulas in float64."""
+    policy, critics = copy.deepcopy(agent.policy).double(), copy.deepcopy(agent.critics).double()
+    valid = batch.valid.flatten()
+    obs = batch.obs[:-1].flatten(0, 1).double()[valid]
+    actions, targets = batch.actions.flatten(0, 1)[valid], found["targets"].flatten().double()[valid]
+    actions = actions if agent.discrete else actions.double()
+    losses = {"loss/q": sum(0.5 * (critic(obs, actions) - targets).square().mean() for critic in critics)}
+    q, eta = found["q_values"].double()[valid], agent.temperature().item()
+    if agent.discrete:
+        prior = found["log_prior"].double()[valid].exp()
+        weights = prior * torch.exp(q / eta)
+        weights = weights / weights.sum(1, keepdim=True)
+        new = policy(obs).log_probs()
+        losses["loss/policy"] = -(weights * new).sum(1).mean()
+        kls = [(prior * (prior.log() - new)).sum(1).mean()]
+    else:
+        drawn = found["actions"].double()[valid]
+        weights = torch.softmax(q / eta, 1)
+        if agent.penalty_temperature is not None:
+            cost = -(drawn - drawn.clamp(-1.0, 1.0)).norm(dim=-1)
+            weights = weights + torch.softmax(cost / agent.penalty_temperature().item(), 1)
+        old_mean, old_std = found["old_mean"].double()[valid], found["old_log_std"].double()[valid].exp()
+        new = policy(obs)
+        mean, std = new.mean, new.log_std.exp()
+        fitted = td.Normal(mean[:, None], old_std[:, None]).log_prob(drawn) + td.Normal(old_mean[:, None], std[:, None]).log_prob(drawn)
+        losses["loss/policy"] = -(weights * fitted.sum(-1)).sum(1).mean()
+        old = td.Normal(old_mean, old_std)
+        kls = [td.kl_divergence(old, td.Normal(mean, old_std)).mean(0), td.kl_divergence(old, td.Normal(old_mean, std)).mean(0)]
+        if not agent.config.per_dimension_kl:
+            kls = [kl.sum() for kl in kls]
+    losses["loss/kl"] = sum((alpha().double().detach() * kl).sum() for alpha, kl in zip(agent.alphas, kls, strict=True))
+    return losses, kls, policy, critics
+
+
+@pytest.mark.parametrize(
+    ("discrete", "settings"),
+    [
+        (False, {"use_retrace": True}),
+        (False, {"use_retrace": False, "per_dimension_kl": False, "action_penalty": False}),
+        (False, {"use_retrace": True, "twin_critic": True}),
+        (True, {"use_retrace": True}),
+    ],
+)
+def test_losses_and_gradients_are_those_of_the_paper(discrete, settings):
+    agent = moved(make_agent(discrete, init_log_alpha_stddev=20.0, **SGD, **settings))
+    batch = make_batch(agent)
+    torch.manual_seed(3)
+    losses, kls, policy, critics = reference(agent, batch, agent._targets(batch))
+    (losses["loss/q"] + losses["loss/policy"] + losses["loss/kl"]).backward()
+    alphas = [alpha().detach().clone() for alpha in agent.alphas]
+    before = copy.deepcopy((agent.policy, agent.critics))
+    torch.manual_seed(3)
+    metrics = agent.update(batch)
+    for name in ("loss/q", "loss/kl"):
+        assert metrics[name] == pytest.approx(losses[name].item(), rel=1e-3), name
+    for old, new, expected in zip(before, (agent.policy, agent.critics), (policy, critics), strict=True):
+        for a, b, wanted in zip(old.parameters(), new.parameters(), expected.parameters(), strict=True):
+            torch.testing.assert_close(a - b, wanted.grad.float(), rtol=2e-3, atol=2e-5)
+    for alpha, old, kl, epsilon in zip(agent.alphas, alphas, kls, agent.epsilons, strict=True):
+        moves = (alpha().detach() - old).double()
+        assert torch.equal(moves > 0, kl > epsilon)  # a multiplier rises where its bound is broken
+
+
+@both_kinds
+def test_rows_that_are_no_transition_change_nothing(discrete):
+    agents = [make_agent(discrete, use_retrace=True) for _ in range(2)]
+    batch = make_batch(agents[0])
+    poisoned = copy.deepcopy(batch)
+    poisoned.rewards[~batch.valid] = 1e9
+    poisoned.behaviour_logp[~batch.valid] = -1e3
+    torch.manual_seed(1)
+    first = agents[0].update(batch)
+    torch.manual_seed(1)
+    assert agents[1].update(poisoned) == first
+
+
+@both_kinds
+def test_the_kl_is_zero_right_after_the_targets_were_renewed(discrete):
+    agent = make_agent(discrete)
+    metrics = agent.update(make_batch(agent))
+    assert max(abs(value) for name, value in metrics.items() if name.startswith("kl/")) < 1e-7  # 0 but for rounding
+
+
+def test_several_policy_steps_use_one_e_step():
+    agent = make_agent(target_networks_update_period=1_000)
+    batch = make_batch(agent)
+    torch.manual_seed(1)
+    metrics = agent.update(batch, m_steps=5)
+    assert metrics["kl/mean"] > 0 and agent.updates == 1
+    assert agent.temperature().item() == pytest.approx(1.0 - 1e-2, abs=1e-4)  # Adam moved it once
+
+
+def test_targets_follow_only_after_their_period():
+    agent = make_agent(target_networks_update_period=3)
+    batch = make_batch(agent)
+    for update in range(1, 7):
+        agent.update(batch)
+        same = all(torch.equal(a, b) for a, b in zip(agent.policy.parameters(), agent.target_policy.parameters(), strict=True))
+        assert same == (update % 3 == 0)
+
+
+def test_the_penalty_brings_means_back_within_the_bounds():
+    """A critic that knows nothing leaves the mean where it is, outside; the penalty does not."""
+    settings = {"policy_lr": 1e-2, "q_lr": 1e-12, "target_networks_update_period": 5, "init_std": 0.3}
+    distances = {}
+    for penalty in (False, True):
+        agent = make_agent(action_penalty=penalty, mstep_kl_epsilon=0.1, init_log_alpha_mean=0.0, temperature_init=0.05, **settings)
+        with torch.no_grad():
+            agent.policy.head.bias[:ACT] = 2.0
+            agent.critics[0].head.weight.zero_()
+        agent._renew_targets()
+        for seed in range(60):
+            agent.update(make_batch(agent, seed=seed))
+        distances[penalty] = agent.policy(torch.zeros(1, OBS)).mean.mean().item() - 1.0
+    assert distances[False] > 0.8 and distances[True] < 0.5
+
+
+def test_multipliers_and_temperatures_start_in_real_units_and_stay_positive():
+    agent = make_agent(temperature_init=0.3, init_log_alpha_mean=10.0, init_log_alpha_stddev=0.0, temperature_lr=1.0, lambda_lr=1.0)
+    assert agent.temperature().item() == pytest.approx(0.3)
+    assert agent.alphas[0]()[0].item() == pytest.approx(10.0, abs=1e-3)
+    assert agent.alphas[1]()[0].item() == pytest.approx(np.log(2.0))  # softplus of the documented raw value
+    batch = make_batch(agent)
+    for _ in range(30):
+        agent.update(batch)
+    assert all((dual() > 0).all() and torch.isfinite(dual()).all() for dual in agent._duals())
+
+
+# ---------------------------------------------------------------------------------------------------- trouble
+
+
+def test_a_batch_that_is_not_finite_is_skipped_counted_and_named():
+    agent = make_agent()
+    good, bad = make_batch(agent), make_batch(agent)
+    bad.rewards[0, 0] = float("inf")
+    before = copy.deepcopy(agent.policy.state_dict())
+    for _ in range(MOST_SKIPPED):
+        assert agent.update(bad)["train/skipped"] > 0
+    assert all(torch.equal(value, before[name]) for name, value in agent.policy.state_dict().items()) and agent.updates == 0
+    with pytest.raises(NonFiniteError, match="targets not finite in 101 batches in a row"):
+        agent.update(bad)
+    agent.update(good)
+    agent.update(bad)  # the row of failures was broken
+
+
+@both_kinds
+def test_an_agent_goes_on_exactly_from_its_state(discrete):
+    first, second = make_agent(discrete, use_retrace=True), make_agent(discrete, use_retrace=True)
+    batch = make_batch(first)
+    for _ in range(3):
+        first.update(batch)
+    second.load_state_dict(copy.deepcopy(first.state_dict()))
+    results = []
+    for agent in (first, second):
+        torch.manual_seed(5)
+        results.append([agent.update(batch) for _ in range(3)])
+    assert results[0] == results[1] and second.updates == 6
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"action_samples": 0}, "action_samples must be at least 1"),
+        ({"retrace_steps": 0}, "retrace_steps must be at least 1"),
+        ({"kl_epsilon": 0.0}, "kl_epsilon must be finite and above 0"),
+        ({"optimizer_type": "adm"}, "did you mean 'adam'"),
+        ({"policy_layer_sizes": ()}, "policy_layer_sizes"),
+        ({"retrace_lambda": 1.5}, "retrace_lambda must be in"),
+    ],
+)
+def test_bad_settings_are_named(settings, message):
+    with pytest.raises(SettingError, match=message):
+        make_agent(**settings)

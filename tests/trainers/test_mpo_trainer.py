@@ -1,0 +1,482 @@
+"""MPO training end to end on environments with known answers: the loop's promises rather than its internals."""
+
+import csv
+import hashlib
+import signal
+import warnings
+
+import gymnasium as gym
+import numpy as np
+import pytest
+import torch
+
+from fastrl.envs import make_vector_env
+from fastrl.envs.action_spec import ActionSpec
+from fastrl.envs.toy import TOYS, LinearQuadratic, ToyDynamics
+from fastrl.errors import CheckpointError, NonFiniteError, SettingError
+from fastrl.trainers.mpo.config import MPOConfig
+from fastrl.trainers.mpo.trainer import MPOTrainer, _evaluate_vectorized
+from fastrl.training.loop import Intervals
+
+CPU = torch.device("cpu")
+TRAIN = {"update_after": 100, "batch_size": 32}
+
+
+def make_trainer(env_id="IdentityContinuous-v0", **settings):
+    settings = {
+        "seed": 3,
+        "policy_layer_sizes": (16,),
+        "critic_layer_sizes": (16,),
+        "replay_size": 4_000,
+        "num_envs": 4,
+        "samples_per_insert": 8.0,
+        "action_samples": 8,
+        "threads": 1,
+    } | settings
+    return MPOTrainer(env_id, device=CPU, **settings)
+
+
+def weights_hash(trainer):
+    digest = hashlib.sha256()
+    for part in (trainer.agent.policy, trainer.agent.critics, trainer.agent.target_critics, trainer.agent.alphas):
+        for name, value in sorted(part.state_dict().items()):
+            digest.update(name.encode() + value.numpy().tobytes())
+    return digest.hexdigest()
+
+
+def rows_of(path):
+    with open(path, newline="") as file:
+        return [{k: v for k, v in row.items() if not k.startswith("time/")} for row in csv.DictReader(file)]
+
+
+# ---------------------------------------------------------------------------------------------------- known optima
+
+LEARNING = {
+    "policy_layer_sizes": (32, 32),
+    "critic_layer_sizes": (32, 32),
+    "num_envs": 8,
+    "policy_lr": 1e-3,
+    "q_lr": 3e-3,
+    "mstep_kl_epsilon": 0.05,
+    "init_std": 0.2,  # narrow: where raw actions are clipped, the best mean is not the best action
+    "mstep_kl_epsilon_std": 1e-5,  # and it stays so wide that differences of Q between samples are above the critic's noise
+    "init_log_alpha_stddev": 100.0,
+    "lambda_lr": 3e-2,
+    "temperature_init": 0.3,
+    "temperature_lr": 1e-3,
+    "target_networks_update_period": 50,
+    "max_grad_norm": 40.0,
+    "samples_per_insert": 32.0,
+    "action_samples": 20,
+}
+
+
+@pytest.mark.parametrize("env_id", ["Identity-v0", "IdentityContinuous-v0"])
+@pytest.mark.parametrize("use_retrace", [False, True])
+def test_it_learns_the_identity(env_id, use_retrace, tmp_path):
+    settings = LEARNING | {"gamma": 0.0, "retrace_steps": 4, "use_retrace": use_retrace}
+    with make_trainer(env_id, **settings) as trainer:
+        untrained = trainer.evaluate(16)["eval/return_mean"]
+        trainer.train(4_000, out_dir=str(tmp_path), update_after=500, batch_size=64)
+        trained = trainer.evaluate(16)["eval/return_mean"]
+        optimum = trainer.env.optimal_return
+    assert trained > untrained
+    assert trained >= optimum - 0.1 * abs(optimum - untrained)
+
+
+class _Bandit(ToyDynamics):
+    """One state, one action, reward −(a − 0.4)²."""
+
+    obs_size = 1
+
+    def __init__(self, seeds):
+        super().__init__(seeds, max_episode_steps=16)
+        self.action = ActionSpec("continuous", (1,), (), torch.tensor([-1.0]), torch.tensor([1.0]))
+
+    def _begin(self, columns):
+        pass
+
+    def _move(self, actions, columns):
+        return -np.square(actions.astype(np.float64)[:, 0] - 0.4), np.zeros(self.num_envs, bool)
+
+    def observe(self):
+        return np.ones((self.num_envs, 1), np.float32)
+
+
+def train_with_history(trainer, env_steps, measure):
+    """Every update's KLs relative to their bounds, the temperatures, and the mean of `measure()` over the last fifth of the way.
+
+    Learning rates fall to a tenth on the last third: what is left is bias, not the noise of the last updates.
+    """
+    trainer.update_after, trainer.batch_size = 500, 128
+    kls, temperatures, measured = [], [], []
+    falls = [(trainer.agent.policy_optimizer, LEARNING["policy_lr"] / 10), (trainer.agent.critic_optimizer, LEARNING["q_lr"] / 10)]
+    while trainer.env_steps < env_steps:
+        if trainer.env_steps > 2 * env_steps / 3:
+            for optimizer, lr in falls:
+                optimizer.param_groups[0]["lr"] = lr
+        trainer.collect()
+        metrics = trainer.learn()
+        if "kl/mean" in metrics:
+            kls.append([float(metrics["mpo/kl_mean_rel"]), float(metrics["mpo/kl_std_rel"])])
+            temperatures += [float(dual()) for dual in (trainer.agent.temperature, trainer.agent.penalty_temperature)]
+        if trainer.env_steps > 0.8 * env_steps and trainer.updates % 20 == 0:
+            measured.append(measure())
+    return np.array(kls), np.array(temperatures), float(np.mean(measured))
+
+
+def require_regulated(kls, temperatures):
+    window = 200  # updates; four periods of the target networks, over which the KL goes from 0 to its largest
+    averages = np.stack([np.convolve(column, np.ones(window) / window, "valid") for column in kls.T])
+    assert averages.max() <= 1.5
+    assert temperatures.min() > 0 and np.isfinite(temperatures).all()
+
+
+def test_a_bandit_is_solved_within_one_percent(monkeypatch):
+    monkeypatch.setitem(TOYS, "Bandit-v0", _Bandit)
+    with make_trainer("Bandit-v0", **LEARNING | {"gamma": 0.0}) as trainer:
+        kls, temperatures, mean = train_with_history(trainer, 8_000, lambda: trainer.agent.mode(torch.ones(1, 1)).item())
+    require_regulated(kls, temperatures)
+    assert mean == pytest.approx(0.4, rel=0.01)
+
+
+def test_a_linear_quadratic_task_is_solved_within_one_percent():
+    def gain():
+        """The policy's mean is −gain · s, over states that were visited."""
+        obs = trainer.replay.sample(1_000, 1).obs[0]
+        return -float((trainer.agent.mode(obs) * obs).sum() / obs.square().sum())
+
+    settings = LEARNING | {"gamma": 0.9}
+    with make_trainer("LinearQuadratic-v0", env_kwargs={"noise": 0.02}, **settings) as trainer:
+        kls, temperatures, found = train_with_history(trainer, 20_000, gain)
+    require_regulated(kls, temperatures)
+    assert found == pytest.approx(LinearQuadratic.gain(0.9), rel=0.01)
+
+
+# ---------------------------------------------------------------------------------------------------- the loop's promises
+
+
+def test_the_same_seed_gives_the_same_weights_and_another_does_not(tmp_path):
+    hashes = []
+    for index, seed in enumerate((5, 5, 6)):
+        with make_trainer(seed=seed) as trainer:
+            trainer.train(400, out_dir=str(tmp_path / str(index)), **TRAIN)
+            hashes.append(weights_hash(trainer))
+    assert hashes[0] == hashes[1] != hashes[2]
+
+
+@pytest.mark.parametrize("env_id", ["IdentityContinuous-v0", "ProofofMemory-v0"])
+def test_two_halves_with_a_saved_replay_between_equal_one_run(env_id, tmp_path):
+    """Bit for bit: networks, targets, multipliers, optimisers, replay, random generators and the logged rows."""
+    settings = {"save_replay": True, "use_retrace": True, "target_networks_update_period": 7, "samples_per_insert": 10.0}
+    settings["intervals"] = Intervals(log=100)
+    with make_trainer(env_id, **settings) as whole:
+        whole.train(800, out_dir=str(tmp_path / "whole"), **TRAIN)
+    with make_trainer(env_id, **settings) as first:
+        first.train(400, out_dir=str(tmp_path / "halves"), **TRAIN)
+    with make_trainer(env_id, **settings) as second:
+        second.load(tmp_path / "halves")
+        assert len(second.replay) == len(first.replay) and second.replay_ptr == first.replay_ptr
+        second.train(800, out_dir=str(tmp_path / "halves"), **TRAIN)
+    assert weights_hash(second) == weights_hash(whole)
+    assert (second.env_steps, second.updates, second.episodes) == (whole.env_steps, whole.updates, whole.episodes)
+    assert rows_of(tmp_path / "halves" / "metrics.csv") == rows_of(tmp_path / "whole" / "metrics.csv")
+
+
+def test_without_a_saved_replay_a_new_one_is_filled_before_learning_goes_on(tmp_path):
+    with make_trainer() as first:
+        first.train(400, out_dir=str(tmp_path), **TRAIN)
+    with make_trainer() as second:
+        second.load(tmp_path)
+        assert second.replay_size == 0
+        second.train(first.env_steps + 96, out_dir=str(tmp_path), **TRAIN)
+        assert second.updates == first.updates and second.replay_size > 80
+        second.train(first.env_steps + 200, out_dir=str(tmp_path), **TRAIN)
+        assert second.updates > first.updates
+
+
+def test_episodes_of_a_resumed_run_do_not_go_on_where_the_saved_ones_stopped(tmp_path):
+    """EnvPool's environments cannot be saved: a window must not lead from an old episode into a new one."""
+    settings = {"save_replay": True, "num_envs": 2}
+    with make_trainer("CartPole-v1", **settings) as first:
+        first.train(150, out_dir=str(tmp_path), **TRAIN)
+        last, rows = first.obs.clone(), first.replay.index.rows
+    with make_trainer("CartPole-v1", **settings) as second:
+        second.load(tmp_path)
+        assert second.replay.index.rows == rows + 1
+        assert torch.equal(second.replay.storage.fields["obs"][rows], last)  # what followed the last transition, and is none itself
+        assert not second.replay.storage.fields["valid"][rows].any()
+        assert not torch.equal(second.obs, last)
+
+
+def test_a_reward_of_1e9_on_reset_rows_changes_nothing(tmp_path):
+    hashes = []
+    for reward in (0.0, 1e9):
+        with make_trainer("Counter-v0", env_kwargs={"reset_reward": reward}, use_retrace=True) as trainer:
+            trainer.train(400, out_dir=str(tmp_path / str(reward)), **TRAIN)
+            hashes.append(weights_hash(trainer))
+    assert hashes[0] == hashes[1]
+
+
+@pytest.mark.parametrize("end", ["terminated", "truncated"])
+def test_values_of_the_counter_know_how_it_ends(end, tmp_path):
+    """Rewards 0, 1, …, 7 with γ = 0.5: Q at the last step is 7 where the episode terminates, and more where it is only cut off."""
+    settings = {"gamma": 0.5, "q_lr": 3e-3, "samples_per_insert": 64.0, "target_networks_update_period": 20, "max_grad_norm": 40.0}
+    kwargs = {"end": end}
+    with make_trainer("Counter-v0", env_kwargs=kwargs, critic_layer_sizes=(32, 32), use_retrace=True, **settings) as trainer:
+        trainer.train(3_000, out_dir=str(tmp_path), update_after=200, batch_size=128)
+        obs = torch.arange(8.0)[:, None]
+        found = trainer.agent.critics[0].of_all(obs).mean(1)
+        after = trainer.agent.critics[0].of_all(torch.tensor([[8.0]])).mean().item()
+    value, expected = (0.0 if end == "terminated" else after), []
+    for reward in reversed(range(8)):
+        value = reward + 0.5 * value
+        expected.insert(0, value)
+    torch.testing.assert_close(found.detach(), torch.tensor(expected), rtol=0.05, atol=0.25)
+    assert end == "terminated" or after > 3.0
+
+
+def test_evaluation_leaves_training_untouched_and_repeats_itself(tmp_path):
+    hashes = []
+    for evaluations in (0, 2):
+        with make_trainer() as trainer:
+            trainer.train(200, out_dir=str(tmp_path / f"{evaluations}a"), **TRAIN)
+            results = [trainer.evaluate(6, seed=11) for _ in range(evaluations)]
+            trainer.train(400, out_dir=str(tmp_path / f"{evaluations}b"), **TRAIN)
+            hashes.append(weights_hash(trainer))
+    assert hashes[0] == hashes[1]
+    assert results[0] == results[1]
+
+
+def test_samples_per_insert_sets_the_number_of_updates(tmp_path):
+    for samples, updates in ((32.0, 400), (8.0, 100), (64.0, 800), (None, 400)):
+        with make_trainer("IdentityContinuous-v0", samples_per_insert=samples) as trainer:
+            trainer.train(500, out_dir=str(tmp_path / str(samples)), **TRAIN)
+            assert trainer.updates == pytest.approx(updates, rel=0.03)
+
+
+def test_a_stopped_trainer_can_go_on(tmp_path, monkeypatch):
+    with make_trainer() as trainer:
+        collect = trainer.collect
+
+        def interrupted_collect():
+            signal.raise_signal(signal.SIGINT)
+            return collect()
+
+        monkeypatch.setattr(trainer, "collect", interrupted_collect)
+        trainer.train(500, out_dir=str(tmp_path), **TRAIN)
+        assert trainer.interrupted == "SIGINT" and trainer.env_steps == 0
+        monkeypatch.undo()
+        trainer.train(200, out_dir=str(tmp_path), **TRAIN)
+        assert trainer.interrupted is None and trainer.env_steps >= 200
+
+
+def test_vectorised_evaluation_in_environments_of_ones_own():
+    with make_trainer("Pendulum-v1") as trainer:
+        envs = gym.make_vec("Pendulum-v1", num_envs=3)
+        first, second = (_evaluate_vectorized(trainer.agent, envs, seed=7) for _ in range(2))
+        envs.close()
+    assert first == second and first["eval/length_mean"] == 200 and first["eval/return_max"] < 0
+
+
+# ---------------------------------------------------------------------------------------------------- storing by hand
+
+
+def transition(number, **changes):
+    values = {
+        "obs": np.array([number / 10]),
+        "action_exec": np.array([0.5]),
+        "action_raw": np.array([0.6]),
+        "behaviour_logp": -1.0,
+        "reward": float(number),
+        "next_obs": np.array([(number + 1) / 10]),
+        "done": 0.0,
+    }
+    return values | changes
+
+
+def test_transitions_added_by_hand_come_back_as_sequences():
+    with make_trainer(num_envs=1) as trainer:
+        assert all(trainer._add_transition(**transition(i)) for i in range(8))
+        assert (trainer.replay_size, trainer.replay_ptr) == (8, 8)
+        batch = trainer._sample_sequences(6, 3)
+    assert batch.batch_size == (6, 3)
+    assert set(batch.keys()) == {
+        *("obs", "next_obs", "actions_exec", "actions_raw", "behaviour_logp", "rewards", "dones", "terminated", "truncated", "valid")
+    }
+    torch.testing.assert_close(batch["obs"][..., 0], batch["rewards"] / 10)
+    torch.testing.assert_close(batch["next_obs"][:, :-1], batch["obs"][:, 1:])
+    assert batch["actions_raw"].unique().item() == pytest.approx(0.6) and batch["valid"].all() and not batch["dones"].any()
+
+
+@pytest.mark.parametrize("name", ["obs", "action_raw", "behaviour_logp", "reward", "next_obs"])
+def test_a_transition_that_is_not_finite_is_refused_counted_and_breaks_the_sequence(name):
+    with make_trainer(num_envs=1) as trainer, pytest.warns(RuntimeWarning, match="1 transitions that are not finite"):
+        for i in range(20):
+            values = transition(i, **({name: np.array([np.nan]) if name not in ("behaviour_logp", "reward") else np.inf} if i == 10 else {}))
+            assert trainer._add_transition(**values) == (i != 10)
+        assert trainer.refused == 1 and trainer.replay_size == 19
+        batch = trainer._sample_sequences(19, 2)
+        rewards = batch["rewards"][batch["valid"].all(1)]
+    assert torch.equal(rewards[:, 1], rewards[:, 0] + 1) and not (rewards == 10).any()
+
+
+def test_a_transition_refused_between_equal_observations_breaks_the_sequence_too():
+    with make_trainer(num_envs=1) as trainer, warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        still = {"obs": np.zeros(1), "next_obs": np.zeros(1)}
+        trainer._add_transition(**transition(1, **still))
+        trainer._add_transition(**transition(2, **still | {"reward": np.nan}))
+        trainer._add_transition(**transition(3, **still))
+        assert trainer.replay.storage.fields["valid"][:3, 0].tolist() == [True, False, True]
+
+
+def test_offsets_are_made_once():
+    with make_trainer() as trainer:
+        offsets = trainer._get_sequence_offsets(5)
+        assert offsets.tolist() == [0, 1, 2, 3, 4] and trainer._get_sequence_offsets(5) is offsets
+
+
+def test_too_little_data_and_several_environments_are_named():
+    with make_trainer(num_envs=1) as trainer:
+        trainer._add_transition(**transition(0))
+        with pytest.raises(ValueError, match="batch_size must be at most the 1 transitions stored, got 4"):
+            trainer._sample_sequences(4, 1)
+        with pytest.raises(ValueError, match="rows"):
+            trainer._sample_sequences(1, 8)
+    with make_trainer() as trainer, pytest.raises(SettingError, match="num_envs = 1, this one has 4"):
+        trainer._add_transition(**transition(0))
+
+
+# ---------------------------------------------------------------------------------------------------- trouble
+
+
+class _Faulty(gym.Env):
+    """Gives an observation or a reward that is not finite at every fifth step, or from step 5 on at all."""
+
+    observation_space = gym.spaces.Box(-1, 1, (2,))
+    action_space = gym.spaces.Box(-1, 1, (1,))
+    what, always = "obs", False
+
+    def reset(self, *, seed=None, options=None):
+        self.steps = 0
+        return np.zeros(2, np.float32), {}
+
+    def step(self, action):
+        self.steps += 1
+        wrong = self.steps % 5 == 0 or (self.always and self.steps >= 5)
+        obs = np.full(2, np.nan if wrong and self.what == "obs" else 0.1, np.float32)
+        return obs, np.nan if wrong and self.what == "reward" else 1.0, False, self.steps == 12, {}
+
+
+@pytest.mark.parametrize(("what", "lost"), [("obs", 4), ("reward", 2)])
+def test_transitions_that_are_not_finite_are_refused_and_learning_goes_on(what, lost, tmp_path):
+    """Of 12 steps two give a bad reward, or a bad observation, which spoils the transition into it and the one out of it."""
+    factory = type("_FaultyOften", (_Faulty,), {"what": what})
+    with make_trainer(factory, num_envs=2) as trainer, pytest.warns(RuntimeWarning, match="not finite"):
+        trainer.train(480, out_dir=str(tmp_path), **TRAIN)
+        assert trainer.updates > 50 and trainer.agent.skipped == 0
+        assert trainer.refused == pytest.approx(480 * 2 / 12, abs=4)
+        assert len(trainer.replay) == pytest.approx(480 * (12 - lost) / 12, abs=8)
+        assert all(torch.isfinite(field.float()).all() for field in trainer.replay.storage.fields.values())
+
+
+def test_more_than_a_hundred_bad_batches_stop_the_run_with_the_last_checkpoint_intact(tmp_path):
+    with make_trainer(intervals=Intervals(save=100)) as trainer:
+        trainer.train(300, out_dir=str(tmp_path), **TRAIN)
+        good = weights_hash(trainer)
+        trainer.replay.storage.fields["rewards"].fill_(float("nan"))
+        with pytest.raises(NonFiniteError, match="targets not finite in 101 batches in a row"):
+            trainer.train(3_000, out_dir=str(tmp_path), **TRAIN)
+    with make_trainer() as again:
+        again.load(tmp_path)
+        assert weights_hash(again) == good
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"num_envs": 0}, "num_envs"),
+        ({"retrace_steps": 0}, "retrace_steps must be at least 1"),
+        ({"use_retrace": True, "retrace_steps": 1_000}, "replay_size must hold at least 1001 rows of 4 environments"),
+        ({"replay_size": 10**13}, "replay_size too large"),
+        ({"env_id": "CartPol-v1"}, "CartPole-v1"),
+        ({"policy_layer_sizes": 8}, "policy_layer_sizes"),
+        ({"seed": -1}, "seed"),
+        ({"samples_per_insert": 0.0}, "samples_per_insert"),
+    ],
+)
+def test_bad_settings_are_named(settings, message):
+    with pytest.raises(SettingError, match=message):
+        make_trainer(**settings)
+
+
+class _Odd(gym.Env):
+    observation_space = gym.spaces.Box(-1, 1, (2,))
+    action_space = gym.spaces.MultiDiscrete([2, 3])
+
+    def reset(self, *, seed=None, options=None):
+        return np.zeros(2, np.float32), {}
+
+
+def test_unsupported_spaces_are_named():
+    with pytest.raises(SettingError, match="MPO takes discrete or continuous"):
+        make_trainer(_Odd)
+    with pytest.raises(SettingError, match="image observations"):
+        make_trainer(type("_Image", (_Odd,), {"observation_space": gym.spaces.Box(0, 255, (64, 64, 3), np.uint8)}))
+
+
+def test_bad_arguments_of_train_are_named(tmp_path):
+    with make_trainer(use_retrace=True, retrace_steps=8) as trainer:
+        for changes, message in (
+            ({"total_steps": 0}, "total_steps"),
+            ({"batch_size": 33}, "batch_size must be a multiple of retrace_steps = 8, got 33"),
+            ({"batch_size": 8_000}, "batch_size must be at most replay_size = 4000, got 8000"),
+            ({"m_steps": 0}, "m_steps"),
+            ({"update_after": -1}, "update_after"),
+        ):
+            with pytest.raises(SettingError, match=message):
+                trainer.train(**{"total_steps": 10, "out_dir": str(tmp_path), **TRAIN, **changes})
+
+
+def test_other_settings_than_the_checkpoints_are_an_error(tmp_path):
+    with make_trainer(save_replay=True) as trainer:
+        trainer.train(200, out_dir=str(tmp_path), **TRAIN)
+    for settings in ({"policy_layer_sizes": (8,)}, {"twin_critic": True}, {"num_envs": 5}, {"replay_size": 2_000, "save_replay": True}):
+        with make_trainer(**settings) as other, pytest.raises(CheckpointError):
+            other.load(tmp_path)
+
+
+def test_defaults_of_the_constructor_are_the_documented_ones():
+    with MPOTrainer("IdentityContinuous-v0", 1, CPU, (8,), (8,), 1_000) as trainer:
+        agent = trainer.agent
+        assert trainer.env.num_envs == 1 and trainer.window == 1
+        assert agent.epsilons == (0.1, 0.1) and agent.temperature().item() == 1.0
+        assert agent.alphas[0]().item() == pytest.approx(10.0, abs=1e-3) and agent.alphas[1]().item() == pytest.approx(1_000.0)
+
+
+def test_a_run_made_in_python_is_a_run_folder_for_the_command_line(tmp_path):
+    with make_trainer("Pendulum-v1", gamma=0.9) as trainer:
+        trainer.train(200, out_dir=str(tmp_path), m_steps=2, **TRAIN)
+    config = MPOConfig.from_toml((tmp_path / "config.toml").read_text())
+    assert (config.total_steps, config.batch_size, config.update_after, config.m_steps, config.gamma) == (200, 32, 100, 2, 0.9)
+    with MPOTrainer.from_config(config) as again:
+        again.load(tmp_path)
+        again.train(300, out_dir=str(tmp_path), **config.train_arguments())
+        assert again.batch_size == 32 and again.m_steps == 2
+
+
+def test_environment_objects_and_factories(tmp_path):
+    with make_trainer(make_vector_env("Pendulum-v1", 4, seed=0)) as trainer:
+        trainer.train(200, out_dir=str(tmp_path / "object"), **TRAIN)
+    with make_trainer(lambda: gym.make_vec("Pendulum-v1", num_envs=2), num_envs=2) as trainer:
+        trainer.train(200, out_dir=str(tmp_path / "factory"), **TRAIN)
+        assert trainer.evaluate(2)["eval/length_mean"] == 200
+
+
+def test_metrics_are_finite_numbers(tmp_path):
+    with make_trainer(use_retrace=True, intervals=Intervals(log=100)) as trainer:
+        trainer.train(400, out_dir=str(tmp_path), **TRAIN)
+    rows = rows_of(tmp_path / "metrics.csv")
+    assert rows and all(np.isfinite(float(value)) for row in rows for value in row.values() if value not in ("", None))
+    assert {"loss/policy", "loss/q", "mpo/temperature", "kl/mean", "train/entropy", "replay/transitions"} <= set(rows[-1])
