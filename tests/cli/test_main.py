@@ -44,8 +44,8 @@ def test_every_command_has_help(command, capsys):
     ("words", "message"),
     [
         ("tran", "fastrl: there is no command 'tran'; did you mean 'train'?; see `fastrl --help`\n"),
-        ("train vmp", "fastrl: there is no algorithm 'vmp'; did you mean 'vmpo'?; known: vmpo, ppo-trxl\n"),
-        ("train --env-id x", "fastrl: the algorithm comes first: fastrl train <algorithm> ...; known: vmpo, ppo-trxl\n"),
+        ("train vmp", "fastrl: there is no algorithm 'vmp'; did you mean 'vmpo'?; known: vmpo, mpo, ppo-trxl\n"),
+        ("train --env-id x", "fastrl: the algorithm comes first: fastrl train <algorithm> ...; known: vmpo, mpo, ppo-trxl\n"),
         ("eval", "fastrl: fastrl eval: the following arguments are required: run; see `fastrl eval --help`\n"),
         ("envs x --jsn", "fastrl: fastrl envs: there is no argument --jsn; did you mean '--json'?; see `fastrl envs --help`\n"),
         ("eval x --episodes many", "fastrl: fastrl eval: argument --episodes: invalid int value: 'many'; see `fastrl eval --help`\n"),
