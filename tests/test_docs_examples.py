@@ -22,7 +22,7 @@ def test_example_runs(page, text, tmp_path, monkeypatch):
 
 
 def test_there_are_examples():
-    assert {example.values[0].stem for example in EXAMPLES} >= {"README", "ops", "environments", "checkpoints", "vmpo", "ppo_trxl"}
+    assert {example.values[0].stem for example in EXAMPLES} >= {"README", "ops", "environments", "checkpoints", "vmpo", "mpo", "ppo_trxl"}
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)

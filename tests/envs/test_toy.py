@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from fastrl.envs import make_vector_env
-from fastrl.envs.toy import TOYS, ColumnRandom, ProofofMemory
+from fastrl.envs.toy import TOYS, ColumnRandom, LinearQuadratic, ProofofMemory
 from fastrl.errors import SettingError
 
 ALL = np.ones
@@ -192,3 +192,22 @@ def test_wrong_options_are_named(env_id, options, message):
 def test_curves_get_the_known_returns():
     assert make_vector_env("ProofofMemory-v0").reference_returns == {"optimum": 1.2, "best without memory": -0.28}
     assert make_vector_env("Identity-v0").reference_returns == {"optimum": 16.0}
+
+
+def test_the_best_gain_of_the_linear_quadratic_task():
+    """By hand at γ = 0: no push is worth its cost. Otherwise no other gain does better over a long episode, from the same starts."""
+    assert LinearQuadratic.gain(0.0) == 0.0
+    gamma, columns = 0.9, np.ones(400, bool)
+    best = LinearQuadratic.gain(gamma)
+    returns = []
+    for gain in (0.9 * best, best, 1.1 * best):
+        env = LinearQuadratic(range(400), noise=0.0, max_episode_steps=300)
+        env.start(columns)
+        start, total = env.point.copy(), np.zeros(400)
+        for step in range(200):
+            reward, terminated, _ = env.step((-gain * env.point)[:, None].astype(np.float32), columns)
+            assert not terminated.any()
+            total += gamma**step * reward
+        returns.append(total.mean())
+    assert returns[1] > max(returns[0], returns[2])
+    assert returns[1] == pytest.approx(-LinearQuadratic.value_curvature(gamma) * np.square(start).mean(), rel=1e-5)

@@ -313,7 +313,9 @@ def test_transitions_added_by_hand_come_back_as_sequences():
 def test_a_transition_that_is_not_finite_is_refused_counted_and_breaks_the_sequence(name):
     with make_trainer(num_envs=1) as trainer, pytest.warns(RuntimeWarning, match="1 transitions that are not finite"):
         for i in range(20):
-            values = transition(i, **({name: np.array([np.nan]) if name not in ("behaviour_logp", "reward") else np.inf} if i == 10 else {}))
+            values = transition(
+                i, **({name: np.array([np.nan]) if name not in ("behaviour_logp", "reward") else np.inf} if i == 10 else {})
+            )
             assert trainer._add_transition(**values) == (i != 10)
         assert trainer.refused == 1 and trainer.replay_size == 19
         batch = trainer._sample_sequences(19, 2)
