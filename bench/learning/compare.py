@@ -1,7 +1,6 @@
 """Learning curves of several results of `scoreboard.py` in one picture: each seed's curve, and the mean over seeds of each result.
 
-    python bench/learning/compare.py bench/results/*-learning-mpo-CheetahRun-v1.json bench/results/*-learning-mpo-CheetahRun-v1-one-step.json \\
-        --labels "Retrace" "one step" --out bench/results/mpo-CheetahRun-v1-retrace-and-one-step.png
+python bench/learning/compare.py retrace.json one-step.json --labels "Retrace" "one step" --out both.png
 """
 
 from __future__ import annotations

@@ -3,11 +3,12 @@
     python bench/training/mpo_throughput.py [--updates 15] [--write]
 
 One thread, HalfCheetah-v5's sizes (17 features, 6 action dimensions), policy and critic (512, 256), 256 transitions per update: one-step
-targets with 20 and with 64 actions per state, and windows of 8. The plain way is what one writes from the paper: observation and action are
-put side by side for every sampled action, in one pass for the E-step and another for the bootstrap, densities of all samples are part of the
-graph, optimisers and clipping go parameter by parameter, and metrics are read one by one. That both ways have the same losses is checked
-first. Ways take turns, so that a drift of the machine's speed meets both. In the same run: the rate of float32 matrix products at the shape
-that most of the operations have, and rounds of whole training with four environments.
+targets with 20 and with 64 actions per state, and windows of 8.
+
+The plain way is what one writes from the paper: observation and action side by side for every sampled action, in one pass for the E-step and
+another for the bootstrap, densities of all samples in the graph, optimiser and clipping parameter by parameter, metrics read one by one.
+That both ways agree is checked first, and they take turns, so that a drift of the machine's speed meets both. In the same run: the rate of
+float32 matrix products at the shape that most operations have, and rounds of whole training with four environments.
 """
 
 from __future__ import annotations
@@ -255,8 +256,8 @@ def measure_updates(name: str, updates: int) -> dict[str, float]:
         "over_bound": middle["fast"] / bound,
     }
     print(
-        f"{name}: {row['fast_updates_per_s']:.1f} updates/s ({row['positions_per_s']:,.0f} positions/s), plain {row['plain_updates_per_s']:.1f}, "
-        f"{row['times_plain']:.1f} times; {row['gflop']:.2f} GFLOP at {rate:.0f} GFLOP/s: {row['over_bound']:.2f} times the bound; "
+        f"{name}: {row['fast_updates_per_s']:.1f} updates/s ({row['positions_per_s']:,.0f} positions/s), "
+        f"plain {row['plain_updates_per_s']:.1f}, {row['times_plain']:.1f} times; {row['gflop']:.2f} GFLOP at {rate:.0f} GFLOP/s: {row['over_bound']:.2f} times the bound; "
         f"bfloat16 {row['bfloat16_updates_per_s']:.1f} ({row['bfloat16_times_plain']:.1f} times)"
     )
     return row
