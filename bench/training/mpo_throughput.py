@@ -5,7 +5,7 @@
 One thread, HalfCheetah-v5's sizes (17 features, 6 action dimensions), policy and critic (512, 256), 256 transitions per update: one-step
 targets with 20 and with 64 actions per state, and windows of 8.
 
-The plain way is what one writes from the paper: observation and action side by side for every sampled action, in one pass for the E-step and
+The plain way is what one writes from the paper: observation and action side by side for every sampled action, one pass for the E-step and
 another for the bootstrap, densities of all samples in the graph, optimiser and clipping parameter by parameter, metrics read one by one.
 That both ways agree is checked first, and they take turns, so that a drift of the machine's speed meets both. In the same run: the rate of
 float32 matrix products at the shape that most operations have, and rounds of whole training with four environments.
@@ -257,7 +257,8 @@ def measure_updates(name: str, updates: int) -> dict[str, float]:
     }
     print(
         f"{name}: {row['fast_updates_per_s']:.1f} updates/s ({row['positions_per_s']:,.0f} positions/s), "
-        f"plain {row['plain_updates_per_s']:.1f}, {row['times_plain']:.1f} times; {row['gflop']:.2f} GFLOP at {rate:.0f} GFLOP/s: {row['over_bound']:.2f} times the bound; "
+        f"plain {row['plain_updates_per_s']:.1f}, {row['times_plain']:.1f} times; {row['gflop']:.2f} GFLOP at {rate:.0f} GFLOP/s: "
+        f"{row['over_bound']:.2f} times the bound; "
         f"bfloat16 {row['bfloat16_updates_per_s']:.1f} ({row['bfloat16_times_plain']:.1f} times)"
     )
     return row
