@@ -7,36 +7,19 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
-import numpy as np
+sys.path.insert(0, str(Path(__file__).resolve().parent))
+from curves import Curves, draw  # noqa: E402
 
 
-def draw(results: list[dict[str, Any]], labels: list[str], path: Path) -> None:
-    """Curves of all results in one picture; the legend gives the mean of the last evaluations and its interval."""
-    import matplotlib
-
-    matplotlib.use("Agg")
-    import matplotlib.pyplot as plt
-
-    figure, axes = plt.subplots(figsize=(6.4, 4), dpi=110)
-    for number, (result, label) in enumerate(zip(results, labels, strict=True)):
-        curves, color = [(curve["env_steps"], curve["return_mean"]) for curve in result["curves"]], f"C{number}"
-        for steps, returns in curves:
-            axes.plot(steps, returns, color=color, alpha=0.3, linewidth=1)
-        grid = np.linspace(max(steps[0] for steps, _ in curves), min(steps[-1] for steps, _ in curves), 50)
-        low, high = result["interval_95"]
-        legend = f"{label}: {result['final_return_mean']:.4g} [{low:.4g}, {high:.4g}], {result['seeds']} seeds"
-        axes.plot(grid, np.mean([np.interp(grid, *curve) for curve in curves], axis=0), color=color, linewidth=2, label=legend)
-    axes.set(
-        title=f"{results[0]['algorithm']} on {results[0]['env_id']}", xlabel="environment steps", ylabel="evaluation return, 20 episodes"
-    )
-    axes.legend(fontsize=8)
-    axes.grid(alpha=0.3)
-    figure.tight_layout()
-    figure.savefig(path)
-    plt.close(figure)
+def group(result: dict[str, Any], label: str) -> Curves:
+    """A result's curves; the legend gives the mean of the last evaluations and its interval."""
+    low, high = result["interval_95"]
+    legend = f"{label}: {result['final_return_mean']:.4g} [{low:.4g}, {high:.4g}], {result['seeds']} seeds"
+    return Curves([(curve["env_steps"], curve["return_mean"]) for curve in result["curves"]], legend)
 
 
 def main() -> None:
@@ -50,7 +33,8 @@ def main() -> None:
         parser.error(f"there are {len(results)} results and {len(arguments.labels)} labels")
     if len({result["env_id"] for result in results}) > 1:
         parser.error("the results are of several environments: " + ", ".join(result["env_id"] for result in results))
-    draw(results, arguments.labels, arguments.out)
+    groups = [group(result, label) for result, label in zip(results, arguments.labels, strict=True)]
+    draw(groups, f"{results[0]['algorithm']} on {results[0]['env_id']}", arguments.out)
     print(arguments.out)
 
 

@@ -29,7 +29,9 @@ from fastrl.training.config import RunConfig, values_from_toml
 from fastrl.training.run_folder import CONFIG_FILE, ensure_config
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+sys.path.insert(0, str(Path(__file__).resolve().parent))
 import record  # noqa: E402
+from curves import Curves, draw  # noqa: E402
 
 DONE, COMMITS = "done", "commits"  # seconds the run took; a line for each time it was started or went on
 STUDENT_T_975 = {2: 12.706, 3: 4.303, 4: 3.182, 5: 2.776, 6: 2.571, 8: 2.365, 10: 2.262}  # by number of seeds
@@ -114,25 +116,6 @@ def summarize(finals: list[float]) -> dict[str, Any]:
     return {"final_return_mean": mean, "interval_95": [mean - half, mean + half], "final_returns": finals}
 
 
-def draw(curves: list[tuple[list[int], list[float]]], title: str, path: Path) -> None:
-    """Each seed's evaluation curve and their mean."""
-    import matplotlib
-
-    matplotlib.use("Agg")
-    import matplotlib.pyplot as plt
-
-    figure, axes = plt.subplots(figsize=(6, 3.6), dpi=110)
-    for steps, returns in curves:
-        axes.plot(steps, returns, color="tab:blue", alpha=0.3, linewidth=1)
-    grid = np.linspace(max(steps[0] for steps, _ in curves), min(steps[-1] for steps, _ in curves), 50)
-    axes.plot(grid, np.mean([np.interp(grid, *curve) for curve in curves], axis=0), color="tab:blue", linewidth=2)
-    axes.set(title=title, xlabel="environment steps", ylabel="evaluation return, 20 episodes")
-    axes.grid(alpha=0.3)
-    figure.tight_layout()
-    figure.savefig(path)
-    plt.close(figure)
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("algorithm")
@@ -166,7 +149,7 @@ def main() -> None:
     low, high = results["interval_95"]
     what = f"{arguments.algorithm} on {arguments.env_id}{label.replace('-', ' ')}"
     title = f"{what}: {results['final_return_mean']:.4g} [{low:.4g}, {high:.4g}], {arguments.seeds} seeds"
-    draw(curves, title, path.with_suffix(".png"))
+    draw([Curves(curves)], title, path.with_suffix(".png"))
     print(title, "→", path)
 
 

@@ -28,7 +28,7 @@ from fastrl.nn.distributions import Categorical, DiagonalGaussian, Distribution
 from fastrl.nn.flat import FlatParameters
 from fastrl.trainers.mpo.config import MPOConfig
 from fastrl.trainers.mpo.networks import Critic, DiscreteCritic, DiscretePolicy, GaussianPolicy, Policy
-from fastrl.training.optimizers import load_keeping_settings
+from fastrl.training.optimizers import load_parts, require_finite_step
 
 MOST_SKIPPED = 100  # batches that are not finite, one after the other
 
@@ -273,7 +273,7 @@ class MPOAgent:
         loss = torch.stack(losses).sum()
         loss.backward()
         norm = self._critic_weights.clip_grad_norm_(self.config.max_grad_norm)
-        self._require_finite({"loss/q": loss.detach(), "grad/q_norm": norm})
+        require_finite_step("MPOAgent", self.updates, {"loss/q": loss.detach(), "grad/q_norm": norm})
         self.critic_optimizer.step()
         return {"loss/q": loss.detach(), "grad/q_norm": norm, "q/target_mean": (weight * targets.flatten()).sum()}
 
@@ -319,7 +319,9 @@ class MPOAgent:
         (policy_loss + penalty).backward()
         duals.backward()
         norm = self._policy_weights.clip_grad_norm_(self.config.max_grad_norm)
-        self._require_finite({"loss/policy": policy_loss.detach(), "grad/policy_norm": norm, "loss/dual": duals.detach()})
+        require_finite_step(
+            "MPOAgent", self.updates, {"loss/policy": policy_loss.detach(), "grad/policy_norm": norm, "loss/dual": duals.detach()}
+        )
         self.policy_optimizer.step()
         self.dual_optimizer.step()
         for dual in self._duals():
@@ -330,11 +332,6 @@ class MPOAgent:
             mean_kl = kl.detach().mean()
             metrics |= {f"kl/{name}": mean_kl, f"mpo/kl_{name}_rel": mean_kl / epsilon, f"mpo/alpha_{name}": alpha.detach().mean()}
         return metrics | {"train/entropy": (weight * policy.entropy()).sum().detach()}
-
-    def _require_finite(self, named: Mapping[str, Tensor]) -> None:
-        if not bool(torch.isfinite(torch.stack(list(named.values()))).all()):
-            bad = ", ".join(name for name, value in named.items() if not bool(torch.isfinite(value)))
-            raise NonFiniteError(f"MPOAgent: {bad} not finite in update {self.updates}; that gradient step was not taken")
 
     @torch.no_grad()
     def _renew_targets(self) -> None:
@@ -364,11 +361,7 @@ class MPOAgent:
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Continue from `state_dict()` of an agent of the same networks; learning rates stay as this agent was built."""
-        for name, part in self._stateful().items():
-            if isinstance(part, torch.optim.Optimizer):
-                load_keeping_settings(part, state[name])
-            else:
-                part.load_state_dict(state[name])
+        load_parts(self._stateful(), state)
         self.updates, self.skipped = int(state["updates"]), int(state["skipped"])
 
 

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from fastrl import ops
-from fastrl.errors import NonFiniteError, SettingError
+from fastrl.errors import SettingError
 from fastrl.losses.mpo import Dual, e_step_weights, multiplier_loss, temperature_loss, top_fraction
 from fastrl.losses.value import explained_variance, standardize
 from fastrl.nn.distributions import DiagonalGaussian
@@ -21,7 +21,7 @@ from fastrl.trainers.vmpo.batch import Rows, rows_from_batch
 from fastrl.trainers.vmpo.config import VMPOConfig
 from fastrl.trainers.vmpo.gradients import ROWS_PER_BLOCK, accumulate_gradients
 from fastrl.trainers.vmpo.policy import ActorCritic, CategoricalPolicy, DiagonalGaussianPolicy
-from fastrl.training.optimizers import load_keeping_settings
+from fastrl.training.optimizers import load_parts, require_finite_step
 
 __all__ = ["CategoricalPolicy", "DiagonalGaussianPolicy", "VMPOAgent", "layer_init"]
 
@@ -290,7 +290,7 @@ class VMPOAgent:
             "vmpo/selected_frac": torch.tensor(selected.numel() / advantages.numel()),
             "vmpo/ess": weights.square().sum().reciprocal() / selected.numel(),
         }
-        self._require_finite({"vmpo/dual_loss": loss.detach()})
+        require_finite_step("VMPOAgent", self.updates, {"vmpo/dual_loss": loss.detach()})
         return torch.zeros_like(advantages).index_put_((selected,), weights), loss, metrics
 
     def _step_temperature(self, loss: Tensor) -> None:
@@ -318,7 +318,7 @@ class VMPOAgent:
         penalty = torch.stack([m.detach() * kl for m, kl in zip(multipliers, kls, strict=True)]).sum()
         losses = {"loss/policy": policy_loss, "loss/value": value_loss, "loss/kl": penalty, "loss/alpha": alpha_loss.detach()}
         norms = self._clip_gradients()
-        self._require_finite(losses | norms)
+        require_finite_step("VMPOAgent", self.updates, losses | norms)
         self.optimizer.step()
         self.alpha_optimizer.step()
         for alpha in self.alphas:
@@ -344,11 +344,6 @@ class VMPOAgent:
         groups = zip(("policy", "value"), self.optimizer.param_groups, strict=True)
         return {f"grad/{name}_norm": nn.utils.clip_grad_norm_(group["params"], self.max_grad_norm) for name, group in groups}
 
-    def _require_finite(self, named: Mapping[str, Tensor]) -> None:
-        if not bool(torch.isfinite(torch.stack(list(named.values()))).all()):
-            bad = ", ".join(name for name, value in named.items() if not bool(torch.isfinite(value)))
-            raise NonFiniteError(f"VMPOAgent: {bad} not finite in update {self.updates}; that gradient step was not taken")
-
     # ------------------------------------------------------------------------------------------------ state
 
     def _stateful(self) -> dict[str, Any]:
@@ -368,9 +363,5 @@ class VMPOAgent:
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Continue from `state_dict()` of an agent of the same networks; learning rates and the like stay as this agent was built."""
-        for name, part in self._stateful().items():
-            if isinstance(part, torch.optim.Optimizer):
-                load_keeping_settings(part, state[name])
-            else:
-                part.load_state_dict(state[name])
+        load_parts(self._stateful(), state)
         self.updates = int(state["updates"])
