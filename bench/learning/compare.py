@@ -34,7 +34,8 @@ def main() -> None:
     if len({result["env_id"] for result in results}) > 1:
         parser.error("the results are of several environments: " + ", ".join(result["env_id"] for result in results))
     groups = [group(result, label) for result, label in zip(results, arguments.labels, strict=True)]
-    draw(groups, f"{results[0]['algorithm']} on {results[0]['env_id']}", arguments.out)
+    algorithms = ", ".join(dict.fromkeys(result["algorithm"] for result in results))
+    draw(groups, f"{algorithms} on {results[0]['env_id']}", arguments.out)
     print(arguments.out)
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from fastrl.errors import SettingError
@@ -29,6 +31,11 @@ class ThreadChoice:
 
     def __str__(self) -> str:
         return f"threads: torch {self.torch}, environments {self.env} (of {self.cores} cores)"
+
+
+def hidden_weights(layer_sizes: Sequence[int]) -> int:
+    """Weights between the hidden layers of a multilayer perceptron, the bulk of its parameters."""
+    return sum(a * b for a, b in itertools.pairwise(layer_sizes))
 
 
 def choose_threads(

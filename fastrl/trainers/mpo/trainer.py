@@ -23,7 +23,7 @@ from fastrl.training.loop import Intervals, Trainer, is_factory
 from fastrl.training.memory import require_memory
 from fastrl.training.metrics import _format_metrics
 from fastrl.training.seeding import derived_seed, seed_everything
-from fastrl.training.threads import choose_threads
+from fastrl.training.threads import choose_threads, hidden_weights
 
 if TYPE_CHECKING:
     from tensordict import TensorDict
@@ -172,7 +172,9 @@ class MPOTrainer(Trainer):
         self.config = config if isinstance(env_id, str) else None
         self.env_options = {"obs_keys": obs_keys, "max_episode_steps": max_episode_steps, "env_kwargs": env_kwargs}
         self.can_make_envs = isinstance(env_id, str) or is_factory(env_id)
-        self.threads = choose_threads(num_envs, threads, env_threads)
+        self.threads = choose_threads(
+            num_envs, threads, env_threads, hidden_weights(policy_layer_sizes) + hidden_weights(critic_layer_sizes)
+        )
         self.threads.apply()
         seed_everything(seed)
         self.env = self.make_env(num_envs, seed)

@@ -34,7 +34,7 @@ from fastrl.training.loop import Intervals, Trainer, is_factory
 from fastrl.training.memory import require_memory
 from fastrl.training.metrics import _format_metrics
 from fastrl.training.seeding import seed_everything
-from fastrl.training.threads import choose_threads
+from fastrl.training.threads import choose_threads, hidden_weights
 
 __all__ = [
     "VMPOTrainer",
@@ -145,7 +145,9 @@ class VMPOTrainer(Trainer):
         self.updates_per_step = 1
         self.env_options = {"obs_keys": obs_keys, "max_episode_steps": max_episode_steps, "env_kwargs": env_kwargs}
         self.can_make_envs = isinstance(env_id, str) or is_factory(env_id)
-        self.threads = choose_threads(num_envs, threads, env_threads, _weights(policy_layer_sizes) + _weights(value_layer_sizes))
+        self.threads = choose_threads(
+            num_envs, threads, env_threads, hidden_weights(policy_layer_sizes) + hidden_weights(value_layer_sizes)
+        )
         self.threads.apply()
         seed_everything(seed)
         self.env = self.make_env(num_envs, seed)
@@ -326,11 +328,6 @@ class VMPOTrainer(Trainer):
         self.obs = self._checked(self.env.reset())
         if self.reward_scaler is not None:
             self.reward_scaler.running_return.zero_()
-
-
-def _weights(layer_sizes: tuple[int, ...]) -> int:
-    """Weights between hidden layers, the bulk of a network's parameters."""
-    return sum(a * b for a, b in zip(layer_sizes[:-1], layer_sizes[1:], strict=True))
 
 
 _AGENT_SETTINGS = frozenset(inspect.signature(VMPOAgent).parameters) - {"device"}
