@@ -5,6 +5,7 @@ Importing this loads the native library, once. It needs torch alone.
 
 from fastrl.ops._batched_index_select import batched_index_select, batched_index_select_reference
 from fastrl.ops._dae_targets import dae_targets, dae_targets_reference
+from fastrl.ops._elu import elu, elu_reference
 from fastrl.ops._gae import gae, gae_reference
 from fastrl.ops._gather_sequences import gather_sequences, gather_sequences_reference
 from fastrl.ops._memory_attention import memory_attention, memory_attention_reference
@@ -18,6 +19,8 @@ __all__ = [
     "batched_index_select_reference",
     "dae_targets",
     "dae_targets_reference",
+    "elu",
+    "elu_reference",
     "gae",
     "gae_reference",
     "gather_sequences",

@@ -9,11 +9,11 @@ from fastrl import ops
 from fastrl.testing.case import Inputs, OpCase, refuse
 
 
-def _make_tanh(sizes: tuple[int, ...], dtype: torch.dtype, device: torch.device, generator: torch.Generator) -> Inputs:
+def _make_activation(sizes: tuple[int, ...], dtype: torch.dtype, device: torch.device, generator: torch.Generator) -> Inputs:
     return {"x": (4 * torch.randn(sizes, generator=generator)).to(device, dtype)}
 
 
-_TANH_REFUSALS = (
+_ACTIVATION_REFUSALS = (
     refuse("a list", TypeError, "x must be a torch.Tensor, got list", x=lambda _: [1.0]),
     refuse("sparse", TypeError, "x must be a dense tensor", x=Tensor.to_sparse),
     refuse("integers", TypeError, "x must be float32, float64, bfloat16 or float16, got int64", x=Tensor.long),
@@ -24,12 +24,25 @@ POINTWISE_CASES = (
         name="tanh",
         op=ops.tanh,
         reference=ops.tanh_reference,
-        make=_make_tanh,
+        make=_make_activation,
         settings={},
         sizes=((1, 1), (5, 3), (33, 16), (64, 1024), (700, 7, 3)),
         empty_sizes=((0, 3), (4, 0)),
         differentiable=("x",),
-        refusals=_TANH_REFUSALS,
+        refusals=_ACTIVATION_REFUSALS,
+        bench_sizes=((16, 512), (1024, 512)),
+        bench_bytes=lambda sizes: sizes[0] * sizes[1] * (4 + 4),
+    ),
+    OpCase(
+        name="elu",
+        op=ops.elu,
+        reference=ops.elu_reference,
+        make=_make_activation,
+        settings={},
+        sizes=((1, 1), (5, 3), (33, 16), (64, 1024), (700, 7, 3)),
+        empty_sizes=((0, 3), (4, 0)),
+        differentiable=("x",),
+        refusals=_ACTIVATION_REFUSALS,
         bench_sizes=((16, 512), (1024, 512)),
         bench_bytes=lambda sizes: sizes[0] * sizes[1] * (4 + 4),
     ),

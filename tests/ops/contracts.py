@@ -189,6 +189,7 @@ CONTRACTS: dict[str, Contract] = {
     ),
     "dae_targets": Contract({"rewards": "floating T N", "advantages": "floating T N", "values": "floating T+1 N", **_RECURRENT}),
     "tanh": Contract({"x": "floating ..."}),
+    "elu": Contract({"x": "floating ..."}),
     "batched_index_select": Contract({"input": "any B ...", "index": "int64 B W"}, _no_axis_to_select),
     "memory_window_gather": Contract(
         {

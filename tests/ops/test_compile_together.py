@@ -35,7 +35,7 @@ def learn(
     advantages, returns = ops.gae(rewards, values, **ends, gae_lambda=0.95)
     targets = ops.retrace(rewards, values[:-1], values[1:], log_rhos, **ends, retrace_lambda=0.9)
     corrected, pg_advantages = ops.vtrace(rewards, values, log_rhos, **ends)
-    dae = ops.dae_targets(rewards, ops.tanh(advantages), values, **ends)
+    dae = ops.dae_targets(rewards, ops.tanh(advantages), ops.elu(values), **ends)
     windows_of_replay = ops.gather_sequences([observations, actions, terminated], start, env, 3)
     windows = ops.memory_window_gather(memory, episode, index, mask=mask, position=position)
     selected = ops.batched_index_select(windows, 1, index % index.shape[1])

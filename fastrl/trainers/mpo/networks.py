@@ -49,7 +49,7 @@ class Torso(nn.Module):
         """What the first layer gave, [B, layer_sizes[0]], to [B, width]."""
         x = ops.tanh(self.norm(x))
         for layer in self.rest:
-            x = functional.elu(layer(x), inplace=not torch.is_grad_enabled())
+            x = ops.elu(layer(x))
         return x
 
     def behind_first_in_bfloat16(self, x: Tensor) -> Tensor:
@@ -57,7 +57,7 @@ class Torso(nn.Module):
         x = ops.tanh(self.norm(x))
         for layer in cast("list[Linear]", list(self.rest)):
             weight, bias = layer.weight.bfloat16(), layer.bias.bfloat16()
-            x = functional.elu(functional.linear(x.bfloat16(), weight, bias).float(), inplace=True)
+            x = ops.elu(functional.linear(x.bfloat16(), weight, bias).float())
         return x
 
 
