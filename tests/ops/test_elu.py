@@ -12,7 +12,7 @@ def test_relative_error_over_the_whole_range_is_below_what_the_docstring_says():
     x = torch.cat([torch.linspace(-110, 12, 400_001), torch.linspace(-2, 0, 400_001), small, -small])
     y, exact = ops.elu(x), torch.where(x > 0, x.double(), torch.expm1(x.double()))
     error = (y - exact).abs()
-    assert (error <= 3e-7 * exact.abs()).all()
+    assert (error <= 1.2e-7 * exact.abs()).all()
     assert error.max().item() < 1e-7
     assert torch.equal(y[x > 0], x[x > 0]) and y.min().item() == -1.0
 
