@@ -254,6 +254,15 @@ def check_ranges(config: RunConfig, ranges: Ranges) -> None:
                 raise SettingError(f"{name} must be {words}, got {value}")
 
 
+def find_preset(presets: Mapping[str, dict[str, Any]], env_id: str) -> dict[str, Any]:
+    """A copy of an environment's preset, empty when there is none; `dm_control/<domain>-<task>` is looked up as EnvPool's id."""
+    if env_id.startswith("dm_control/"):
+        from fastrl.envs.envpool import dm_control_id
+
+        env_id = dm_control_id(env_id) or env_id
+    return dict(presets.get(env_id, {}))
+
+
 def check_choice(config: RunConfig, name: str, known: tuple[str, ...]) -> None:
     """Raises SettingError, with the nearest one, unless the setting is one of the known words."""
     value = getattr(config, name)

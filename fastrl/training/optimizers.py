@@ -28,12 +28,18 @@ def load_parts(parts: Mapping[str, Any], state: Mapping[str, Any]) -> None:
             part.load_state_dict(state[name])
 
 
+def names_of_non_finite(named: Mapping[str, Tensor]) -> str:
+    """Which of some 0-d tensors (losses, gradient norms) are not finite, with commas between; empty if all are."""
+    if bool(torch.isfinite(torch.stack(list(named.values()))).all()):
+        return ""
+    return ", ".join(name for name, value in named.items() if not bool(torch.isfinite(value)))
+
+
 def require_finite_step(agent: str, updates: int, named: Mapping[str, Tensor]) -> None:
     """Refuse a gradient step whose losses or gradient norms (0-d tensors) are not all finite.
 
     Raises:
         NonFiniteError: names agent, update and what is not finite.
     """
-    if not bool(torch.isfinite(torch.stack(list(named.values()))).all()):
-        bad = ", ".join(name for name, value in named.items() if not bool(torch.isfinite(value)))
+    if bad := names_of_non_finite(named):
         raise NonFiniteError(f"{agent}: {bad} not finite in update {updates}; that gradient step was not taken")

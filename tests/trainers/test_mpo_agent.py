@@ -11,7 +11,7 @@ from fastrl.data.replay import Sequences
 from fastrl.errors import NonFiniteError, SettingError
 from fastrl.trainers.mpo.agent import MOST_SKIPPED, MPOAgent
 from fastrl.trainers.mpo.config import MPOConfig
-from fastrl.trainers.mpo.networks import Critic
+from fastrl.trainers.mpo.networks import Critic, GaussianPolicy
 
 OBS, ACT = 5, 3
 CPU = torch.device("cpu")
@@ -284,13 +284,51 @@ def test_a_batch_that_is_not_finite_is_skipped_counted_and_named():
     good, bad = make_batch(agent), make_batch(agent)
     bad.rewards[0, 0] = float("inf")
     before = copy.deepcopy(agent.policy.state_dict())
-    for _ in range(MOST_SKIPPED):
+    with pytest.warns(RuntimeWarning, match="MPO: targets not finite, a batch is left out; 1 so far"):
+        agent.update(bad)
+    for _ in range(MOST_SKIPPED - 1):
         assert agent.update(bad)["train/skipped"] > 0
     assert all(torch.equal(value, before[name]) for name, value in agent.policy.state_dict().items()) and agent.updates == 0
     with pytest.raises(NonFiniteError, match="targets not finite in 101 batches in a row"):
         agent.update(bad)
     agent.update(good)
-    agent.update(bad)  # the row of failures was broken
+    with pytest.warns(RuntimeWarning, match="102 so far"):
+        agent.update(bad)  # the row of failures was broken
+
+
+def test_a_loss_that_overflows_is_a_skipped_batch_too():
+    agent = make_agent()
+    batch = make_batch(agent)
+    batch.rewards[0, 0] = 1e20
+    before = copy.deepcopy(agent.critics.state_dict())
+    with pytest.warns(RuntimeWarning, match="loss/q"):
+        assert agent.update(batch)["train/skipped"] == 1
+    assert all(torch.equal(value, before[name]) for name, value in agent.critics.state_dict().items()) and agent.updates == 0
+
+
+def test_limits_of_the_deviation_hide_nothing_and_hold_nothing():
+    policy = GaussianPolicy(OBS, ACT, (8,))
+    obs = torch.zeros(1, OBS)
+    with torch.no_grad():
+        policy.head.bias[ACT:] = torch.tensor([float("inf"), float("nan"), 5.0])
+    log_std = policy(obs).log_std[0]
+    assert torch.isposinf(log_std[0]) and torch.isnan(log_std[1]) and log_std[2] == 2.0
+    for sign, gradient in ((1.0, 1.0), (-1.0, 0.0)):  # minimising σ leads back, maximising it leads away
+        policy.head.bias.grad = None
+        (sign * policy(obs).log_std[0, 2]).backward()
+        assert policy.head.bias.grad[-1] == gradient
+
+
+def test_both_critics_of_a_twin_start_alike_in_size_but_not_equal():
+    critics = make_agent(twin_critic=True).critics
+    heads = [critic.head.weight.abs().max().item() for critic in critics]
+    assert max(heads) < 0.02 and heads[0] != heads[1] and all(critic.head.bias.item() == 0.0 for critic in critics)
+
+
+def test_more_actions_for_the_expected_value_leave_the_e_step_as_it_was():
+    agent = make_agent(use_retrace=True, action_samples=4, retrace_mc_actions=50)
+    found = agent._targets(make_batch(agent))
+    assert found["q_values"].shape == (40, 4) and found["actions"].shape == (40, 4, ACT)
 
 
 @both_kinds
@@ -316,6 +354,10 @@ def test_an_agent_goes_on_exactly_from_its_state(discrete):
         ({"optimizer_type": "adm"}, "did you mean 'adam'"),
         ({"policy_layer_sizes": ()}, "policy_layer_sizes"),
         ({"retrace_lambda": 1.5}, "retrace_lambda must be in"),
+        ({"init_std": 50.0}, r"init_std must be in \[1e-8, 7.3\]"),
+        ({"init_log_alpha_mean": -200.0}, "init_log_alpha_mean must be in"),
+        ({"temperature_init": 1e-50}, "temperature_init must be in"),
+        ({"lambda_init": 1e39}, "lambda_init must be in"),
     ],
 )
 def test_bad_settings_are_named(settings, message):

@@ -209,6 +209,29 @@ def test_episodes_of_a_resumed_run_do_not_go_on_where_the_saved_ones_stopped(tmp
         assert not torch.equal(second.obs, last)
 
 
+def test_loading_leaves_nothing_of_what_was_stored_before(tmp_path):
+    with make_trainer("Counter-v0", num_envs=1) as trainer:
+        for _ in range(2):
+            trainer.collect()
+        trainer.save(tmp_path)
+        for _ in range(2):
+            trainer.collect()
+        trainer.load(tmp_path)
+        assert len(trainer.replay) == 0
+        for _ in range(3):
+            trainer.collect()
+        assert trainer.replay.storage.fields["obs"][:3, 0, 0].tolist() == [2.0, 3.0, 4.0]
+
+
+def test_bytes_are_stored_as_bytes(tmp_path):
+    methods = {"reset": _reset_bytes, "step": _step_bytes}
+    factory = type("_Bytes", (_Faulty,), {"observation_space": gym.spaces.Box(0, 255, (2, 2, 1), np.uint8), **methods})
+    with make_trainer(factory, num_envs=2) as trainer:
+        trainer.train(300, out_dir=str(tmp_path), **TRAIN)
+        assert trainer.replay.storage.fields["obs"].dtype == torch.uint8 and trainer.updates > 20
+        assert trainer._sample_sequences(8, 1)["obs"].max() == 200
+
+
 def test_a_reward_of_1e9_on_reset_rows_changes_nothing(tmp_path):
     hashes = []
     for reward in (0.0, 1e9):
@@ -269,6 +292,13 @@ def test_a_stopped_trainer_can_go_on(tmp_path, monkeypatch):
         monkeypatch.undo()
         trainer.train(200, out_dir=str(tmp_path), **TRAIN)
         assert trainer.interrupted is None and trainer.env_steps >= 200
+
+
+def test_evaluation_goes_on_where_an_observation_is_not_finite():
+    with make_trainer(_Faulty, num_envs=2) as trainer:
+        assert trainer.evaluate(2)["eval/length_mean"] == 12
+        envs = gym.vector.SyncVectorEnv([_Faulty] * 2)
+        assert _evaluate_vectorized(trainer.agent, envs)["eval/length_mean"] == 12
 
 
 def test_vectorised_evaluation_in_environments_of_ones_own():
@@ -333,6 +363,17 @@ def test_a_transition_refused_between_equal_observations_breaks_the_sequence_too
         assert trainer.replay.storage.fields["valid"][:3, 0].tolist() == [True, False, True]
 
 
+def test_training_after_transitions_by_hand_links_nothing_that_did_not_follow():
+    with make_trainer(num_envs=1) as trainer:
+        first = trainer.obs.clone()
+        for i in range(3):
+            trainer._add_transition(**transition(100 + i))
+        trainer.collect()
+        fields = trainer.replay.storage.fields
+        assert fields["valid"][:5, 0].tolist() == [True, True, True, False, True]
+        assert fields["obs"][3, 0].item() == pytest.approx(10.3) and torch.equal(fields["obs"][4], first)
+
+
 def test_offsets_are_made_once():
     with make_trainer() as trainer:
         offsets = trainer._get_sequence_offsets(5)
@@ -358,27 +399,38 @@ class _Faulty(gym.Env):
 
     observation_space = gym.spaces.Box(-1, 1, (2,))
     action_space = gym.spaces.Box(-1, 1, (1,))
-    what, always = "obs", False
+    what, bad = "obs", np.nan
 
     def reset(self, *, seed=None, options=None):
         self.steps = 0
-        return np.zeros(2, np.float32), {}
+        return np.full(2, self.bad if self.what == "reset" else 0.0, np.float32), {}
 
     def step(self, action):
         self.steps += 1
-        wrong = self.steps % 5 == 0 or (self.always and self.steps >= 5)
-        obs = np.full(2, np.nan if wrong and self.what == "obs" else 0.1, np.float32)
-        return obs, np.nan if wrong and self.what == "reward" else 1.0, False, self.steps == 12, {}
+        wrong = self.steps % 5 == 0
+        obs = np.full(2, self.bad if wrong and self.what == "obs" else 0.1, np.float32)
+        return obs, self.bad if wrong and self.what == "reward" else 1.0, False, self.steps == 12, {}
 
 
-@pytest.mark.parametrize(("what", "lost"), [("obs", 4), ("reward", 2)])
-def test_transitions_that_are_not_finite_are_refused_and_learning_goes_on(what, lost, tmp_path):
+def _reset_bytes(self, *, seed=None, options=None):
+    self.steps = 0
+    return np.zeros((2, 2, 1), np.uint8), {}
+
+
+def _step_bytes(self, action):
+    self.steps += 1
+    return np.full((2, 2, 1), 200, np.uint8), 1.0, False, self.steps == 12, {}
+
+
+@pytest.mark.parametrize("bad", [np.nan, -np.inf, 3e38])
+@pytest.mark.parametrize(("what", "lost"), [("obs", 4), ("reward", 2), ("reset", 1)])
+def test_transitions_that_are_not_finite_are_refused_and_learning_goes_on(what, bad, lost, tmp_path):
     """Of 12 steps two give a bad reward, or a bad observation, which spoils the transition into it and the one out of it."""
-    factory = type("_FaultyOften", (_Faulty,), {"what": what})
+    factory = type("_FaultyOften", (_Faulty,), {"what": what, "bad": bad})
     with make_trainer(factory, num_envs=2) as trainer, pytest.warns(RuntimeWarning, match="not finite"):
         trainer.train(480, out_dir=str(tmp_path), **TRAIN)
         assert trainer.updates > 50 and trainer.agent.skipped == 0
-        assert trainer.refused == pytest.approx(480 * 2 / 12, abs=4)
+        assert trainer.refused == pytest.approx(480 * lost / 12, abs=4)
         assert len(trainer.replay) == pytest.approx(480 * (12 - lost) / 12, abs=8)
         assert all(torch.isfinite(field.float()).all() for field in trainer.replay.storage.fields.values())
 

@@ -6,7 +6,7 @@ from typing import Literal
 import pytest
 
 from fastrl.errors import SettingError
-from fastrl.training.config import RunConfig, values_from_toml
+from fastrl.training.config import RunConfig, find_preset, values_from_toml
 
 
 @dataclass(kw_only=True)
@@ -141,3 +141,10 @@ def test_a_device_that_this_machine_lacks(monkeypatch):
     ExampleConfig(env_id="x", device="cuda:1").check()
     with pytest.raises(SettingError, match="device 'cuda:2' does not exist: there are 2 GPUs"):
         ExampleConfig(env_id="x", device="cuda:2").check()
+
+
+def test_presets_are_found_by_the_names_of_dm_control_tasks():
+    pytest.importorskip("envpool", reason="names of tasks are resolved by EnvPool's list")
+    presets = {"CheetahRun-v1": {"num_envs": 3}}
+    assert find_preset(presets, "dm_control/cheetah-run") == find_preset(presets, "CheetahRun-v1") == {"num_envs": 3}
+    assert find_preset(presets, "dm_control/no-such") == {} and find_preset(presets, "CheetahRun-v1") is not presets["CheetahRun-v1"]

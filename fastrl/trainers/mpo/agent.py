@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import copy
+import warnings
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any, cast
 
 import numpy as np
@@ -28,7 +30,7 @@ from fastrl.nn.distributions import Categorical, DiagonalGaussian, Distribution
 from fastrl.nn.flat import FlatParameters
 from fastrl.trainers.mpo.config import MPOConfig
 from fastrl.trainers.mpo.networks import Critic, DiscreteCritic, DiscretePolicy, GaussianPolicy, Policy
-from fastrl.training.optimizers import load_parts, require_finite_step
+from fastrl.training.optimizers import load_parts, names_of_non_finite
 
 MOST_SKIPPED = 100  # batches that are not finite, one after the other
 
@@ -87,16 +89,13 @@ class MPOAgent:
         self._skipped_in_a_row = 0
         if action_low is None or action_high is None:
             self.policy: Policy = DiscretePolicy(obs_dim, act_dim, config.policy_layer_sizes).to(self.device)
-            critic: nn.Module = DiscreteCritic(obs_dim, act_dim, config.critic_layer_sizes)
+            critic: type[Critic] | type[DiscreteCritic] = DiscreteCritic
         else:
             self.low, self.high = (bound.to(self.device, torch.float32) for bound in (action_low, action_high))
             self.policy = GaussianPolicy(obs_dim, act_dim, config.policy_layer_sizes, config.init_std).to(self.device)
-            critic = Critic(obs_dim, act_dim, config.critic_layer_sizes)
-        self.critics = nn.ModuleList([critic, copy.deepcopy(critic)] if config.twin_critic else [critic]).to(self.device)
-        if config.twin_critic:
-            for module in self.critics[1].modules():
-                if isinstance(module, nn.Linear):
-                    module.reset_parameters()
+            critic = Critic
+        critics = [critic(obs_dim, act_dim, config.critic_layer_sizes) for _ in range(2 if config.twin_critic else 1)]
+        self.critics = nn.ModuleList(critics).to(self.device)
         self.target_policy = copy.deepcopy(self.policy).requires_grad_(False)
         self.target_critics = copy.deepcopy(self.critics).requires_grad_(False)
         self._make_duals()
@@ -197,30 +196,32 @@ class MPOAgent:
             m_steps: gradient steps of the policy on the same E-step.
 
         Returns:
-            Metrics. A batch in which something is not finite is left out and counted (`train/skipped`).
+            Metrics. A batch that leads to something that is not finite is left out from there on, counted (`train/skipped`) and warned of.
 
         Raises:
             NonFiniteError: more than 100 batches in a row were left out; the message names what was not finite.
         """
-        found = self._targets(batch)
-        bad = [name for name, value in found.items() if not bool(torch.isfinite(value).all())]
-        if bad:
-            return self._skip(bad)
+        batch = replace(batch, obs=batch.obs.float())
+        try:
+            found = self._targets(batch)
+            _require_finite({name: value.sum() for name, value in found.items()})
+            metrics = self._critic_step(batch, found["targets"])
+            metrics |= self._policy_steps(batch, found, m_steps)
+        except _NotFinite as trouble:
+            return self._skip(str(trouble))
         self._skipped_in_a_row = 0
-        metrics = self._critic_step(batch, found["targets"])
-        metrics |= self._policy_steps(batch, found, m_steps)
         self.updates += 1
         if self.updates % self.config.target_networks_update_period == 0:
             self._renew_targets()
         return metrics | {"train/skipped": torch.tensor(float(self.skipped))}
 
-    def _skip(self, bad: list[str]) -> dict[str, Tensor]:
+    def _skip(self, bad: str) -> dict[str, Tensor]:
         self.skipped += 1
         self._skipped_in_a_row += 1
         if self._skipped_in_a_row > MOST_SKIPPED:
-            raise NonFiniteError(
-                f"MPOAgent: {', '.join(bad)} not finite in {self._skipped_in_a_row} batches in a row, after update {self.updates}"
-            )
+            raise NonFiniteError(f"MPOAgent: {bad} not finite in {self._skipped_in_a_row} batches in a row, after update {self.updates}")
+        if self._skipped_in_a_row == 1:
+            warnings.warn(f"MPO: {bad} not finite, a batch is left out; {self.skipped} so far", RuntimeWarning, stacklevel=4)
         return {"train/skipped": torch.tensor(float(self.skipped))}
 
     @torch.no_grad()
@@ -259,6 +260,8 @@ class MPOAgent:
             valid=batch.valid,
         )
         states = length * size  # the E-step is over states that a transition was made from
+        if not self.discrete:
+            old["actions"], q_values = actions[:, : self.config.action_samples], q_values[:, : self.config.action_samples]
         return {"q_values": q_values[:states], "targets": targets, **{name: value[:states] for name, value in old.items()}}
 
     @staticmethod
@@ -273,7 +276,7 @@ class MPOAgent:
         loss = torch.stack(losses).sum()
         loss.backward()
         norm = self._critic_weights.clip_grad_norm_(self.config.max_grad_norm)
-        require_finite_step("MPOAgent", self.updates, {"loss/q": loss.detach(), "grad/q_norm": norm})
+        _require_finite({"loss/q": loss.detach(), "grad/q_norm": norm})
         self.critic_optimizer.step()
         return {"loss/q": loss.detach(), "grad/q_norm": norm, "q/target_mean": (weight * targets.flatten()).sum()}
 
@@ -319,9 +322,7 @@ class MPOAgent:
         (policy_loss + penalty).backward()
         duals.backward()
         norm = self._policy_weights.clip_grad_norm_(self.config.max_grad_norm)
-        require_finite_step(
-            "MPOAgent", self.updates, {"loss/policy": policy_loss.detach(), "grad/policy_norm": norm, "loss/dual": duals.detach()}
-        )
+        _require_finite({"loss/policy": policy_loss.detach(), "grad/policy_norm": norm, "loss/dual": duals.detach()})
         self.policy_optimizer.step()
         self.dual_optimizer.step()
         for dual in self._duals():
@@ -363,6 +364,15 @@ class MPOAgent:
         """Continue from `state_dict()` of an agent of the same networks; learning rates stay as this agent was built."""
         load_parts(self._stateful(), state)
         self.updates, self.skipped = int(state["updates"]), int(state["skipped"])
+
+
+class _NotFinite(ArithmeticError):
+    """Names what is not finite in a batch."""
+
+
+def _require_finite(named: Mapping[str, Tensor]) -> None:
+    if bad := names_of_non_finite(named):
+        raise _NotFinite(bad)
 
 
 def _share(valid: Tensor) -> Tensor:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from fastrl.errors import SettingError
-from fastrl.training.config import Ranges, RunConfig, check_choice, check_ranges
+from fastrl.training.config import Ranges, RunConfig, check_choice, check_ranges, find_preset
 
 RANGES: Ranges = (
     ("at least 1", lambda value: value >= 1, ("batch_size", "replay_size", "target_networks_update_period", "action_samples", "m_steps")),
@@ -25,10 +25,12 @@ RANGES: Ranges = (
         lambda value: 0 < value < math.inf,
         (
             *("policy_lr", "q_lr", "temperature_lr", "lambda_lr", "kl_epsilon", "mstep_kl_epsilon", "mstep_kl_epsilon_std"),
-            *("epsilon_penalty", "temperature_init", "lambda_init", "max_grad_norm", "samples_per_insert", "init_std"),
+            *("epsilon_penalty", "max_grad_norm", "samples_per_insert"),
         ),
     ),
-    ("finite", math.isfinite, ("init_log_alpha_mean", "init_log_alpha_stddev")),
+    ("in [1e-8, 1e8]", lambda value: 1e-8 <= value <= 1e8, ("temperature_init", "lambda_init")),
+    ("in [-18, 1e8]", lambda value: -18 <= value <= 1e8, ("init_log_alpha_mean", "init_log_alpha_stddev")),  # softplus(−18) = 1.5e-8
+    ("in [1e-8, 7.3]", lambda value: 1e-8 <= value <= 7.3, ("init_std",)),  # log σ stays below 2
 )
 
 
@@ -67,17 +69,17 @@ class MPOConfig(RunConfig):
     mstep_kl_epsilon_std: float | None = 1e-6
     """Bound of the M-step's KL of the deviation, in nats; none: that of the mean."""
     temperature_init: float = 1.0
-    """Temperatures to start from, > 0."""
+    """Temperatures to start from, in [1e-8, 1e8]."""
     temperature_lr: float = 1e-2
     """Learning rate of the temperatures."""
     lambda_init: float = 1.0
-    """Factor of both KL multipliers to start from, > 0."""
+    """Factor of both KL multipliers to start from, in [1e-8, 1e8]."""
     lambda_lr: float = 1e-2
     """Learning rate of the KL multipliers."""
     init_log_alpha_mean: float = 10.0
-    """KL multiplier of the mean to start from, before softplus."""
+    """KL multiplier of the mean to start from, before softplus, at least -18."""
     init_log_alpha_stddev: float = 100.0
-    """KL multiplier of the deviation to start from, before softplus."""
+    """KL multiplier of the deviation to start from, before softplus, at least -18."""
     epsilon_penalty: float = 0.001
     """Bound of the KL of the action penalty's E-step, in nats."""
     action_penalty: bool = True
@@ -99,7 +101,7 @@ class MPOConfig(RunConfig):
     twin_critic: bool = False
     """Two critics, of which the lower one counts."""
     init_std: float = 0.5
-    """Standard deviation of the actions to start from."""
+    """Standard deviation of the actions to start from, in [1e-8, 7.3]."""
     optimizer_type: str = "adam"
     """adam or sgd."""
     sgd_momentum: float = 0.9
@@ -133,7 +135,7 @@ class MPOConfig(RunConfig):
     @classmethod
     def preset(cls, env_id: str) -> dict[str, Any]:
         """Recommended values for an environment by field name; empty when there are none."""
-        return dict(PRESETS.get(env_id, {}))
+        return find_preset(PRESETS, env_id)
 
 
 # Settings that were run and whose results are in bench/results; an environment gets an entry here once it has been measured.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import cast
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -61,6 +61,21 @@ class Torso(nn.Module):
         return x
 
 
+class _Limited(torch.autograd.Function):
+    """log σ within its limits; beyond them only a gradient that leads back comes through, so that it cannot get stuck there."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        ctx.save_for_backward(x)
+        return torch.where(torch.isfinite(x), x.clamp(LOWEST_LOG_STD, HIGHEST_LOG_STD), x)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:
+        (x,) = ctx.saved_tensors
+        leads_away = ((x > HIGHEST_LOG_STD) & (gradient < 0)) | ((x < LOWEST_LOG_STD) & (gradient > 0))
+        return gradient.masked_fill(leads_away, 0.0)
+
+
 class GaussianPolicy(nn.Module):
     """π(a|s) = N(μ(s), diag(σ(s)²)), with log σ in [−20, 2].
 
@@ -82,7 +97,7 @@ class GaussianPolicy(nn.Module):
     def forward(self, obs: Tensor) -> DiagonalGaussian:
         """The policy at obs [B, obs_dim]. What is not finite stays so: clamping must not hide it."""
         mean, log_std = self.head(self.torso(obs)).chunk(2, dim=-1)
-        return DiagonalGaussian(mean, log_std.clamp(LOWEST_LOG_STD, HIGHEST_LOG_STD))
+        return DiagonalGaussian(mean, _Limited.apply(log_std))
 
 
 class DiscretePolicy(nn.Module):

@@ -32,6 +32,7 @@ __all__ = ["MPOTrainer", "_evaluate_vectorized", "_format_metrics", "_make_env",
 
 DEFAULT_INTERVALS = Intervals(log=1_000)
 LARGEST_IMAGE = 1024  # numbers; a multilayer perceptron takes no camera
+LARGEST_NUMBER = 1e15  # of observations and rewards; what is larger overflows once it is squared and summed
 WARNED_EVERY = 1_000  # refused transitions between two warnings
 
 
@@ -60,11 +61,15 @@ def _evaluate_vectorized(agent: MPOAgent, eval_envs: gym.vector.VectorEnv, seed:
     Returns:
         `eval/return_mean`, `eval/return_std`, `eval/return_min`, `eval/return_max`, `eval/length_mean` over N episodes.
     """
-    env = make_vector_env(eval_envs, eval_envs.num_envs, seed=seed)
-    player = MemorylessPlayer(lambda obs: agent.mode(obs.reshape(env.num_envs, -1).float()))
-    metrics = evaluate_policy(player, env, env.num_envs)
+    env = make_vector_env(eval_envs, eval_envs.num_envs, seed=seed, device=agent.device)
+    metrics = evaluate_policy(_player(agent), env, env.num_envs)
     assert metrics is not None  # nothing interrupts it
     return metrics
+
+
+def _player(agent: MPOAgent) -> Player:
+    """The mode of the policy, which remembers nothing; as in training it sees 0 for what is not finite."""
+    return MemorylessPlayer(lambda obs: agent.mode(_harmless(obs.reshape(obs.shape[0], -1).float())))
 
 
 class MPOTrainer(Trainer):
@@ -186,10 +191,10 @@ class MPOTrainer(Trainer):
         self.refused = 0  # transitions that were not finite
         self.due = 0.0  # updates
         self._offsets: dict[int, Tensor] = {}
-        self._breaks_next = torch.zeros(self.env.num_envs, dtype=torch.bool)
-        self._sequence_broken = False  # by a refused transition of `_add_transition`
+        self._following: Tensor | None = None  # observation behind the last transition of `_add_transition`, [1, obs_dim]
+        self._sequence_broken = False  # by a refused one
         self._filling_since = 0  # environment steps at which the replay was empty
-        self.obs = self._flat(self.env.reset())
+        self.obs = self._begin()
 
     # ------------------------------------------------------------------------------------------------ construction
 
@@ -205,7 +210,7 @@ class MPOTrainer(Trainer):
     def _make_replay(self) -> SequenceReplay:
         continuous = not self.agent.discrete
         sizes: dict[str, Any] = {
-            "obs": ((self.obs_dim,), torch.float32),
+            "obs": ((self.obs_dim,), torch.uint8 if self.env.obs_dtype == torch.uint8 else torch.float32),
             "action": ((self.agent.act_dim,), torch.float32) if continuous else ((), torch.int64),
         }
         capacity, num_envs = self.settings.replay_size, self.env.num_envs
@@ -215,7 +220,8 @@ class MPOTrainer(Trainer):
                 f"for windows of {self.window} transitions, got {capacity}"
             )
         wanted = SequenceReplay.nbytes_of(capacity, num_envs, **sizes)
-        self._memory = require_memory({"replay": wanted}, "replay_size", device=str(self.device))
+        parts = {"replay": wanted} | ({"its copies in a checkpoint": 2 * wanted} if self.settings.save_replay else {})
+        self._memory = require_memory(parts, "replay_size", device=str(self.device))
         return SequenceReplay(capacity, num_envs, **sizes, seed=derived_seed(self.seed, "replay"), device=self.device)
 
     @property
@@ -235,6 +241,16 @@ class MPOTrainer(Trainer):
 
     def _flat(self, obs: Tensor) -> Tensor:
         return obs.reshape(self.env.num_envs, -1).float()
+
+    def _stored(self, obs: Tensor) -> Tensor:
+        """Observations in the dtype of the replay; bytes are whole numbers as float32 too."""
+        return obs.to(self.replay.storage["obs"].dtype)
+
+    def _begin(self) -> Tensor:
+        """Reset all environments; a first observation that cannot be used breaks the first transition only."""
+        obs = self._flat(self.env.reset())
+        self._breaks_next = ~_usable(obs).all(1)
+        return _harmless(obs)
 
     # ------------------------------------------------------------------------------------------------ storing by hand
 
@@ -283,10 +299,11 @@ class MPOTrainer(Trainer):
             self._sequence_broken = True
             return False
         first, following = (self._as_cpu_float_tensor(value, (1, self.obs_dim)) for value in (obs, next_obs))
-        if self.replay.index.rows and (self._sequence_broken or not torch.equal(self.obs, first)):
-            self._store_row(self.obs, valid=False)  # what followed the transition before
+        expected = self.obs if self._following is None else self._following
+        if self.replay.index.rows and (self._sequence_broken or not torch.equal(expected.cpu(), first)):
+            self._store_row(expected, valid=False)  # what followed the transition before
         self._store_row(first, action_exec, action_raw, behaviour_logp, reward, done > 0, valid=True)
-        self.obs, self._sequence_broken = following, False
+        self._following, self._sequence_broken = following, False
         return True
 
     def _store_row(
@@ -305,16 +322,17 @@ class MPOTrainer(Trainer):
         def as_action(value: Any) -> Tensor:
             return torch.as_tensor(np.broadcast_to(np.asarray(value), view.shape[1:]).copy()).to(view.dtype)
 
-        self.replay.add(
-            obs=obs,
-            actions=as_action(action),
-            raw_actions=as_action(raw_action),
-            behaviour_logp=torch.tensor([float(logp)]),
-            rewards=torch.tensor([float(reward)]),
-            terminated=torch.tensor([bool(terminated)]),
-            truncated=torch.tensor([False]),
-            valid=torch.tensor([valid]),
-        )
+        row = {
+            "obs": self._stored(obs),
+            "actions": as_action(action),
+            "raw_actions": as_action(raw_action),
+            "behaviour_logp": torch.tensor([float(logp)]),
+            "rewards": torch.tensor([float(reward)]),
+            "terminated": torch.tensor([bool(terminated)]),
+            "truncated": torch.tensor([False]),
+            "valid": torch.tensor([valid]),
+        }
+        self.replay.add(**{name: value.to(self.device) for name, value in row.items()})
 
     def _refuse(self, count: int) -> None:
         """Count refused transitions; warn of the first and then rarely."""
@@ -389,6 +407,9 @@ class MPOTrainer(Trainer):
         """One step of all environments, stored; False when a signal asked to stop first."""
         if self.stop_requested():
             return False
+        if self._following is not None:  # the environment's own episode does not go on where transitions by hand ended
+            self._store_row(self._following, valid=False)
+            self._following = None
         with self.stopwatch("acting"):
             executed, raw, logp = self.agent.draw(self.obs)
         with self.stopwatch("environment"):
@@ -397,29 +418,27 @@ class MPOTrainer(Trainer):
             self._store(executed, raw, logp, timestep)
         transitions = int(timestep.valid.sum())
         self.count(transitions, self.env.pop_episodes())
-        if self.env_steps - self._filling_since >= self.update_after:
+        if self.env_steps - self._filling_since >= self.update_after and self._enough_stored():
             inserts = self.settings.samples_per_insert
             self.due += transitions * (1.0 if inserts is None else inserts / self.batch_size)
         return True
 
     def _store(self, executed: Tensor, raw: Tensor, logp: Tensor, timestep: Timestep) -> None:
-        """Store the row; a transition in which something is not finite is none, and what is not finite is not stored."""
-        obs, next_obs, reward = self.obs, self._flat(timestep.obs), timestep.reward
-        terminated, truncated, valid = timestep.terminated, timestep.truncated, timestep.valid
-        total = next_obs.sum() + reward.sum() + logp.sum()
-        if not bool(torch.isfinite(total)) or bool(self._breaks_next.any()):
-            finite = torch.isfinite(next_obs).all(1) & torch.isfinite(reward) & torch.isfinite(logp)
-            bad = valid & ~finite
-            if bool(bad.any()):
-                self._refuse(int(bad.sum()))
-            usable = finite & ~self._breaks_next.to(finite.device)
-            self._breaks_next = ~torch.isfinite(next_obs).all(1)  # the next row begins with what is not finite
+        """Store the row; a transition in which something is not finite, or too large to be squared, is none and is not stored."""
+        next_obs, reward, valid = self._flat(timestep.obs), timestep.reward, timestep.valid
+        terminated, truncated = timestep.terminated, timestep.truncated
+        total = next_obs.abs().sum() + reward.abs().sum() + logp.abs().sum()
+        if not bool(total <= LARGEST_NUMBER) or bool(self._breaks_next.any()):
+            ends_well = _usable(next_obs).all(1)
+            usable = ends_well & _usable(reward) & _usable(logp) & ~self._breaks_next.to(ends_well.device)
+            if bool((valid & ~usable).any()):
+                self._refuse(int((valid & ~usable).sum()))
+            self._breaks_next = ~ends_well  # the next row begins with what is not finite
             valid = valid & usable
-            reward, logp = reward.nan_to_num(0.0, 0.0, 0.0), logp.nan_to_num(0.0, 0.0, 0.0)
-            next_obs = next_obs.nan_to_num(0.0, 0.0, 0.0)
+            reward, logp, next_obs = (_harmless(each) for each in (reward, logp, next_obs))
             terminated, truncated = terminated & valid, truncated & valid
         self.replay.add(
-            obs=obs,
+            obs=self._stored(self.obs),
             actions=executed,
             raw_actions=raw,
             behaviour_logp=logp,
@@ -437,12 +456,12 @@ class MPOTrainer(Trainer):
         """The updates that are due; returns the metrics of the last one."""
         metrics: Mapping[str, Tensor] = {}
         windows = max(self.batch_size // self.window, 1)
-        while self.due >= 1.0 and self._enough_stored():
+        while self.due >= 1.0:
             with self.stopwatch("sampling"):
                 batch = self.replay.sample(windows, self.window)
             metrics = self.agent.learn(batch, self.m_steps)
             self.due -= 1.0
-            self.updates += 1
+        self.updates = self.agent.updates
         return {**metrics, "replay/transitions": torch.tensor(float(len(self.replay))), "replay/refused": torch.tensor(float(self.refused))}
 
     def _enough_stored(self) -> bool:
@@ -451,8 +470,8 @@ class MPOTrainer(Trainer):
         return filled and self.replay.can_sample(self.window)
 
     def player(self, num_envs: int) -> Player:
-        """The mode of the policy, which remembers nothing; as in training it sees 0 for what is not finite."""
-        return MemorylessPlayer(lambda obs: self.agent.mode(obs.reshape(obs.shape[0], -1).float().nan_to_num(0.0, 0.0, 0.0)))
+        """The mode of the policy, which remembers nothing."""
+        return _player(self.agent)
 
     def describe(self) -> str:
         """Environments, networks, replay and threads."""
@@ -470,6 +489,7 @@ class MPOTrainer(Trainer):
             "due": self.due,
             "refused": self.refused,
             "breaks_next": self._breaks_next,
+            "following": self._following,
             "sequence_broken": self._sequence_broken,
             "filling_since": self._filling_since,
             "replay": self.replay.state_dict() if self.settings.save_replay else None,
@@ -479,7 +499,9 @@ class MPOTrainer(Trainer):
         """Counterpart of `trainer_state`. Without a saved replay the next `update_after` environment steps only fill a new one."""
         self.refused = int(state["refused"])
         self.obs = state["obs"].to(self.device)
+        self._following = None if state["following"] is None else state["following"].clone()
         self._breaks_next, self._sequence_broken = state["breaks_next"].clone(), bool(state["sequence_broken"])
+        self.replay = self._make_replay()  # whatever this trainer had stored belongs to another run
         if state["replay"] is None:
             self.due, self._filling_since = 0.0, self.env_steps
         else:
@@ -488,14 +510,24 @@ class MPOTrainer(Trainer):
         if not environments_continue:
             if len(self.replay):
                 self._break_sequences()
-            self.obs = self._flat(self.env.reset())
-            self._breaks_next.zero_()
+            self.obs = self._begin()
 
     def _break_sequences(self) -> None:
         """A row without transitions behind the newest one: new episodes are not what followed it."""
         rows = {name: torch.zeros_like(view[0]) for name, view in self.replay.storage.fields.items()}
-        rows["obs"] = rows["obs"] + self.obs
+        rows["obs"] += self._stored(self.obs if self._following is None else self._following)
         self.replay.add(**rows)
+        self._following = None
+
+
+def _usable(values: Tensor) -> Tensor:
+    """Where numbers are finite and not too large."""
+    return values.abs() <= LARGEST_NUMBER
+
+
+def _harmless(values: Tensor) -> Tensor:
+    """0 instead of what is not usable."""
+    return torch.where(_usable(values), values, 0.0)
 
 
 def _obs_dim(env: VectorEnv) -> int:

@@ -8,7 +8,7 @@ from typing import Any
 
 from fastrl.errors import SettingError
 from fastrl.nn.positions import ENCODINGS
-from fastrl.training.config import Ranges, RunConfig, check_choice, check_ranges
+from fastrl.training.config import Ranges, RunConfig, check_choice, check_ranges, find_preset
 
 RANGES: Ranges = (
     ("at least 1", lambda value: value >= 1, ("num_steps", "num_minibatches", "update_epochs", "anneal_steps")),
@@ -118,7 +118,7 @@ class PPOTrXLConfig(RunConfig):
     @classmethod
     def preset(cls, env_id: str) -> dict[str, Any]:
         """Recommended values for an environment by field name; empty when there are none."""
-        return dict(PRESETS.get(env_id, {}))
+        return find_preset(PRESETS, env_id)
 
 
 # Settings that were run and whose results are in bench/results; an environment gets an entry here once it has been measured.

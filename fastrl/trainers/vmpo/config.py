@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
-from fastrl.training.config import Ranges, RunConfig, check_choice, check_ranges
+from fastrl.training.config import Ranges, RunConfig, check_choice, check_ranges, find_preset
 
 RANGES: Ranges = (
     ("at least 1", lambda value: value >= 1, ("rollout_steps", "m_steps", "updates_per_step", "target_update_period")),
@@ -114,7 +114,7 @@ class VMPOConfig(RunConfig):
     @classmethod
     def preset(cls, env_id: str) -> dict[str, Any]:
         """Recommended values for an environment by field name; empty when there are none."""
-        return dict(PRESETS.get(env_id, {}))
+        return find_preset(PRESETS, env_id)
 
 
 # Settings that were run and whose results are in bench/results; an environment gets an entry here once it has been measured.
