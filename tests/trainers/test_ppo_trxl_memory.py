@@ -75,10 +75,10 @@ def test_refilling_the_ring_gives_what_writing_gave(encoding, heads):
     with torch.no_grad():
         for step in range(11):
             tokens = transformer.stored(torch.randn(2, 2, 8), memory.clock.position)
-            memory.write(tokens)
-            bank.write(tokens, memory.clock.position)
             done = flags(step == 4, step == 8)
-            valid = flags(step != 5, step != 9)
+            valid = flags(step not in (5, 8), step != 9)  # a reset row, a held row; a reset row
+            memory.write(tokens, valid)
+            bank.write(tokens, memory.clock.position)
             bank.advance(valid)
             memory.clock.advance(valid, done)
         written = [(layer.keys.clone(), layer.values.clone()) for layer in memory.banks]
@@ -93,7 +93,7 @@ def test_refilling_the_ring_gives_what_writing_gave(encoding, heads):
 def test_a_ring_of_nothing():
     transformer = Transformer(1, 4, 1, 20, "none")
     memory = ActingMemory(transformer, 2, 0, None, CPU)
-    memory.write(torch.randn(1, 2, 4))
+    memory.write(torch.randn(1, 2, 4), flags(1, 0))
     memory.refill(torch.zeros(1, 2, 0, 4), torch.zeros(2, 0, dtype=torch.int64))
     assert memory.window().index.shape == (2, 0)
 

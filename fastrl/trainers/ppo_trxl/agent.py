@@ -78,7 +78,6 @@ class TrXLAgent(nn.Module):
         )
         self.hidden_post_trxl = nn.Sequential(layer_init(Linear(trxl_dim, trxl_dim)), nn.ReLU())
         self.actor: nn.Module = GaussianHead(trxl_dim, action_space_shape[0]) if continuous else DiscreteHead(trxl_dim, action_space_shape)
-        self.single_choice = not continuous and len(action_space_shape) == 1
         self.critic = layer_init(Linear(trxl_dim, 1), std=0.01)  # the stream is not normalised: a larger one starts far from 0
         self.decoder = observation_decoder(self.obs_shape, self.obs_dtype, trxl_dim) if reconstruction_coef > 0 else None
         self._last_hidden: Tensor | None = None

@@ -145,7 +145,8 @@ class MemoryBank:
 class ActingMemory:
     """What acting reads: for each environment a ring of the last W steps' keys and values, to which a step adds one.
 
-    The step at episode step p lies in slot p mod W. After the weights have changed, `refill` makes the ring anew.
+    The step at episode step p lies in slot p mod W. After the weights have changed, `refill` makes the ring anew. A row is written once it
+    is known to be a transition: on others the clock may stand, and slot p mod W still holds step p − W, which the next row sees.
 
     Args:
         transformer: whose memory it is.
@@ -163,7 +164,8 @@ class ActingMemory:
         self._episode = torch.arange(num_envs, device=device)
         self._index = torch.arange(memory_length, device=device).repeat(num_envs, 1)
         layers, dim = transformer.num_layers, transformer.dim
-        self._keys = torch.zeros(layers, num_envs * memory_length, dim, device=device)
+        self._nowhere = num_envs * memory_length  # a slot behind the rings, for what is not to be kept
+        self._keys = torch.zeros(layers, self._nowhere + 1, dim, device=device)
         self._values = self._keys if transformer.absorbs else torch.zeros_like(self._keys)
         self.banks = [self._bank(number, num_envs) for number in range(layers)]
         self.maps = transformer.maps()
@@ -171,20 +173,25 @@ class ActingMemory:
     def _bank(self, number: int, num_envs: int) -> Bank:
         attention = self.transformer.layer(number).attention
         shape = (num_envs, self.memory_length, attention.num_heads, attention.head_size)
-        return Bank(self._keys[number].view(shape), self._values[number].view(shape))
+        return Bank(self._keys[number, :-1].view(shape), self._values[number, :-1].view(shape))
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the rings."""
+        return self._keys.nbytes + (0 if self._values is self._keys else self._values.nbytes)
 
     def window(self) -> Window:
         """What the present row of each environment sees."""
         position = self.clock.position
         return Window(self._episode, self._index, self._mask[position.clamp(max=self.memory_length)], position)
 
-    def write(self, tokens: Tensor) -> None:
-        """Add what is stored [L, N, D] of the present row."""
+    def write(self, tokens: Tensor, valid: Tensor) -> None:
+        """Add what is stored [L, N, D] of the present row, where it was a transition: `valid` [N]."""
         if self.memory_length == 0:
             return
         position = self.clock.position
         slot = self._episode * self.memory_length + position % self.memory_length
-        self._store(slot, tokens.unsqueeze(2), position[:, None])
+        self._store(torch.where(valid, slot, self._nowhere), tokens.unsqueeze(2), position[:, None])
 
     def refill(self, tokens: Tensor, positions: Tensor) -> None:
         """Make the ring anew, with the present weights, from what is stored [L, N, W, D] of the last W steps, at [N, W]."""
@@ -193,6 +200,15 @@ class ActingMemory:
             return
         in_ring = (self.clock.position[:, None] + self._index) % self.memory_length  # slot of the j-th of them
         self._store((self._episode[:, None] * self.memory_length + in_ring).flatten(), tokens, positions)
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """For a checkpoint between two steps: keys and values made again from the bank would be equal up to rounding only."""
+        return {"keys": self._keys.clone(), "values": self._values.clone()}
+
+    def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
+        """Counterpart of `state_dict`."""
+        self._keys.copy_(state["keys"])
+        self._values.copy_(state["values"])
 
     def _store(self, slot: Tensor, tokens: Tensor, positions: Tensor) -> None:
         """Put what is stored [L, N, S, D] at episode steps [N, S] into slots [N · S] of the rings."""

@@ -8,9 +8,11 @@ import torch
 from torch import Tensor
 
 from fastrl.envs import Timestep
+from fastrl.envs.action_spec import ActionSpec
 from fastrl.nn.action_heads import BranchedPolicy
 from fastrl.trainers.ppo_trxl.agent import TrXLAgent
 from fastrl.trainers.ppo_trxl.memory import ActingMemory
+from fastrl.training.evaluation import require_finite_observations
 
 
 class Acted(NamedTuple):
@@ -29,10 +31,26 @@ class TrXLPlayer:
         num_envs: N.
         memory_length: W.
         limit: steps that an episode may have, or None.
+        device: where memory lives.
+        action: what the environments take.
+        name: of the environments, for messages.
     """
 
-    def __init__(self, agent: TrXLAgent, num_envs: int, memory_length: int, limit: int | None, device: torch.device) -> None:
+    def __init__(
+        self,
+        agent: TrXLAgent,
+        num_envs: int,
+        memory_length: int,
+        limit: int | None,
+        device: torch.device,
+        *,
+        action: ActionSpec,
+        name: str,
+    ) -> None:
         self.agent = agent
+        self.action = action
+        self.name = name
+        self._chosen: Tensor | None = None  # what memory will keep of the row that `choose` acted on
         self.memory = ActingMemory(agent.transformer, num_envs, memory_length, limit, device)
 
     @torch.no_grad()
@@ -43,16 +61,26 @@ class TrXLPlayer:
         return Acted(policy, values, self.agent.transformer.stored(tokens, memory.clock.position))
 
     def choose(self, obs: Tensor) -> Tensor:
-        """The most probable actions for observations [N, *shape], which enter memory; as environments take them."""
+        """The most probable actions for observations [N, *shape], as environments take them; `observe` comes next.
+
+        Raises:
+            NonFiniteError: an observation is not finite.
+        """
+        require_finite_observations(obs, self.name)
         acted = self.look(obs)
-        self.memory.write(acted.tokens)
-        return as_environments_take(self.agent, acted.policy.mode())
+        self._chosen = acted.tokens
+        return self.as_environments_take(acted.policy.mode())
 
     def observe(self, timestep: Timestep) -> None:
-        """Go on after a step."""
+        """What came of the actions that were chosen."""
+        assert self._chosen is not None
+        self.keep(self._chosen, timestep)
+
+    def keep(self, tokens: Tensor, timestep: Timestep) -> None:
+        """Go on after a step: what is stored [L, N, D] of the row before it enters memory where it was a transition."""
+        self.memory.write(tokens, timestep.valid)
         self.memory.clock.advance(timestep.valid, timestep.terminated | timestep.truncated)
 
-
-def as_environments_take(agent: TrXLAgent, actions: Tensor) -> Tensor:
-    """Actions [N, branches]; those of a single discrete choice as [N]."""
-    return actions.squeeze(-1) if agent.single_choice else actions
+    def as_environments_take(self, actions: Tensor) -> Tensor:
+        """Actions [N, branches] or [N, A] in the environments' shape: one choice of a `Discrete` space is [N], other spaces have axes."""
+        return actions.view(len(actions), *self.action.shape)

@@ -26,7 +26,7 @@ from fastrl.trainers.ppo_trxl.agent import TrXLAgent
 from fastrl.trainers.ppo_trxl.config import PPOTrXLConfig
 from fastrl.trainers.ppo_trxl.learner import Learner, Rows
 from fastrl.trainers.ppo_trxl.memory import MemoryBank, build_memory_helpers
-from fastrl.trainers.ppo_trxl.player import TrXLPlayer, as_environments_take
+from fastrl.trainers.ppo_trxl.player import TrXLPlayer
 from fastrl.trainers.ppo_trxl.refresh import ObservationBank, refresh_bank
 from fastrl.trainers.ppo_trxl.video import OF_THE_STREAM, record_episode, require_video
 from fastrl.training.config import config_of_arguments
@@ -265,7 +265,8 @@ class PPOTRxLTrainer(Trainer):
 
     def _new_player(self, num_envs: int) -> TrXLPlayer:
         limit = self.max_episode_steps if self.agent.transformer.position_table is not None else None  # only tables have an end
-        return TrXLPlayer(self.agent, num_envs, self.settings.trxl_memory_length, limit, self.device)
+        window, env = self.settings.trxl_memory_length, self.env
+        return TrXLPlayer(self.agent, num_envs, window, limit, self.device, action=env.action, name=env.name)
 
     def _begin(self, obs: Tensor) -> None:
         """New episodes in all environments: nothing is remembered."""
@@ -333,22 +334,21 @@ class PPOTRxLTrainer(Trainer):
 
     @torch.inference_mode()
     def _step(self) -> None:
-        memory, row = self.acting.memory, self.rollout.position
+        row = self.rollout.position
         with self.stopwatch("acting"):
             acted = self.acting.look(self.obs)
             actions = acted.policy.sample()
             log_probs = acted.policy.log_prob(actions)
         with self.stopwatch("environment"):
-            timestep = self.env.step(as_environments_take(self.agent, actions))
+            timestep = self.env.step(self.acting.as_environments_take(actions))
         with self.stopwatch("acting"):
             self.values[row] = acted.values
-            position, slot = memory.clock.position, self.bank.cursor
-            memory.write(acted.tokens)
+            position, slot = self.acting.memory.clock.position, self.bank.cursor
             self.bank.write(acted.tokens, position)
             if self.seen is not None:
                 self.seen.write(self.obs)
             self.bank.advance(timestep.valid)
-            self.acting.observe(timestep)
+            self.acting.keep(acted.tokens, timestep)
             next_obs = self._checked(timestep.obs)
             self.rollout.append(
                 obs=self.obs,
@@ -508,7 +508,7 @@ class PPOTRxLTrainer(Trainer):
     # ------------------------------------------------------------------------------------------------ state
 
     def trainer_state(self) -> dict[str, Any]:
-        """Optimiser, memory, the observations to go on from, and a half-collected rollout."""
+        """Optimiser, memory, the observations to go on from, and a half-collected rollout with the ring that acts in it."""
         clock = self.acting.memory.clock
         half_collected = 0 < self.rollout.position < self.settings.num_steps
         return {
@@ -520,6 +520,7 @@ class PPOTRxLTrainer(Trainer):
             "position": clock.position,
             "over": clock.over,
             "rollout": self.rollout.state_dict() | {"values": self.values.clone()} if half_collected else None,
+            "ring": self.acting.memory.state_dict() if half_collected else None,
         }
 
     def load_trainer_state(self, state: Mapping[str, Any], *, environments_continue: bool) -> None:
@@ -541,8 +542,7 @@ class PPOTRxLTrainer(Trainer):
         if state["rollout"] is not None:
             self.rollout.load_state_dict(state["rollout"])
             self.values.copy_(state["rollout"]["values"])
-            with torch.no_grad():
-                self.acting.memory.refill(*self.bank.recent())
+            self.acting.memory.load_state_dict(state["ring"])
 
     def close(self) -> None:
         """Close the environments."""
