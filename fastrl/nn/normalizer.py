@@ -36,8 +36,8 @@ class RunningNormalizer(nn.Module):
     y = clip((x − mean) / √(var + ε), −clip, clip)
 
     The statistics are float64 buffers: they travel with `state_dict()`. `forward` never changes them; `update` is a call of its own, so
-    that a policy acts and learns with the same numbers and each observation is counted once. Before the first update the mean is 0 and the
-    variance 1.
+    that a policy acts and learns with the same numbers and each observation is counted once. As long as nothing has been counted,
+    everything passes through unchanged, unclipped too: a bound in standard deviations means nothing to raw numbers.
 
     Args:
         shape: shape of one sample, () for a scalar.
@@ -56,22 +56,28 @@ class RunningNormalizer(nn.Module):
         self.register_buffer("mean", torch.zeros(tuple(shape), dtype=torch.float64))
         self.register_buffer("var", torch.ones(tuple(shape), dtype=torch.float64))
         self.register_buffer("count", torch.zeros((), dtype=torch.float64))
-        self._cached: tuple[Tensor, Tensor] | None = None  # float32 (mean, 1/std), rebuilt when the statistics move
+        self._cached: tuple[Tensor, Tensor, bool] | None = None  # float32 (mean, 1/std), any counted; rebuilt when the statistics move
 
-    def _scales(self) -> tuple[Tensor, Tensor]:
+    def _scales(self) -> tuple[Tensor, Tensor, bool]:
         if self._cached is None or self._cached[0].device != self.mean.device:
             with torch.inference_mode(False), torch.no_grad():  # the first caller may be acting, later ones learning
-                self._cached = (self.mean.float(), (self.var + self.epsilon).rsqrt().float())
+                self._cached = (self.mean.float(), (self.var + self.epsilon).rsqrt().float(), bool(self.count > 0))
         return self._cached
 
     def forward(self, x: Tensor) -> Tensor:
         """Normalised x [..., *shape]."""
-        mean, inverse_std = self._scales()
-        return self._clipped((x - mean) * inverse_std)
+        mean, inverse_std, counted = self._scales()
+        return self._clipped((x - mean) * inverse_std) if counted else x
+
+    def restore(self, y: Tensor) -> Tensor:
+        """The x that `forward` normalises to y [..., *shape], where nothing is clipped."""
+        mean, inverse_std, counted = self._scales()
+        return y / inverse_std + mean if counted else y
 
     def scale(self, x: Tensor) -> Tensor:
         """x over the standard deviation, without centring (rewards keep their sign), clipped."""
-        return self._clipped(x * self._scales()[1])
+        _, inverse_std, counted = self._scales()
+        return self._clipped(x * inverse_std) if counted else x
 
     def _clipped(self, x: Tensor) -> Tensor:
         return x if self.clip is None else x.clamp(-self.clip, self.clip)

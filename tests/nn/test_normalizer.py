@@ -45,12 +45,28 @@ def test_merge_ignores_order_and_takes_an_empty_sample():
 
 def test_forward_never_moves_the_statistics_and_clips():
     normalizer = RunningNormalizer((2,), clip=3.0)
+    normalizer.set_statistics(torch.zeros(2), torch.ones(2), count=10)
     x = torch.tensor([[100.0, -100.0], [1.0, 0.5]])
     before = normalizer.statistics()
     assert normalizer(x).tolist() == [[3.0, -3.0], [1.0, 0.5]]
     np.testing.assert_equal(normalizer.statistics(), before)
     normalizer.update(x[:0])
     np.testing.assert_equal(normalizer.statistics(), before)
+
+
+def test_what_has_counted_nothing_changes_nothing():
+    normalizer = RunningNormalizer((2,))
+    x = torch.tensor([[500.0, -15.0], [1.0, 0.5]])
+    assert torch.equal(normalizer(x), x) and torch.equal(normalizer.scale(x), x) and torch.equal(normalizer.restore(x), x)
+    normalizer.update(x)
+    assert not torch.equal(normalizer(x), x)
+
+
+def test_restoring_is_the_way_back():
+    x = torch.randn(100, 3, generator=torch.Generator().manual_seed(0)) * torch.tensor([1.0, 1e4, 1e-3]) + 50
+    normalizer = RunningNormalizer((3,))
+    normalizer.update(x)
+    torch.testing.assert_close(normalizer.restore(normalizer(x)), x)
 
 
 def test_normalised_data_has_unit_moments():
