@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from fastrl.errors import SettingError
 from fastrl.nn.layers import layer_init
 from fastrl.nn.linear import Linear
 
@@ -58,6 +59,27 @@ def is_image(shape: Sequence[int], dtype: torch.dtype) -> bool:
 def is_grid(shape: Sequence[int], dtype: torch.dtype) -> bool:
     """Whether observations are a small field of symbols: bytes [X, Y, attributes]."""
     return dtype == torch.uint8 and len(shape) == 3 and max(shape) <= LARGEST_GRID
+
+
+def require_symbols(obs: Tensor, shape: Sequence[int], name: str) -> None:
+    """Stop where small pictures are taken for grids: a `GridEncoder` could not tell one bright pixel from another.
+
+    Args:
+        obs: observations [..., *shape].
+        shape: of one observation.
+        name: of the environments, for the message.
+
+    Raises:
+        SettingError: `shape` is a grid's, but an entry is no symbol.
+    """
+    if not is_grid(shape, obs.dtype):
+        return
+    largest = int(obs.max())
+    if largest >= SYMBOLS:
+        raise SettingError(
+            f"observations of {name}, bytes {list(shape)}, are taken for a grid of symbols below {SYMBOLS}, but one is {largest}; "
+            f"give small pictures as float32, or enlarged to sides of at least {SMALLEST_IMAGE} pixels"
+        )
 
 
 class VectorEncoder(nn.Module):

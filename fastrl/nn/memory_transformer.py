@@ -398,4 +398,4 @@ class Transformer(nn.Module):
             inputs.append(tokens)
             bank = self.bank(number, self.normalize(tokens, positions), positions)
             x = layer.read(x, bank, window, maps[number], self.rotation)
-        return torch.stack(inputs)
+        return torch.stack(inputs) if inputs else x.new_empty(0, *positions.shape, self.dim)

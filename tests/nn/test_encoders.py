@@ -1,6 +1,7 @@
 import pytest
 import torch
 
+from fastrl.errors import SettingError
 from fastrl.nn.encoders import (
     GridEncoder,
     ImageEncoder,
@@ -9,6 +10,7 @@ from fastrl.nn.encoders import (
     observation_decoder,
     observation_encoder,
     reconstruction_loss,
+    require_symbols,
 )
 
 
@@ -46,6 +48,15 @@ def test_a_grid_encoder_is_a_linear_layer_over_one_hot_symbols():
     one_hot = torch.nn.functional.one_hot(obs.long(), 16).float().flatten(1)
     torch.testing.assert_close(encoder(obs), torch.relu(one_hot @ encoder.table.weight + encoder.bias))
     torch.testing.assert_close(encoder(torch.full_like(obs, 15)), encoder(torch.full_like(obs, 200)))
+
+
+def test_small_pictures_are_not_taken_for_symbols_in_silence():
+    symbols = torch.full((5, 2, 7, 7, 3), 15, dtype=torch.uint8)
+    require_symbols(symbols, (7, 7, 3), "Maze-v0")
+    require_symbols(torch.full((5, 2, 84, 84, 3), 255, dtype=torch.uint8), (84, 84, 3), "Maze-v0")
+    symbols[3, 1, 2, 2, 0] = 16
+    with pytest.raises(SettingError, match=r"observations of Maze-v0, bytes \[7, 7, 3\], .* but one is 16"):
+        require_symbols(symbols, (7, 7, 3), "Maze-v0")
 
 
 def test_images_may_have_their_channels_first_or_last():
