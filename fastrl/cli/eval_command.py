@@ -57,6 +57,6 @@ def _evaluate(run: RunFolder, checkpoint: Path, options: Any) -> dict[str, float
     trainer = algorithm.trainer_class().from_config(config)
     try:
         trainer.load(checkpoint)
-        return dict(trainer.evaluate(options.episodes) if options.seed is None else trainer.evaluate(options.episodes, options.seed))
+        return dict(trainer.evaluate(options.episodes, seed=options.seed))  # None, too: a trainer's default may be another
     finally:
         trainer.close()

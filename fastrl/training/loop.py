@@ -266,7 +266,7 @@ class Trainer(ABC):
 
     def _evaluate_and_log(self, logger: MetricsLogger) -> bool:
         """Whether the evaluation reached the return at which the run may end."""
-        metrics = self.evaluate(self.intervals.eval_episodes) if self.can_make_envs else {}
+        metrics = self.evaluate(self.intervals.eval_episodes, seed=None) if self.can_make_envs else {}
         if not metrics:
             return False
         self._evaluated_at = self.env_steps
@@ -315,7 +315,8 @@ class Trainer(ABC):
 
         Args:
             n_episodes: episodes, ≥ 1; at most 64 environments play them side by side.
-            seed: seed of those environments; None derives one from the run's seed. The same seed gives the same episodes.
+            seed: seed of those environments; None derives one from the run's seed. The same seed gives the same episodes. It has no effect
+                where `env_id` is a factory of fastrl's own `VectorEnv`s, which come with the seeds that the factory gave them.
 
         Returns:
             `eval/return_mean`, `eval/return_std`, `eval/return_min`, `eval/return_max`, `eval/length_mean`; empty when a signal asked

@@ -46,6 +46,18 @@ def test_eval_takes_a_run_or_one_of_its_checkpoints(run, capsys, path, steps):
     assert f"return {steps}.00" in capsys.readouterr().out
 
 
+def test_eval_without_a_seed_does_not_take_a_default_of_the_trainer(run, monkeypatch):
+    seeds, evaluate = [], run.evaluate
+
+    def evaluate_with_a_default(trainer, n_episodes=20, seed=42):
+        seeds.append(seed)
+        return evaluate(trainer, n_episodes, seed)
+
+    monkeypatch.setattr(run, "evaluate", evaluate_with_a_default)
+    assert main(["eval", "run"]) == main(["eval", "run", "--seed", "7"]) == 0
+    assert seeds == [None, 7]
+
+
 def test_eval_of_a_checkpoint_that_is_not_there(run, capsys):
     assert main(["eval", "run/checkpoints/step-000000000099-0009"]) == 2
     assert "there is no run in 'run/checkpoints/step-000000000099-0009'" in capsys.readouterr().err

@@ -131,11 +131,11 @@ def test_an_evaluation_that_a_signal_cut_off_is_made_up_for_on_resume(tmp_path, 
     with make_trainer(intervals=intervals) as first:
         evaluate, seen = first.evaluate, []
 
-        def cut_off_the_second(*arguments):
+        def cut_off_the_second(*arguments, **settings):
             seen.append(first.env_steps)
             if len(seen) == 2:
                 signal.raise_signal(signal.SIGTERM)
-            return evaluate(*arguments)
+            return evaluate(*arguments, **settings)
 
         monkeypatch.setattr(first, "evaluate", cut_off_the_second)
         first.train(800, str(tmp_path / "halves"))
@@ -205,6 +205,11 @@ _made = _Faulty()
 
 def _always_the_same():
     return _made
+
+
+def test_an_observation_that_is_nan_ends_an_evaluation():
+    with make_trainer(_Faulty, num_envs=2) as trainer, pytest.raises(NonFiniteError, match="environment 0 of .* during an evaluation"):
+        trainer.evaluate(2)
 
 
 def test_an_observation_that_is_nan_is_named_before_the_policy_sees_it(tmp_path):

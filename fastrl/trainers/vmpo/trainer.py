@@ -29,7 +29,7 @@ from fastrl.trainers.vmpo.gymnasium_evaluation import (
     _merge_obs_rms_stats,
 )
 from fastrl.training.config import config_of_arguments
-from fastrl.training.evaluation import MemorylessPlayer, Player
+from fastrl.training.evaluation import MemorylessPlayer, Player, require_finite_observations
 from fastrl.training.loop import Intervals, Trainer, is_factory
 from fastrl.training.memory import require_memory
 from fastrl.training.metrics import _format_metrics
@@ -293,7 +293,8 @@ class VMPOTrainer(Trainer):
 
     @torch.no_grad()
     def choose(self, obs: Tensor) -> Tensor:
-        """The mode of the acting policy for observations [N, ...]."""
+        """The mode of the acting policy for observations [N, ...]. Raises NonFiniteError if one is not finite."""
+        require_finite_observations(obs, self.env.name)
         return self.agent.acting_policy.distribution(obs.reshape(obs.shape[0], -1).float()).mode()
 
     def describe(self) -> str:
