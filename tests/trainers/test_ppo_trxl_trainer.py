@@ -1,6 +1,8 @@
 """PPO-TrXL end to end: each defect of published code has the test that would catch it, and the loop's promises hold."""
 
+import copy
 import hashlib
+import pickle
 
 import gymnasium as gym
 import numpy as np
@@ -13,6 +15,8 @@ from fastrl.errors import CheckpointError, NonFiniteError, SettingError
 from fastrl.trainers.ppo_trxl.config import PPOTrXLConfig
 from fastrl.trainers.ppo_trxl.learner import BankReader
 from fastrl.trainers.ppo_trxl.trainer import PPOTRxLTrainer, TrXLAgent
+from fastrl.training.memory import in_words
+from fastrl.training.seeding import derived_seed
 
 CPU = torch.device("cpu")
 SETTINGS = {
@@ -253,6 +257,19 @@ def test_refreshed_memory_is_what_the_present_weights_would_have_left():
 # ---------------------------------------------------------------------------------------------------- spaces
 
 
+class Unlimited(gym.Env):
+    """No time limit that anybody could know of."""
+
+    observation_space = gym.spaces.Box(-1, 1, (1,))
+    action_space = gym.spaces.Discrete(2)
+
+    def reset(self, *, seed=None, options=None):
+        return np.zeros(1, np.float32), {}
+
+    def step(self, action):
+        return np.zeros(1, np.float32), 0.0, False, False, {}
+
+
 class Pictures(gym.Env):
     """Random pictures, and two branches of actions."""
 
@@ -352,6 +369,99 @@ def test_continuous_actions_have_one_ratio(tmp_path):
         assert trainer.evaluate(16)["eval/return_mean"] > 0.2 * before
 
 
+SIZES = {"trxl_num_layers": 1, "trxl_num_heads": 1, "trxl_dim": 8, "trxl_positional_encoding": "none", "max_episode_steps": 5}
+
+
+def look(agent, obs):
+    """The modules on observations that have nothing in memory."""
+    nothing = torch.zeros(len(obs), 2, dtype=torch.bool)
+    return agent.get_action_and_value(obs, torch.zeros(len(obs), 2, 1, 8), nothing, nothing.long())
+
+
+@pytest.mark.parametrize("coefficient", [0.0, 0.1])
+def test_an_agent_that_has_looked_can_be_copied_and_pickled(coefficient):
+    agent = TrXLAgent(gym.spaces.Box(-1, 1, (3,)), (2,), **SIZES, reconstruction_coef=coefficient)
+    look(agent, torch.zeros(2, 3))  # with gradients, so that the hidden state has a graph
+    assert (agent._last_hidden is None) == (coefficient == 0)
+    for copied in (copy.deepcopy(agent), pickle.loads(pickle.dumps(agent))):
+        assert copied._last_hidden is None
+        assert all(torch.equal(one, other) for one, other in zip(copied.parameters(), agent.parameters(), strict=True))
+
+
+def test_an_agent_that_has_counted_nothing_tells_large_numbers_apart():
+    agent = TrXLAgent(gym.spaces.Box(-1000, 1000, (2,)), (3,), **SIZES, reconstruction_coef=0.0)
+    assert not torch.equal(agent.encode(torch.full((1, 2), 15.0)), agent.encode(torch.full((1, 2), 500.0)))
+
+
+def test_reconstruction_is_learned_normalised_and_shown_raw():
+    """Otherwise one large number drowns the others, and the policy."""
+    settings = {"reconstruction_coef": 0.1, "normalize_observation": True, "num_minibatches": 1, "update_epochs": 1, "init_lr": 0.0}
+    with make_trainer(counters([30, 25, 20, 15]), **settings, final_lr=0.0) as trainer:
+        one_round(trainer)
+        agent, normalizer = trainer.agent, trainer.agent.obs_normalizer
+        normalizer.set_statistics(torch.tensor([1e4]), torch.tensor([1e6]), count=100)
+        torch.nn.init.zeros_(agent.decoder.layer.weight)  # decodes 0: the mean
+        torch.nn.init.zeros_(agent.decoder.layer.bias)
+        metrics = one_round(trainer)
+        torch.testing.assert_close(metrics["loss/reconstruction"], ((trainer.rows.obs - 1e4) / 1e3).clamp(-10, 10).square().mean())
+        nothing = torch.zeros(4, 4, dtype=torch.bool)
+        normalizer.set_statistics(torch.tensor([1e4]), torch.tensor([1e6]), count=100)
+        agent.get_action_and_value(trainer.obs, torch.zeros(4, 4, 2, 8), nothing, nothing.long())
+        torch.testing.assert_close(agent.reconstruct_observation(), torch.full((4, 1), 1e4))
+
+
+class SmallPictures(Pictures):
+    """Too small for convolutions, and no symbols."""
+
+    observation_space = gym.spaces.Box(0, 255, (7, 7, 3), np.uint8)
+
+    def reset(self, *, seed=None, options=None):
+        return super().reset(seed=seed)[0][:7, :7], {}
+
+    def step(self, action):
+        obs, *others = super().step(action)
+        return obs[:7, :7], *others
+
+
+def test_small_pictures_are_refused():
+    with make_trainer(SmallPictures, max_episode_steps=6) as trainer, pytest.raises(SettingError, match="taken for a grid of symbols"):
+        trainer.collect()
+
+
+class Broken(Unlimited):
+    """Its observations are numbers for three steps."""
+
+    def reset(self, *, seed=None, options=None):
+        self.steps = 0
+        return super().reset()
+
+    def step(self, action):
+        self.steps += 1
+        obs, *others = super().step(action)
+        return obs * (np.nan if self.steps > 3 else 1), *others
+
+
+def test_an_observation_that_is_nan_ends_an_evaluation():
+    with make_trainer(Broken, max_episode_steps=9) as trainer, pytest.raises(NonFiniteError, match="environment 0 of Broken .* evaluation"):
+        trainer.evaluate(2)
+
+
+@pytest.mark.parametrize("encoding", ["absolute", "learned", "relative", "none"])
+def test_refreshing_the_memory_of_no_layers(encoding):
+    with make_trainer(trxl_num_layers=0, memory_refresh="rollout", trxl_positional_encoding=encoding) as trainer:
+        one_round(trainer)
+        one_round(trainer)
+
+
+def test_everything_large_is_counted_before_it_is_taken():
+    """Rollout, bank, ring, and for refreshed memory the observations that belong to the bank."""
+    with make_trainer(memory_refresh="rollout", trxl_positional_encoding="relative", normalize_observation=True) as trainer:
+        ring = 2 * 2 * (4 * 4 + 1) * 8 * 4  # keys and values: L (N W + 1) D numbers
+        parts = {"memory bank": trainer.bank.tokens.nbytes, "acting": ring, "observations of the bank": trainer.seen.obs.nbytes}
+        for name, size in parts.items():
+            assert f"{name} {in_words(size)}" in trainer.describe()
+
+
 def test_minigrid_and_a_policy_without_memory():
     with make_trainer("MiniGrid-MemoryS7-v0", env_kwargs={"crop": 3}, trxl_memory_length=0, trxl_num_layers=1) as trainer:
         assert trainer.env.obs_shape == (3, 3, 3)
@@ -404,6 +514,17 @@ def test_a_half_collected_rollout_goes_on_where_it_stopped_bit_for_bit(num_envs,
     assert weights_hash(second) == weights_hash(whole)
 
 
+def test_evaluations_of_a_run_have_the_run_s_own_seed(tmp_path, monkeypatch):
+    """And not one seed for all runs, which is that of training itself in the run with this seed."""
+    with make_trainer("ProofofMemory-v0", seed=42) as trainer:
+        seeds, make_env = [], trainer.make_env
+        monkeypatch.setattr(trainer, "make_env", lambda number, seed: seeds.append(seed) or make_env(number, seed))
+        trainer.train(total_steps=64, out_dir=str(tmp_path))
+        trainer.evaluate(2)
+        trainer.evaluate(2, seed=5)
+    assert seeds == [derived_seed(42, "evaluation"), 42, 5]
+
+
 def test_another_network_cannot_be_loaded(tmp_path):
     with make_trainer() as trainer, make_trainer(trxl_dim=16) as other:
         trainer.save(tmp_path)
@@ -433,19 +554,6 @@ def test_an_episode_longer_than_the_positions_stops_the_run():
         trainer.acting.memory.clock.limit = 10
         with pytest.raises(SettingError, match="max_episode_steps is 10"):
             trainer.collect()
-
-
-class Unlimited(gym.Env):
-    """No time limit that anybody could know of."""
-
-    observation_space = gym.spaces.Box(-1, 1, (1,))
-    action_space = gym.spaces.Discrete(2)
-
-    def reset(self, *, seed=None, options=None):
-        return np.zeros(1, np.float32), {}
-
-    def step(self, action):
-        return np.zeros(1, np.float32), 0.0, False, False, {}
 
 
 @pytest.mark.parametrize(

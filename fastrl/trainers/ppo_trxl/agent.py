@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, cast
 
 import gymnasium as gym
 import torch
@@ -80,7 +80,11 @@ class TrXLAgent(nn.Module):
         self.actor: nn.Module = GaussianHead(trxl_dim, action_space_shape[0]) if continuous else DiscreteHead(trxl_dim, action_space_shape)
         self.critic = layer_init(Linear(trxl_dim, 1), std=0.01)  # the stream is not normalised: a larger one starts far from 0
         self.decoder = observation_decoder(self.obs_shape, self.obs_dtype, trxl_dim) if reconstruction_coef > 0 else None
-        self._last_hidden: Tensor | None = None
+        self._last_hidden: Tensor | None = None  # with its graph, for `reconstruct_observation`
+
+    def __getstate__(self) -> dict[str, Any]:
+        """For copies and pickles: the last hidden state stays behind, since a graph can be neither."""
+        return self.__dict__ | {"_last_hidden": None}
 
     # ------------------------------------------------------------------------------------------------ memory windows as tensors
 
@@ -113,7 +117,8 @@ class TrXLAgent(nn.Module):
         """
         hidden, new_memory = self.transformer(self._encode(x), memory, memory_mask, memory_indices)
         policy, value, features = self.heads(hidden)
-        self._last_hidden = features
+        if self.decoder is not None:
+            self._last_hidden = features
         if action is None:
             action = policy.mode() if deterministic else policy.sample()
         return action, policy.log_prob(action), policy.entropy(), value, new_memory
@@ -121,13 +126,17 @@ class TrXLAgent(nn.Module):
     def reconstruct_observation(self) -> Tensor:
         """The observations [B, *shape] of the last `get_action_and_value` as its hidden state shows them; bytes as numbers in [0, 1].
 
+        The decoder learns normalised observations, as the encoder gets them; here they are as the environment gave them.
+
         Raises:
             RuntimeError: nothing has been evaluated yet, or the agent was built with reconstruction_coef = 0.
         """
-        if self._last_hidden is None:
+        if self.decoder is not None and self._last_hidden is None:
             raise RuntimeError("reconstruct_observation: call get_action_and_value first, there is no hidden state yet")
-        decoded = self.decode(self._last_hidden)
-        return torch.sigmoid(decoded) if self.obs_dtype == torch.uint8 else decoded
+        decoded = self.decode(cast(Tensor, self._last_hidden))
+        if self.obs_dtype == torch.uint8:
+            return torch.sigmoid(decoded)
+        return decoded if self.obs_normalizer is None else self.obs_normalizer.restore(decoded)
 
     def _encode(self, x: Tensor) -> Tensor:
         """Observations [B, *shape] as features [B, D].
@@ -143,7 +152,11 @@ class TrXLAgent(nn.Module):
 
     def encode(self, x: Tensor) -> Tensor:
         """Observations [B, *shape] as features [B, D]."""
-        return self.encoder(x if self.obs_normalizer is None else self.obs_normalizer(x))
+        return self.encoder(self.normalized(x))
+
+    def normalized(self, x: Tensor) -> Tensor:
+        """Observations [B, *shape] as the encoder gets them and the decoder learns them."""
+        return x if self.obs_normalizer is None else self.obs_normalizer(x)
 
     def read(self, x: Tensor, banks: Sequence[Bank], window: Window, maps: Sequence[Maps]) -> tuple[BranchedPolicy, Tensor, Tensor, Tensor]:
         """(policy, values [B], features [B, D], new memory [L, B, D]) of observations [B, *shape]; see `Transformer.read`."""

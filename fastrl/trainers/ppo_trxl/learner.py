@@ -185,7 +185,7 @@ class Learner:
         loss = policy_loss + self.vf_coef * value_loss - ent_coef * entropy
         metrics = {"loss/policy": policy_loss, "loss/value": value_loss, "train/entropy": entropy}
         if self.reconstruction_coef > 0:
-            metrics["loss/reconstruction"] = reconstruction_loss(self.agent.decode(features), rows.obs)
+            metrics["loss/reconstruction"] = reconstruction_loss(self.agent.decode(features), self.agent.normalized(rows.obs))
             loss = loss + self.reconstruction_coef * metrics["loss/reconstruction"]
         metrics["loss/total"] = loss
         with torch.no_grad():

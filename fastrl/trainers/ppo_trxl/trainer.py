@@ -18,6 +18,7 @@ from fastrl.envs import VectorEnv
 from fastrl.envs.make import make_gymnasium_env
 from fastrl.envs.single import spaces_of
 from fastrl.errors import SettingError
+from fastrl.nn.encoders import require_symbols
 from fastrl.nn.layers import layer_init
 from fastrl.nn.memory_transformer import MultiHeadAttention, Transformer, TransformerLayer
 from fastrl.nn.normalizer import RewardScaler
@@ -25,7 +26,7 @@ from fastrl.nn.positions import PositionalEncoding
 from fastrl.trainers.ppo_trxl.agent import TrXLAgent
 from fastrl.trainers.ppo_trxl.config import PPOTrXLConfig
 from fastrl.trainers.ppo_trxl.learner import Learner, Rows
-from fastrl.trainers.ppo_trxl.memory import MemoryBank, build_memory_helpers
+from fastrl.trainers.ppo_trxl.memory import ActingMemory, MemoryBank, build_memory_helpers
 from fastrl.trainers.ppo_trxl.player import TrXLPlayer
 from fastrl.trainers.ppo_trxl.refresh import ObservationBank, refresh_bank
 from fastrl.trainers.ppo_trxl.video import OF_THE_STREAM, record_episode, require_video
@@ -254,8 +255,11 @@ class PPOTRxLTrainer(Trainer):
             "action": action,
             "extras": {"log_probs": ((branches,), torch.float32), "slots": numbers, "positions": numbers},
         }
-        bank_bytes = MemoryBank(**bank_sizes, device="meta").tokens.nbytes
-        wanted = {"rollout": Rollout(**sizes, **rows, device="meta").nbytes, "memory bank": bank_bytes}
+        bank = MemoryBank(**bank_sizes, device="meta")
+        ring = ActingMemory(self.agent.transformer, self.env.num_envs, settings.trxl_memory_length, None, torch.device("meta"))
+        wanted = {"rollout": Rollout(**sizes, **rows, device="meta").nbytes, "memory bank": bank.tokens.nbytes, "acting": ring.nbytes}
+        if settings.memory_refresh == "rollout":
+            wanted["observations of the bank"] = ObservationBank(bank, self.env.obs_shape, self.env.obs_dtype).obs.nbytes
         self._memory = require_memory(wanted, "num_envs, num_steps or trxl_memory_length", device=str(self.device))
         self.rollout = Rollout(**sizes, **rows, device=self.device)
         self.values = torch.zeros(settings.num_steps + 1, self.env.num_envs, device=self.device)
@@ -318,6 +322,7 @@ class PPOTRxLTrainer(Trainer):
             if self.stop_requested():
                 return False
             self._step()
+        require_symbols(self.rollout.obs, self.env.obs_shape, self.env.name)
         with self.stopwatch("acting"):
             self.values[-1] = self.acting.look(self.obs).values  # of the row that follows, which acts in the next rollout
         return True
@@ -439,7 +444,7 @@ class PPOTRxLTrainer(Trainer):
 
         Args:
             n_episodes: episodes, ≥ 1.
-            seed: seed of those environments; None derives one from the run's seed.
+            seed: seed of those environments; None derives one from the run's seed, as the evaluations of `train` do.
         """
         metrics = super().evaluate(n_episodes, seed)
         if self.settings.capture_video and hasattr(self, "video_folder") and metrics:
