@@ -53,7 +53,8 @@ def make_vector_env(
         device: where observations, rewards and flags go.
         num_threads: threads of EnvPool; None: one per environment, at most one per core. Other environments use one.
         obs_keys: entries of dict observations to take, in this order; None: all but images (see `ObservationMap`).
-        max_episode_steps: another time limit.
+        max_episode_steps: another time limit. A vector environment that is already made keeps its own: one that tells another is refused,
+            and where it tells none this is taken for what it has, and not enforced.
         env_kwargs: options of the environment; `crop` for MiniGrid, and `num_actions`: only the first ones of its discrete actions.
 
     Returns:
@@ -65,7 +66,7 @@ def make_vector_env(
     if num_envs < 1:
         raise SettingError(f"num_envs must be at least 1, got {num_envs}")
     if isinstance(env, VectorEnv):
-        return _as_it_is(env, num_envs, _split(env_kwargs)[1])
+        return _as_it_is(env, num_envs, max_episode_steps, _split(env_kwargs)[1])
     placement: dict[str, Any] = {"seed": seed, "device": device}
     if not isinstance(env, str):
         return _from_object(env, num_envs, obs_keys, max_episode_steps, env_kwargs, placement)
@@ -95,28 +96,39 @@ def make_vector_env(
     return GymnasiumEnv([_gymnasium_make(env, options) for _ in range(num_envs)], name=env, obs_keys=obs_keys, **maps, **placement)
 
 
-def make_gymnasium_env(env_id: str, *, options: Mapping[str, Any] | None = None) -> gym.Env[Any, Any]:
+def make_gymnasium_env(
+    env: str | Callable[..., gym.Env[Any, Any]], *, max_episode_steps: int | None = None, options: Mapping[str, Any] | None = None
+) -> gym.Env[Any, Any]:
     """One environment with Gymnasium's interface: Gymnasium's own where it has the id and what it needs, else EnvPool's or fastrl's.
 
     Args:
-        env_id: the id.
-        options: arguments of the environment; with any, it has to be Gymnasium's.
+        env: an id, or a factory of Gymnasium environments.
+        max_episode_steps: another time limit.
+        options: as `env_kwargs` of `make_vector_env`, and of the environment that it makes: of EnvPool's, where EnvPool has the id. With a
+            `render_mode` among them it has to be Gymnasium's.
 
     Raises:
-        SettingError: there is no such environment, or a package it needs is missing.
+        SettingError: there is no such environment, a package it needs is missing, or it cannot be made with these arguments.
     """
     import gymnasium as gym
 
     from fastrl.envs.single import SingleEnv
 
-    elsewhere = env_id in TOYS or env_id in MASKED or _envpool_id(env_id) is not None
-    if elsewhere and not options and env_id not in gym.registry:
-        return SingleEnv(env_id)
+    own, maps = _split(options)
+    single = partial(SingleEnv, env, max_episode_steps=max_episode_steps, **own, **maps)
+    if not isinstance(env, str):
+        made = _single_of_factory(env, own)
+        return single() if maps else _limited(made, max_episode_steps)
+    elsewhere = env in TOYS or env in MASKED or _envpool_id(env) is not None
+    drawn = "render_mode" in own
+    if maps or (elsewhere and not drawn and (own or env not in gym.registry)):
+        return single()
+    limit = {} if max_episode_steps is None else {"max_episode_steps": max_episode_steps}
     try:
-        return _gymnasium_make(env_id, options or {})
+        return _gymnasium_make(env, own | limit)
     except SettingError:
-        if elsewhere and not options:  # MuJoCo ids without the package mujoco
-            return SingleEnv(env_id)
+        if elsewhere and not drawn:  # MuJoCo ids without the package mujoco
+            return single()
         raise
 
 
@@ -192,6 +204,12 @@ def _check_count(wanted: int, there: int, name: str) -> None:
         raise SettingError(f"num_envs is {wanted}, but {name} has {there} environments")
 
 
+def _check_limit(wanted: int | None, there: int | None, name: str) -> None:
+    """Of an environment that cannot be given another limit: one that it does not tell may be said from outside."""
+    if wanted is not None and there is not None and wanted != there:
+        raise SettingError(f"max_episode_steps is {wanted}, but {name} is already made, with a limit of {there} steps")
+
+
 def _split(env_kwargs: Mapping[str, Any] | None) -> tuple[dict[str, Any], dict[str, Any]]:
     """Options of the environment itself, and those of `_MAP_OPTIONS` that are given."""
     options = dict(env_kwargs or {})
@@ -199,8 +217,9 @@ def _split(env_kwargs: Mapping[str, Any] | None) -> tuple[dict[str, Any], dict[s
     return options, {key: value for key, value in maps.items() if value is not None}
 
 
-def _as_it_is(env: VectorEnv, num_envs: int, maps: Mapping[str, Any]) -> VectorEnv:
+def _as_it_is(env: VectorEnv, num_envs: int, max_episode_steps: int | None, maps: Mapping[str, Any]) -> VectorEnv:
     _check_count(num_envs, env.num_envs, env.name)
+    _check_limit(max_episode_steps, env.max_episode_steps, env.name)
     if maps:
         raise SettingError(f"env_kwargs: {', '.join(maps)} cannot be given to a VectorEnv that is already made ({env.name})")
     return env
@@ -223,15 +242,14 @@ def _from_object(
         return _from_factory(partial(env, **options), num_envs, obs_keys, max_episode_steps, maps, placement)
     if options:
         raise SettingError(f"env_kwargs: {', '.join(sorted(options))} cannot be given to an environment that is already made")
-    from fastrl.envs.gymnasium import GymnasiumEnv, GymnasiumVectorEnv, env_name
+    from fastrl.envs.gymnasium import GymnasiumEnv, GymnasiumVectorEnv, env_name, time_limit
 
     settings = {"obs_keys": obs_keys, **maps, **placement}
     if isinstance(env, gym.vector.VectorEnv):
         _check_count(num_envs, env.num_envs, env_name(env))
         if type(env) is gym.vector.SyncVectorEnv:  # its environments can be stepped directly, whatever its autoreset mode
             return GymnasiumEnv([_limited(each, max_episode_steps) for each in env.envs], **settings)
-        if max_episode_steps is not None:
-            raise SettingError("max_episode_steps cannot be changed in a vector environment that is already made")
+        _check_limit(max_episode_steps, time_limit(env), env_name(env))
         return GymnasiumVectorEnv(env, **settings)
     if num_envs != 1:
         raise SettingError(f"num_envs must be 1 for a single environment object, got {num_envs}; give a factory to make more")
@@ -252,7 +270,7 @@ def _from_factory(
 
     first = factory()
     if isinstance(first, VectorEnv):
-        return _as_it_is(first, num_envs, maps)
+        return _as_it_is(first, num_envs, max_episode_steps, maps)
     if isinstance(first, gym.vector.VectorEnv):
         return _from_object(first, num_envs, obs_keys, max_episode_steps, maps, placement)
     if not isinstance(first, gym.Env):
@@ -261,6 +279,15 @@ def _from_factory(
     if len({id(one) for one in envs}) < num_envs:
         raise SettingError("env must be a factory that makes a new environment at every call; it returned the same one twice")
     return GymnasiumEnv([_limited(each, max_episode_steps) for each in envs], obs_keys=obs_keys, **maps, **placement)
+
+
+def _single_of_factory(factory: Callable[..., Any], options: Mapping[str, Any]) -> gym.Env[Any, Any]:
+    import gymnasium as gym
+
+    made = factory(**options)
+    if not isinstance(made, gym.Env):
+        raise SettingError(f"env_id is a factory of {type(made).__name__}; for a single environment it must make Gymnasium environments")
+    return made
 
 
 def _limited(env: gym.Env[Any, Any], max_episode_steps: int | None) -> gym.Env[Any, Any]:

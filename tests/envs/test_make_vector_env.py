@@ -11,6 +11,7 @@ import torch
 from fastrl.envs import list_env_ids, make_vector_env
 from fastrl.envs.envpool import EnvPoolEnv
 from fastrl.envs.gymnasium import GymnasiumEnv, GymnasiumVectorEnv
+from fastrl.envs.make import make_gymnasium_env
 from fastrl.envs.single import SingleEnv
 from fastrl.envs.toy import TOYS
 from fastrl.envs.toy_vector import ToyVectorEnv
@@ -70,6 +71,42 @@ def test_time_limits_can_be_changed_everywhere(own_id, limit):
         assert made.max_episode_steps == limit
     with pytest.raises(SettingError, match="max_episode_steps"):
         make_vector_env(gym.wrappers.vector.RecordEpisodeStatistics(gym.make_vec("CartPole-v1", 2)), max_episode_steps=limit)
+
+
+def test_a_limit_that_a_vector_environment_does_not_tell_can_be_said():
+    unlimited = gym.vector.SyncVectorEnv([lambda: SingleEnv("Counter-v0", length=3)] * 2)
+    assert make_vector_env(gym.wrappers.vector.RecordEpisodeStatistics(unlimited), max_episode_steps=7).max_episode_steps is None
+    limited = make_vector_env("Counter-v0", 2, max_episode_steps=7)
+    assert make_vector_env(limited, max_episode_steps=7) is make_vector_env(lambda: limited, max_episode_steps=7) is limited
+    with pytest.raises(SettingError, match="max_episode_steps is 8, but Counter-v0 is already made, with a limit of 7 steps"):
+        make_vector_env(limited, max_episode_steps=8)
+
+
+@pytest.mark.parametrize(
+    ("env", "options", "limit"),
+    [
+        ("Counter-v0", {"length": 3}, 3),
+        ("Counter-v0", {"length": 30}, 5),
+        ("CartPole-v1", {}, 5),
+        ("CartPole-v1", {"num_actions": 1}, 5),
+        ("OnlyInGymnasium-v0", {"length": 3}, 3),
+        ("OnlyInGymnasium-v0", {"length": 30}, 5),
+        (lambda length: SingleEnv("Counter-v0", length=length), {"length": 3}, 3),
+        (lambda length: SingleEnv("Counter-v0", length=length), {"length": 30}, 5),
+        (lambda length: SingleEnv("Counter-v0", length=length), {"length": 30, "num_actions": 1}, 5),
+    ],
+)
+def test_a_single_environment_has_the_options_and_the_limit_it_is_given(own_id, env, options, limit):
+    single = make_gymnasium_env(env, options=options, max_episode_steps=5)
+    assert single.action_space.n == options.get("num_actions", single.action_space.n)
+    single.reset(seed=1)
+    ends = [any(single.step(0)[2:4]) for _ in range(limit)]
+    assert ends == [False] * (limit - 1) + [True]
+
+
+def test_no_single_environment_is_made_of_many():
+    with pytest.raises(SettingError, match="factory of CartPoleVectorEnv; for a single environment"):
+        make_gymnasium_env(lambda: gym.make_vec("CartPole-v1", 2))
 
 
 def test_objects_and_factories():

@@ -591,6 +591,34 @@ def test_the_longest_episode_of_a_gymnasium_environment():
         assert trainer._resolve_max_episode_steps(env) == 77
 
 
+def test_the_limit_of_a_vector_environment_that_tells_none_may_be_given():
+    def factory():
+        return AllAtOnce([lambda: SingleEnv("Counter-v0", length=5)] * 4)
+
+    with make_trainer(factory, max_episode_steps=6) as trainer:
+        assert trainer.max_episode_steps == 6
+        one_round(trainer)
+        assert trainer.evaluate(4)["eval/length_mean"] == 5
+    with pytest.raises(SettingError, match="max_episode_steps must be given"):
+        make_trainer(factory)
+    with (
+        make_trainer(factory, max_episode_steps=4) as trainer,
+        pytest.raises(SettingError, match="max_episode_steps is 4, but environment"),
+    ):
+        trainer.collect()
+    with pytest.raises(SettingError, match="max_episode_steps is 30, but Counter-v0 is already made, with a limit of 40"):
+        make_trainer(counters([3, 4, 5, 6]), max_episode_steps=30)
+
+
+@pytest.mark.parametrize("env_id", ["Counter-v0", lambda length: SingleEnv("Counter-v0", length=length)])
+@pytest.mark.parametrize("length", [7, 30])
+def test_environments_for_evaluating_by_hand_are_those_of_training(env_id, length):
+    with make_trainer(env_id, env_kwargs={"length": length}, max_episode_steps=9) as trainer:
+        env = trainer._get_eval_env(5)
+        ends = [any(env.step(0)[2:4]) for _ in range(min(length, 9))]
+    assert ends.index(True) == len(ends) - 1
+
+
 def test_the_evaluation_environment_is_made_once_and_kept():
     with make_trainer("CartPole-v1", max_episode_steps=None, trxl_memory_length=4) as trainer:
         env = trainer._get_eval_env(5)

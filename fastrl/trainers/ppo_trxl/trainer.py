@@ -211,6 +211,7 @@ class PPOTRxLTrainer(Trainer):
         window = self.settings.trxl_memory_length
         if self.settings.endless:
             return None
+        limit = limit or self.settings.max_episode_steps  # of a vector environment that tells none, the user may know one
         if limit is None:
             raise SettingError(
                 f"max_episode_steps must be given, since {self.env.name} does not tell its limit; or set endless, with relative positions"
@@ -459,15 +460,16 @@ class PPOTRxLTrainer(Trainer):
             self._close_env(env)
 
     def _make_env(self, *, seed: int, env_index: int, record_video: bool) -> gym.Env:
-        """One Gymnasium environment with episode statistics, seeded `seed + env_index`; environment 0 records video if asked to."""
+        """One Gymnasium environment with episode statistics, seeded `seed + env_index`; environment 0 records video if asked to.
+
+        It has the trainer's `env_kwargs` and `max_episode_steps`.
+        """
         recorded = record_video and env_index == 0
-        env: gym.Env
-        if isinstance(self.env_id, str):
-            env = make_gymnasium_env(self.env_id, options=self._drawing_options() if recorded else None)
-        elif is_factory(self.env_id):
-            env = self.env_id()
-        else:
+        if not self.can_make_envs:
             raise SettingError("env_id is an environment object, which cannot be made again; give an id or a factory")
+        assert not isinstance(self.env_id, gym.Env | VectorEnv)
+        options = self._drawing_options() if recorded else self.env_options["env_kwargs"]
+        env = make_gymnasium_env(self.env_id, max_episode_steps=self.settings.max_episode_steps, options=options)
         env.action_space.seed(seed + env_index)
         env.reset(seed=seed + env_index)  # before a recorder would take it for an episode
         if recorded:
