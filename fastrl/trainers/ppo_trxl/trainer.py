@@ -91,7 +91,7 @@ class PPOTRxLTrainer(Trainer):
         num_steps: T, steps per environment and round.
         num_minibatches: minibatches per epoch, a divisor of N · T.
         update_epochs: passes over a rollout.
-        init_lr, final_lr: learning rate at the start and from `anneal_steps` on, linear between.
+        init_lr, final_lr: learning rate at the start and from `anneal_steps` on, linear between; of AdamW, whose weight decay is 0.01.
         anneal_steps: environment steps over which learning rate and entropy coefficient are annealed.
         gamma, gae_lambda: discount and λ of GAE, in [0, 1].
         norm_adv: standardise advantages over each minibatch.
@@ -100,7 +100,7 @@ class PPOTRxLTrainer(Trainer):
         init_ent_coef, final_ent_coef: entropy coefficient, annealed as the learning rate is.
         vf_coef: weight of the value loss.
         max_grad_norm: largest norm of the gradient of all parameters.
-        target_kl: end an update after an epoch whose mean approximate KL is above this; None never does.
+        target_kl: end an update after an epoch whose approximate KL, averaged over rows and branches, is above this; None never does.
         trxl_num_layers: L; 0 is a policy without memory.
         trxl_num_heads: H, a divisor of `trxl_dim`.
         trxl_dim: D.
