@@ -25,7 +25,7 @@ from fastrl.training.console import Console
 from fastrl.training.evaluation import Evaluation, Player, evaluate_policy
 from fastrl.training.metrics import MetricsLogger
 from fastrl.training.run_folder import ensure_config
-from fastrl.training.seeding import derived_seed, rng_state, set_rng_state
+from fastrl.training.seeding import derived_seed, rng_state, seed_everything, set_rng_state
 from fastrl.training.signals import StopOnSignal
 from fastrl.training.threads import ThreadChoice
 
@@ -91,9 +91,9 @@ class Stopwatch:
 class Trainer(ABC):
     """Environments, data and the order of events; networks and formulas are the agent's.
 
-    A subclass sets `env_id`, `device`, `threads` and `env_options` (further arguments of `make_vector_env`), makes `env` and `agent` before
-    the first call, and gives `collect`, `estimate`, `learn`, `player` and its own state. What is counted: `env_steps` valid transitions
-    over all environments, `updates` calls of the learner, `episodes` finished episodes.
+    A subclass calls `open_environments` and makes `agent` when it is constructed, and gives `collect`, `estimate`, `learn`, `player` and
+    its own state. What is counted: `env_steps` valid transitions over all environments, `updates` calls of the learner, `episodes` finished
+    episodes.
 
     Args:
         seed: seed of the run; evaluation derives others from it.
@@ -154,6 +154,27 @@ class Trainer(ABC):
         trainer = cls(**settings | {"device": torch.device(config.device), "intervals": intervals})
         trainer.track, trainer.config = config.track, config
         return trainer
+
+    def open_environments(
+        self, env_id: Any, device: torch.device, config: RunConfig, env_kwargs: Mapping[str, Any] | None, threads: ThreadChoice
+    ) -> None:
+        """Set threads and seeds, and make the training environments; a constructor calls this before it makes networks.
+
+        Args:
+            env_id: what `make_vector_env` takes.
+            device: where tensors go.
+            config: the run's settings; kept for the run folder where `env_id` is an id, which can be written down.
+            env_kwargs: options of the environment, those that a configuration cannot hold included.
+            threads: of torch and of the environments.
+        """
+        self.env_id, self.device, self.threads = env_id, torch.device(device), threads
+        self.config = config if isinstance(env_id, str) else None
+        self.env_options = {"obs_keys": config.obs_keys, "max_episode_steps": config.max_episode_steps, "env_kwargs": env_kwargs}
+        self.can_make_envs = isinstance(env_id, str) or is_factory(env_id)
+        threads.apply()
+        seed_everything(self.seed)
+        self.env = self.make_env(config.num_envs, self.seed)
+        self.fixed_num_envs = self.env.num_envs if is_factory(env_id) else None
 
     def make_env(self, num_envs: int, seed: int) -> VectorEnv:
         """Fresh environments of the kind the trainer was built for."""

@@ -520,6 +520,12 @@ def test_a_run_made_in_python_is_a_run_folder_for_the_command_line(tmp_path):
         assert again.batch_size == 32 and again.m_steps == 2
 
 
+def test_options_of_the_environment_reach_it_as_they_are():
+    with make_trainer("Counter-v0", num_envs=2, env_kwargs={"length": [3, 5]}, max_episode_steps=4) as trainer:
+        lengths = [episode.length for _ in range(12) if trainer.collect() for episode in trainer.env.pop_episodes()]
+        assert trainer.episodes >= 4 and {length for _, length in trainer.recent} == {3, 4} and not lengths
+
+
 def test_environment_objects_and_factories(tmp_path):
     with make_trainer(make_vector_env("Pendulum-v1", 4, seed=0)) as trainer:
         trainer.train(200, out_dir=str(tmp_path / "object"), **TRAIN)

@@ -19,10 +19,10 @@ from fastrl.trainers.mpo.agent import MPOAgent
 from fastrl.trainers.mpo.config import MPOConfig
 from fastrl.training.config import config_of_arguments
 from fastrl.training.evaluation import MemorylessPlayer, Player, evaluate_policy
-from fastrl.training.loop import Intervals, Trainer, is_factory
+from fastrl.training.loop import Intervals, Trainer
 from fastrl.training.memory import require_memory
 from fastrl.training.metrics import _format_metrics
-from fastrl.training.seeding import derived_seed, seed_everything
+from fastrl.training.seeding import derived_seed
 from fastrl.training.threads import choose_threads, hidden_weights
 
 if TYPE_CHECKING:
@@ -171,19 +171,9 @@ class MPOTrainer(Trainer):
         given = {name: value for name, value in locals().items() if name in MPOConfig.__dataclass_fields__}
         config = config_of_arguments(MPOConfig, given | {"batch_size": 256 * max(retrace_steps, 1)} | intervals.settings())
         super().__init__(seed=seed, intervals=intervals)
-        self.env_id = env_id
-        self.device = torch.device(device)
         self.settings = config
-        self.config = config if isinstance(env_id, str) else None
-        self.env_options = {"obs_keys": obs_keys, "max_episode_steps": max_episode_steps, "env_kwargs": env_kwargs}
-        self.can_make_envs = isinstance(env_id, str) or is_factory(env_id)
-        self.threads = choose_threads(
-            num_envs, threads, env_threads, hidden_weights(policy_layer_sizes) + hidden_weights(critic_layer_sizes)
-        )
-        self.threads.apply()
-        seed_everything(seed)
-        self.env = self.make_env(num_envs, seed)
-        self.fixed_num_envs = self.env.num_envs if is_factory(env_id) else None
+        weights = hidden_weights(policy_layer_sizes) + hidden_weights(critic_layer_sizes)
+        self.open_environments(env_id, device, config, env_kwargs, choose_threads(num_envs, threads, env_threads, weights))
         self.obs_dim = _obs_dim(self.env)
         self.agent: MPOAgent = self._make_agent()
         self.replay = self._make_replay()

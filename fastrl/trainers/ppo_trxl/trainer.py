@@ -32,10 +32,10 @@ from fastrl.trainers.ppo_trxl.refresh import ObservationBank, refresh_bank
 from fastrl.trainers.ppo_trxl.video import OF_THE_STREAM, record_episode, require_video
 from fastrl.training.config import config_of_arguments
 from fastrl.training.evaluation import Evaluation
-from fastrl.training.loop import Intervals, Trainer, is_factory
+from fastrl.training.loop import Intervals, Trainer
 from fastrl.training.memory import require_memory
 from fastrl.training.metrics import _format_metrics
-from fastrl.training.seeding import derived_seed, seed_everything
+from fastrl.training.seeding import derived_seed
 from fastrl.training.threads import choose_threads
 
 __all__ = [
@@ -183,18 +183,10 @@ class PPOTRxLTrainer(Trainer):
         if capture_video:
             require_video(env_id)
         super().__init__(seed=seed, intervals=intervals)
-        self.env_id = env_id
-        self.device = torch.device(device)
         self.run_name = run_name or self.algorithm
         self.settings = config
-        self.config = config if isinstance(env_id, str) else None
-        self.env_options = {"obs_keys": obs_keys, "max_episode_steps": max_episode_steps, "env_kwargs": env_kwargs}
-        self.can_make_envs = isinstance(env_id, str) or is_factory(env_id)
-        self.threads = choose_threads(num_envs, threads, env_threads, trxl_num_layers * 5 * trxl_dim**2)
-        self.threads.apply()
-        seed_everything(seed)
-        self.env = self.make_env(num_envs, seed)
-        self.fixed_num_envs = self.env.num_envs if is_factory(env_id) else None
+        weights = trxl_num_layers * 5 * trxl_dim**2
+        self.open_environments(env_id, device, config, env_kwargs, choose_threads(num_envs, threads, env_threads, weights))
         self.max_episode_steps = self._episode_limit(self.env.max_episode_steps)
         self.agent = self._make_agent()
         self.learner = Learner(self.agent, **{name: given[name] for name in inspect.signature(Learner).parameters if name != "agent"})

@@ -30,10 +30,9 @@ from fastrl.trainers.vmpo.gymnasium_evaluation import (
 )
 from fastrl.training.config import config_of_arguments
 from fastrl.training.evaluation import MemorylessPlayer, Player, require_finite_observations
-from fastrl.training.loop import Intervals, Trainer, is_factory
+from fastrl.training.loop import Intervals, Trainer
 from fastrl.training.memory import require_memory
 from fastrl.training.metrics import _format_metrics
-from fastrl.training.seeding import seed_everything
 from fastrl.training.threads import choose_threads, hidden_weights
 
 __all__ = [
@@ -138,19 +137,11 @@ class VMPOTrainer(Trainer):
         given = {name: value for name, value in locals().items() if name in VMPOConfig.__dataclass_fields__}
         config = config_of_arguments(VMPOConfig, given | intervals.settings())
         super().__init__(seed=seed, intervals=intervals)
-        self.env_id = env_id
-        self.device = torch.device(device)
         self.rollout_steps = rollout_steps
         self.normalize_observation = normalize_observation
         self.updates_per_step = 1
-        self.env_options = {"obs_keys": obs_keys, "max_episode_steps": max_episode_steps, "env_kwargs": env_kwargs}
-        self.can_make_envs = isinstance(env_id, str) or is_factory(env_id)
-        self.threads = choose_threads(
-            num_envs, threads, env_threads, hidden_weights(policy_layer_sizes) + hidden_weights(value_layer_sizes)
-        )
-        self.threads.apply()
-        seed_everything(seed)
-        self.env = self.make_env(num_envs, seed)
+        weights = hidden_weights(policy_layer_sizes) + hidden_weights(value_layer_sizes)
+        self.open_environments(env_id, device, config, env_kwargs, choose_threads(num_envs, threads, env_threads, weights))
         obs_dim, act_dim, kind = _spaces(self.env)
         learner = {name: value for name, value in given.items() if name in _AGENT_SETTINGS}
         self.agent: VMPOAgent = VMPOAgent(obs_dim, act_dim, self.device, action_kind=kind, **learner)
@@ -158,9 +149,7 @@ class VMPOTrainer(Trainer):
         self.reward_scaler = RewardScaler(self.env.num_envs, gamma=gamma, clip=clip_reward).to(self.device) if normalize_reward else None
         self.rollout = self._make_rollout(obs_dim, act_dim)
         self.rows: Rows | None = None
-        self.fixed_num_envs = self.env.num_envs if is_factory(env_id) else None
         self.obs = self._checked(self.env.reset())
-        self.config = config if isinstance(env_id, str) else None
 
     # ------------------------------------------------------------------------------------------------ construction
 
