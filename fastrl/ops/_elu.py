@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 from torch import Tensor
 from torch.nn import functional
 
-from fastrl.native import load_ops
-from fastrl.ops import _checks
+from fastrl.ops._activations import activation
 
-load_ops()
-_elu = torch.ops.fastrl.elu.default
+_elu = activation("elu", lambda gradient, y: torch.ops.aten.elu_backward(gradient, 1, 1, 1, True, y))
 
 
 def elu(x: Tensor) -> Tensor:
@@ -29,34 +25,9 @@ def elu(x: Tensor) -> Tensor:
     Edges: ∞ stays, −∞ gives −1, NaN stays, ±0 keeps its sign. Bit-equal from run to run and for every number of threads, save the
         gradient at a NaN, which is NaN or the incoming one, as with torch's elu.
     """
-    if not isinstance(x, Tensor) or x.layout != torch.strided or x.dtype not in _checks.FLOATING:
-        _check(x)
-    return _elu(x.contiguous())
+    return _elu(x)
 
 
 def elu_reference(x: Tensor) -> Tensor:
     """What `elu` computes, in float64: the oracle of the tests."""
     return functional.elu(x.double()).to(x.dtype)
-
-
-def _check(x: Tensor) -> None:
-    _checks.check_tensors("elu", {"x": x})
-    _checks.check_floating("elu", "x", x)
-
-
-@torch.library.register_fake("fastrl::elu")
-def _elu_fake(x: Tensor) -> Tensor:
-    _check(x)
-    return torch.empty_like(x)
-
-
-def _save(ctx: Any, inputs: tuple[Tensor], output: Tensor) -> None:
-    ctx.save_for_backward(output)
-
-
-def _backward(ctx: Any, gradient: Tensor) -> Tensor:
-    (y,) = ctx.saved_tensors
-    return torch.ops.aten.elu_backward(gradient, 1, 1, 1, True, y)
-
-
-torch.library.register_autograd("fastrl::elu", _backward, setup_context=_save)
