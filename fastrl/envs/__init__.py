@@ -3,5 +3,18 @@
 from fastrl.envs.action_spec import ActionSpec
 from fastrl.envs.base import EnvironmentFailure, Episode, Timestep, VectorEnv
 from fastrl.envs.make import EnvId, list_env_ids, make_vector_env
+from fastrl.envs.toolkit import BaseEnv, GymEnv, RoboschoolEnv
 
-__all__ = ["ActionSpec", "EnvId", "EnvironmentFailure", "Episode", "Timestep", "VectorEnv", "list_env_ids", "make_vector_env"]
+__all__ = [
+    "ActionSpec",
+    "BaseEnv",
+    "EnvId",
+    "EnvironmentFailure",
+    "Episode",
+    "GymEnv",
+    "RoboschoolEnv",
+    "Timestep",
+    "VectorEnv",
+    "list_env_ids",
+    "make_vector_env",
+]

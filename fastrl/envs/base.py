@@ -140,6 +140,13 @@ class VectorEnv(ABC):
         """Known returns by name, averaged over starts, for learning curves: an optimum, a bound; empty where none is known."""
         return {}
 
+    @property
+    def obs_bounds(self) -> tuple[np.ndarray, np.ndarray]:
+        """Smallest and largest observation, [*obs_shape] each in the observations' dtype; infinite where no bound is known."""
+        if self.obs_dtype == torch.uint8:
+            return np.zeros(self.obs_shape, np.uint8), np.full(self.obs_shape, 255, np.uint8)
+        return np.full(self.obs_shape, -np.inf, np.float32), np.full(self.obs_shape, np.inf, np.float32)
+
     def reset(self) -> Tensor:
         """Start a new episode in every environment; unfinished ones are forgotten.
 

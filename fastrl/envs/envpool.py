@@ -98,6 +98,11 @@ class EnvPoolEnv(VectorEnv):
             seeds=seeds,
         )
 
+    @property
+    def obs_bounds(self) -> tuple[np.ndarray, np.ndarray]:
+        """As the environment's space says."""
+        return self._observations.bounds()
+
     def _reset_all(self) -> np.ndarray:
         obs, info = self._pool.reset()
         self._reports_games = {"lives", "reward", "terminated"} <= info.keys()  # Atari: the whole game beside what is learned from

@@ -59,6 +59,11 @@ class GymnasiumEnv(VectorEnv):
             seeds=environment_seeds(seed, len(envs)),
         )
 
+    @property
+    def obs_bounds(self) -> tuple[np.ndarray, np.ndarray]:
+        """As the environment's space says."""
+        return self._observations.bounds()
+
     def _reset_all(self) -> np.ndarray:
         seeds: Sequence[int | None] = [None] * self.num_envs if self._seeded or self.seeds is None else self.seeds
         observations = []
@@ -136,6 +141,11 @@ class GymnasiumVectorEnv(VectorEnv):
             device=device,
             seeds=environment_seeds(seed, env.num_envs),
         )
+
+    @property
+    def obs_bounds(self) -> tuple[np.ndarray, np.ndarray]:
+        """As the environment's space says."""
+        return self._observations.bounds()
 
     def _reset_all(self) -> np.ndarray:
         self._obs = self._batch(self._first_reset() if not self._seeded else self.env.reset()[0])

@@ -147,6 +147,13 @@ def list_env_ids(contains: str = "") -> list[EnvId]:
 # ---------------------------------------------------------------------------------------------------- ids
 
 
+def env_source(env_id: str) -> str:
+    """Whose environment `make_vector_env` takes for an id: "fastrl", "envpool" or "gymnasium" (said of unknown ids too)."""
+    if env_id in TOYS or env_id in MASKED:
+        return "fastrl"
+    return "gymnasium" if _envpool_id(env_id) is None else "envpool"
+
+
 def _gymnasium_ids() -> list[str]:
     import gymnasium as gym
 

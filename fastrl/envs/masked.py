@@ -28,6 +28,12 @@ class MaskedEnv(EnvPoolEnv):
         self._columns = np.asarray(columns)
         self.obs_shape = (len(columns),)
 
+    @property
+    def obs_bounds(self) -> tuple[np.ndarray, np.ndarray]:
+        """Those of the columns that are seen."""
+        low, high = super().obs_bounds
+        return low[self._columns], high[self._columns]
+
     def _reset_all(self) -> np.ndarray:
         return super()._reset_all().take(self._columns, axis=1)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import gymnasium as gym
@@ -28,6 +28,7 @@ class Leaf:
         image: whether it is an image: uint8 with two axes or more, or anything with three or more.
         dtype: the entry's own dtype.
         nvec, start: numbers of choices, and the number of the first choice.
+        low, high: bounds of a box as its space says; None for anything else, which is encoded as 0 and 1.
     """
 
     path: Path
@@ -38,10 +39,19 @@ class Leaf:
     dtype: np.dtype[Any]
     nvec: tuple[int, ...] = ()
     start: tuple[int, ...] = ()
+    low: np.ndarray | None = field(default=None, compare=False)
+    high: np.ndarray | None = field(default=None, compare=False)
 
     @property
     def name(self) -> str:
         return ".".join(map(str, self.path))
+
+    def bounds(self) -> tuple[np.ndarray, np.ndarray]:
+        """Smallest and largest encoded value, [*shape] of a box, [size] of choices."""
+        if self.low is None or self.high is None:
+            shape = self.shape if self.kind == "box" else (self.size,)
+            return np.zeros(shape, np.float32), np.ones(shape, np.float32)
+        return self.low, self.high
 
     def encode(self, batch: np.ndarray) -> np.ndarray:
         """Values [N, *shape] of N environments as float32 [N, size]."""
@@ -66,7 +76,7 @@ def _leaves(space: gym.Space[Any], path: Path = ()) -> Iterator[Leaf | Path]:
     elif isinstance(space, spaces.Box):
         shape, dtype = tuple(space.shape), np.dtype(space.dtype)
         image = (dtype == np.uint8 and len(shape) >= 2) or len(shape) >= 3
-        yield Leaf(path, "box", shape, int(np.prod(shape)), image, dtype)
+        yield Leaf(path, "box", shape, int(np.prod(shape)), image, dtype, low=space.low, high=space.high)
     elif isinstance(space, spaces.MultiBinary):
         shape = tuple(space.shape)
         yield Leaf(path, "box", shape, int(np.prod(shape)), len(shape) >= 3, np.dtype(np.int8))
@@ -132,6 +142,17 @@ class ObservationMap:
         """A list of single observations as a new array [N, ...]."""
         return self._encode(lambda path: np.stack([np.asarray(_dig(one, path)) for one in obs]))
 
+    def bounds(self) -> tuple[np.ndarray, np.ndarray]:
+        """Smallest and largest value of each number of an observation, [*shape] each, in the observations' dtype."""
+        each = [leaf.bounds() for leaf in self.leaves]
+        if self._single is None:
+            low, high = (np.concatenate([np.ravel(pair[side]).astype(np.float64) for pair in each]) for side in (0, 1))
+        else:
+            low, high = each[0]
+        if self._window is not None:
+            low, high = low[self._window], high[self._window]
+        return _in_dtype(low.reshape(self.shape), self._dtype), _in_dtype(high.reshape(self.shape), self._dtype)
+
     def _encode(self, get: Callable[[Path], np.ndarray]) -> np.ndarray:
         leaf = self._single
         if leaf is None:
@@ -144,6 +165,15 @@ class ObservationMap:
         elif not leaf.shape:
             values = values.reshape(-1, 1)
         return np.ascontiguousarray(values, self._dtype)
+
+
+def _in_dtype(bound: np.ndarray, dtype: Any) -> np.ndarray:
+    """A bound as float32, infinite where its own dtype's largest number stands for no bound, or as it is for images."""
+    if dtype == np.uint8:
+        return np.array(bound, np.uint8)
+    wide = np.asarray(bound, np.float64)
+    limit = float(np.finfo(np.float32).max)
+    return np.where(np.abs(wide) >= limit, np.copysign(np.inf, wide), wide).astype(np.float32)
 
 
 def _dig(obs: Any, path: Path) -> Any:

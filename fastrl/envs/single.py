@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from typing import Any, SupportsFloat
 
 import gymnasium as gym
@@ -9,7 +10,7 @@ import numpy as np
 import torch
 
 from fastrl.envs.action_spec import ActionSpec
-from fastrl.envs.base import VectorEnv
+from fastrl.envs.base import Episode, VectorEnv
 
 
 class SingleEnv(gym.Env[np.ndarray, Any]):
@@ -28,7 +29,10 @@ class SingleEnv(gym.Env[np.ndarray, Any]):
         self._env_id = env_id
         self._settings = {"obs_keys": obs_keys, "max_episode_steps": max_episode_steps, "env_kwargs": options}
         self._env = self._make(seed)
-        self.observation_space, self.action_space = spaces_of(self._env.obs_shape, self._env.action, self._env.obs_dtype)
+        self._finished: deque[Episode] = deque(maxlen=16)  # not more: who does not ask for them shall not collect them
+        self.observation_space, self.action_space = spaces_of(
+            self._env.obs_shape, self._env.action, self._env.obs_dtype, self._env.obs_bounds
+        )
 
     def _make(self, seed: int) -> VectorEnv:
         from fastrl.envs.make import make_vector_env  # below, since it knows every adapter
@@ -46,8 +50,19 @@ class SingleEnv(gym.Env[np.ndarray, Any]):
     def step(self, action: Any) -> tuple[np.ndarray, SupportsFloat, bool, bool, dict[str, Any]]:
         """Step once; after an end, `reset` comes next."""
         step = self._env.step(np.asarray(action)[None])
-        self._env.pop_episodes()  # nobody else will
+        self._finished.extend(self._env.pop_episodes())
         return step.obs[0].numpy(), float(step.reward[0]), bool(step.terminated[0]), bool(step.truncated[0]), {}
+
+    def pop_episodes(self) -> list[Episode]:
+        """Episodes that finished since the last call, the last 16 at most; whole games where an episode is less (see `EnvPoolEnv`)."""
+        finished = list(self._finished)
+        self._finished.clear()
+        return finished
+
+    def unfinished_episode(self) -> tuple[float, int]:
+        """Return and steps so far of the episode going on now."""
+        returns, lengths = self._env.unfinished_episodes()
+        return float(returns[0]), int(lengths[0])
 
     def close(self) -> None:
         """Close the environment."""
@@ -55,13 +70,15 @@ class SingleEnv(gym.Env[np.ndarray, Any]):
 
 
 def spaces_of(
-    obs_shape: tuple[int, ...], action: ActionSpec, obs_dtype: torch.dtype = torch.float32
+    obs_shape: tuple[int, ...],
+    action: ActionSpec,
+    obs_dtype: torch.dtype = torch.float32,
+    obs_bounds: tuple[np.ndarray, np.ndarray] | None = None,
 ) -> tuple[gym.Space[Any], gym.Space[Any]]:
-    """Gymnasium's spaces for the observations and actions of one environment."""
-    if obs_dtype == torch.uint8:
-        observation: gym.Space[Any] = gym.spaces.Box(0, 255, obs_shape, np.uint8)
-    else:
-        observation = gym.spaces.Box(-np.inf, np.inf, obs_shape, np.float32)
+    """Gymnasium's spaces for the observations and actions of one environment; without `obs_bounds` images have 0 and 255, others none."""
+    dtype: Any = np.uint8 if obs_dtype == torch.uint8 else np.float32
+    low, high = obs_bounds or ((0, 255) if dtype is np.uint8 else (-np.inf, np.inf))
+    observation: gym.Space[Any] = gym.spaces.Box(low, high, obs_shape, dtype)
     if action.kind == "discrete":
         return observation, gym.spaces.Discrete(action.num_actions)
     if action.kind == "multi_discrete":

@@ -1,0 +1,121 @@
+"""Single environments with a user's wrappers around them, as a `VectorEnv` that still reports whole games and their own rewards."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, SupportsFloat
+
+import gymnasium as gym
+import numpy as np
+import torch
+
+from fastrl.envs.base import Episode
+from fastrl.envs.gymnasium import GymnasiumEnv
+from fastrl.envs.make import _gymnasium_make, _split, env_source
+from fastrl.envs.single import SingleEnv
+from fastrl.errors import SettingError
+
+Wrapper = Callable[[gym.Env[Any, Any]], gym.Env[Any, Any]]
+
+
+class CountedEnv(gym.Wrapper[Any, Any, Any, Any]):
+    """A Gymnasium environment that counts its own episodes, beneath whatever is wrapped around it."""
+
+    def __init__(self, env: gym.Env[Any, Any]) -> None:
+        super().__init__(env)
+        self._return, self._length = 0.0, 0
+        self._finished: list[Episode] = []
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
+        """Start an episode; an unfinished one is forgotten."""
+        self._return, self._length = 0.0, 0
+        return self.env.reset(seed=seed, options=options)
+
+    def step(self, action: Any) -> tuple[Any, SupportsFloat, bool, bool, dict[str, Any]]:
+        """Step and count."""
+        obs, reward, terminated, truncated, info = self.env.step(action)
+        self._return, self._length = self._return + float(reward), self._length + 1
+        if terminated or truncated:
+            self._finished.append(Episode(0, self._return, self._length))
+            self._return, self._length = 0.0, 0
+        return obs, reward, terminated, truncated, info
+
+    def pop_episodes(self) -> list[Episode]:
+        """Episodes that finished since the last call."""
+        finished, self._finished = self._finished, []
+        return finished
+
+    def unfinished_episode(self) -> tuple[float, int]:
+        """Return and steps so far of the episode going on now."""
+        return self._return, self._length
+
+
+class WrappedEnvs(GymnasiumEnv):
+    """N environments, each with the same wrappers.
+
+    Episodes are those of the environments inside: an environment that a wrapper ends early, once per life for example, is reported once per
+    game, and rewards are summed before any wrapper changes them.
+
+    Args:
+        bases: N environments that count their episodes.
+        wrappers: functions env -> env, the first one innermost.
+        settings: the other arguments of `GymnasiumEnv`.
+
+    Raises:
+        SettingError: a wrapper does not return an environment.
+    """
+
+    def __init__(self, bases: Sequence[SingleEnv | CountedEnv], wrappers: Sequence[Wrapper], **settings: Any) -> None:
+        self._bases = list(bases)
+        super().__init__([_wrap(base, wrappers) for base in bases], **settings)
+
+    def _count(self, score: np.ndarray, valid: np.ndarray, over: np.ndarray) -> None:
+        for index, base in enumerate(self._bases):
+            self._finished += [episode._replace(env_index=index) for episode in base.pop_episodes()]
+            self._returns[index], self._lengths[index] = base.unfinished_episode()
+
+
+def make_wrapped_envs(
+    env_id: str,
+    num_envs: int,
+    wrappers: Sequence[Wrapper],
+    *,
+    seed: int,
+    device: torch.device | str = "cpu",
+    obs_keys: Sequence[str] | None = None,
+    max_episode_steps: int | None = None,
+    env_kwargs: Mapping[str, Any] | None = None,
+    video: str | None = None,
+) -> WrappedEnvs:
+    """Environments of an id inside wrappers: Gymnasium's own object where the id is Gymnasium's, else a `SingleEnv`.
+
+    Args:
+        wrappers: functions env -> env, the first one innermost; may be none.
+        video: a folder in which every episode of the first environment is stored as a video; the environments are Gymnasium's then.
+        others: as in `make_vector_env`.
+
+    Raises:
+        SettingError: no such environment, or a setting that does not fit.
+    """
+    placement: dict[str, Any] = {"name": env_id, "seed": seed, "device": device}
+    if env_source(env_id) != "gymnasium" and video is None:
+        make = {"obs_keys": obs_keys, "max_episode_steps": max_episode_steps, **(env_kwargs or {})}
+        return WrappedEnvs([SingleEnv(env_id, **make) for _ in range(num_envs)], wrappers, **placement)
+    options, maps = _split(env_kwargs)
+    if max_episode_steps is not None:
+        options["max_episode_steps"] = max_episode_steps
+    if video is not None:
+        options["render_mode"] = "rgb_array"
+    envs = [_gymnasium_make(env_id, options) for _ in range(num_envs)]
+    if video is not None:
+        envs[0] = gym.wrappers.RecordVideo(envs[0], video, episode_trigger=lambda _: True)
+    return WrappedEnvs([CountedEnv(env) for env in envs], wrappers, obs_keys=obs_keys, **maps, **placement)
+
+
+def _wrap(env: gym.Env[Any, Any], wrappers: Sequence[Wrapper]) -> gym.Env[Any, Any]:
+    for wrapper in wrappers:
+        name = getattr(wrapper, "__name__", repr(wrapper))
+        env = wrapper(env)
+        if not isinstance(env, gym.Env):
+            raise SettingError(f"wrappers: {name} must return a Gymnasium environment, it returned {type(env).__name__}")
+    return env
