@@ -9,6 +9,7 @@ import numpy as np
 import torch
 
 from fastrl.envs.action_spec import ActionSpec
+from fastrl.envs.bounds import box_bounds
 from fastrl.errors import SettingError
 
 
@@ -16,7 +17,7 @@ class ActionMap:
     """Actions of one space.
 
     Discrete is "discrete"; MultiDiscrete, MultiBinary and boxes of integers are "multi_discrete"; boxes of floats are "continuous",
-    flattened to [A]. A box bound that is the largest (or, below, the smallest positive) number of its dtype stands for no bound.
+    flattened to [A], with the bounds of `box_bounds`.
 
     Args:
         space: action space of one environment.
@@ -36,7 +37,7 @@ class ActionMap:
             self._start = int(space.start)
             self.spec = ActionSpec.discrete(int(space.n))
         elif isinstance(space, spaces.Box) and self._dtype.kind == "f":
-            low, high = _bounds(space)
+            low, high = (np.ravel(bound) for bound in box_bounds(space))
             self.spec = ActionSpec("continuous", (int(low.size),), (), torch.from_numpy(low), torch.from_numpy(high))
         else:
             nvec, start = _choices(space, name)
@@ -59,15 +60,6 @@ def _first_choices(spec: ActionSpec, num_actions: Any, name: str) -> ActionSpec:
     if isinstance(num_actions, bool) or not isinstance(num_actions, int) or not 1 <= num_actions <= spec.num_actions:
         raise SettingError(f"num_actions of {name} must be a whole number from 1 to {spec.num_actions}, got {num_actions!r}")
     return ActionSpec.discrete(num_actions)
-
-
-def _bounds(space: gym.spaces.Box) -> tuple[np.ndarray, np.ndarray]:
-    low, high = np.ravel(space.low).astype(np.float64), np.ravel(space.high).astype(np.float64)
-    limits: Any = np.finfo(np.dtype(space.dtype).name)
-    # C++'s numeric_limits::min() is the smallest positive number; some environments give it where they mean "no bound"
-    low[(low == limits.tiny) | (low <= limits.min)] = -np.inf
-    high[high >= limits.max] = np.inf
-    return low.astype(np.float32), high.astype(np.float32)
 
 
 def _choices(space: gym.Space[Any], name: str) -> tuple[np.ndarray, np.ndarray]:

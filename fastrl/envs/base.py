@@ -166,6 +166,19 @@ class VectorEnv(ABC):
         self._started = True
         return self._tensor(obs)
 
+    def start_episodes(self) -> Tensor:
+        """Like `reset`, but where the last step ended every episode, the reset row that follows in the stream.
+
+        So a game of several episodes, one for each life, goes on, and counts as one; `reset` forgets it.
+
+        Returns:
+            Observations [N, *obs_shape].
+        """
+        if not (self._started and self._done.all()):
+            return self.reset()
+        dtype = np.float32 if self.action.kind == "continuous" else np.int64
+        return self.step(np.zeros((self.num_envs, *self.action.shape), dtype)).obs
+
     def step(self, actions: Tensor | np.ndarray) -> Timestep:
         """Step every environment once; one whose episode ended in the last step is reset instead.
 

@@ -10,6 +10,7 @@ import gymnasium as gym
 import numpy as np
 import torch
 
+from fastrl.envs.bounds import box_bounds
 from fastrl.errors import SettingError, nearest
 
 Path = tuple[str | int, ...]
@@ -28,7 +29,7 @@ class Leaf:
         image: whether it is an image: uint8 with two axes or more, or anything with three or more.
         dtype: the entry's own dtype.
         nvec, start: numbers of choices, and the number of the first choice.
-        low, high: bounds of a box as its space says; None for anything else, which is encoded as 0 and 1.
+        low, high: bounds of a box, float32; None for anything else, which is encoded as 0 and 1.
     """
 
     path: Path
@@ -76,7 +77,8 @@ def _leaves(space: gym.Space[Any], path: Path = ()) -> Iterator[Leaf | Path]:
     elif isinstance(space, spaces.Box):
         shape, dtype = tuple(space.shape), np.dtype(space.dtype)
         image = (dtype == np.uint8 and len(shape) >= 2) or len(shape) >= 3
-        yield Leaf(path, "box", shape, int(np.prod(shape)), image, dtype, low=space.low, high=space.high)
+        low, high = box_bounds(space)
+        yield Leaf(path, "box", shape, int(np.prod(shape)), image, dtype, low=low, high=high)
     elif isinstance(space, spaces.MultiBinary):
         shape = tuple(space.shape)
         yield Leaf(path, "box", shape, int(np.prod(shape)), len(shape) >= 3, np.dtype(np.int8))
@@ -145,13 +147,10 @@ class ObservationMap:
     def bounds(self) -> tuple[np.ndarray, np.ndarray]:
         """Smallest and largest value of each number of an observation, [*shape] each, in the observations' dtype."""
         each = [leaf.bounds() for leaf in self.leaves]
-        if self._single is None:
-            low, high = (np.concatenate([np.ravel(pair[side]).astype(np.float64) for pair in each]) for side in (0, 1))
-        else:
-            low, high = each[0]
+        low, high = each[0] if self._single else (np.concatenate([np.ravel(pair[side]) for pair in each]) for side in (0, 1))
         if self._window is not None:
             low, high = low[self._window], high[self._window]
-        return _in_dtype(low.reshape(self.shape), self._dtype), _in_dtype(high.reshape(self.shape), self._dtype)
+        return low.reshape(self.shape).astype(self._dtype), high.reshape(self.shape).astype(self._dtype)
 
     def _encode(self, get: Callable[[Path], np.ndarray]) -> np.ndarray:
         leaf = self._single
@@ -165,15 +164,6 @@ class ObservationMap:
         elif not leaf.shape:
             values = values.reshape(-1, 1)
         return np.ascontiguousarray(values, self._dtype)
-
-
-def _in_dtype(bound: np.ndarray, dtype: Any) -> np.ndarray:
-    """A bound as float32, infinite where its own dtype's largest number stands for no bound, or as it is for images."""
-    if dtype == np.uint8:
-        return np.array(bound, np.uint8)
-    wide = np.asarray(bound, np.float64)
-    limit = float(np.finfo(np.float32).max)
-    return np.where(np.abs(wide) >= limit, np.copysign(np.inf, wide), wide).astype(np.float32)
 
 
 def _dig(obs: Any, path: Path) -> Any:

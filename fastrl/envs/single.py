@@ -45,7 +45,7 @@ class SingleEnv(gym.Env[np.ndarray, Any]):
         if seed is not None:
             self._env.close()
             self._env = self._make(seed)
-        return self._env.reset()[0].numpy(), {}
+        return self._env.start_episodes()[0].numpy(), {}
 
     def step(self, action: Any) -> tuple[np.ndarray, SupportsFloat, bool, bool, dict[str, Any]]:
         """Step once; after an end, `reset` comes next."""

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import gymnasium as gym
 import numpy as np
 
 from fastrl.errors import SettingError
+
+if TYPE_CHECKING:
+    import gymnasium as gym
 
 BOUNDS = ("low_bound", "high_bound")
 
@@ -41,6 +43,8 @@ def space_info(space: gym.Space[Any]) -> SpaceInfo:
     Raises:
         SettingError: the space is neither Box, Discrete nor MultiDiscrete.
     """
+    import gymnasium as gym
+
     dtype = str(space.dtype)
     if isinstance(space, gym.spaces.Box):
         bounds = {"low_bound": space.low.copy(), "high_bound": space.high.copy()}

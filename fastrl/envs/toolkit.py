@@ -8,19 +8,21 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from os import PathLike, fspath
 from types import TracebackType
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
-import gymnasium as gym
 import numpy as np
 import torch
 
 from fastrl.envs.action_spec import ActionSpec, _as_array
 from fastrl.envs.base import VectorEnv
 from fastrl.envs.make import env_source, make_vector_env
-from fastrl.envs.single import spaces_of
 from fastrl.envs.space_info import SpaceInfo, require_same, space_info
-from fastrl.envs.wrapped import Wrapper, make_wrapped_envs
 from fastrl.errors import SettingError
+
+if TYPE_CHECKING:
+    import gymnasium as gym
+
+    from fastrl.envs.wrapped import Wrapper
 
 # arguments that environments of this kind once had
 _MOVED = ("fixed_normalize_states", "running_normalize_states", "scale_reward")
@@ -147,10 +149,9 @@ class GymEnv(BaseEnv):
 
     def _create_env(self) -> VectorEnv:
         """A vector environment of one."""
-        if self._video is None:
-            env = self.vector(1, self._seed)
-        else:
-            env = make_wrapped_envs(self.env_name, 1, self._wrappers, seed=self._seed, video=self._video, **self._settings)
+        from fastrl.envs.single import spaces_of
+
+        env = self.vector(1, self._seed) if self._video is None else self._wrapped(1, self._seed, video=self._video)
         self._observation_space, self._action_space = spaces_of(env.obs_shape, env.action, env.obs_dtype, env.obs_bounds)
         self._action_space.seed(self._seed)
         self._playing = False
@@ -166,8 +167,13 @@ class GymEnv(BaseEnv):
             num_threads: threads of EnvPool; with wrappers the environments are stepped one by one in the calling thread.
         """
         if self._wrappers:
-            return make_wrapped_envs(self.env_name, num_envs, self._wrappers, seed=seed, device=device, **self._settings)
+            return self._wrapped(num_envs, seed, device=device)
         return make_vector_env(self.env_name, num_envs, seed=seed, device=device, num_threads=num_threads, **self._settings)
+
+    def _wrapped(self, num_envs: int, seed: int, **more: Any) -> VectorEnv:
+        from fastrl.envs.wrapped import make_wrapped_envs  # here, since it loads Gymnasium
+
+        return make_wrapped_envs(self.env_name, num_envs, self._wrappers, seed=seed, **self._settings, **more)
 
     @property
     def simulator(self) -> str:
@@ -177,10 +183,12 @@ class GymEnv(BaseEnv):
     def reset(self) -> np.ndarray:
         """Start an episode; an unfinished one is forgotten.
 
+        Where an episode is less than a game, one life for example, the same game goes on after its end.
+
         Returns:
             The state, float32 or uint8 [*shape], an array of its own.
         """
-        state = self.env.reset()[0].numpy()
+        state = self.env.start_episodes()[0].numpy()
         self._playing = True
         return state
 
@@ -262,7 +270,9 @@ class GymEnv(BaseEnv):
         Raises:
             SettingError: Gymnasium does not have the id or what it needs, or the package moviepy is missing.
         """
-        if self.env_name not in gym.registry and ":" not in self.env_name:
+        import gymnasium as gym
+
+        if env_source(self.env_name) == "fastrl" or (self.env_name not in gym.registry and ":" not in self.env_name):
             raise SettingError(f"record needs an environment that Gymnasium can draw; {self.env_name!r} is not one of its ids")
         if importlib.util.find_spec("moviepy") is None:
             raise SettingError("record needs the package moviepy; run `pip install 'fastrl[video]'`")

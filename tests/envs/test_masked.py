@@ -33,7 +33,8 @@ def test_it_is_cartpole_with_position_and_angle_only():
 def test_it_is_listed_as_fastrls_and_made_as_a_gymnasium_environment():
     assert [entry.source for entry in list_env_ids(NAME)] == ["fastrl"]
     env = make_gymnasium_env(NAME)
-    assert env.observation_space == gym.spaces.Box(-np.inf, np.inf, (2,), np.float32) and env.action_space == gym.spaces.Discrete(2)
+    seen = np.array([4.8, np.float32(24 * np.pi / 180)], np.float32)
+    assert env.observation_space == gym.spaces.Box(-seen, seen, (2,), np.float32) and env.action_space == gym.spaces.Discrete(2)
     obs, _ = env.reset(seed=3)
     assert obs.shape == (2,) and env.step(1)[0].shape == (2,)
 
