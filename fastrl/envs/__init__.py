@@ -2,8 +2,10 @@
 
 from fastrl.envs.action_spec import ActionSpec
 from fastrl.envs.base import EnvironmentFailure, Episode, Timestep, VectorEnv
+from fastrl.envs.gym_env import GymEnv
 from fastrl.envs.make import EnvId, list_env_ids, make_vector_env
-from fastrl.envs.toolkit import BaseEnv, GymEnv, RoboschoolEnv
+from fastrl.envs.roboschool import RoboschoolEnv
+from fastrl.envs.toolkit import BaseEnv
 
 __all__ = [
     "ActionSpec",

@@ -110,6 +110,24 @@ def test_reset_forgets_unfinished_episodes_and_pending_resets():
     assert env.pop_episodes() == [Episode(0, 1.0, 1), Episode(1, 1.0, 1)]
 
 
+def test_starting_episodes_takes_the_reset_row_where_all_have_ended():
+    over = [None, None, NO]  # no game is over, though both episodes are
+    env = Scripted([([5.0, 6.0], [True, False], [False, True], *over), ([9.0, 9.0], NO, NO, *over), ([2.0, 2.0], NO, YES)])
+    assert env.start_episodes().tolist() == [[0.0], [0.0]]
+    env.step(choose())
+    assert env.start_episodes().tolist() == [[2.0], [2.0]] and env.pop_episodes() == []
+    assert env.step(choose()).valid.tolist() == YES
+    assert env.pop_episodes() == [Episode(0, 7.0, 2), Episode(1, 8.0, 2)]
+    assert env.unfinished_episodes()[1].tolist() == [0, 0]
+
+
+def test_starting_episodes_resets_all_where_one_goes_on():
+    env = Scripted([([5.0, 5.0], [True, False], NO), ([1.0, 1.0], YES, NO)])
+    env.reset()
+    env.step(choose())
+    assert env.start_episodes().tolist() == [[0.0], [0.0]] and env.step(choose()).valid.tolist() == YES
+
+
 def test_an_exception_names_environment_step_and_seed():
     env = Scripted([([0.0, 0.0], NO, NO), ZeroDivisionError("joint 3")], seeds=[11, 12])
     env.reset()
