@@ -29,6 +29,7 @@ class SingleEnv(gym.Env[np.ndarray, Any]):
         self._env_id = env_id
         self._settings = {"obs_keys": obs_keys, "max_episode_steps": max_episode_steps, "env_kwargs": options}
         self._env = self._make(seed)
+        self._max_episode_steps = self._env.max_episode_steps  # named as in TimeLimit, where others look for it
         self._finished: deque[Episode] = deque(maxlen=16)  # not more: who does not ask for them shall not collect them
         self.observation_space, self.action_space = spaces_of(
             self._env.obs_shape, self._env.action, self._env.obs_dtype, self._env.obs_bounds
