@@ -1,0 +1,6 @@
+"""What brings environments, models and optimisers together: agents with a training loop of their own."""
+
+from fastrl.agents.base_agent import BaseAgent
+from fastrl.agents.pg_agent import PGAgent
+
+__all__ = ["BaseAgent", "PGAgent"]

@@ -1,0 +1,196 @@
+"""What all agents have: a batcher, an optimiser, models, a logger, and the training loop."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from fastrl.envs import Episode, VectorEnv
+from fastrl.envs.toolkit import BaseEnv
+from fastrl.errors import SettingError
+from fastrl.training.checkpoint import load_checkpoint, save_checkpoint
+from fastrl.training.evaluation import Evaluation, MemorylessPlayer, evaluate_policy
+from fastrl.training.seeding import rng_state, set_rng_state
+from fastrl.utils.logger import Logger
+from fastrl.utils.memories import SimpleMemory
+
+UNLIMITED = -1
+RECENT_EPISODES = 50
+
+
+class BaseAgent(ABC):
+    """Trains models on what a batcher collects.
+
+    Args:
+        batcher: steps the environments, `fastrl.batchers`.
+        optimizer: lets the models learn from a batch, `fastrl.optimizers`.
+        gamma: discount, for subclasses that make estimators of their own.
+        log_dir: folder of the logs; None writes none.
+
+    Attributes:
+        models: the registered models by name, as attributes too.
+        num_iters: iterations made: rollouts collected and learned from.
+        select_action_fn: called instead of the policy's own as `fn(model=, state=, step=)`; None is the policy's own.
+        eval_select_action_fn: the same in evaluation.
+    """
+
+    def __init__(self, batcher: Any, optimizer: Any, *, gamma: float = 0.99, log_dir: str | Path | None = "runs") -> None:
+        self.batcher, self.opt = batcher, optimizer
+        self.gamma = gamma
+        self.logger = Logger(log_dir)
+        self.models: SimpleMemory = SimpleMemory()
+        self.num_iters = 0
+        self.select_action_fn: Callable[..., Any] | None = None
+        self.eval_select_action_fn: Callable[..., Any] | None = None
+        self._limits: dict[str, int] = {}
+        self._recent: list[Episode] = []
+
+    @property
+    def num_steps(self) -> int:
+        """Environment steps (transitions) so far, over all environments."""
+        return int(self.batcher.num_steps)
+
+    @property
+    def num_episodes(self) -> int:
+        """Finished episodes."""
+        return int(self.batcher.num_episodes)
+
+    @abstractmethod
+    def step(self) -> None:
+        """One iteration: collect a batch and learn from it."""
+
+    def _register_model(self, name: str, model: Any) -> None:
+        """Store a model under a name and give it the logger."""
+        self.models[name] = model
+        model.attach_logger(self.logger)
+
+    def select_action(self, state: Tensor | np.ndarray, step: int) -> Any:
+        """Actions [E] or [E, A] of the policy, or of `select_action_fn`, at states [E, ...]."""
+        choose = self.select_action_fn or self.models.policy.select_action
+        return choose(model=self.models.policy, state=state, step=step)
+
+    # ------------------------------------------------------------------------------------------------ training
+
+    def train(
+        self,
+        *,
+        max_iters: int | None = UNLIMITED,
+        max_episodes: int | None = UNLIMITED,
+        max_steps: int | None = UNLIMITED,
+        log_freq: int = 1,
+        eval_env: BaseEnv | VectorEnv | None = None,
+        eval_freq: int | None = None,
+    ) -> None:
+        """Train until the first limit is reached; limits count from the beginning of the agent, not of the call.
+
+        Args:
+            max_iters: iterations; -1 or None: no limit, as for the others.
+            max_episodes: finished episodes.
+            max_steps: environment steps, over all environments. The iteration that reaches a limit is completed.
+            log_freq: a table on every so many iterations.
+            eval_env: environments for evaluation, of the training environments' kind; None evaluates never.
+            eval_freq: environment steps between evaluations, the first one after the first iteration; None: at every iteration.
+
+        Raises:
+            SettingError: a limit is out of range, or there is none at all.
+        """
+        self._limits = _limits(max_iters=max_iters, max_episodes=max_episodes, max_steps=max_steps)
+        self.logger.set_log_freq(log_freq)
+        next_evaluation = self.num_steps
+        while not self._check_termination():
+            self.step()
+            self.num_iters += 1
+            if eval_env is not None and self.num_steps >= next_evaluation:
+                next_evaluation = self.num_steps + (eval_freq or 0)
+                self._log_evaluation(eval_env)
+            self.write_logs()
+
+    def _check_termination(self) -> bool:
+        """Whether a limit of `train` is reached."""
+        reached = {"max_iters": self.num_iters, "max_episodes": self.num_episodes, "max_steps": self.num_steps}
+        return any(reached[name] >= limit for name, limit in self._limits.items())
+
+    def write_logs(self) -> None:
+        """Episodes, the optimiser's metrics and the models' since the last call."""
+        finished = self.batcher.pop_episodes()
+        self._recent = (self._recent + finished)[-RECENT_EPISODES:]
+        for name, episodes in (("New", finished), (f"Last {RECENT_EPISODES}", self._recent)):
+            if episodes:
+                self.logger.add_log(f"Env/Reward/Episode ({name})", float(np.mean([episode.episode_return for episode in episodes])))
+                self.logger.add_log(f"Env/Length/Episode ({name})", float(np.mean([episode.length for episode in episodes])))
+        self.opt.write_logs(self.logger)
+        self.logger.timeit(self.num_steps, self._limits.get("max_steps", UNLIMITED))
+        self.logger.log(f"Iter {self.num_iters} | Episode {self.num_episodes} | Step {self.num_steps}")
+
+    # ------------------------------------------------------------------------------------------------ evaluation
+
+    def evaluate(self, eval_env: BaseEnv | VectorEnv, n_episodes: int = 1) -> Evaluation:
+        """Play whole episodes with the most probable actions, or with `eval_select_action_fn`. Statistics of transforms stand still.
+
+        Args:
+            eval_env: a `GymEnv` or vector environments of the training environments' kind; they stay open.
+            n_episodes: episodes, ≥ 1.
+
+        Returns:
+            `eval/return_mean`, `eval/return_std`, `eval/return_min`, `eval/return_max`, `eval/length_mean`.
+        """
+        env = eval_env if isinstance(eval_env, VectorEnv) else eval_env.env  # type: ignore[attr-defined]
+        choose = self.eval_select_action_fn or self.models.policy.select_best_action
+
+        def act(obs: Tensor) -> Tensor:
+            state = self.batcher.transform_state(obs)
+            return torch.as_tensor(choose(model=self.models.policy, state=state, step=self.num_steps))
+
+        metrics = evaluate_policy(MemorylessPlayer(act), env, n_episodes)
+        assert metrics is not None  # nothing interrupts it
+        return metrics
+
+    def _log_evaluation(self, eval_env: BaseEnv | VectorEnv) -> None:
+        metrics = self.evaluate(eval_env)
+        self.logger.add_log("Env/Reward/Evaluation", metrics["eval/return_mean"])
+        self.logger.add_log("Env/Length/Evaluation", metrics["eval/length_mean"])
+
+    # ------------------------------------------------------------------------------------------------ state
+
+    def state_dict(self) -> dict[str, Any]:
+        """Models, optimiser, batcher (counts, statistics, environments where they can be saved) and random generators."""
+        return {
+            "num_iters": self.num_iters,
+            "models": {name: model.state_dict() for name, model in self.models.items()},
+            "optimizer": self.opt.state_dict(),
+            "batcher": self.batcher.state_dict(),
+            "rng": rng_state(),
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Counterpart of `state_dict`, for an agent that was built the same way."""
+        self.num_iters = int(state["num_iters"])
+        for name, model in self.models.items():
+            model.load_state_dict(state["models"][name])
+        self.opt.load_state_dict(state["optimizer"])
+        self.batcher.load_state_dict(state["batcher"])
+        set_rng_state(state["rng"])
+
+    def save(self, path: str | Path) -> Path:
+        """Write a checkpoint below the directory `path`; returns its own directory."""
+        return save_checkpoint(Path(path), self.state_dict(), step=self.num_steps)
+
+    def load(self, path: str | Path) -> None:
+        """Continue from the newest good checkpoint below the directory `path`, or from one checkpoint's directory."""
+        self.load_state_dict(load_checkpoint(Path(path)))
+
+
+def _limits(**given: int | None) -> dict[str, int]:
+    limits = {name: value for name, value in given.items() if value is not None and value != UNLIMITED}
+    for name, value in limits.items():
+        if isinstance(value, bool) or not isinstance(value, int) or value < 0:
+            raise SettingError(f"{name} must be a whole number of at least 0, or -1 for no limit, got {value!r}")
+    if not limits:
+        raise SettingError("one of max_iters, max_episodes and max_steps must be given, or training would never end")
+    return limits

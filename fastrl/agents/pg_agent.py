@@ -1,0 +1,85 @@
+"""The agent of all policy-gradient models."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+from fastrl.agents.base_agent import BaseAgent
+from fastrl.errors import SettingError
+from fastrl.losses.value import standardize
+from fastrl.utils.estimators.advantage.estimators import GAE
+from fastrl.utils.estimators.value.estimators import FromAdvantage
+
+
+class PGAgent(BaseAgent):
+    """Collect a rollout, estimate advantages and value targets, learn.
+
+    Targets are estimated from advantages as they are; only then are these normalised, over all transitions of the batch.
+
+    Args:
+        batcher: steps the environments, `fastrl.batchers`.
+        policy_model: a model of `fastrl.models` that chooses actions; registered as "policy".
+        value_model: V(s), registered as "value"; None: there is none, and `advantage` must be one that needs none.
+        normalize_advantages: to mean 0 and standard deviation 1 over the batch.
+        advantage: estimator of advantages; None: GAE(gamma=0.99, gae_lambda=0.95).
+        vtarget: estimator of the targets of the value model; None: FromAdvantage().
+        kwargs: of `BaseAgent`: `optimizer` (required), `gamma`, `log_dir`.
+
+    Raises:
+        SettingError: the estimators need values and there is no value model.
+    """
+
+    def __init__(
+        self,
+        batcher: Any,
+        *,
+        policy_model: Any,
+        value_model: Any = None,
+        normalize_advantages: bool = True,
+        advantage: Any = None,
+        vtarget: Any = None,
+        **kwargs: Any,
+    ) -> None:
+        if "optimizer" not in kwargs:
+            raise SettingError("optimizer must be given: one of fastrl.optimizers over the models")
+        super().__init__(batcher, **kwargs)
+        self.advantage = GAE(gamma=0.99, gae_lambda=0.95) if advantage is None else advantage
+        self.vtarget = FromAdvantage() if vtarget is None else vtarget
+        self.normalize_advantages = normalize_advantages
+        if value_model is None and getattr(self.advantage, "needs_values", True):
+            raise SettingError(
+                f"value_model must be given, since advantage {type(self.advantage).__name__} needs values; CompleteReturn needs none"
+            )
+        self._register_model("policy", policy_model)
+        if value_model is not None:
+            self._register_model("value", value_model)
+
+    def step(self) -> None:
+        """Collect a batch, estimate, learn."""
+        batch = self.estimate(self.collect())
+        self.learn(batch)
+
+    def collect(self) -> Any:
+        """The next rollout [T, E]."""
+        return self.batcher.get_batch(self.select_action)
+
+    @torch.no_grad()
+    def estimate(self, batch: Any) -> Any:
+        """The rollout's transitions as flat rows, with advantages and, where there is a value model, its targets."""
+        value = self.models.get("value")
+        if value is not None:
+            batch.state_value_t_and_tp1 = value.values(batch.state_t_and_tp1)
+            batch.state_value_t, batch.state_value_tp1 = batch.state_value_t_and_tp1[:-1], batch.state_value_t_and_tp1[1:]
+        batch.advantage = self.advantage(batch)
+        if value is not None:
+            batch.vtarget = self.vtarget(batch)
+        flat = batch.concat_batch()
+        if self.normalize_advantages:
+            flat.advantage = standardize(flat.advantage)
+        return flat
+
+    def learn(self, batch: Any) -> None:
+        """Let the optimiser learn from flat rows."""
+        self.opt.learn_from_batch(batch, step=self.num_steps)

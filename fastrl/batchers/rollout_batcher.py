@@ -1,0 +1,172 @@
+"""Rollouts as batches: T steps of E environments at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from fastrl.batchers.batch import Batch
+from fastrl.batchers.transforms import Transform
+from fastrl.data.rollout import Rollout
+from fastrl.envs import Episode, VectorEnv, make_vector_env
+from fastrl.envs.space_info import SpaceInfo, space_info
+from fastrl.envs.toolkit import BaseEnv
+from fastrl.errors import SettingError
+
+SelectAction = Callable[[Tensor, int], Tensor | np.ndarray]
+
+
+class RolloutBatcher:
+    """Steps vector environments with the policy of the moment; rollouts follow one another and cut episodes where they end.
+
+    Args:
+        env: an id, a `GymEnv` (whose kind is made `num_envs` times), or a `VectorEnv`, which is used as it is.
+        batch_size: rows of a batch, T · E; a multiple of the number of environments.
+        transforms: applied in order to states and to rollouts.
+        num_envs: E.
+        seed: of the environments.
+        num_threads: threads that step them; None chooses.
+
+    Raises:
+        SettingError: batch_size is no multiple of the number of environments.
+    """
+
+    def __init__(
+        self,
+        env: str | BaseEnv | VectorEnv,
+        batch_size: int,
+        *,
+        transforms: Sequence[Transform] = (),
+        num_envs: int = 1,
+        seed: int = 0,
+        num_threads: int | None = None,
+        device: torch.device | str = "cpu",
+    ) -> None:
+        self.env = _vector_env(env, num_envs, seed, num_threads, device)
+        envs = self.env.num_envs
+        if batch_size < envs or batch_size % envs:
+            raise SettingError(f"batch_size must be a multiple of the {envs} environments, got {batch_size}")
+        self.batch_size, self.transforms = batch_size, list(transforms)
+        self.num_steps = 0  # transitions, over all environments
+        self.num_episodes = 0
+        self._finished: list[Episode] = []
+        self._state_shape = tuple(self.env.obs_shape)
+        for transform in self.transforms:
+            self._state_shape = transform.state_shape(self._state_shape)
+        action = self.env.action
+        self._rollout = Rollout(
+            batch_size // envs,
+            envs,
+            obs=(tuple(self.env.obs_shape), self.env.obs_dtype),
+            action=(tuple(action.shape), action.dtype),
+            device=device,
+        )
+        self._obs = self.env.reset()
+
+    def get_state_info(self) -> SpaceInfo:
+        """Shape, space and dtype of a state as models see it; no environment is touched."""
+        return SpaceInfo(shape=self._state_shape, space="continuous", dtype="float32")
+
+    def get_action_info(self) -> SpaceInfo:
+        """Shape, space and dtype of an action."""
+        return space_info(self.env.action)
+
+    def transform_state(self, state: Tensor) -> Tensor:
+        """States [..., *obs_shape] as models see them."""
+        for transform in self.transforms:
+            state = transform.transform_state(state)
+        return state
+
+    def get_batch(self, select_action_fn: SelectAction) -> Batch:
+        """The next T steps of all environments.
+
+        Args:
+            select_action_fn: (states [E, ...] as models see them, number of transitions so far) → actions [E] or [E, A].
+        """
+        rollout = self._rollout
+        rollout.reset()
+        while not rollout.full:
+            self._step(rollout, select_action_fn)
+        raw = rollout.obs
+        batch = Batch(
+            state_t_and_tp1=self.transform_state(raw),
+            action=rollout.actions,
+            reward=rollout.rewards,
+            terminated=rollout.terminated,
+            truncated=rollout.truncated,
+            done=rollout.terminated | rollout.truncated,
+            valid=rollout.valid,
+        )
+        for transform in self.transforms:
+            batch = transform.transform_batch(batch)
+        self._count(raw, rollout.rewards, rollout.valid)
+        states = batch.state_t_and_tp1
+        return Batch(batch | {"state_t": states[:-1], "state_tp1": states[1:]})
+
+    def _step(self, rollout: Rollout, select_action_fn: SelectAction) -> None:
+        actions = torch.as_tensor(select_action_fn(self.transform_state(self._obs), self.num_steps))
+        timestep = self.env.step(actions)
+        rollout.append(
+            obs=self._obs,
+            actions=actions,
+            next_obs=timestep.obs,
+            rewards=timestep.reward,
+            terminated=timestep.terminated,
+            truncated=timestep.truncated,
+            valid=timestep.valid,
+        )
+        self._obs = timestep.obs
+        self.num_steps += int(timestep.valid.sum())
+        finished = self.env.pop_episodes()
+        self.num_episodes += len(finished)
+        self._finished += finished
+
+    def _count(self, raw: Tensor, rewards: Tensor, valid: Tensor) -> None:
+        """Statistics move once for each rollout, after it was transformed: acting and learning see the same numbers."""
+        for transform in self.transforms:
+            seen, raw = raw, transform.transform_state(raw)
+            transform.count(seen, rewards, valid)
+
+    def pop_episodes(self) -> list[Episode]:
+        """Episodes that have ended since the last call: raw return and length."""
+        finished, self._finished = self._finished, []
+        return finished
+
+    def state_dict(self) -> dict[str, Any]:
+        """Counts, statistics of the transforms, and the environments where they can be saved."""
+        return {
+            "num_steps": self.num_steps,
+            "num_episodes": self.num_episodes,
+            "transforms": [transform.state_dict() for transform in self.transforms],
+            "env": self.env.state_dict(),
+            "obs": self._obs,
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Counterpart of `state_dict`; environments that could not be saved begin new episodes."""
+        self.num_steps, self.num_episodes = int(state["num_steps"]), int(state["num_episodes"])
+        for transform, saved in zip(self.transforms, state["transforms"], strict=True):
+            transform.load_state_dict(saved)
+        if state["env"] is None:
+            self._obs = self.env.reset()
+        else:
+            self.env.load_state_dict(state["env"])
+            self._obs = state["obs"].to(self._obs.device)
+
+    def close(self) -> None:
+        """Close the environments."""
+        self.env.close()
+
+
+def _vector_env(env: Any, num_envs: int, seed: int, num_threads: int | None, device: torch.device | str) -> VectorEnv:
+    if isinstance(env, VectorEnv):
+        return env
+    if isinstance(env, BaseEnv) and hasattr(env, "vector"):
+        return env.vector(num_envs, seed, device=device, num_threads=num_threads)
+    if isinstance(env, str):
+        return make_vector_env(env, num_envs, seed=seed, num_threads=num_threads, device=device)
+    raise SettingError(f"env must be an id, a GymEnv or a VectorEnv, got {type(env).__name__}")

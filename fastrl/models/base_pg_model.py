@@ -1,0 +1,113 @@
+"""What policies have in common: distributions over actions, acting, entropy."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from fastrl.models.base_model import BaseModel
+from fastrl.nn.containers import ActionLinear, Shape
+from fastrl.nn.distributions import Categorical, DiagonalGaussian, Distribution
+from fastrl.utils.utils import make_callable
+
+
+class BasePGModel(BaseModel):
+    """A policy π(a|s).
+
+    Args:
+        model: gives logits [N, A] for discrete actions; mean and log standard deviation [N, A, 2] for continuous ones.
+        batcher: as for `BaseModel`.
+        entropy_coef: factor of the entropy bonus, a number or a function of the environment steps; positive ones reward entropy.
+        kwargs: as for `BaseModel`.
+    """
+
+    def __init__(self, model: nn.Module, batcher: Any, *, entropy_coef: Any = 0, **kwargs: Any) -> None:
+        self.entropy_coef = make_callable(entropy_coef)
+        self._space = batcher.get_action_info()["space"]
+        super().__init__(model, batcher, **kwargs)
+
+    @staticmethod
+    def output_layer(input_shape: Shape, action_info: Mapping[str, Any]) -> nn.Module:
+        return ActionLinear(input_shape, action_info)
+
+    def create_dist(self, parameters: Tensor) -> Distribution:
+        """The distribution over actions.
+
+        Args:
+            parameters: what the network gives: logits [..., A], or mean and log standard deviation [..., A, 2].
+
+        Raises:
+            ValueError: there is no distribution for these actions.
+        """
+        if self._space == "discrete":
+            return Categorical(parameters)
+        if self._space == "continuous":
+            mean, log_std = parameters.unbind(-1)
+            return DiagonalGaussian(mean, log_std)
+        raise ValueError(f"create_dist: there is no distribution for {self._space} actions")
+
+    def dist_of(self, states: Any) -> Distribution:
+        """The policy at states [N, ...]."""
+        return self.create_dist(self(states))
+
+    @staticmethod
+    @torch.no_grad()
+    def select_action(model: BasePGModel, state: Any, step: int) -> np.ndarray:
+        """Draw actions.
+
+        Args:
+            model: the policy.
+            state: states [E, ...].
+            step: environment steps so far.
+
+        Returns:
+            [E] whole numbers, or [E, A].
+        """
+        return model.dist_of(state).sample().cpu().numpy()
+
+    @staticmethod
+    @torch.no_grad()
+    def select_best_action(model: BasePGModel, state: Any, step: int) -> np.ndarray:
+        """The most probable actions; arguments and result as of `select_action`."""
+        return model.dist_of(state).mode().cpu().numpy()
+
+    def entropy_loss(self, batch: Any) -> Tensor:
+        """−entropy_coef · mean entropy in nats, summed over action dimensions, 0-d."""
+        return -self.entropy_coef(self.num_steps) * batch.dist.entropy().mean()
+
+    def register_callbacks(self) -> None:
+        super().register_callbacks()
+        self.callbacks["mini_batch_start"].append(self._add_dist)
+        self.callbacks["train_end"].append(self._look_again)
+
+    def _add_dist(self, batch: Any) -> None:
+        """The policy at the rows of a mini-batch, once for all losses."""
+        batch.dist = self.dist_of(batch.state_t)
+        batch.new_log_prob = batch.dist.log_prob(batch.action)
+
+    @torch.no_grad()
+    def _look_again(self, batch: Any) -> None:
+        """The policy at all rows after training, for what is logged of it."""
+        self._add_dist(batch)
+
+    def write_logs(self, batch: Any) -> None:
+        """Entropy and log-probabilities after training."""
+        super().write_logs(batch)
+        if "dist" in batch:  # training was not called off before it began
+            self.add_log("Entropy", batch.dist.entropy().mean())
+            self.add_tf_only_log("Policy/log_prob", batch.new_log_prob.mean())
+
+
+def require_rows(name: str, values: Tensor) -> Tensor:
+    """The values [M], one for each row.
+
+    Raises:
+        ValueError: they have another number of dimensions: something was broadcast that should not have been.
+    """
+    if values.dim() != 1:
+        raise ValueError(f"{name} must have one value for each row, got shape {list(values.shape)}")
+    return values

@@ -1,0 +1,158 @@
+"""Epochs over a batch, in mini-batches, with the models' callbacks around each."""
+
+from __future__ import annotations
+
+import inspect
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from fastrl.errors import NonFiniteError, SettingError
+from fastrl.nn.flat import FlatParameters
+from fastrl.utils.utils import make_callable
+
+EVENTS = ("train_start", "epoch_start", "mini_batch_start", "mini_batch_end", "epoch_end", "train_end", "cleanup")
+
+
+class BaseOpt(ABC):
+    """One torch optimiser over the parameters of some models; a parameter that several of them share is there once.
+
+    A callback of a model that returns True ends what it is in: at `train_start` the whole training, at a mini-batch the epoch, at an epoch
+    the training. Within one event they run in the order of the models, and the first True is the last call.
+
+    Args:
+        models: what is trained, `fastrl.models`.
+        num_epochs: passes over a batch.
+        num_mini_batches: mini-batches of an epoch, whose sizes differ by at most one row.
+        shuffle: draw the order of the rows anew in every epoch, where there are several mini-batches.
+        opt_fn: class of the torch optimiser.
+        opt_params: its arguments.
+        lr_schedule: learning rate as a function of the environment steps so far; None keeps the optimiser's own.
+        clip_grad_norm: largest norm of the gradient of all parameters; inf only measures it.
+        loss_coef: factor of each model's loss, a number or a function of the environment steps, or a list of these; None: 1.
+
+    Raises:
+        SettingError: a setting is out of range.
+    """
+
+    def __init__(
+        self,
+        models: Sequence[Any],
+        *,
+        num_epochs: int = 1,
+        num_mini_batches: int = 1,
+        shuffle: bool = True,
+        opt_fn: Callable[..., torch.optim.Optimizer] = torch.optim.Adam,
+        opt_params: Mapping[str, Any] | None = None,
+        lr_schedule: Callable[[int], float] | None = None,
+        clip_grad_norm: float = math.inf,
+        loss_coef: Any = None,
+    ) -> None:
+        for name, value in (("num_epochs", num_epochs), ("num_mini_batches", num_mini_batches)):
+            if value < 1:
+                raise SettingError(f"{name} must be at least 1, got {value}")
+        if not clip_grad_norm > 0:
+            raise SettingError(f"clip_grad_norm must be above 0, got {clip_grad_norm}")
+        self.models = list(models)
+        self.num_epochs, self.num_mini_batches, self.shuffle = num_epochs, num_mini_batches, shuffle
+        self.clip_grad_norm, self.lr_schedule = clip_grad_norm, lr_schedule
+        self.loss_coefs = _coefficients(loss_coef, len(self.models))
+        self.num_steps = 0  # environment steps, as of the batch that is learned from
+        self._weights = FlatParameters(parameter for model in self.models for parameter in model.parameters())
+        self.optimizer = _build(opt_fn, self._weights.whole, dict(opt_params or {}))
+        self.metrics: dict[str, Tensor] = {}  # of the last step
+
+    @property
+    @abstractmethod
+    def name(self) -> str:
+        """How logs call it."""
+
+    @property
+    def batch_keys(self) -> list[str]:
+        """The entries that the models' losses read, each once."""
+        return list(dict.fromkeys(key for model in self.models for key in model.batch_keys))
+
+    def learn_from_batch(self, batch: Any, step: int) -> None:
+        """Train on a flat batch.
+
+        Args:
+            batch: rows [M, ...]; callbacks add what they work out.
+            step: environment steps so far, for schedules.
+
+        Raises:
+            NonFiniteError: a loss or its gradient is not finite; that step was not taken.
+        """
+        self.num_steps = step
+        if not self._run("train_start", batch):
+            self._train(batch)
+            self._run("train_end", batch)
+        self._run("cleanup", batch)
+
+    def _train(self, batch: Any) -> None:
+        for _ in range(self.num_epochs):
+            if self._run("epoch_start", batch):
+                return
+            for mini_batch in batch.sample_keys(self.batch_keys, self.num_mini_batches, self.shuffle and self.num_mini_batches > 1):
+                if self._run("mini_batch_start", mini_batch):
+                    break
+                self.optimizer_step(mini_batch)
+                if self._run("mini_batch_end", mini_batch):
+                    break
+            if self._run("epoch_end", batch):
+                return
+
+    def _run(self, event: str, batch: Any) -> bool:
+        return any(callback(batch) for model in self.models for callback in model.callbacks[event])
+
+    def optimizer_step(self, batch: Any) -> None:
+        """One gradient step on a mini-batch."""
+        if self.lr_schedule is not None:
+            for group in self.optimizer.param_groups:
+                group["lr"] = self.lr_schedule(self.num_steps)
+        self._weights.zero_grad()
+        losses = [
+            coefficient(self.num_steps) * model.calculate_loss(batch)
+            for coefficient, model in zip(self.loss_coefs, self.models, strict=True)
+        ]
+        loss = losses[0] if len(losses) == 1 else torch.stack(losses).sum()
+        loss.backward()
+        norm = self._weights.clip_grad_norm_(self.clip_grad_norm)
+        if not bool(torch.isfinite(norm)):
+            raise NonFiniteError(f"{self.name}: loss or gradient not finite at environment step {self.num_steps}; that step was not taken")
+        self.optimizer.step()
+        self.metrics = {"Loss": loss.detach(), "Grad Norm": norm}
+
+    def write_logs(self, logger: Any) -> None:
+        """Learning rate, loss and norm of the gradient of the last step, for the files alone."""
+        for name, value in self.metrics.items():
+            logger.add_tf_only_log(f"{self.name}/{name}", value)
+        logger.add_tf_only_log(f"{self.name}/LR", self.optimizer.param_groups[0]["lr"], precision=6)
+
+    def state_dict(self) -> dict[str, Any]:
+        """State of the torch optimiser."""
+        return self.optimizer.state_dict()
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Counterpart of `state_dict`; learning rates and the like stay as they were built."""
+        own = [{key: value for key, value in group.items() if key != "params"} for group in self.optimizer.param_groups]
+        self.optimizer.load_state_dict(dict(state))
+        for group, settings in zip(self.optimizer.param_groups, own, strict=True):
+            group.update(settings)
+
+
+def _build(opt_fn: Callable[..., torch.optim.Optimizer], whole: Tensor, params: dict[str, Any]) -> torch.optim.Optimizer:
+    """The torch optimiser over one tensor; its fused form where it has one, which is one pass over the memory."""
+    if "fused" in inspect.signature(opt_fn).parameters and not {"fused", "foreach"} & set(params):
+        params["fused"] = True
+    return opt_fn([whole], **params)
+
+
+def _coefficients(given: Any, count: int) -> list[Callable[[int], float]]:
+    values = list(given) if isinstance(given, list | tuple) else [1.0 if given is None else given] * count
+    if len(values) != count:
+        raise SettingError(f"loss_coef must have a value for each of the {count} models, got {len(values)}")
+    return [make_callable(value) for value in values]
