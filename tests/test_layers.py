@@ -1,4 +1,4 @@
-"""Imports point downwards: cli -> trainers, agents -> models, training -> nn, envs, data, losses, utils -> ops -> native."""
+"""Imports point downwards: cli -> trainers, agents -> models -> utils -> training -> nn, envs, data, losses -> ops -> native."""
 
 from __future__ import annotations
 
@@ -14,8 +14,10 @@ LAYERS = [
     {"_native"},
     {"native"},
     {"ops"},
-    {"nn", "envs", "data", "losses", "utils"},
-    {"models", "training"},
+    {"nn", "envs", "data", "losses"},
+    {"training"},
+    {"utils"},
+    {"models"},
     {"trainers", "agents"},
     {"cli"},
     {"__main__"},
@@ -97,6 +99,8 @@ def test_ops_need_torch_alone(path: Path) -> None:
         ("trainers/vmpo/agent.py", "from fastrl.trainers.mpo import agent", True),
         ("trainers/vmpo/agent.py", "from fastrl.trainers.vmpo import config\nfrom fastrl.training import checkpoint", False),
         ("training/loop.py", "from fastrl.cli import main", True),
+        ("utils/logger.py", "from fastrl.training import metrics\nfrom fastrl.nn import containers\nfrom fastrl import envs", False),
+        ("nn/containers.py", "from fastrl.utils import config", True),
         ("attic/old.py", "from fastrl import ops", True),
     ],
 )

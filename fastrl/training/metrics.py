@@ -108,6 +108,14 @@ class MetricsLogger:
         if self.console is not None:
             self.console.evaluation(numbers, env_steps)
 
+    def log_histograms(self, samples: Mapping[str, Tensor], *, env_steps: int) -> None:
+        """Add histograms of any number of values to TensorBoard, if it is written; the files of numbers have no place for them."""
+        self._require_permission()
+        events = self._open_events()
+        if events is not None:
+            for name, values in samples.items():
+                events.add_histogram(name, values.detach(), env_steps)
+
     def close(self) -> None:
         """Finish the event file and the tracked run, and draw curve.png; a second call does nothing."""
         events, self._events = self._events, None
@@ -134,15 +142,20 @@ class MetricsLogger:
 
     def _publish(self, numbers: Mapping[str, float], env_steps: int) -> None:
         self._curve_is_old = True
+        events = self._open_events()
+        if events is not None:
+            for name, value in numbers.items():
+                events.add_scalar(name, value, env_steps)
+        if self._wandb is not None:
+            self._wandb.log({**numbers, "env_steps": env_steps})
+
+    def _open_events(self) -> Any:
+        """The writer of the event file, made when it is first needed; None without TensorBoard."""
         if self._events is None and self._tensorboard_wanted:
             from torch.utils.tensorboard import SummaryWriter  # takes a while to import
 
             self._events = SummaryWriter(str(self.out_dir), purge_step=self._purge_step)
-        if self._events is not None:
-            for name, value in numbers.items():
-                self._events.add_scalar(name, value, env_steps)
-        if self._wandb is not None:
-            self._wandb.log({**numbers, "env_steps": env_steps})
+        return self._events
 
     def _draw_curve(self) -> None:
         self._curve_is_old = False

@@ -1,0 +1,7 @@
+"""Tools of the policy-gradient toolkit: configurations, networks built from them, memories, the logger, estimators and small functions."""
+
+from fastrl.utils.config import Config
+from fastrl.utils.logger import Logger
+from fastrl.utils.memories import DefaultMemory, SimpleMemory
+
+__all__ = ["Config", "DefaultMemory", "Logger", "SimpleMemory"]
