@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -107,8 +107,8 @@ class ActionLinear(nn.Module):
 
     Discrete actions get logits [N, A]; multi-discrete ones the logits of all branches side by side [N, A₁ + A₂ + ...]; continuous ones
     [N, A, 2] with the mean at `[..., 0]` and the logarithm of the standard deviation at `[..., 1]`. The latter is a parameter `log_std`
-    [1, A] that does not depend on the input and starts at 0. Weights start as draws from N(0, 0.01²), so that the first policy is nearly the
-    same in all states and nearly uniform where actions are discrete.
+    [1, A] that does not depend on the input and starts at 0. Weights start as draws from N(0, 0.01²): the first policy is nearly the same
+    in all states, and nearly uniform where actions are discrete.
 
     Args:
         in_features: shape of a sample, or the number of its elements; samples [N, ...] are flattened.
@@ -172,8 +172,8 @@ def as_shape(name: str, value: Shape) -> tuple[int, ...]:
     Raises:
         SettingError: `value` is neither an int nor ints, or one of them is below 1; the message starts with `name`.
     """
-    sizes = tuple(value) if isinstance(value, Sequence | np.ndarray | Tensor) and not isinstance(value, str) else (value,)
-    if any(isinstance(size, bool) or not hasattr(size, "__index__") or int(size) < 1 for size in sizes):
+    sizes: tuple[Any, ...] = tuple(value) if isinstance(value, Iterable) else (value,)
+    if any(isinstance(size, bool | str) or not hasattr(size, "__index__") or int(size) < 1 for size in sizes):
         raise SettingError(f"{name} must be a number of at least 1, or a list of such numbers, got {value!r}")
     return tuple(int(size) for size in sizes)
 

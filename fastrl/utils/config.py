@@ -17,7 +17,7 @@ DEFAULTS = Path(__file__).with_name("defaults")
 class Config:
     """Values in the order in which they were set, read and written as attributes or by key; a value may be a `Config` again, a section.
 
-    Where a class is wanted, a value is the class or its dotted name (see `fastrl.utils.dotted.resolve`); files hold the name, and it stays a
+    Where a class is wanted, a value is the class or its dotted name (see `fastrl.utils.dotted.resolve`). Files hold the name, which stays a
     name when they are loaded, until something is built from it.
 
     Args:
@@ -46,7 +46,7 @@ class Config:
 
     def __setattr__(self, name: str, value: Any) -> None:
         if not isinstance(name, str) or name.startswith("_") or hasattr(type(self), name):
-            raise SettingError(f"{name!r} cannot be the name of a value: it must be text, not begin with an underscore and not be a method's")
+            raise SettingError(f"{name!r} cannot be the name of a value: it must be text, begin with no underscore and be no method's")
         self._entries[name] = Config(**value) if isinstance(value, OrderedDict) else value
 
     def __delattr__(self, name: str) -> None:

@@ -129,7 +129,7 @@ class Logger:
 
         Args:
             i_step: steps so far, the step under which values are written.
-            max_steps: steps of the whole run, for the time left, which follows from the average speed since the start; -1 or None: unlimited.
+            max_steps: steps of the whole run, for the time left at the average speed since the start; -1 or None: unlimited.
         """
         now = self._clock()
         recent, overall = _rate(self._previous, (now, i_step)), _rate(self._start, (now, i_step))

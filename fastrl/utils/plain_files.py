@@ -19,7 +19,7 @@ from fastrl.utils.dotted import dotted_name
 SUFFIXES = (".json", ".yaml", ".yml")
 
 # YAML 1.1 takes 1e-3 for text and 2026-01-01 for a date; this is what people mean
-_FLOAT = re.compile(r"[-+]?(\d[\d_]*\.[\d_]*([eE][-+]?\d+)?|\d[\d_]*[eE][-+]?\d+|\.\d[\d_]*([eE][-+]?\d+)?|\.(inf|Inf|INF))|\.(nan|NaN|NAN)")
+_FLOAT = re.compile(r"(?:[-+]?(\d[\d_]*\.[\d_]*([eE][-+]?\d+)?|\d[\d_]*[eE][-+]?\d+|\.\d[\d_]*([eE][-+]?\d+)?|\.inf)|\.nan)$")
 _FLOAT_TAG, _DATE_TAG = "tag:yaml.org,2002:float", "tag:yaml.org,2002:timestamp"
 
 
@@ -126,14 +126,13 @@ _Loader.yaml_implicit_resolvers = {
     first: [(tag, pattern) for tag, pattern in resolvers if tag not in (_FLOAT_TAG, _DATE_TAG)]
     for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
 }
-_Loader.add_implicit_resolver(_FLOAT_TAG, re.compile(f"(?:{_FLOAT.pattern})$"), list("-+0123456789."))
+_Loader.add_implicit_resolver(_FLOAT_TAG, _FLOAT, list("-+0123456789."))
 _Loader.add_constructor("tag:yaml.org,2002:map", lambda loader, node: loader.construct_mapping(node))
 
 
 class _Dumper(yaml.SafeDumper):
-    """Short lists and layers on a line of their own, in order; a text that `_Loader` would take for a number is quoted."""
+    """Mappings in order; a text that `_Loader` would take for a number is quoted."""
 
 
-_Dumper.yaml_implicit_resolvers = {**yaml.SafeDumper.yaml_implicit_resolvers}
-_Dumper.add_implicit_resolver(_FLOAT_TAG, re.compile(f"(?:{_FLOAT.pattern})$"), list("-+0123456789."))
+_Dumper.add_implicit_resolver(_FLOAT_TAG, _FLOAT, list("-+0123456789."))
 _Dumper.add_representer(OrderedDict, lambda dumper, value: dumper.represent_dict(value.items()))

@@ -178,7 +178,7 @@ def normalize(array: Array) -> Array:
 
 
 def make_callable(x: Any) -> Any:
-    """A function of anything: a function stays as it is, a list or tuple becomes a list of functions, all else a function that returns it."""
+    """A function of anything: a function stays one, a list or tuple becomes a list of functions, all else a function that returns it."""
     if isinstance(x, list | tuple):
         return [make_callable(entry) for entry in x]
     return x if callable(x) else lambda *args, **kwargs: x
@@ -201,7 +201,7 @@ def linear_schedule(initial: float, final: float, final_step: float, initial_ste
 
 
 def piecewise_linear_schedule(values: Sequence[float], boundaries: Sequence[float]) -> Schedule:
-    """A function of the step: straight lines from `values[0]` at step 0 to `values[i]` at `boundaries[i - 1]`; the last value from there on.
+    """A function of the step: straight lines from `values[0]` at step 0 to `values[i]` at `boundaries[i - 1]`, constant from the last on.
 
     Args:
         values: one more than boundaries.
