@@ -62,7 +62,7 @@ class RolloutBatcher:
             batch_size // envs,
             envs,
             obs=(tuple(self.env.obs_shape), self.env.obs_dtype),
-            action=(tuple(action.shape), action.dtype),
+            action=(tuple(action.shape), torch.float32 if action.kind == "continuous" else torch.int64),
             device=device,
         )
         self._obs = self.env.reset()
@@ -73,7 +73,9 @@ class RolloutBatcher:
 
     def get_action_info(self) -> SpaceInfo:
         """Shape, space and dtype of an action."""
-        return space_info(self.env.action)
+        from fastrl.envs.single import spaces_of
+
+        return space_info(spaces_of(self.env.obs_shape, self.env.action, self.env.obs_dtype)[1])
 
     def transform_state(self, state: Tensor) -> Tensor:
         """States [..., *obs_shape] as models see them."""
