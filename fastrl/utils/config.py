@@ -116,6 +116,9 @@ class Config:
         """The values of `as_dict`."""
         return list(self.as_dict().values())
 
+    def __copy__(self) -> Config:
+        return type(self)(**self._entries)
+
     def __repr__(self) -> str:
         try:
             return to_yaml(_plain(self))

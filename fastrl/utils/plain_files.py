@@ -101,11 +101,14 @@ def _parse_yaml(text: str) -> Any:
     return yaml.load(text, Loader=_Loader)  # a SafeLoader, see below
 
 
-def _without_doubles(pairs: list[tuple[Any, Any]]) -> dict[Any, Any]:
-    found = dict(pairs)
-    if len(found) < len(pairs):
-        keys = [key for key, _ in pairs]
-        raise SettingError(f"{next(key for key in keys if keys.count(key) > 1)!r} is set twice")
+def _without_doubles(pairs: list[tuple[Any, Any]]) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for key, value in pairs:
+        if not isinstance(key, str):
+            raise SettingError(f"a mapping must have names as keys, got {key!r}")
+        if key in found:
+            raise SettingError(f"{key!r} is set twice")
+        found[key] = value
     return found
 
 

@@ -23,7 +23,11 @@ def test_bases_are_the_documented_ones():
 
 def test_a_sequence_runs_its_layers_in_order_and_knows_them_by_name():
     first, second = nn.Linear(2, 3), nn.Tanh()
-    for network in (SequentialExtended(first, second), SequentialExtended(OrderedDict(a=first, b=second)), SequentialExtended(a=first, b=second)):
+    for network in (
+        SequentialExtended(first, second),
+        SequentialExtended(OrderedDict(a=first, b=second)),
+        SequentialExtended(a=first, b=second),
+    ):
         x = torch.randn(5, 2)
         assert torch.equal(network(x), second(first(x)))
         assert list(network.layers) == [first, second]

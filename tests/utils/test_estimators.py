@@ -16,9 +16,7 @@ def golden(**changes):
     done = np.array([[0, 0, 0, 0, 1, 0, 0, 1], [1, 0, 0, 1, 1, 0, 0, 0]], bool).T
     values = np.full((9, 2), 5.0)
     values[8] = 42.0
-    return SimpleMemory(
-        reward=reward, terminated=done, truncated=np.zeros_like(done), state_value_t_and_tp1=values, **changes
-    )
+    return SimpleMemory(reward=reward, terminated=done, truncated=np.zeros_like(done), state_value_t_and_tp1=values, **changes)
 
 
 def columns(env0, env1):
