@@ -31,7 +31,7 @@ class Config:
 
     _entries: dict[str, Any]
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
+    def __init__(self, /, *args: Any, **kwargs: Any) -> None:
         self.__dict__["_entries"] = {}
         self.update({f"attr{i}": value for i, value in enumerate(args)})
         self.update(kwargs)
@@ -47,7 +47,11 @@ class Config:
     def __setattr__(self, name: str, value: Any) -> None:
         if not isinstance(name, str) or name.startswith("_") or hasattr(type(self), name):
             raise SettingError(f"{name!r} cannot be the name of a value: it must be text, begin with no underscore and be no method's")
-        self._entries[name] = Config(**value) if isinstance(value, OrderedDict) else value
+        if isinstance(value, OrderedDict):
+            section = Config()
+            section.update(value)
+            value = section
+        self._entries[name] = value
 
     def __delattr__(self, name: str) -> None:
         getattr(self, name)
@@ -147,8 +151,10 @@ class Config:
             SettingError: another suffix, or the file does not hold one mapping of plain values; the message says what is wrong.
             OSError: the file cannot be read.
         """
+        config = Config()
         try:
-            return Config(**_fold(read_file(file_path)))
+            config.update(_fold(read_file(file_path)))
+            return config
         except SettingError as error:
             message = str(error)
             raise SettingError(message if str(file_path) in message else f"{file_path}: {message}") from None

@@ -6,7 +6,9 @@ import json
 import math
 import pickle
 import re
+import tomllib
 from collections import OrderedDict
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -65,6 +67,9 @@ def test_sections():
     config.new_section("net", attr1=Config(deep=1), attr2=2)
     config.ordered = OrderedDict(a=OrderedDict(b=1))
     config.plain = {"a": 1}
+    with pytest.raises(SettingError, match="3 cannot be the name of a value"):
+        config.numbers = OrderedDict({3: 1})
+    assert Config(self=1).self == 1
     assert config.net.attr1.deep == 1 and config.ordered.a.b == 1
     assert isinstance(config.ordered, Config) and type(config.plain) is dict
     assert (lambda **arguments: arguments)(**config.net) == {"attr1": config.net.attr1, "attr2": 2}
@@ -276,6 +281,13 @@ def test_a_default_holds_what_an_agent_needs(name):
 def test_the_models_of_a_default_are_there(name):
     config = Config.from_default(name)
     assert resolve(config.policy_model.func) and resolve(config.value_model.func) and resolve(config.env.func)
+
+
+def test_wheels_hold_the_defaults():
+    project = Path(__file__).parents[2]
+    patterns = tomllib.loads((project / "pyproject.toml").read_text())["tool"]["setuptools"]["package-data"]["fastrl"]
+    packed = {path for pattern in patterns for path in (project / "fastrl").glob(pattern)}
+    assert set((project / "fastrl" / "utils" / "defaults").iterdir()) <= packed
 
 
 def test_settings_of_the_algorithms():
