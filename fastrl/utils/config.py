@@ -99,7 +99,7 @@ class Config:
     def update(self, config: Mapping[str, Any] | Config) -> None:
         """Set every value of another configuration or mapping."""
         for name, value in config.items():
-            setattr(self, name, value)
+            self[name] = value
 
     def new_section(self, name: str, **configs: Any) -> None:
         """Set `name` to a new configuration.
