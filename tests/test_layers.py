@@ -17,8 +17,10 @@ LAYERS = [
     {"nn", "envs", "data", "losses"},
     {"training"},
     {"utils"},
+    {"batchers", "optimizers"},
     {"models"},
-    {"trainers", "agents"},
+    {"agents"},
+    {"trainers"},
     {"cli"},
     {"__main__"},
 ]

@@ -160,22 +160,25 @@ class BaseAgent(ABC):
 
     def state_dict(self) -> dict[str, Any]:
         """Models, optimiser, batcher (counts, statistics, environments where they can be saved) and random generators."""
-        return {
-            "num_iters": self.num_iters,
-            "models": {name: model.state_dict() for name, model in self.models.items()},
-            "optimizer": self.opt.state_dict(),
-            "batcher": self.batcher.state_dict(),
-            "rng": rng_state(),
-        }
+        return {**self.learner_state(), "batcher": self.batcher.state_dict(), "rng": rng_state()}
+
+    def learner_state(self) -> dict[str, Any]:
+        """Models, optimiser and the number of iterations."""
+        models = {name: model.state_dict() for name, model in self.models.items()}
+        return {"num_iters": self.num_iters, "models": models, "optimizer": self.opt.state_dict()}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Counterpart of `state_dict`, for an agent that was built the same way."""
+        self.load_learner(state)
+        self.batcher.load_state_dict(state["batcher"])
+        set_rng_state(state["rng"])
+
+    def load_learner(self, state: Mapping[str, Any]) -> None:
+        """Counterpart of `learner_state`."""
         self.num_iters = int(state["num_iters"])
         for name, model in self.models.items():
             model.load_state_dict(state["models"][name])
         self.opt.load_state_dict(state["optimizer"])
-        self.batcher.load_state_dict(state["batcher"])
-        set_rng_state(state["rng"])
 
     def save(self, path: str | Path) -> Path:
         """Write a checkpoint below the directory `path`; returns its own directory."""

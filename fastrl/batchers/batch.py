@@ -22,8 +22,8 @@ class Batch(SimpleMemory):
     | `action` | [T, E], or [T, E, A] |
     | `reward`, `done`, `terminated`, `truncated`, `valid` | [T, E] |
 
-    Row t+1 of the states is what followed step t before any reset. `valid` is False on rows that are no transition: there an environment was
-    reset. Estimates (`advantage`, `vtarget`, ...) are added by the agent.
+    Row t+1 of the states is what followed step t before any reset. `valid` is False on rows that are no transition: there an environment
+    was reset. Estimates (`advantage`, `vtarget`, ...) are added by the agent.
     """
 
     def __len__(self) -> int:

@@ -89,13 +89,25 @@ class RolloutBatcher:
         Args:
             select_action_fn: (states [E, ...] as models see them, number of transitions so far) → actions [E] or [E, A].
         """
+        self.fill(select_action_fn)
+        return self.take()
+
+    def fill(self, select_action_fn: SelectAction, stop: Callable[[], bool] = lambda: False) -> bool:
+        """Step until a rollout is complete; False when `stop` asked to end first: the next call goes on with what there is."""
+        if self._rollout.full:
+            self._rollout.reset()
+        while not self._rollout.full:
+            if stop():
+                return False
+            self._step(self._rollout, select_action_fn)
+        return True
+
+    def take(self) -> Batch:
+        """The complete rollout as models see it; statistics then move, once."""
         rollout = self._rollout
-        rollout.reset()
-        while not rollout.full:
-            self._step(rollout, select_action_fn)
-        raw = rollout.obs
+        states = self.transform_state(rollout.obs)
         batch = Batch(
-            state_t_and_tp1=self.transform_state(raw),
+            state_t_and_tp1=states,
             action=rollout.actions,
             reward=rollout.rewards,
             terminated=rollout.terminated,
@@ -105,8 +117,7 @@ class RolloutBatcher:
         )
         for transform in self.transforms:
             batch = transform.transform_batch(batch)
-        self._count(raw, rollout.rewards, rollout.valid)
-        states = batch.state_t_and_tp1
+        self._count(rollout)
         return Batch(batch | {"state_t": states[:-1], "state_tp1": states[1:]})
 
     def _step(self, rollout: Rollout, select_action_fn: SelectAction) -> None:
@@ -127,11 +138,12 @@ class RolloutBatcher:
         self.num_episodes += len(finished)
         self._finished += finished
 
-    def _count(self, raw: Tensor, rewards: Tensor, valid: Tensor) -> None:
+    def _count(self, rollout: Rollout) -> None:
         """Statistics move once for each rollout, after it was transformed: acting and learning see the same numbers."""
+        states = rollout.obs
         for transform in self.transforms:
-            seen, raw = raw, transform.transform_state(raw)
-            transform.count(seen, rewards, valid)
+            seen, states = states, transform.transform_state(states)
+            transform.count(seen, rollout)
 
     def pop_episodes(self) -> list[Episode]:
         """Episodes that have ended since the last call: raw return and length."""
@@ -139,25 +151,37 @@ class RolloutBatcher:
         return finished
 
     def state_dict(self) -> dict[str, Any]:
-        """Counts, statistics of the transforms, and the environments where they can be saved."""
+        """Counts, statistics of the transforms, a rollout that is half collected, and the environments where they can be saved."""
+        return {**self.progress_state(), "env": self.env.state_dict()}
+
+    def progress_state(self) -> dict[str, Any]:
+        """The state without the environments."""
         return {
             "num_steps": self.num_steps,
             "num_episodes": self.num_episodes,
             "transforms": [transform.state_dict() for transform in self.transforms],
-            "env": self.env.state_dict(),
             "obs": self._obs,
+            "rollout": None if self._rollout.full else self._rollout.state_dict(),
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Counterpart of `state_dict`; environments that could not be saved begin new episodes."""
+        if state["env"] is not None:
+            self.env.load_state_dict(state["env"])
+        self.load_progress(state, environments_continue=state["env"] is not None)
+
+    def load_progress(self, state: Mapping[str, Any], *, environments_continue: bool) -> None:
+        """Counterpart of `progress_state`; without environments that go on, a half-collected rollout is dropped."""
         self.num_steps, self.num_episodes = int(state["num_steps"]), int(state["num_episodes"])
         for transform, saved in zip(self.transforms, state["transforms"], strict=True):
             transform.load_state_dict(saved)
-        if state["env"] is None:
+        self._rollout.reset()
+        if not environments_continue:
             self._obs = self.env.reset()
-        else:
-            self.env.load_state_dict(state["env"])
-            self._obs = state["obs"].to(self._obs.device)
+            return
+        self._obs = state["obs"].to(self._obs.device)
+        if state["rollout"] is not None:
+            self._rollout.load_state_dict(state["rollout"])
 
     def close(self) -> None:
         """Close the environments."""

@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 
 from fastrl.batchers.batch import Batch
-from fastrl.nn.normalizer import RunningNormalizer
+from fastrl.data.rollout import Rollout
+from fastrl.nn.normalizer import RewardScaler, RunningNormalizer
 
 
 class Transform:
@@ -24,11 +25,11 @@ class Transform:
         return state
 
     def transform_batch(self, batch: Batch) -> Batch:
-        """A rollout's batch as the models see it, states already transformed; `raw_states` [T+1, E, ...] are as they came in."""
+        """A rollout's batch as the models see it; its states are transformed already."""
         return batch
 
-    def count(self, raw_states: Tensor, rewards: Tensor, valid: Tensor) -> None:
-        """Count a rollout, once, after it has been transformed: states [T+1, E, ...] as this transform got them, rewards and valid [T, E]."""
+    def count(self, states: Tensor, rollout: Rollout) -> None:
+        """Count a rollout, once, after it has been transformed: `states` [T+1, E, ...] as this transform got them."""
 
     def state_dict(self) -> dict[str, Any]:
         """What must be kept."""
@@ -58,9 +59,9 @@ class StateRunNorm(Transform):
         assert self.normalizer is not None  # `state_shape` comes first
         return self.normalizer(state)
 
-    def count(self, raw_states: Tensor, rewards: Tensor, valid: Tensor) -> None:
+    def count(self, states: Tensor, rollout: Rollout) -> None:
         assert self.normalizer is not None
-        self.normalizer.update(raw_states[:-1].flatten(0, 1)[valid.flatten()])
+        self.normalizer.update(rollout.valid_rows(states))
 
     def state_dict(self) -> dict[str, Any]:
         return {} if self.normalizer is None else self.normalizer.state_dict()
@@ -83,8 +84,33 @@ class RewardRunScaler(Transform):
     def transform_batch(self, batch: Batch) -> Batch:
         return Batch(batch | {"reward": self.scaler.scale(batch.reward)})
 
-    def count(self, raw_states: Tensor, rewards: Tensor, valid: Tensor) -> None:
-        self.scaler.update(rewards[valid])
+    def count(self, states: Tensor, rollout: Rollout) -> None:
+        self.scaler.update(rollout.valid_rows(rollout.rewards))
+
+    def state_dict(self) -> dict[str, Any]:
+        return self.scaler.state_dict()
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        self.scaler.load_state_dict(state)
+
+
+class ReturnRunScaler(Transform):
+    """Rewards over the running standard deviation of the discounted return, clipped; episode statistics stay raw.
+
+    Args:
+        num_envs: environments whose returns are followed.
+        gamma: discount per step.
+        clip_range: bound of the scaled reward; None for none.
+    """
+
+    def __init__(self, num_envs: int, gamma: float = 0.99, clip_range: float | None = 10.0) -> None:
+        self.scaler = RewardScaler(num_envs, gamma=gamma, clip=clip_range)
+
+    def transform_batch(self, batch: Batch) -> Batch:
+        return Batch(batch | {"reward": self.scaler(batch.reward)})
+
+    def count(self, states: Tensor, rollout: Rollout) -> None:
+        self.scaler.update(rollout.rewards, rollout.terminated | rollout.truncated, rollout.valid)
 
     def state_dict(self) -> dict[str, Any]:
         return self.scaler.state_dict()

@@ -10,5 +10,12 @@ from fastrl.models.value_model import ValueModel
 from fastrl.models.vanilla_pg_model import VanillaPGModel
 
 __all__ = [
-    *("A2CModel", "BaseModel", "BasePGModel", "PPOAdaptiveModel", "PPOClipModel", "SurrogatePGModel", "ValueModel", "VanillaPGModel"),
+    "A2CModel",
+    "BaseModel",
+    "BasePGModel",
+    "PPOAdaptiveModel",
+    "PPOClipModel",
+    "SurrogatePGModel",
+    "ValueModel",
+    "VanillaPGModel",
 ]

@@ -17,8 +17,8 @@ HINGE = 50.0
 class PPOAdaptiveModel(SurrogatePGModel):
     """L = −mean r A + β KL + 50 max(0, KL − 2 d)² − entropy_coef · entropy, with KL = mean KL(π_old ‖ π) of the mini-batch.
 
-    After a batch β is halved where KL(π_old ‖ π) on all of it is below d/1.5, and doubled where it is above 1.5 d, within [1e-4, 1e4]; epochs
-    that are left are not made once it is above 4 d.
+    After a batch β is halved where KL(π_old ‖ π) on all of it is below d/1.5, and doubled where it is above 1.5 d, within [1e-4, 1e4];
+    epochs that are left are not made once it is above 4 d.
 
     Args:
         model, batcher: as for `BasePGModel`.

@@ -40,7 +40,9 @@ class SurrogatePGModel(BasePGModel):
 
     def surrogate_pg_loss(self, batch: Any) -> Tensor:
         """−mean r A, 0-d."""
-        return -require_rows("prob_ratio · advantage", self.calculate_prob_ratio(batch.new_log_prob, batch.log_prob) * batch.advantage).mean()
+        return -require_rows(
+            "prob_ratio · advantage", self.calculate_prob_ratio(batch.new_log_prob, batch.log_prob) * batch.advantage
+        ).mean()
 
     def calculate_prob_ratio(self, new_log_probs: Tensor, old_log_probs: Tensor) -> Tensor:
         """r = exp(new − old), of their shape."""

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from fastrl.errors import NonFiniteError, SettingError
 from fastrl.nn.flat import FlatParameters
+from fastrl.training.optimizers import load_keeping_settings
 from fastrl.utils.utils import make_callable
 
 EVENTS = ("train_start", "epoch_start", "mini_batch_start", "mini_batch_end", "epoch_end", "train_end", "cleanup")
@@ -138,10 +139,7 @@ class BaseOpt(ABC):
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Counterpart of `state_dict`; learning rates and the like stay as they were built."""
-        own = [{key: value for key, value in group.items() if key != "params"} for group in self.optimizer.param_groups]
-        self.optimizer.load_state_dict(dict(state))
-        for group, settings in zip(self.optimizer.param_groups, own, strict=True):
-            group.update(settings)
+        load_keeping_settings(self.optimizer, dict(state))
 
 
 def _build(opt_fn: Callable[..., torch.optim.Optimizer], whole: Tensor, params: dict[str, Any]) -> torch.optim.Optimizer:

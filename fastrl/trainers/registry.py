@@ -55,6 +55,36 @@ ALGORITHMS: dict[str, Algorithm] = {
             "fastrl.trainers.mpo.trainer:MPOTrainer",
         ),
         Algorithm(
+            "vanilla-pg",
+            "VanillaPG: the policy gradient with a value function",
+            "fastrl.trainers.policy_gradient.config:VanillaPGConfig",
+            "fastrl.trainers.policy_gradient.trainer:PolicyGradientTrainer",
+        ),
+        Algorithm(
+            "a2c",
+            "A2C: advantage actor-critic, short rollouts of many environments",
+            "fastrl.trainers.policy_gradient.config:A2CConfig",
+            "fastrl.trainers.policy_gradient.trainer:PolicyGradientTrainer",
+        ),
+        Algorithm(
+            "surrogate-pg",
+            "SurrogatePG: the surrogate objective without a bound",
+            "fastrl.trainers.policy_gradient.config:SurrogatePGConfig",
+            "fastrl.trainers.policy_gradient.trainer:PolicyGradientTrainer",
+        ),
+        Algorithm(
+            "ppo",
+            "PPO with clipped ratios",
+            "fastrl.trainers.policy_gradient.config:PPOConfig",
+            "fastrl.trainers.policy_gradient.trainer:PolicyGradientTrainer",
+        ),
+        Algorithm(
+            "ppo-adaptive",
+            "PPO with a penalty on the KL divergence that adapts",
+            "fastrl.trainers.policy_gradient.config:PPOAdaptiveConfig",
+            "fastrl.trainers.policy_gradient.trainer:PolicyGradientTrainer",
+        ),
+        Algorithm(
             "ppo-trxl",
             "PPO with a Transformer-XL memory of the episode, for tasks that need one",
             "fastrl.trainers.ppo_trxl.config:PPOTrXLConfig",

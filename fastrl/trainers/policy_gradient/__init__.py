@@ -1,0 +1,1 @@
+"""The policy-gradient toolkit behind the command line: one trainer for all its models."""

@@ -1,0 +1,158 @@
+"""Settings of policy-gradient runs: what all have in common, and what each algorithm adds."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from fastrl.errors import SettingError
+from fastrl.training.config import Ranges, RunConfig, check_choice, check_ranges, find_preset
+
+RANGES: Ranges = (
+    ("at least 1", lambda value: value >= 1, ("num_steps", "num_epochs", "num_mini_batches")),
+    ("layer widths of at least 1", lambda value: min(value, default=1) >= 1, ("layer_sizes",)),
+    ("in [0, 1]", lambda value: 0 <= value <= 1, ("gamma", "gae_lambda")),
+    ("finite and at least 0", lambda value: 0 <= value < math.inf, ("entropy_coef", "value_coef")),
+    ("finite and above 0", lambda value: 0 < value < math.inf, ("lr", "clip_grad_norm", "clip_observation", "clip_reward")),
+)
+
+
+@dataclass(kw_only=True)
+class PolicyGradientConfig(RunConfig):
+    """Settings that all policy-gradient algorithms have."""
+
+    num_envs: int = 8
+    """Environments stepped together, ≥ 1."""
+    num_steps: int = 128
+    """Steps of each environment per rollout; a batch is num_steps × num_envs rows."""
+    layer_sizes: tuple[int, ...] = (64, 64)
+    """Widths of the hidden layers of policy and value function."""
+    shared_body: bool = False
+    """One body for policy and value function."""
+    gamma: float = 0.99
+    """Discount per environment step, in [0, 1]."""
+    gae_lambda: float = 0.95
+    """λ of GAE, in [0, 1]."""
+    normalize_advantages: bool = True
+    """Standardise advantages over the batch."""
+    lr: float = 3e-4
+    """Learning rate to start from."""
+    anneal_lr: bool = False
+    """Let the learning rate fall linearly to 0 over total_steps."""
+    num_epochs: int = 1
+    """Passes over a batch."""
+    num_mini_batches: int = 1
+    """Mini-batches of a pass."""
+    entropy_coef: float = 0.0
+    """Factor of the entropy bonus, ≥ 0."""
+    value_coef: float = 0.5
+    """Factor of the value loss, ≥ 0."""
+    clip_grad_norm: float = 0.5
+    """Largest gradient norm of policy and value function together."""
+    normalize_observation: bool = False
+    """Run observations through a running normaliser."""
+    clip_observation: float = 10.0
+    """Bound of normalised observations."""
+    normalize_reward: bool = False
+    """Learn from rewards over the running standard deviation of the discounted return; reported returns are raw."""
+    clip_reward: float = 10.0
+    """Bound of scaled rewards."""
+
+    ALGORITHM: ClassVar[str]
+    PRESETS: ClassVar[dict[str, dict[str, Any]]] = {}
+
+    @classmethod
+    def fixed_on_resume(cls) -> tuple[str, ...]:
+        """Settings that cannot change when a run is continued."""
+        return (*super().fixed_on_resume(), "num_steps", "layer_sizes", "shared_body", "normalize_observation", "normalize_reward")
+
+    def check(self) -> None:
+        """Raises SettingError, naming the setting, if a value has the wrong type or is out of its range."""
+        super().check()
+        check_ranges(self, RANGES)
+        if self.num_mini_batches > self.num_steps * self.num_envs:
+            raise SettingError(f"num_mini_batches must be at most the {self.num_steps * self.num_envs} rows of a batch")
+
+    @classmethod
+    def preset(cls, env_id: str) -> dict[str, Any]:
+        """Recommended values for an environment by field name; empty when there are none."""
+        return find_preset(cls.PRESETS, env_id)
+
+
+@dataclass(kw_only=True)
+class VanillaPGConfig(PolicyGradientConfig):
+    """Settings of a VanillaPG run."""
+
+    ALGORITHM: ClassVar[str] = "vanilla-pg"
+
+
+@dataclass(kw_only=True)
+class A2CConfig(PolicyGradientConfig):
+    """Settings of an A2C run."""
+
+    num_envs: int = 16
+    """Environments stepped together, ≥ 1."""
+    num_steps: int = 5
+    """Steps of each environment per rollout."""
+    lr: float = 7e-4
+    """Learning rate to start from."""
+    optimizer_type: str = "rmsprop"
+    """rmsprop or adam."""
+    normalize_advantages: bool = False
+    """Standardise advantages over the batch."""
+    gae_lambda: float = 1.0
+    """λ of GAE, in [0, 1]; 1 is the bootstrapped return less the value."""
+
+    ALGORITHM: ClassVar[str] = "a2c"
+
+    def check(self) -> None:
+        super().check()
+        check_choice(self, "optimizer_type", ("rmsprop", "adam"))
+
+
+@dataclass(kw_only=True)
+class SurrogatePGConfig(PolicyGradientConfig):
+    """Settings of a SurrogatePG run."""
+
+    ALGORITHM: ClassVar[str] = "surrogate-pg"
+
+
+@dataclass(kw_only=True)
+class PPOConfig(PolicyGradientConfig):
+    """Settings of a PPO run with clipped ratios."""
+
+    num_epochs: int = 4
+    """Passes over a batch."""
+    num_mini_batches: int = 4
+    """Mini-batches of a pass."""
+    clip_range: float = 0.2
+    """Clip range of the ratio, > 0."""
+    value_clip_range: float | None = None
+    """Clip range of the value; none: no clipping."""
+
+    ALGORITHM: ClassVar[str] = "ppo"
+
+    def check(self) -> None:
+        super().check()
+        check_ranges(self, (("finite and above 0", lambda value: 0 < value < math.inf, ("clip_range", "value_clip_range")),))
+
+
+@dataclass(kw_only=True)
+class PPOAdaptiveConfig(PolicyGradientConfig):
+    """Settings of a PPO run with a KL penalty that adapts."""
+
+    num_epochs: int = 4
+    """Passes over a batch."""
+    num_mini_batches: int = 4
+    """Mini-batches of a pass."""
+    kl_target: float = 0.01
+    """KL divergence that the penalty aims at, in nats."""
+    kl_penalty: float = 1.0
+    """Penalty to start from."""
+
+    ALGORITHM: ClassVar[str] = "ppo-adaptive"
+
+    def check(self) -> None:
+        super().check()
+        check_ranges(self, (("finite and above 0", lambda value: 0 < value < math.inf, ("kl_target", "kl_penalty")),))

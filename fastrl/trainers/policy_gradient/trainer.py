@@ -1,0 +1,218 @@
+"""A `PGAgent` in the loop that every trainer runs in: run folders, logs, evaluation, checkpoints, signals."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Self
+
+import torch
+from torch import Tensor, nn
+
+from fastrl.agents import PGAgent
+from fastrl.batchers import Batch, RolloutBatcher
+from fastrl.batchers.transforms import Frame2Float, ReturnRunScaler, StateRunNorm, Transform
+from fastrl.models import A2CModel, BasePGModel, PPOAdaptiveModel, PPOClipModel, SurrogatePGModel, ValueModel, VanillaPGModel
+from fastrl.nn.layers import Tanh, layer_init
+from fastrl.nn.linear import Linear
+from fastrl.optimizers import JointOpt
+from fastrl.trainers.policy_gradient.config import A2CConfig, PolicyGradientConfig, PPOAdaptiveConfig, PPOConfig
+from fastrl.training.config import RunConfig
+from fastrl.training.evaluation import MemorylessPlayer, Player
+from fastrl.training.loop import Intervals, Trainer
+from fastrl.training.threads import choose_threads, hidden_weights
+from fastrl.utils.config import Config
+from fastrl.utils.estimators.advantage.estimators import GAE
+from fastrl.utils.utils import linear_schedule
+
+MODELS: dict[str, type[BasePGModel]] = {
+    "vanilla-pg": VanillaPGModel,
+    "a2c": A2CModel,
+    "surrogate-pg": SurrogatePGModel,
+    "ppo": PPOClipModel,
+    "ppo-adaptive": PPOAdaptiveModel,
+}
+
+
+class PolicyGradientTrainer(Trainer):
+    """Trains one of the toolkit's policies, with a value function and GAE.
+
+    Args:
+        config: the settings; its class says which algorithm.
+    """
+
+    def __init__(self, config: PolicyGradientConfig) -> None:
+        config.check()
+        intervals = Intervals(config.eval_interval, config.save_interval, config.log_interval, config.eval_episodes, config.stop_at_return)
+        super().__init__(seed=config.seed, intervals=intervals)
+        self.algorithm = config.ALGORITHM
+        self.settings = config
+        threads = choose_threads(config.num_envs, config.threads, config.env_threads, 2 * hidden_weights(config.layer_sizes))
+        self.open_environments(config.env_id, torch.device(config.device), config, config.env_kwargs, threads)
+        self.batcher = RolloutBatcher(self.env, config.num_steps * self.env.num_envs, transforms=self._transforms(), device=self.device)
+        self.pg_agent = self._make_agent()
+        self.agent = _Learner(self.pg_agent)
+
+    @classmethod
+    def from_config(cls, config: RunConfig) -> Self:
+        """A trainer with the settings of a configuration."""
+        assert isinstance(config, PolicyGradientConfig)
+        trainer = cls(config)
+        trainer.track = config.track
+        return trainer
+
+    # ------------------------------------------------------------------------------------------------ construction
+
+    def _transforms(self) -> list[Transform]:
+        settings = self.settings
+        transforms: list[Transform] = [Frame2Float()] if self.env.obs_dtype == torch.uint8 else []
+        if settings.normalize_observation:
+            transforms.append(StateRunNorm(settings.clip_observation))
+        if settings.normalize_reward:
+            transforms.append(ReturnRunScaler(self.env.num_envs, settings.gamma, settings.clip_reward))
+        return transforms
+
+    def _make_agent(self) -> PGAgent:
+        settings = self.settings
+        body = [layer for size in settings.layer_sizes for layer in ({"func": Linear, "out_features": size}, {"func": Tanh})]
+        network = Config(nn_config=Config(body=body))
+        made: dict[str, Any] = {"batcher": self.batcher, "cuda_default": False}
+        policy = MODELS[self.algorithm].from_config(network, entropy_coef=settings.entropy_coef, **made, **_policy_settings(settings))
+        clip = settings.value_clip_range if isinstance(settings, PPOConfig) else None
+        shared = policy.body if settings.shared_body else None
+        value = ValueModel.from_config(network, body=shared, clip_range=clip, **made)
+        for model, gain in ((policy, 0.01), (value, 1.0)):
+            _orthogonal(model, gain)
+            model.to(self.device)
+        estimator = GAE(gamma=settings.gamma, gae_lambda=settings.gae_lambda)
+        return PGAgent(
+            self.batcher,
+            policy_model=policy,
+            value_model=value,
+            optimizer=self._make_optimizer(policy, value),
+            normalize_advantages=settings.normalize_advantages,
+            advantage=estimator,
+            log_dir=None,
+        )
+
+    def _make_optimizer(self, policy: BasePGModel, value: ValueModel) -> JointOpt:
+        settings = self.settings
+        rmsprop = isinstance(settings, A2CConfig) and settings.optimizer_type == "rmsprop"
+        return JointOpt(
+            [policy, value],
+            num_epochs=settings.num_epochs,
+            num_mini_batches=settings.num_mini_batches,
+            opt_fn=torch.optim.RMSprop if rmsprop else torch.optim.Adam,
+            opt_params={"lr": settings.lr, "eps": 1e-5},
+            lr_schedule=linear_schedule(settings.lr, 0.0, settings.total_steps) if settings.anneal_lr else None,
+            clip_grad_norm=settings.clip_grad_norm,
+            loss_coef=[1.0, settings.value_coef],
+        )
+
+    # ------------------------------------------------------------------------------------------------ one round
+
+    def train(self, total_steps: int, out_dir: str) -> None:
+        """Train until `env_steps` reaches `total_steps` and write the run folder.
+
+        Args:
+            total_steps: environment steps over all environments; after `load` the steps already made count.
+            out_dir: run folder: metrics.csv, eval.csv, TensorBoard events, curve.png, checkpoints/.
+        """
+        self.run(total_steps, out_dir)
+
+    def collect(self) -> bool:
+        """Fill a rollout; False when a signal asked to stop first (what is stored stays)."""
+        before = self.batcher.num_steps
+        with self.stopwatch("collecting"):
+            full = self.batcher.fill(self.pg_agent.select_action, self.stop_requested)
+        self.count(self.batcher.num_steps - before, self.batcher.pop_episodes())
+        return full
+
+    def estimate(self) -> None:
+        """Advantages and targets of the rollout's transitions."""
+        batch = self.batcher.take()
+        self.require_finite("observation", batch.state_t_and_tp1)
+        self.require_finite("reward", batch.reward)
+        self.batch: Batch = self.pg_agent.estimate(batch)
+
+    def learn(self) -> Mapping[str, Tensor]:
+        """Epochs of the optimiser over the batch."""
+        self.pg_agent.learn(self.batch)
+        self.pg_agent.num_iters += 1
+        self.updates += 1
+        self.pg_agent.opt.write_logs(self.agent.collector)
+        return self.agent.collector.drain()
+
+    def player(self, num_envs: int) -> Player:
+        """The most probable action, which remembers nothing."""
+        policy = self.pg_agent.models.policy
+        return MemorylessPlayer(
+            lambda obs: torch.as_tensor(policy.select_best_action(policy, self.batcher.transform_state(obs), self.env_steps))
+        )
+
+    def describe(self) -> str:
+        """Environments, rollout, networks and threads."""
+        parameters = sum(parameter.numel() for parameter in dict.fromkeys(p for m in self.pg_agent.models.values() for p in m.parameters()))
+        sizes = f"{self.env.num_envs} environments × {self.settings.num_steps} steps, {parameters:,} parameters"
+        return f"{self.algorithm} on {self.env.name}: {sizes}; {self.threads}"
+
+    # ------------------------------------------------------------------------------------------------ state
+
+    def trainer_state(self) -> dict[str, Any]:
+        """What the batcher has counted, and a rollout that is half collected."""
+        return self.batcher.progress_state()
+
+    def load_trainer_state(self, state: Mapping[str, Any], *, environments_continue: bool) -> None:
+        """Counterpart of `trainer_state`."""
+        self.batcher.env = self.env
+        self.batcher.load_progress(state, environments_continue=environments_continue)
+
+
+class _Learner:
+    """The agent as the loop's checkpoints see it, and what its models log."""
+
+    def __init__(self, agent: PGAgent) -> None:
+        self._agent = agent
+        self.collector = _Collector()
+        for model in agent.models.values():
+            model.attach_logger(self.collector)
+
+    def state_dict(self) -> dict[str, Any]:
+        return self._agent.learner_state()
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        self._agent.load_learner(state)
+
+
+class _Collector:
+    """Takes the place of a `Logger`: keeps the last value of each name for the loop's own logs."""
+
+    def __init__(self) -> None:
+        self._values: dict[str, Tensor] = {}
+
+    def add_log(self, name: str, value: float | Tensor, precision: int = 2) -> None:
+        self._values[name] = torch.as_tensor(value)
+
+    add_tf_only_log = add_log
+
+    def add_histogram(self, name: str, values: Any) -> None:
+        """The loop's logs hold numbers only."""
+
+    def drain(self) -> dict[str, Tensor]:
+        values, self._values = self._values, {}
+        return values
+
+
+def _policy_settings(settings: PolicyGradientConfig) -> dict[str, Any]:
+    if isinstance(settings, PPOConfig):
+        return {"ppo_clip_range": settings.clip_range}
+    if isinstance(settings, PPOAdaptiveConfig):
+        return {"kl_target": settings.kl_target, "kl_penalty": settings.kl_penalty}
+    return {}
+
+
+def _orthogonal(model: nn.Module, head_gain: float) -> None:
+    """Orthogonal weights: gain √2 in the body, `head_gain` in the last layer; biases 0."""
+    layers = [module for module in model.modules() if isinstance(module, nn.Linear)]
+    for layer in layers[:-1]:
+        layer_init(layer)
+    layer_init(layers[-1], head_gain)
