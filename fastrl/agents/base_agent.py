@@ -140,7 +140,7 @@ class BaseAgent(ABC):
         Returns:
             `eval/return_mean`, `eval/return_std`, `eval/return_min`, `eval/return_max`, `eval/length_mean`.
         """
-        env = eval_env if isinstance(eval_env, VectorEnv) else eval_env.env  # type: ignore[attr-defined]
+        env = eval_env if isinstance(eval_env, VectorEnv) else eval_env.env
         choose = self.eval_select_action_fn or self.models.policy.select_best_action
 
         def act(obs: Tensor) -> Tensor:
