@@ -84,7 +84,7 @@ class RolloutBatcher:
         return state
 
     def get_batch(self, select_action_fn: SelectAction) -> Batch:
-        """The next T steps of all environments.
+        """The next T steps of all environments. The batch is read before the next call, which takes its memory again.
 
         Args:
             select_action_fn: (states [E, ...] as models see them, number of transitions so far) → actions [E] or [E, A].

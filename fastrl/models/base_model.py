@@ -9,6 +9,7 @@ from typing import Any, Self
 import torch
 from torch import Tensor, nn
 
+from fastrl.errors import SettingError
 from fastrl.nn.containers import ModuleExtended, SequentialExtended, Shape, output_shape
 from fastrl.optimizers.base_opt import EVENTS
 from fastrl.utils.config import Config
@@ -77,7 +78,7 @@ class BaseModel(ModuleExtended):
 
     def _part(self, name: str) -> nn.Module:
         if not isinstance(self.model, SequentialExtended) or name not in dict(self.model.layers.named_children()):
-            raise AttributeError(f"{self.name} has a network without a {name}")
+            raise SettingError(f"{self.name} has a network without a {name}")
         return self.model.layers.get_submodule(name)
 
     @property

@@ -58,6 +58,12 @@ class DiagonalGaussian:
         kl_cov = (log_ratio + 0.5 * torch.exp(-2.0 * log_ratio) - 0.5).sum(-1)
         return kl_mean, kl_cov.expand(kl_mean.shape)
 
+    def kl(self, new: DiagonalGaussian) -> Tensor:
+        """KL(self ‖ new) [...] in nats, summed over action dimensions. Not the sum of `kl_parts`, where mean and covariance both moved."""
+        log_ratio = new.log_std - self.log_std
+        z = (new.mean - self.mean) * torch.exp(-new.log_std)
+        return (log_ratio + 0.5 * (torch.exp(-2.0 * log_ratio) + z.square()) - 0.5).sum(-1)
+
 
 @dataclass(frozen=True, slots=True)
 class Categorical:
@@ -93,8 +99,12 @@ class Categorical:
 
     def kl_parts(self, new: Categorical) -> tuple[Tensor]:
         """(KL(self ‖ new),) as [...] in nats."""
+        return (self.kl(new),)
+
+    def kl(self, new: Categorical) -> Tensor:
+        """KL(self ‖ new) [...] in nats."""
         log_probs = self.log_probs()
-        return ((log_probs.exp() * (log_probs - new.log_probs())).sum(-1),)
+        return (log_probs.exp() * (log_probs - new.log_probs())).sum(-1)
 
 
 Distribution = DiagonalGaussian | Categorical

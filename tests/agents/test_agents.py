@@ -1,0 +1,162 @@
+"""The toolkit's agents: order of an iteration, exact limits, errors, logs, evaluation, checkpoints, and that each model learns."""
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from fastrl.agents import BaseAgent, PGAgent
+from fastrl.batchers import RolloutBatcher
+from fastrl.batchers.transforms import StateRunNorm
+from fastrl.envs import GymEnv
+from fastrl.errors import SettingError
+from fastrl.models import A2CModel, PPOAdaptiveModel, PPOClipModel, SurrogatePGModel, ValueModel, VanillaPGModel
+from fastrl.optimizers import JointOpt, SingleOpt
+from fastrl.utils.config import Config
+from fastrl.utils.estimators import advantage, value
+
+
+def network():
+    return Config(nn_config=Config(body=[dict(func=nn.Linear, out_features=16), dict(func=nn.Tanh)]))
+
+
+def make_agent(cls=PPOClipModel, env="Identity-v0", *, with_value=True, transforms=(), opt=None, **settings):
+    torch.manual_seed(0)
+    batcher = RolloutBatcher(env, 64, num_envs=4, seed=1, transforms=list(transforms))
+    policy = cls.from_config(network(), batcher=batcher)
+    models = [policy, ValueModel.from_config(network(), batcher=batcher)] if with_value else [policy]
+    optimizer = JointOpt(models, **(opt or {"num_epochs": 2, "num_mini_batches": 2, "opt_params": {"lr": 0.01}}))
+    chosen = {"advantage": advantage.CompleteReturn(0.9)} if not with_value else {}
+    return PGAgent(
+        batcher,
+        policy_model=policy,
+        value_model=models[1] if with_value else None,
+        optimizer=optimizer,
+        log_dir=None,
+        **chosen | settings,
+    )
+
+
+@pytest.mark.parametrize("cls", [VanillaPGModel, A2CModel, SurrogatePGModel, PPOClipModel, PPOAdaptiveModel])
+@pytest.mark.parametrize("env", ["Identity-v0", "IdentityContinuous-v0"])
+def test_every_model_learns_the_identity(cls, env, capsys):
+    on_policy = issubclass(cls, VanillaPGModel)  # its gradient is right for the policy that acted alone
+    opt = {
+        "num_epochs": 1 if on_policy else 4,
+        "num_mini_batches": 1 if on_policy else 2,
+        "opt_params": {"lr": 0.01},
+        "clip_grad_norm": 0.5,
+    }
+    agent = make_agent(cls, env, advantage=advantage.GAE(0.0, 0.95), opt=opt)
+    before = agent.evaluate(GymEnv(env, seed=5), 8)["eval/return_mean"]
+    agent.train(max_steps=16_000, log_freq=1_000)
+    after = agent.evaluate(GymEnv(env, seed=5), 8)["eval/return_mean"]
+    optimum = 16.0 if env == "Identity-v0" else 0.0
+    assert after >= optimum - 0.25 * (optimum - before) and after > before
+
+
+def test_targets_come_from_advantages_before_they_are_normalised():
+    agent = make_agent(normalize_advantages=True)
+    rollout = agent.collect()
+    raw = agent.advantage(rollout | {"state_value_t_and_tp1": agent.models.value.values(rollout.state_t_and_tp1).detach()})
+    flat = agent.estimate(rollout)
+    valid = rollout.valid
+    torch.testing.assert_close(flat.vtarget, (raw + rollout.state_value_t)[valid])
+    assert flat.advantage.mean().abs() < 1e-5 and flat.advantage.std(correction=0).item() == pytest.approx(1.0, abs=1e-4)
+    torch.testing.assert_close(flat.advantage * raw[valid].std(correction=0) + raw[valid].mean(), raw[valid], rtol=1e-3, atol=1e-4)
+
+
+def test_limits_are_exact_and_count_from_the_beginning(capsys):
+    agent = make_agent()
+    for limit, iterations in ((1, 1), (3, 3), (3, 3), (0, 3), (5, 5)):
+        agent.train(max_iters=limit)
+        assert agent.num_iters == iterations
+    agent.train(max_steps=agent.num_steps + 1)
+    assert agent.num_iters == 6
+    agent.train(max_episodes=agent.num_episodes + 1)
+    assert agent.num_iters == 7
+    for bad in ({}, {"max_iters": -1}, {"max_iters": None}):
+        with pytest.raises(SettingError, match="one of max_iters, max_episodes and max_steps must be given"):
+            agent.train(**bad)
+    with pytest.raises(SettingError, match="max_steps must be a whole number"):
+        agent.train(max_steps=1.5)
+
+
+def test_without_a_value_model_only_complete_returns_will_do(capsys):
+    agent = make_agent(VanillaPGModel, with_value=False)
+    agent.train(max_iters=2)
+    assert "value" not in agent.models
+    with pytest.raises(SettingError, match="value_model must be given, since advantage GAE needs values; CompleteReturn needs none"):
+        make_agent(VanillaPGModel, with_value=False, advantage=advantage.GAE())
+    with pytest.raises(SettingError, match="optimizer must be given"):
+        PGAgent(agent.batcher, policy_model=agent.models.policy)
+
+
+def test_estimators_are_the_agents_own():
+    first, second = make_agent(), make_agent(vtarget=value.TDTarget(0.9))
+    assert (first.advantage.gamma, first.advantage.gae_lambda) == (0.99, 0.95)
+    assert first.vtarget is not second.vtarget and second.vtarget.gamma == 0.9
+
+
+def test_acting_makes_no_graph():
+    agent = make_agent()
+    rollout = agent.collect()
+    assert not any(isinstance(entry, torch.Tensor) and entry.requires_grad for entry in rollout.values())
+    flat = agent.estimate(rollout)
+    assert not flat.vtarget.requires_grad and not flat.advantage.requires_grad
+
+
+def test_actions_can_be_chosen_from_outside():
+    agent = make_agent()
+    agent.select_action_fn = lambda model, state, step: np.full(len(state), 2)
+    assert (agent.collect().action == 2).all()
+    agent.eval_select_action_fn = lambda model, state, step: state.argmax(-1)
+    assert agent.evaluate(GymEnv("Identity-v0"), 4)["eval/return_mean"] == 16.0
+
+
+def test_tables_hold_episodes_models_and_evaluations(capsys):
+    agent = make_agent()
+    agent.train(max_iters=4, log_freq=2, eval_env=GymEnv("Identity-v0", seed=3), eval_freq=100)
+    out = capsys.readouterr().out
+    assert out.count("Iter 2 | Episode") == out.count("Iter 4 | Episode") == 1 and "Iter 3" not in out
+    for name in ("PPOClipModel/Entropy", "PPOClipModel/KL Divergence", "Env/Reward/Episode (New)", "Env/Reward/Evaluation"):
+        assert name in out, name
+
+
+def test_evaluation_moves_no_statistics(capsys):
+    agent = make_agent(env="CartPole-v1", transforms=[StateRunNorm()])
+    agent.train(max_iters=2)
+    before = agent.batcher.transforms[0].normalizer.statistics()
+    agent.evaluate(GymEnv("CartPole-v1"), 3)
+    after = agent.batcher.transforms[0].normalizer.statistics()
+    assert before[2] == after[2] == agent.num_steps and np.array_equal(before[0], after[0])
+
+
+@pytest.mark.parametrize("cls", [PPOClipModel, PPOAdaptiveModel])
+def test_an_agent_goes_on_exactly_from_its_checkpoint(cls, tmp_path, capsys):
+    whole, first, second = (make_agent(cls, "ProofofMemory-v0", transforms=[StateRunNorm()]) for _ in range(3))
+    torch.manual_seed(3)
+    whole.train(max_iters=6)
+    torch.manual_seed(3)
+    first.train(max_iters=3)
+    first.save(tmp_path)
+    second.load(tmp_path)
+    second.train(max_iters=6)
+    for name, model in whole.models.items():
+        for mine, its in zip(second.models[name].state_dict().values(), model.state_dict().values(), strict=True):
+            assert torch.equal(mine, its)
+    assert (second.num_steps, second.num_iters, second.num_episodes) == (whole.num_steps, whole.num_iters, whole.num_episodes)
+
+
+def test_agents_of_ones_own_say_what_a_step_is(capsys):
+    class Counting(BaseAgent):
+        def step(self):
+            self.batcher.get_batch(lambda state, step: torch.zeros(len(state), dtype=torch.int64))
+
+    agent = make_agent()
+    own = Counting(agent.batcher, SingleOpt(agent.models.policy), log_dir=None)
+    own._register_model("policy", agent.models.policy)
+    own.train(max_iters=2)
+    assert own.num_iters == 2 and own.num_steps > 100
+    with pytest.raises(TypeError):
+        BaseAgent(agent.batcher, agent.opt)
