@@ -106,6 +106,11 @@ class A2CConfig(PolicyGradientConfig):
 
     ALGORITHM: ClassVar[str] = "a2c"
 
+    @classmethod
+    def fixed_on_resume(cls) -> tuple[str, ...]:
+        """Settings that cannot change when a run is continued."""
+        return (*super().fixed_on_resume(), "optimizer_type")
+
     def check(self) -> None:
         super().check()
         check_choice(self, "optimizer_type", ("rmsprop", "adam"))

@@ -1,0 +1,113 @@
+"""The toolkit's models in the trainers' loop: what every trainer promises, for each algorithm."""
+
+import csv
+
+import pytest
+import torch
+
+from fastrl.cli.main import main
+from fastrl.errors import CheckpointError, NonFiniteError, SettingError
+from fastrl.trainers.policy_gradient.config import A2CConfig, PPOAdaptiveConfig, PPOConfig, SurrogatePGConfig, VanillaPGConfig
+from fastrl.trainers.policy_gradient.trainer import PolicyGradientTrainer
+from fastrl.training.checkpoint import load_checkpoint
+
+CONFIGS = [VanillaPGConfig, A2CConfig, SurrogatePGConfig, PPOConfig, PPOAdaptiveConfig]
+every = pytest.mark.parametrize("config_class", CONFIGS, ids=[config.ALGORITHM for config in CONFIGS])
+
+
+def make_trainer(config_class=PPOConfig, env_id="ProofofMemory-v0", **settings):
+    chosen = {"seed": 3, "num_envs": 4, "num_steps": 16, "layer_sizes": (16,), "threads": 1, "eval_interval": 0, "save_interval": 0}
+    return PolicyGradientTrainer.from_config(config_class(env_id=env_id, **chosen | settings))
+
+
+def weights(trainer):
+    return [value for model in trainer.pg_agent.models.values() for value in model.state_dict().values()]
+
+
+def rows_of(path):
+    with path.open(newline="") as file:
+        return [{k: v for k, v in row.items() if not k.startswith("time/")} for row in csv.DictReader(file)]
+
+
+@every
+def test_two_halves_with_a_checkpoint_between_equal_one_run(config_class, tmp_path):
+    settings = {"normalize_observation": True, "normalize_reward": True, "entropy_coef": 0.01}
+    with make_trainer(config_class, **settings) as whole:
+        whole.train(600, str(tmp_path / "whole"))
+    with make_trainer(config_class, **settings) as first:
+        first.train(300, str(tmp_path / "halves"))
+    with make_trainer(config_class, **settings) as second:
+        second.load(tmp_path / "halves")
+        second.train(600, str(tmp_path / "halves"))
+    assert all(torch.equal(mine, its) for mine, its in zip(weights(second), weights(whole), strict=True))
+    assert (second.env_steps, second.updates, second.episodes) == (whole.env_steps, whole.updates, whole.episodes)
+    assert rows_of(tmp_path / "halves" / "metrics.csv") == rows_of(tmp_path / "whole" / "metrics.csv")
+
+
+@every
+def test_runs_on_the_command_line(config_class, tmp_path, capsys):
+    run, words = tmp_path / "run", ["--num-envs", "4", "--num-steps", "16", "--layer-sizes", "8", "--eval-episodes", "4"]
+    words = ["train", config_class.ALGORITHM, "--env-id", "CartPole-v1", *words, "--out-dir", str(run)]
+    assert main([*words, "--total-steps", "300"]) == 0
+    assert main(["train", config_class.ALGORITHM, "--resume", str(run), "--total-steps", "500"]) == 0
+    assert load_checkpoint(run / "checkpoints")["env_steps"] >= 500
+    assert main(["eval", str(run), "--episodes", "2", "--json"]) == 0
+    assert {"ValueModel/Loss/Total", "rollout/ep_return_mean"} <= set(rows_of(run / "metrics.csv")[-1])
+
+
+def test_a_shared_body_is_one_body():
+    with make_trainer(shared_body=True) as shared, make_trainer() as apart:
+        assert shared.pg_agent.models.value.body is shared.pg_agent.models.policy.body
+        assert apart.pg_agent.models.value.body is not apart.pg_agent.models.policy.body
+        shared.collect()
+        shared.estimate()
+        shared.learn()
+
+
+def test_rewards_on_reset_rows_change_nothing(tmp_path):
+    found = []
+    for reward in (0.0, 1e9):
+        with make_trainer(env_id="Counter-v0", env_kwargs={"reset_reward": reward}, normalize_reward=True) as trainer:
+            trainer.train(400, str(tmp_path / str(reward)))
+            found.append(weights(trainer))
+    assert all(torch.equal(one, other) for one, other in zip(*found, strict=True))
+
+
+def test_the_learning_rate_falls_to_nothing(tmp_path):
+    with make_trainer(anneal_lr=True, lr=0.01, total_steps=400) as trainer:
+        trainer.train(400, str(tmp_path))
+    rates = [float(row["JointOpt/LR"]) for row in rows_of(tmp_path / "metrics.csv")]
+    assert rates == sorted(rates, reverse=True) and rates[-1] < 0.002 and 0.007 < rates[0] < 0.01
+
+
+def test_what_is_not_finite_is_named(tmp_path):
+    with make_trainer() as trainer:
+        trainer.collect()
+        trainer.batcher._rollout.rewards[3, 2] = float("nan")
+        with pytest.raises(NonFiniteError, match="environment 2 of .* reward at step 3"):
+            trainer.estimate()
+
+
+def test_other_settings_than_the_checkpoints_are_an_error(tmp_path):
+    with make_trainer() as trainer:
+        trainer.train(100, str(tmp_path))
+    with make_trainer(layer_sizes=(8,)) as other, pytest.raises(CheckpointError):
+        other.load(tmp_path)
+    with make_trainer(A2CConfig) as other, pytest.raises(CheckpointError, match="algorithm 'ppo'"):
+        other.load(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("config_class", "settings", "message"),
+    [
+        (PPOConfig, {"clip_range": 0.0}, "clip_range must be finite and above 0"),
+        (PPOConfig, {"num_mini_batches": 65}, "num_mini_batches must be at most the 64 rows"),
+        (PPOConfig, {"env_id": "CartPol-v1"}, "CartPole-v1"),
+        (A2CConfig, {"optimizer_type": "sgd"}, "optimizer_type"),
+        (PPOAdaptiveConfig, {"kl_target": -1.0}, "kl_target"),
+        (VanillaPGConfig, {"gamma": 1.5}, "gamma must be in"),
+    ],
+)
+def test_bad_settings_are_named(config_class, settings, message):
+    with pytest.raises(SettingError, match=message):
+        make_trainer(config_class, **settings)
