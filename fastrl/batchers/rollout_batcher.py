@@ -96,10 +96,11 @@ class RolloutBatcher:
         """Step until a rollout is complete; False when `stop` asked to end first: the next call goes on with what there is."""
         if self._rollout.full:
             self._rollout.reset()
-        while not self._rollout.full:
-            if stop():
-                return False
-            self._step(self._rollout, select_action_fn)
+        with self.env.many_steps():
+            while not self._rollout.full:
+                if stop():
+                    return False
+                self._step(self._rollout, select_action_fn)
         return True
 
     def take(self) -> Batch:
@@ -133,7 +134,7 @@ class RolloutBatcher:
             valid=timestep.valid,
         )
         self._obs = timestep.obs
-        self.num_steps += int(timestep.valid.sum())
+        self.num_steps += timestep.transitions
         finished = self.env.pop_episodes()
         self.num_episodes += len(finished)
         self._finished += finished

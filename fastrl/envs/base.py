@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
 from types import TracebackType
 from typing import Any, NamedTuple, Self
 
@@ -40,6 +41,11 @@ class Timestep(NamedTuple):
     terminated: Tensor
     truncated: Tensor
     valid: Tensor
+
+    @property
+    def transitions(self) -> int:
+        """Number of rows that are transitions."""
+        return int(np.count_nonzero(self.valid.numpy())) if self.valid.device.type == "cpu" else int(self.valid.sum())
 
 
 class Episode(NamedTuple):
@@ -218,6 +224,10 @@ class VectorEnv(ABC):
             reward = reward.astype(np.float32)
         tensors = [torch.from_numpy(array) for array in (obs, reward, terminated, truncated, valid)]
         return Timestep(*(tensors if self._on_cpu else [tensor.to(self.device) for tensor in tensors]))
+
+    def many_steps(self) -> AbstractContextManager[None]:
+        """A context for a loop over `step` that waits for each result. What makes such loops faster is arranged for; steps are the same."""
+        return nullcontext()
 
     def unfinished_episodes(self) -> tuple[np.ndarray, np.ndarray]:
         """Return so far (float64 [N]) and steps so far (int64 [N]) of the episodes going on now; copies."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import warnings
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,7 @@ import torch
 from fastrl.envs.actions import ActionMap
 from fastrl.envs.base import Advance, VectorEnv, environment_seeds
 from fastrl.envs.observations import ObservationMap
+from fastrl.envs.shared_core import new_threads, on_one_core
 from fastrl.errors import SettingError, nearest
 from fastrl.machine import available_cores
 
@@ -76,7 +78,10 @@ class EnvPoolEnv(VectorEnv):
             raise SettingError(f"num_threads must be at least 1, got {threads}")
         seeds = environment_seeds(seed, num_envs)
         try:
-            self._pool: Any = envpool.make_gymnasium(env_id, num_envs=num_envs, num_threads=threads, seed=seeds, **options)
+            self._pool: Any
+            self._pool, self._pool_threads = new_threads(
+                lambda: envpool.make_gymnasium(env_id, num_envs=num_envs, num_threads=threads, seed=seeds, **options)
+            )
         except TypeError as error:
             raise SettingError(f"env_kwargs: a value in {options} has the wrong type for {env_id}") from error
         except (ValueError, AssertionError, RuntimeError) as error:
@@ -102,6 +107,12 @@ class EnvPoolEnv(VectorEnv):
     def obs_bounds(self) -> tuple[np.ndarray, np.ndarray]:
         """As the environment's space says."""
         return self._observations.bounds()
+
+    def many_steps(self) -> AbstractContextManager[None]:
+        """With one thread, that thread and the caller's, of which one always waits for the other, share a core with EnvPool's helper."""
+        if self.num_threads != 1 or torch.get_num_threads() != 1:  # threads that torch started inside would stay on that core
+            return super().many_steps()
+        return on_one_core(self._pool_threads)
 
     def _reset_all(self) -> np.ndarray:
         obs, info = self._pool.reset()

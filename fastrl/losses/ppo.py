@@ -2,20 +2,44 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+
+class _ClippedSurrogate(torch.autograd.Function):
+    """The loss with its gradient in closed form: one node of the graph where there would be eight."""
+
+    @staticmethod
+    def forward(ctx: Any, log_ratio: Tensor, advantages: Tensor, clip_coef: float) -> Tensor:
+        ratio = log_ratio.exp()
+        free, clipped = -advantages * ratio, -advantages * ratio.clamp(1.0 - clip_coef, 1.0 + clip_coef)
+        loss = torch.maximum(free, clipped)
+        # d free / d log r is free itself; a ratio that was clipped has no gradient
+        ctx.save_for_backward(free.masked_fill(free < clipped, 0.0))
+        ctx.shape = log_ratio.shape
+        return loss
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:
+        (slope,) = ctx.saved_tensors
+        return (gradient * slope).sum_to_size(ctx.shape), None, None
 
 
 def clipped_surrogate(log_ratio: Tensor, advantages: Tensor, clip_coef: float) -> Tensor:
     """max(−A r, −A clip(r, 1 − c, 1 + c)) with r = exp(log_ratio): what the policy minimises.
+
+    Differentiable once, in log_ratio.
 
     Args:
         log_ratio: log π(a|s) − log μ(a|s), any shape.
         advantages: broadcasts against it; constants.
         clip_coef: c > 0.
     """
-    ratio = log_ratio.exp()
-    return torch.maximum(-advantages * ratio, -advantages * ratio.clamp(1.0 - clip_coef, 1.0 + clip_coef))
+    return _ClippedSurrogate.apply(log_ratio, advantages, clip_coef)
 
 
 def clipped_value_loss(values: Tensor, returns: Tensor, old_values: Tensor, clip_coef: float | None) -> Tensor:

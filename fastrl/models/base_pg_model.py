@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from fastrl.models.base_model import BaseModel
-from fastrl.nn.containers import ActionLinear, Shape
+from fastrl.nn.containers import ActionLinear, SequentialExtended, Shape
 from fastrl.nn.distributions import Categorical, DiagonalGaussian, Distribution
 from fastrl.utils.utils import make_callable
 
@@ -74,6 +74,17 @@ class BasePGModel(BaseModel):
     def select_best_action(model: BasePGModel, state: Any, step: int) -> np.ndarray:
         """The most probable actions; arguments and result as of `select_action`."""
         return model.dist_of(state).mode().cpu().numpy()
+
+    def acting(self) -> Callable[[Tensor], Tensor]:
+        """What `select_action` does, for one rollout: a function from states [E, ...] of the network's device to actions, as tensors.
+
+        Parameters are read at each call; layers are looked through once.
+        """
+        network = self.model
+        if type(network) is not SequentialExtended or network._forward_hooks or network._forward_pre_hooks:
+            return lambda state: self.dist_of(state).sample()
+        forward = network.prepared()
+        return lambda state: self.create_dist(forward(state)).sample()
 
     def entropy_loss(self, batch: Any) -> Tensor:
         """−entropy_coef · mean entropy in nats, summed over action dimensions, 0-d."""

@@ -48,9 +48,7 @@ class PPOAdaptiveModel(SurrogatePGModel):
 
     @property
     def batch_keys(self) -> list[str]:
-        return [*super().batch_keys, *self._old_parameters]
-
-    _old_parameters = ("old_output",)
+        return [*super().batch_keys, "old_output"]
 
     @torch.no_grad()
     def _remember(self, batch: Any) -> None:
@@ -65,16 +63,17 @@ class PPOAdaptiveModel(SurrogatePGModel):
 
     @torch.no_grad()
     def _stop_early(self, batch: Any) -> bool:
-        self._kl = float(self.kl_div(batch.old_dist, self.dist_of(batch.state_t)))
-        stops = self._kl > 4.0 * self.kl_target(self.num_steps)
+        stops = float(self.kl_div(batch.old_dist, self.dist_of(batch.state_t))) > 4.0 * self.kl_target(self.num_steps)
         self.early_stops += stops
         return stops
 
+    @torch.no_grad()
     def _adapt(self, batch: Any) -> None:
-        target = self.kl_target(self.num_steps)
-        if self._kl < target / 1.5:
+        """Once for each batch, from the policy as training has left it (`batch.dist`, see `_look_again`)."""
+        kl, target = float(self.kl_div(batch.old_dist, batch.dist)), self.kl_target(self.num_steps)
+        if kl < target / 1.5:
             self.kl_penalty.mul_(0.5)
-        elif self._kl > 1.5 * target:
+        elif kl > 1.5 * target:
             self.kl_penalty.mul_(2.0)
         self.kl_penalty.clamp_(LOWEST_PENALTY, HIGHEST_PENALTY)
 

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from fastrl.errors import SettingError
 from fastrl.nn.linear import Linear
+from fastrl.nn.sequence import LINEAR_KINDS, Step, prepare_layers, run_layers
 
 Shape = int | Sequence[int]  # of one sample, without the batch
 
@@ -82,7 +83,15 @@ class SequentialExtended(ModuleExtended):
 
     def forward(self, x: Tensor) -> Tensor:
         """x through all layers, in order."""
-        return self.layers(x)
+        return run_layers(self.parts(), x)
+
+    def prepared(self) -> Step:
+        """The layers as a function for many calls without gradients, see `fastrl.nn.sequence.prepare_layers`."""
+        return prepare_layers(self.parts())
+
+    def parts(self) -> tuple[nn.Module | None, ...]:
+        """The layers, for `run_layers`."""
+        return tuple(self.layers._modules.values())
 
 
 class FlattenLinear(Linear):
@@ -100,6 +109,9 @@ class FlattenLinear(Linear):
     def forward(self, input: Tensor) -> Tensor:
         """input [N, ...] to [N, out_features]."""
         return super().forward(input.flatten(1))
+
+
+LINEAR_KINDS[FlattenLinear] = True
 
 
 class ActionLinear(nn.Module):
@@ -131,10 +143,15 @@ class ActionLinear(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """x [N, ...] to logits [N, A], or to means and log standard deviations [N, A, 2]."""
-        out = self.linear(x)
-        if self.log_std is None:
-            return out
-        return torch.stack((out, self.log_std.expand_as(out)), dim=-1)
+        return self.with_log_std(self.linear(x))
+
+    def with_log_std(self, out: Tensor) -> Tensor:
+        """What the linear layer gives, [N, A], and beside it the log standard deviations where actions are continuous."""
+        return out if self.log_std is None else torch.stack((out, self.log_std.expand_as(out)), dim=-1)
+
+    def parts(self) -> tuple[Step, ...]:
+        """The layer in two steps, for `run_layers`."""
+        return (self.linear, self.with_log_std)
 
 
 def output_shape(module: nn.Module, input_shape: Shape) -> tuple[int, ...]:
@@ -186,6 +203,8 @@ def to_tensor(value: Any, device: torch.device | str | None = None) -> Tensor:
             arrays; flags stay flags. Memory is shared where nothing has to change.
         device: where to put it; None leaves a tensor where it is.
     """
+    if isinstance(value, Tensor) and value.dtype == torch.float32 and (device is None or value.device == device):
+        return value
     tensor = value if isinstance(value, Tensor) else torch.as_tensor(np.asarray(value))
     return tensor.to(device=device, dtype=torch.float32 if tensor.dtype == torch.float64 else None)
 
@@ -205,9 +224,19 @@ def _outputs(action_info: Mapping[str, Any]) -> tuple[str, int]:
 
 def _place(module: nn.Module) -> tuple[torch.device, torch.dtype]:
     """Device and floating dtype of a module's first parameter or buffer; the CPU and torch's default without any."""
-    tensors = itertools.chain(module.parameters(), module.buffers())
-    first = next((tensor for tensor in tensors if tensor.is_floating_point()), None)
+    first = _first_parameter(module)
+    if first is None:
+        first = next((buffer for buffer in module.buffers() if buffer.is_floating_point()), None)
     return (torch.device("cpu"), torch.get_default_dtype()) if first is None else (first.device, first.dtype)
+
+
+def _first_parameter(module: nn.Module) -> Tensor | None:
+    """The first floating parameter; found without `parameters()`, whose book-keeping takes as long as a small network."""
+    for parameter in module._parameters.values():
+        if parameter is not None and parameter.is_floating_point():
+            return parameter
+    found = (_first_parameter(child) for child in module._modules.values() if child is not None)
+    return next((parameter for parameter in found if parameter is not None), None)
 
 
 def _called(value: Any) -> str:

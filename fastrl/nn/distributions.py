@@ -7,7 +7,7 @@ pieces of KL(self ‖ new) that are bounded separately: one for a categorical, t
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
@@ -74,10 +74,14 @@ class Categorical:
     """
 
     logits: Tensor
+    _known: list[Tensor] = field(default_factory=list, init=False, repr=False, compare=False)  # log-probabilities, once worked out
 
     def log_probs(self) -> Tensor:
-        """Normalised log-probabilities of every action [..., A]."""
-        return torch.log_softmax(self.logits, dim=-1)
+        """Normalised log-probabilities of every action [..., A]; worked out once, but anew where only now a gradient is wanted."""
+        if self._known and (self._known[0].requires_grad or not (self.logits.requires_grad and torch.is_grad_enabled())):
+            return self._known[0]
+        self._known[:] = [torch.log_softmax(self.logits, dim=-1)]
+        return self._known[0]
 
     def sample(self) -> Tensor:
         """One draw [...] int64 from torch's generator of the device, by the Gumbel-max trick (any leading shape, no copy of the table)."""

@@ -43,5 +43,10 @@ class FlatParameters:
         """Scale the gradient down to this norm if it is larger; returns the norm before, 0-d."""
         assert self.whole.grad is not None
         norm = torch.linalg.vector_norm(self.whole.grad)
-        self.whole.grad.mul_((max_norm / (norm + 1e-6)).clamp(max=1.0))
+        if norm.device.type == "cpu":  # the number is at hand: most steps have nothing to scale, and need no more operations
+            length = norm.item()
+            if length > max_norm:
+                self.whole.grad.mul_(max_norm / (length + 1e-6))
+        else:
+            self.whole.grad.mul_((max_norm / (norm + 1e-6)).clamp(max=1.0))
         return norm

@@ -115,17 +115,23 @@ class BaseOpt(ABC):
             for group in self.optimizer.param_groups:
                 group["lr"] = self.lr_schedule(self.num_steps)
         self._weights.zero_grad()
-        losses = [
-            coefficient(self.num_steps) * model.calculate_loss(batch)
-            for coefficient, model in zip(self.loss_coefs, self.models, strict=True)
-        ]
-        loss = losses[0] if len(losses) == 1 else torch.stack(losses).sum()
+        loss = self._total_loss(batch)
         loss.backward()
         norm = self._weights.clip_grad_norm_(self.clip_grad_norm)
-        if not bool(torch.isfinite(norm)):
+        if not math.isfinite(norm.item()):
             raise NonFiniteError(f"{self.name}: loss or gradient not finite at environment step {self.num_steps}; that step was not taken")
         self.optimizer.step()
         self.metrics = {"Loss": loss.detach(), "Grad Norm": norm}
+
+    def _total_loss(self, batch: Any) -> Tensor:
+        """The sum over models of coefficient · loss, 0-d; a product with 1 is left out, for it costs as much as one with rows."""
+        total: Tensor | None = None
+        for coefficient, model in zip(self.loss_coefs, self.models, strict=True):
+            factor, loss = coefficient(self.num_steps), model.calculate_loss(batch)
+            part = loss if factor == 1.0 else factor * loss
+            total = part if total is None else total + part
+        assert total is not None
+        return total
 
     def write_logs(self, logger: Any) -> None:
         """Learning rate, loss and norm of the gradient of the last step, for the files alone."""

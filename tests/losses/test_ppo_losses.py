@@ -51,3 +51,20 @@ def test_the_approximate_kl_is_exact_on_average_and_never_negative():
 def test_standardised_advantages():
     torch.testing.assert_close(standardize(torch.tensor([1.0, 3.0])), torch.tensor([-1.0, 1.0]))
     assert standardize(torch.tensor([5.0])).item() == 5.0
+
+
+def test_the_gradient_of_the_surrogate_is_that_of_its_formula():
+    generator = torch.Generator().manual_seed(0)
+    log_ratio = (0.5 * torch.randn(200, 3, generator=generator)).requires_grad_()
+    advantages, upstream = torch.randn(200, 1, generator=generator), torch.randn(200, 3, generator=generator)
+    ratio = log_ratio.exp()
+    formula = torch.maximum(-advantages * ratio, -advantages * ratio.clamp(0.8, 1.2))
+    found = clipped_surrogate(log_ratio, advantages, 0.2)
+    torch.testing.assert_close(found, formula)
+    torch.testing.assert_close(torch.autograd.grad(found, log_ratio, upstream), torch.autograd.grad(formula, log_ratio, upstream))
+
+
+def test_the_gradient_of_a_ratio_that_is_broadcast_is_summed():
+    log_ratio = torch.zeros(3, requires_grad=True)
+    clipped_surrogate(log_ratio, torch.ones(5, 3), 0.2).sum().backward()
+    assert log_ratio.grad.tolist() == [-5.0, -5.0, -5.0]

@@ -13,6 +13,7 @@ from fastrl.errors import SettingError
 from fastrl.models import A2CModel, BasePGModel, PPOAdaptiveModel, PPOClipModel, SurrogatePGModel, ValueModel, VanillaPGModel
 from fastrl.models.ppo_adaptive_model import HIGHEST_PENALTY, LOWEST_PENALTY
 from fastrl.nn.containers import SequentialExtended
+from fastrl.nn.distributions import DiagonalGaussian
 from fastrl.optimizers import JointOpt, SingleOpt
 from fastrl.utils.config import Config
 
@@ -202,20 +203,24 @@ def test_coefficients_and_ranges_may_be_functions_of_the_step():
 # ---------------------------------------------------------------------------------------------------- the adaptive penalty
 
 
+def moved_by(kl):
+    """A batch whose policy went from N(0, 1) to N(√(2 kl), 1), which is at that KL divergence."""
+    old, new = (DiagonalGaussian(torch.full((5, 1), mean), torch.zeros(1, 1)) for mean in (0.0, math.sqrt(2 * kl)))
+    return SimpleNamespace(old_dist=old, dist=new)
+
+
 @pytest.mark.parametrize(("kl", "factor"), [(0.0, 0.5), (0.006, 0.5), (0.01, 1.0), (0.014, 1.0), (0.016, 2.0)])
 def test_the_penalty_moves_towards_the_target(kl, factor):
     model = make_model(PPOAdaptiveModel, kl_penalty=3.0)
-    model._kl = kl
-    model._adapt(None)
+    model._adapt(moved_by(kl))
     assert model.kl_penalty.item() == pytest.approx(3.0 * factor)
 
 
 def test_the_penalty_is_bounded_and_saved():
     model = make_model(PPOAdaptiveModel, kl_penalty=1.0)
     for kl, bound in ((0.0, LOWEST_PENALTY), (1.0, HIGHEST_PENALTY)):
-        model._kl = kl
         for _ in range(40):
-            model._adapt(None)
+            model._adapt(moved_by(kl))
         assert model.kl_penalty.item() == pytest.approx(bound)
     other = make_model(PPOAdaptiveModel)
     other.load_state_dict(model.state_dict())

@@ -29,7 +29,7 @@ def test_a_sequence_runs_its_layers_in_order_and_knows_them_by_name():
         SequentialExtended(a=first, b=second),
     ):
         x = torch.randn(5, 2)
-        assert torch.equal(network(x), second(first(x)))
+        torch.testing.assert_close(network(x), second(first(x)))
         assert list(network.layers) == [first, second]
     assert SequentialExtended(a=first).layers.a is first
     assert [name for name, _ in SequentialExtended(first, b=second).layers.named_children()] == ["0", "b"]

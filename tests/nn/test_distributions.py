@@ -79,3 +79,13 @@ def test_categorical_samples_have_its_frequencies():
     probabilities = torch.tensor([0.1, 0.2, 0.7])
     samples = Categorical(probabilities.log().expand(200_000, 3)).sample()
     torch.testing.assert_close(samples.bincount(minlength=3) / 200_000, probabilities, atol=0.005, rtol=0)
+
+
+def test_log_probabilities_that_are_kept_have_a_gradient_where_one_is_wanted():
+    logits = torch.randn(4, 3, requires_grad=True)
+    policy = Categorical(logits)
+    with torch.no_grad():
+        before = policy.entropy()
+    assert not before.requires_grad
+    policy.entropy().sum().backward()
+    assert logits.grad is not None and bool(logits.grad.abs().sum() > 0)

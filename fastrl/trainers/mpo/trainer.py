@@ -406,7 +406,7 @@ class MPOTrainer(Trainer):
             timestep = self.env.step(executed)
         with self.stopwatch("storing"):
             self._store(executed, raw, logp, timestep)
-        transitions = int(timestep.valid.sum())
+        transitions = timestep.transitions
         self.count(transitions, self.env.pop_episodes())
         if self.env_steps - self._filling_since >= self.update_after and self._enough_stored():
             inserts = self.settings.samples_per_insert

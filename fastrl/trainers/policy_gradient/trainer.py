@@ -123,7 +123,7 @@ class PolicyGradientTrainer(Trainer):
         """Fill a rollout; False when a signal asked to stop first (what is stored stays)."""
         before = self.batcher.num_steps
         with self.stopwatch("collecting"):
-            full = self.batcher.fill(self.pg_agent.select_action, self.stop_requested)
+            full = self.batcher.fill(self.pg_agent.acting(), self.stop_requested)
         self.count(self.batcher.num_steps - before, self.batcher.pop_episodes())
         return full
 

@@ -311,10 +311,11 @@ class PPOTRxLTrainer(Trainer):
             self.rollout.reset()
         if self.rollout.position == 0:
             self._start_rollout()
-        while not self.rollout.full:
-            if self.stop_requested():
-                return False
-            self._step()
+        with self.env.many_steps():
+            while not self.rollout.full:
+                if self.stop_requested():
+                    return False
+                self._step()
         require_symbols(self.rollout.obs, self.env.obs_shape, self.env.name)
         with self.stopwatch("acting"):
             self.values[-1] = self.acting.look(self.obs).values  # of the row that follows, which acts in the next rollout
@@ -360,7 +361,7 @@ class PPOTRxLTrainer(Trainer):
                 slots=slot,
                 positions=position,
             )
-        self.count(int(timestep.valid.sum()), self.env.pop_episodes())
+        self.count(timestep.transitions, self.env.pop_episodes())
         self.obs = next_obs
 
     @torch.no_grad()

@@ -206,10 +206,11 @@ class VMPOTrainer(Trainer):
         """Fill the rollout; False when a signal asked to stop first (what is stored stays)."""
         if self._rollout_full():
             self._reset_rollout()
-        while not self._rollout_full():
-            if self.stop_requested():
-                return False
-            self._step()
+        with self.env.many_steps():
+            while not self._rollout_full():
+                if self.stop_requested():
+                    return False
+                self._step()
         return True
 
     @torch.inference_mode()
@@ -231,7 +232,7 @@ class VMPOTrainer(Trainer):
             valid=timestep.valid,
             **acted,
         )
-        self.count(int(timestep.valid.sum()), self.env.pop_episodes())
+        self.count(timestep.transitions, self.env.pop_episodes())
         self.obs = next_obs
 
     @torch.no_grad()

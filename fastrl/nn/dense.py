@@ -1,0 +1,125 @@
+"""Chains of linear layers and activations as one operation: small networks spend their time between operations, not in them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+from fastrl import ops
+from fastrl.native import load_ops
+from fastrl.nn.linear import linear
+
+load_ops()
+_forward = torch.ops.fastrl.dense_layers.default
+_backward = torch.ops.fastrl.dense_layers_backward.default
+
+NATIVE_UP_TO = 256  # width of a layer; wider ones are left to the libraries, whose products are cut for caches
+NONE, TANH, ELU, RELU = range(4)  # what the native call knows as activations
+_FUNCTIONS = (lambda x: x, ops.tanh, ops.elu, torch.relu)
+
+
+class Dense(NamedTuple):
+    """A linear layer [O, I] with a bias [O], the activation that follows it (NONE, TANH, ELU, RELU), and whether it flattens a sample."""
+
+    weight: Tensor
+    bias: Tensor
+    activation: int
+    flattens: bool = False
+
+
+class _DenseChain(torch.autograd.Function):
+    """All layers in one node of the graph."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, activations: list[int], *parameters: Tensor) -> Tensor:
+        count = len(activations)
+        weights, biases = list(parameters[:count]), list(parameters[count:])
+        results = _forward(x, weights, biases, activations, True)
+        ctx.save_for_backward(x, *parameters, *results)
+        ctx.activations = activations
+        return results[-1]
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        activations = ctx.activations
+        count = len(activations)
+        x, *saved = ctx.saved_tensors
+        wants_x = ctx.needs_input_grad[0]
+        weights, biases, results = saved[:count], saved[count : 2 * count], saved[2 * count :]
+        gradients = _backward(gradient.contiguous(), x, weights, biases, activations, results, wants_x)
+        return (gradients[-1] if wants_x else None, None, *gradients[: 2 * count])
+
+
+def dense_chain(x: Tensor, layers: Sequence[Dense]) -> Tensor:
+    """x through linear layers and activations, in order.
+
+    yₗ = fₗ(yₗ₋₁ Wₗᵀ + bₗ),   y₀ = x
+
+    Float32 and float64 matrices on a CPU and layers of at most 256 units go through one native call, forward and backward, whose products
+    are several times as fast as torch's at such sizes; anything else through `fastrl.nn.linear` and torch's operations. The same numbers
+    up to rounding; those of the native call are bit-equal from run to run, for every number of threads and instruction level.
+
+    Args:
+        x: [B, I], or [..., I].
+        layers: at least one; the inputs of each are as many as the outputs of the one before.
+
+    Returns:
+        [B, O], or [..., O], of the last layer.
+
+    Gradient: in x, weights and biases, once in the native call: a gradient of a gradient raises an error there.
+    """
+    if layers[0].flattens and x.dim() > 2:
+        x = x.flatten(1)
+    if not _fits(x, layers):
+        return _one_by_one(x, layers)
+    activations = [layer.activation for layer in layers]
+    weights, biases = [layer.weight for layer in layers], [layer.bias for layer in layers]
+    if torch.is_grad_enabled():
+        return _DenseChain.apply(x.contiguous(), activations, *weights, *biases)
+    return _forward(x.contiguous(), weights, biases, activations, False)[0]
+
+
+def chain_without_gradient(layers: Sequence[Dense]) -> Callable[[Tensor], Tensor]:
+    """`dense_chain` of these layers as a function of x alone, for many calls: what does not change from call to call is looked at once."""
+    weight = layers[0].weight
+    expected = torch.empty(0, weight.shape[1], dtype=weight.dtype, device=weight.device)
+    if not _fits(expected, layers):
+        return lambda x: dense_chain(x, layers)
+    activations = [layer.activation for layer in layers]
+    weights, biases = [layer.weight for layer in layers], [layer.bias for layer in layers]
+    dtype, width = expected.dtype, expected.shape[1]
+
+    def run(x: Tensor) -> Tensor:
+        if x.dtype != dtype or x.dim() != 2 or x.shape[1] != width or x.device.type != "cpu":
+            return dense_chain(x, layers)
+        return _forward(x.contiguous(), weights, biases, activations, False)[0]
+
+    return run
+
+
+def _one_by_one(x: Tensor, layers: Sequence[Dense]) -> Tensor:
+    for weight, bias, activation, flattens in layers:
+        if flattens and x.dim() > 2:
+            x = x.flatten(1)
+        x = _FUNCTIONS[activation](linear(x, weight, bias))
+    return x
+
+
+def _fits(x: Tensor, layers: Sequence[Dense]) -> bool:
+    if torch.compiler.is_compiling() or x.dim() != 2 or x.device.type != "cpu" or torch.is_autocast_enabled("cpu"):
+        return False
+    dtype, width = x.dtype, x.shape[1]
+    if dtype not in (torch.float32, torch.float64) or width > NATIVE_UP_TO:
+        return False
+    for weight, bias, _, _ in layers:
+        if weight.dtype != dtype or bias.dtype != dtype or weight.shape[0] > NATIVE_UP_TO or weight.shape[1] != width:
+            return False
+        if weight.device.type != "cpu" or not weight.is_contiguous():
+            return False
+        width = weight.shape[0]
+    return True

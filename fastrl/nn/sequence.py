@@ -1,0 +1,88 @@
+"""Layers one behind the other, with runs of linear layers and activations as one operation."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from fastrl.nn.activations import Tanh
+from fastrl.nn.dense import ELU, NONE, RELU, TANH, Dense, chain_without_gradient, dense_chain
+from fastrl.nn.linear import Linear
+
+Step = Any  # a module, or a function of a tensor
+
+LINEAR_KINDS: dict[type, bool] = {nn.Linear: False, Linear: False}  # True: a sample is flattened first
+_ACTIVATIONS: dict[type, int] = {Tanh: TANH, nn.Tanh: TANH, nn.ELU: ELU, nn.ReLU: RELU}
+
+
+def run_layers(modules: Iterable[Any], x: Tensor) -> Tensor:
+    """x through modules, in order: what calling one after the other gives, up to rounding.
+
+    Sequences within are entered. Linear layers with a bias, and the tanh, ELU (α = 1) or ReLU that may follow each, go through
+    `fastrl.nn.dense.dense_chain` as long as they are of these very classes and nobody has hung a hook on them. Any other module is called.
+    """
+    if torch.compiler.is_compiling():
+        for module in modules:
+            x = module(x)
+        return x
+    for part in _parts(modules):
+        x = dense_chain(x, part) if type(part) is list else part(x)
+    return x
+
+
+def prepare_layers(modules: Iterable[Any]) -> Step:
+    """A function that does what `run_layers` does, without gradients, for many calls: the modules are looked through only once.
+
+    It reads the parameters as they are at each call. Make it anew when layers, their hooks, dtype or device change.
+    """
+    parts = [chain_without_gradient(part) if type(part) is list else part for part in _parts(modules)]
+
+    def run(x: Tensor) -> Tensor:
+        for part in parts:
+            x = part(x)
+        return x
+
+    return run
+
+
+def _parts(modules: Iterable[Any]) -> list[Any]:
+    """Lists of linear layers that make up a chain, and between them whatever is called by itself."""
+    parts: list[Any] = []
+    chain: list[Dense] = []  # the one that grows; a part already
+    for step in _steps(modules):
+        kind = type(step)
+        if kind in LINEAR_KINDS and _is_plain(step):
+            if not chain:
+                parts.append(chain)
+            chain.append(Dense(step._parameters["weight"], step._parameters["bias"], NONE, LINEAR_KINDS[kind]))
+        elif chain and chain[-1].activation == NONE and kind in _ACTIVATIONS and _is_plain(step):
+            chain[-1] = chain[-1]._replace(activation=_ACTIVATIONS[kind])
+        else:
+            parts.append(step)
+            chain = []
+    return parts
+
+
+def _steps(modules: Iterable[Any]) -> Iterator[Step]:
+    """The modules, and of those that are nothing but a sequence, or that say so (`parts`), what they are made of."""
+    for module in modules:
+        if type(module) is nn.Sequential and not _has_hooks(module):
+            yield from _steps(module._modules.values())
+        elif "parts" in vars(type(module)) and not _has_hooks(module):  # not where a subclass may have another forward
+            yield from _steps(module.parts())
+        else:
+            yield module
+
+
+def _is_plain(module: nn.Module) -> bool:
+    """Whether `dense_chain` does what calling the module does."""
+    if type(module) is nn.ELU:
+        return module.alpha == 1.0 and not _has_hooks(module)
+    return module._parameters.get("bias", module) is not None and not _has_hooks(module)
+
+
+def _has_hooks(module: nn.Module) -> bool:
+    return bool(module._forward_hooks or module._forward_pre_hooks or module._backward_hooks or module._backward_pre_hooks)
