@@ -15,18 +15,18 @@ namespace cpu {
 template <class Acc>
 class TeamMemory {
  public:
-  static constexpr int kLanes = 16, kSlots = 2;
+  static constexpr int kLanes = 16, kHeld = 4, kSlots = 2;
 
   TeamMemory(int64_t row_size, int64_t places)
       : chunks((row_size + kLanes - 1) / kLanes),
         numbers_(new int64_t[static_cast<size_t>(places)]),
-        rows_(new Acc[static_cast<size_t>(kSlots * (kLanes + 2) * padded() + kLineElements)]) {}
+        rows_(new Acc[static_cast<size_t>((kHeld + kSlots * (kLanes + 1)) * padded() + kLineElements)]) {}
 
   int64_t padded() const { return chunks * kLanes; }
   int64_t* numbers() { return numbers_.get(); }
   Acc* held(int slot) { return aligned() + slot * padded(); }
-  Acc* sums(int slot) { return aligned() + (kSlots + slot) * padded(); }
-  Acc* tile(int slot) { return aligned() + (2 * kSlots + slot * kLanes) * padded(); }
+  Acc* sums(int slot) { return aligned() + (kHeld + slot) * padded(); }
+  Acc* tile(int slot) { return aligned() + (kHeld + kSlots + slot * kLanes) * padded(); }
 
   const int64_t chunks;
   int64_t list_id = -1;
@@ -121,6 +121,17 @@ class Team {
     return {memory_.held(slot)};
   }
 
+  template <class T>
+  FASTRL_HD void put(const Rows<T>& rows, int64_t number, int64_t c, const Vector& x) const {
+    T* to = rows.row(number) + c * kLanes * rows.inner;
+    if constexpr (std::is_same_v<T, Acc>)
+      if (lies_ready(rows)) return x.store(to);
+    alignas(64) Acc numbers[kLanes];
+    x.store(numbers);
+    const int64_t left = rows.size - c * kLanes;
+    for (int64_t k = 0; k < (left < kLanes ? left : kLanes); ++k) to[k * rows.inner] = T(numbers[k]);
+  }
+
   struct Taken {
     using Row = Team::Row;
     const Acc* rows[kLanes];
@@ -206,7 +217,7 @@ class Team {
  private:
   // Whether rows can be read where they lie.
   template <class T>
-  FASTRL_HD static bool lies_ready(const Rows<const T>& rows) {
+  FASTRL_HD static bool lies_ready(const Rows<T>& rows) {
     return rows.inner == 1 && rows.size % kLanes == 0;
   }
 

@@ -52,6 +52,13 @@ FASTRL_HD float fast_exp(float x) {
 
 FASTRL_HD double fast_exp(double x) { return ::exp(x); }
 
+struct FastExp {
+  template <class T>
+  FASTRL_HD T operator()(T x) const {
+    return fast_exp(x);
+  }
+};
+
 // eˣ − 1 of x < 0, as 2ⁿ (eʳ − 1) + (2ⁿ − 1): of small x nothing is lost to the subtraction. Of other x it is some number.
 FASTRL_HD float fast_expm1_of_negative(float x) {
   const ReducedExp e = reduced_exp(x < -20.0f ? -20.0f : x);  // −1 from −17.33 on

@@ -90,13 +90,17 @@ struct Lanes {
     return lanes;
   }
 
-  FASTRL_HD Lanes exp() const {
+  // f(x) lane by lane; f must be plain arithmetic
+  template <class F>
+  FASTRL_HD Lanes map(const F& f) const {
     alignas(64) T x[kCount];
     store(x);
     FASTRL_IVDEP
-    for (int i = 0; i < kCount; ++i) x[i] = fast_exp(x[i]);
+    for (int i = 0; i < kCount; ++i) x[i] = f(x[i]);
     return load(x);
   }
+
+  FASTRL_HD Lanes exp() const { return map(FastExp{}); }
 
   FASTRL_HD T sum() const {
     return fold_all([](const Part& a, const Part& b, Part& c) FASTRL_INLINE { c = a + b; });

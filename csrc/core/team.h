@@ -7,7 +7,8 @@
 //   team.list(source, id)       the numbers source.number(place) of those places below source.size where source.present(place). `id` tells
 //                               lists apart: asked twice in a row for the same one, a team may remember it
 //   list.tiles(), list.tile(t)  tile.has(j): is there a row j; tile.end(): none from there on; tile.any()
-//   team.hold(slot, row)        one row, to be multiplied with others; `slot` tells apart what is held at the same time
+//   team.hold(slot, rows, n)    row n, zeros behind its end, to be read chunk by chunk; `slot` tells apart what is held at the same time
+//   team.put(rows, n, c, x)     x becomes chunk c of row n, as far as the row goes
 //   team.take(slot, rows, tile) the rows of a tile, likewise
 //   team.dots(held, taken, tile)  lane j: the product of the held row and the tile's row j, if there is one
 //   team.sums(slot, first)      a row to add to, from chunk `first` on, as many chunks as team.panel(): a GPU holds it in registers

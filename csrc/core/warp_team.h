@@ -44,8 +44,14 @@ class WarpTeam {
     FASTRL_HD Vector larger(const Vector& other) const {
       return make([&](int lane) { return other.at(lane) > at(lane) ? other.at(lane) : at(lane); });
     }
-    FASTRL_HD Vector exp() const {
-      return make([&](int lane) { return fast_exp(at(lane)); });
+    template <class F>
+    FASTRL_HD Vector map(const F& f) const {
+      return make([&](int lane) { return f(at(lane)); });
+    }
+    FASTRL_HD Vector exp() const { return map(FastExp{}); }
+    // the first `count` lanes, `other` behind them
+    FASTRL_HD Vector first(int count, Acc other) const {
+      return make([&](int lane) { return lane < count ? at(lane) : other; });
     }
 
     FASTRL_HD Acc sum() const {
@@ -135,6 +141,16 @@ class WarpTeam {
   template <class T>
   FASTRL_HD Row<T> hold(int /*slot*/, const Rows<const T>& rows, int64_t number) const {
     return {rows.row(number), rows.inner, rows.size};
+  }
+
+  template <class T>
+  FASTRL_HD void put(const Rows<T>& rows, int64_t number, int64_t c, const Vector& x) const {
+    T* to = rows.row(number);
+    (void)Across<bool>::make([&](int lane) {
+      const int64_t k = c * kLanes + lane;
+      if (k < rows.size) to[k * rows.inner] = T(x.at(lane));
+      return true;
+    });
   }
 
   template <class T>

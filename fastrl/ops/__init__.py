@@ -8,6 +8,7 @@ from fastrl.ops._dae_targets import dae_targets, dae_targets_reference
 from fastrl.ops._elu import elu, elu_reference
 from fastrl.ops._gae import gae, gae_reference
 from fastrl.ops._gather_sequences import gather_sequences, gather_sequences_reference
+from fastrl.ops._layer_norm_tanh import layer_norm_tanh, layer_norm_tanh_reference
 from fastrl.ops._memory_attention import memory_attention, memory_attention_reference
 from fastrl.ops._memory_window_gather import memory_window_gather, memory_window_gather_reference
 from fastrl.ops._retrace import retrace, retrace_reference
@@ -25,6 +26,8 @@ __all__ = [
     "gae_reference",
     "gather_sequences",
     "gather_sequences_reference",
+    "layer_norm_tanh",
+    "layer_norm_tanh_reference",
     "memory_attention",
     "memory_attention_reference",
     "memory_window_gather",

@@ -19,11 +19,14 @@ from fastrl.testing.case import (
     tensors_of,
 )
 from fastrl.testing.index_cases import INDEX_CASES
+from fastrl.testing.layer_cases import LAYER_CASES
 from fastrl.testing.pointwise_cases import POINTWISE_CASES
 from fastrl.testing.replay_cases import REPLAY_CASES
 from fastrl.testing.scan_cases import SCAN_CASES
 
-OP_CASES: dict[str, OpCase] = {case.name: case for case in (*SCAN_CASES, *INDEX_CASES, *ATTENTION_CASES, *POINTWISE_CASES, *REPLAY_CASES)}
+OP_CASES: dict[str, OpCase] = {
+    case.name: case for case in (*SCAN_CASES, *INDEX_CASES, *ATTENTION_CASES, *POINTWISE_CASES, *LAYER_CASES, *REPLAY_CASES)
+}
 
 __all__ = [
     "EVERY_KIND",

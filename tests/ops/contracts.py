@@ -168,6 +168,14 @@ def _window_longer_than_the_ring(inputs: dict[str, Any]) -> str | None:
     return "seq_len is more than C" if inputs["seq_len"] > inputs["fields"][0].shape[0] else None
 
 
+def _groups_do_not_come_out_even(inputs: dict[str, Any]) -> str | None:
+    """layer_norm_tanh: every row of shift belongs to as many rows of x, and every row of x to one."""
+    rows, shift = inputs["x"].shape[0], inputs["shift"]
+    if shift is not None and not (rows % shift.shape[0] == 0 if shift.shape[0] else rows == 0):
+        return "shift has a number of rows that does not divide R"
+    return None
+
+
 CONTRACTS: dict[str, Contract] = {
     "gae": Contract({"rewards": "floating T N", "values": "floating T+1 N", **_RECURRENT, "gae_lambda": "fraction"}),
     "retrace": Contract(
@@ -190,6 +198,10 @@ CONTRACTS: dict[str, Contract] = {
     "dae_targets": Contract({"rewards": "floating T N", "advantages": "floating T N", "values": "floating T+1 N", **_RECURRENT}),
     "tanh": Contract({"x": "floating ..."}),
     "elu": Contract({"x": "floating ..."}),
+    "layer_norm_tanh": Contract(
+        {"x": "floating R D", "weight": "floating D", "bias": "floating D", "shift?": "floating G D", "eps": "nonnegative"},
+        _groups_do_not_come_out_even,
+    ),
     "batched_index_select": Contract({"input": "any B ...", "index": "int64 B W"}, _no_axis_to_select),
     "memory_window_gather": Contract(
         {

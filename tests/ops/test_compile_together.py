@@ -40,7 +40,8 @@ def learn(
     windows = ops.memory_window_gather(memory, episode, index, mask=mask, position=position)
     selected = ops.batched_index_select(windows, 1, index % index.shape[1])
     attended = ops.memory_attention(query, memory, memory, episode, index, mask=mask)
-    return advantages + targets + corrected + pg_advantages + dae + returns, *windows_of_replay, selected, attended
+    normal = ops.layer_norm_tanh(attended.flatten(0, 1), position[0], position[1], shift=query[:, 0])
+    return advantages + targets + corrected + pg_advantages + dae + returns, *windows_of_replay, selected, normal, attended
 
 
 def inputs_for(steps: int, envs: int, batch: int) -> dict[str, Any]:
@@ -87,8 +88,8 @@ def test_gradients_flow_through_the_compiled_program() -> None:
 
     def gradients(function: Any) -> tuple[Tensor, ...]:
         given = {**inputs, **{name: inputs[name].clone().requires_grad_() for name in variables}}
-        *_, selected, attended = outputs = function(**given)
-        (outputs[0].sum() + selected.square().sum() + attended.square().sum()).backward()
+        *_, selected, normal, attended = outputs = function(**given)
+        (outputs[0].sum() + selected.square().sum() + normal.square().sum() + attended.square().sum()).backward()
         return tuple(given[name].grad for name in variables)
 
     compiled = torch.compile(learn, fullgraph=True, dynamic=True, backend="aot_eager")

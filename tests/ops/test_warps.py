@@ -51,5 +51,15 @@ def test_emulated_warps_agree_with_the_cpu_about_gradients(masked: bool, dtype: 
             torch.testing.assert_close(one, other, rtol=tolerance, atol=tolerance)
 
 
+@pytest.mark.parametrize("shifted", [True, False])
+def test_emulated_warps_normalise_rows_as_the_reference_does(shifted: bool) -> None:
+    case = OP_CASES["layer_norm_tanh"]
+    for dtype in case.dtypes:
+        for seed, sizes in enumerate((*case.sizes, (2, 3, 31), (2, 3, 32), (3, 1, 129))):  # chunks of 32 here
+            inputs = case.inputs(sizes, dtype, seed=seed)
+            inputs["shift"] = inputs["shift"] if shifted else None
+            assert_close_to_reference(case, inputs, WARPS.layer_norm_tanh_warps(*inputs.values()))
+
+
 def inputs_in_order(inputs: dict[str, Any]) -> tuple[Any, ...]:
     return tuple(inputs[argument.name] for argument in torch.ops.fastrl.memory_attention.default._schema.arguments)

@@ -45,20 +45,26 @@ class Torso(nn.Module):
         """x [B, input_dim] to [B, width]."""
         return self.behind_first(self.first(x))
 
-    def behind_first(self, x: Tensor) -> Tensor:
-        """What the first layer gave, [B, layer_sizes[0]], to [B, width]."""
-        x = ops.tanh(self.norm(x))
+    def behind_first(self, x: Tensor, shift: Tensor | None = None) -> Tensor:
+        """What the first layer gave, [B, layer_sizes[0]], to [B, width]; `shift` as in `normalised`."""
+        x = self.normalised(x, shift)
         for layer in self.rest:
             x = ops.elu(layer(x))
         return x
 
-    def behind_first_in_bfloat16(self, x: Tensor) -> Tensor:
+    def behind_first_in_bfloat16(self, x: Tensor, shift: Tensor | None = None) -> Tensor:
         """`behind_first` with matrix products of bfloat16; what is between them stays float32. Without gradient."""
-        x = ops.tanh(self.norm(x))
+        x = self.normalised(x, shift)
         for layer in cast("list[Linear]", list(self.rest)):
             weight, bias = layer.weight.bfloat16(), layer.bias.bfloat16()
             x = ops.elu(functional.linear(x.bfloat16(), weight, bias).float())
         return x
+
+    def normalised(self, x: Tensor, shift: Tensor | None = None) -> Tensor:
+        """Layer norm and tanh of x [B, layer_sizes[0]], to B / G rows of which one of `shift` [G, layer_sizes[0]] is added before."""
+        if shift is None and torch.is_grad_enabled():
+            return ops.tanh(self.norm(x))  # the gradient of the two is faster
+        return ops.layer_norm_tanh(x, self.norm.weight, self.norm.bias, shift=shift, eps=self.norm.eps)
 
 
 class _Limited(torch.autograd.Function):
@@ -147,15 +153,14 @@ class Critic(nn.Module):
         behind_first = self.torso.behind_first_in_bfloat16 if bfloat16 else self.torso.behind_first
         batch, samples, act_dim = actions.shape
         weight, bias = self.torso.first.weight, self.torso.first.bias
-        of_obs = linear(obs, weight[:, : self.obs_dim], bias).unsqueeze(1)  # [B, 1, width]
+        of_obs = linear(obs, weight[:, : self.obs_dim], bias)  # [B, width]
         of_action = weight[:, self.obs_dim :]
         values = torch.empty(batch, samples, device=obs.device)
         states = max(ROWS_PER_BLOCK // samples, 1)
         for begin in range(0, batch, states):
             here = slice(begin, begin + states)
-            first = linear(actions[here].reshape(-1, act_dim), of_action).view(-1, samples, weight.shape[0])
-            first += of_obs[here]
-            values[here] = self.head(behind_first(first.flatten(0, 1))).view(-1, samples)
+            first = linear(actions[here].reshape(-1, act_dim), of_action)
+            values[here] = self.head(behind_first(first, of_obs[here])).view(-1, samples)
         return values
 
 
