@@ -168,10 +168,18 @@ class BaseModel(ModuleExtended):
             SettingError: a layer cannot be made or does not fit; it is named.
         """
         entries = dict(config.items())
+        network = cls.network_from_config(entries.pop("nn_config", Config()), batcher, body=body, head=head)
+        return cls(network, batcher, **{**entries, **kwargs})
+
+    @classmethod
+    def network_from_config(
+        cls, nn_config: Config | Mapping[str, Any], batcher: Any, *, body: nn.Module | None = None, head: nn.Module | None = None
+    ) -> SequentialExtended:
+        """The network of `from_config`: body and head as `nn_config` describes them, with the model's output layer behind a new head."""
         state_info, action_info = batcher.get_state_info(), batcher.get_action_info()
-        network = nn_from_config(entries.pop("nn_config", Config()), state_info, action_info, body=body, head=head)
+        network = nn_from_config(nn_config, state_info, action_info, body=body, head=head)
         if head is None:
             new_head = network.layers.get_submodule("head")
             assert isinstance(new_head, SequentialExtended)
             new_head.append(cls.output_layer(output_shape(network, state_info["shape"]), action_info), "output")
-        return cls(network, batcher, **{**entries, **kwargs})
+        return network

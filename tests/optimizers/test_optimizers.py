@@ -142,3 +142,10 @@ def test_bad_settings_are_named(settings, message):
 def test_more_mini_batches_than_rows_are_named():
     with pytest.raises(ValueError, match="num_mini_batches must be 1 to 10, the rows of the batch, got 11"):
         SingleOpt(Line(), num_mini_batches=11).learn_from_batch(make_batch(), step=0)
+
+
+def test_models_that_share_parameters_cannot_be_trained_one_behind_the_other():
+    first, second = Line(), Line()
+    second.weight = first.weight
+    with pytest.raises(SettingError, match="opts train a parameter twice: models that share a body belong into one JointOpt"):
+        ListOpt([SingleOpt(first), SingleOpt(second)])
