@@ -15,7 +15,7 @@ from fastrl.envs import Episode, VectorEnv
 from fastrl.envs.toolkit import BaseEnv
 from fastrl.errors import SettingError
 from fastrl.training.checkpoint import load_checkpoint, save_checkpoint
-from fastrl.training.evaluation import Evaluation, MemorylessPlayer, evaluate_policy
+from fastrl.training.evaluation import Evaluation, evaluate_policy
 from fastrl.training.seeding import rng_state, set_rng_state
 from fastrl.utils.logger import Logger
 from fastrl.utils.memories import SimpleMemory
@@ -143,11 +143,10 @@ class BaseAgent(ABC):
         env = eval_env if isinstance(eval_env, VectorEnv) else eval_env.env
         choose = self.eval_select_action_fn or self.models.policy.select_best_action
 
-        def act(obs: Tensor) -> Tensor:
-            state = self.batcher.transform_state(obs)
+        def act(state: Tensor) -> Tensor:
             return torch.as_tensor(choose(model=self.models.policy, state=state, step=self.num_steps))
 
-        metrics = evaluate_policy(MemorylessPlayer(act), env, n_episodes)
+        metrics = evaluate_policy(self.batcher.player(act), env, n_episodes)
         assert metrics is not None  # nothing interrupts it
         return metrics
 

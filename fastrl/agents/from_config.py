@@ -13,7 +13,7 @@ from torch import nn
 
 from fastrl.agents.pg_agent import PGAgent
 from fastrl.batchers import RolloutBatcher
-from fastrl.batchers.transforms import Transform, mujoco_transforms
+from fastrl.batchers.transforms import Transform, atari_transforms, mujoco_transforms
 from fastrl.envs import VectorEnv
 from fastrl.envs.toolkit import BaseEnv
 from fastrl.errors import SettingError, nearest
@@ -23,6 +23,7 @@ from fastrl.training.seeding import seed_everything
 from fastrl.utils.config import Config
 from fastrl.utils.dotted import resolve
 from fastrl.utils.estimators.rollout import Estimator
+from fastrl.utils.net_builder import packaged_arch
 from fastrl.utils.utils import env_from_config, get_func, get_obj
 
 REQUIRED = ("batch_size", "policy_model", "optimizer")
@@ -30,7 +31,7 @@ OPTIONAL = (
     *("env", "seed", "device", "transforms", "policy_nn_config", "value_nn_config", "value_model", "shared_body"),
     *("value_optimizer", "advantage", "vtarget", "normalize_advantages", "max_steps"),
 )
-BUNDLES = {"mujoco": mujoco_transforms}
+BUNDLES = {"atari": atari_transforms, "mujoco": mujoco_transforms}
 
 
 def agent_from_config(
@@ -44,9 +45,10 @@ def agent_from_config(
     - env: `func`, `env_name`, options, `num_envs` (default 1): what is stepped;
     - seed: of the environments (default 0) and, if it is there, of all random generators before anything is built;
     - device: of networks and batches, "cpu" by default;
-    - batch_size, transforms: of `RolloutBatcher`; transforms are a list of objects, or "mujoco";
+    - batch_size, transforms: of `RolloutBatcher`; transforms are a list of objects, or "atari" or "mujoco";
     - policy_model, value_model: the models; without value_model there is none;
-    - policy_nn_config, value_nn_config: their networks, `body` and `head` as lists of layers; without them a model is one linear layer;
+    - policy_nn_config, value_nn_config: their networks, `body` and `head` as lists of layers, or a name, "a3c" or
+      "dqn"; without them a model is one linear layer;
     - shared_body: true gives the value model the body of the policy in place of its own;
     - optimizer: settings of `JointOpt` over both models; where value_optimizer is there too, of `SingleOpt` over the policy alone;
     - advantage, vtarget, normalize_advantages: of `PGAgent`;
@@ -172,6 +174,8 @@ def _model(config: Config, role: str, kind: type, batcher: RolloutBatcher, body:
     with _entry(f"{role}_model"):
         model_class, arguments = _class_of(settings, kind), _arguments(settings)
     with _entry(f"{role}_nn_config"):
+        if isinstance(network, str):
+            network = packaged_arch(network)
         module = model_class.network_from_config(network, batcher, body=body)
     with _entry(f"{role}_model"):
         model = model_class(module, batcher, cuda_default=False, **arguments)

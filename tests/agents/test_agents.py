@@ -1,5 +1,6 @@
 """The toolkit's agents: order of an iteration, exact limits, errors, logs, evaluation, checkpoints, and that each model learns."""
 
+import gymnasium as gym
 import numpy as np
 import pytest
 import torch
@@ -14,6 +15,36 @@ from fastrl.models import A2CModel, PPOAdaptiveModel, PPOClipModel, SurrogatePGM
 from fastrl.optimizers import JointOpt, SingleOpt
 from fastrl.utils.config import Config
 from fastrl.utils.estimators import advantage, value
+
+
+class TwoSwitches(gym.Env):
+    """Pays 1 for each of two switches that is set as the state says; 8 steps."""
+
+    observation_space = gym.spaces.Box(0, 1, (5,), np.float32)
+    action_space = gym.spaces.MultiDiscrete([2, 3])
+
+    def _state(self):
+        self.wanted = [int(self.np_random.integers(choices)) for choices in (2, 3)]
+        state = np.zeros(5, np.float32)
+        state[self.wanted[0]] = state[2 + self.wanted[1]] = 1.0
+        return state
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        self.steps = 0
+        return self._state(), {}
+
+    def step(self, action):
+        reward = float(sum(int(one) == other for one, other in zip(action, self.wanted, strict=True)))
+        self.steps += 1
+        return self._state(), reward, self.steps == 8, False, {}
+
+
+@pytest.fixture
+def own_id():
+    gym.register("TwoSwitches-v0", entry_point=TwoSwitches)
+    yield "TwoSwitches-v0"
+    del gym.registry["TwoSwitches-v0"]
 
 
 def network():
@@ -53,6 +84,13 @@ def test_every_model_learns_the_identity(cls, env, capsys):
     after = agent.evaluate(GymEnv(env, seed=5), 8)["eval/return_mean"]
     optimum = 16.0 if env == "Identity-v0" else 0.0
     assert after >= optimum - 0.25 * (optimum - before) and after > before
+
+
+def test_actions_of_several_branches_are_learned(own_id, capsys):
+    agent = make_agent(env=own_id, opt={"num_epochs": 4, "num_mini_batches": 2, "opt_params": {"lr": 0.01}, "clip_grad_norm": 0.5})
+    assert agent.batcher.get_action_info().nvec == (2, 3)
+    agent.train(max_steps=6_000, log_freq=1_000)
+    assert agent.evaluate(GymEnv(own_id), 4)["eval/return_mean"] >= 14.0  # of 16; chance gets 8 (1/2 + 1/3)
 
 
 def test_targets_come_from_advantages_before_they_are_normalised():

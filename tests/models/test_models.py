@@ -3,6 +3,7 @@
 import math
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import torch
 from torch import distributions as td
@@ -18,6 +19,7 @@ from fastrl.utils.config import Config
 
 DISCRETE = {"space": "discrete", "shape": 3, "dtype": "int64"}
 CONTINUOUS = {"space": "continuous", "shape": (2,), "dtype": "float32"}
+BRANCHES = {"space": "multi_discrete", "shape": (3,), "dtype": "int64", "nvec": (3, 2, 4)}
 POLICIES = [VanillaPGModel, A2CModel, SurrogatePGModel, PPOClipModel, PPOAdaptiveModel]
 
 
@@ -66,14 +68,35 @@ def ready(model):
     return batch
 
 
+class SeveralChoices:
+    """torch's categoricals of several branches, put together by hand."""
+
+    def __init__(self, logits):
+        self.choices = [td.Categorical(logits=part) for part in logits.split([3, 2, 4], -1)]
+        self.probs = [choice.probs for choice in self.choices]
+
+    def log_prob(self, actions):
+        return sum(choice.log_prob(action) for choice, action in zip(self.choices, actions.unbind(-1), strict=True))
+
+    def entropy(self):
+        return sum(choice.entropy() for choice in self.choices)
+
+
+@td.register_kl(SeveralChoices, SeveralChoices)
+def kl_of_several(old, new):
+    return sum(td.kl_divergence(one, other) for one, other in zip(old.choices, new.choices, strict=True))
+
+
 def torch_dist(model, states):
     out = model(states)
+    if out.shape[1] == 9:
+        return SeveralChoices(out)
     if out.dim() == 2:
         return td.Categorical(logits=out)
     return td.Independent(td.Normal(out[..., 0], out[..., 1].exp()), 1)
 
 
-both = pytest.mark.parametrize("action_info", [DISCRETE, CONTINUOUS], ids=["discrete", "continuous"])
+every_space = pytest.mark.parametrize("action_info", [DISCRETE, CONTINUOUS, BRANCHES], ids=["discrete", "continuous", "multi_discrete"])
 
 
 # ---------------------------------------------------------------------------------------------------- golden numbers
@@ -118,7 +141,7 @@ def test_golden_values():
 # ---------------------------------------------------------------------------------------------------- losses
 
 
-@both
+@every_space
 @pytest.mark.parametrize("cls", [VanillaPGModel, A2CModel])
 def test_the_policy_gradient_is_that_of_log_probabilities(cls, action_info):
     model = make_model(cls, action_info, entropy_coef=0.1)
@@ -128,7 +151,7 @@ def test_the_policy_gradient_is_that_of_log_probabilities(cls, action_info):
     torch.testing.assert_close(model.calculate_loss(batch), expected)  # entropy is summed over action dimensions
 
 
-@both
+@every_space
 def test_surrogate_losses_are_their_formulas(action_info):
     for cls in (SurrogatePGModel, PPOClipModel, PPOAdaptiveModel):
         model = make_model(cls, action_info, entropy_coef=0.01)
@@ -234,23 +257,63 @@ def test_training_stops_early_where_the_policy_has_moved_too_far():
 # ---------------------------------------------------------------------------------------------------- acting and networks
 
 
-@both
+@every_space
 def test_actions_are_drawn_or_best(action_info):
     model = make_model(PPOClipModel, action_info)
     states = torch.randn(500, 4)
     drawn, best = (choose(model=model, state=states.numpy(), step=0) for choose in (model.select_action, model.select_best_action))
-    assert drawn.shape == best.shape == ((500,) if action_info is DISCRETE else (500, 2))
+    assert drawn.shape == best.shape == {"discrete": (500,), "continuous": (500, 2), "multi_discrete": (500, 3)}[action_info["space"]]
     assert (drawn != best).any()
     mode = torch_dist(model, states)
-    expected = mode.probs.argmax(1) if action_info is DISCRETE else mode.mean
+    if action_info is BRANCHES:
+        assert drawn.min() == 0 and drawn.max(0).tolist() == [2, 1, 3] and drawn.dtype == best.dtype == np.int64
+        expected = torch.stack([probs.argmax(1) for probs in mode.probs], -1)
+    else:
+        expected = mode.probs.argmax(1) if action_info is DISCRETE else mode.mean
     torch.testing.assert_close(torch.as_tensor(best), expected)
 
 
 def test_other_actions_are_refused():
     model = make_model(VanillaPGModel)
-    model._space = "multi_discrete"
-    with pytest.raises(ValueError, match="no distribution for multi_discrete"):
+    model._space = "text"
+    with pytest.raises(ValueError, match="no distribution for text"):
         model.create_dist(torch.zeros(2, 3))
+
+
+@pytest.mark.parametrize("cls", POLICIES)
+def test_every_policy_trains_on_actions_of_several_branches(cls):
+    model = make_model(cls, BRANCHES, entropy_coef=0.01)
+    batch = make_batch(model)
+    good = (batch.action[:, 0] == 1) & (batch.action[:, 2] == 3)
+    batch.advantage = good.float() - good.float().mean()
+    before = model.dist_of(batch.state_t).log_prob(batch.action)[good].sum().item()
+    SingleOpt(model, num_epochs=3, opt_params={"lr": 0.03}).learn_from_batch(batch, step=0)
+    assert good.any() and model.dist_of(batch.state_t).log_prob(batch.action)[good].sum().item() > before
+
+
+@pytest.mark.parametrize(
+    ("name", "convolutions", "width"), [("a3c", [(4, 16), (16, 32)], 256), ("dqn", [(4, 32), (32, 64), (64, 64)], 512)]
+)
+def test_known_networks_come_with_the_package(name, convolutions, width):
+    batcher = make_batcher()
+    batcher.get_state_info = lambda: {"shape": (4, 84, 84), "space": "continuous", "dtype": "float32"}
+    model = PPOClipModel.from_arch(name, batcher, entropy_coef=0.5)
+    layers = [layer for layer in model.body.layers if isinstance(layer, nn.Conv2d)]
+    assert [(layer.in_channels, layer.out_channels) for layer in layers] == convolutions and model.entropy_coef(0) == 0.5
+    assert model(torch.zeros(2, 4, 84, 84)).shape == (2, 3) and model.head.layers[0].out_features == width
+    activations = [type(layer) for part in (model.body, model.head) for layer in list(part.layers)[1::2]]
+    assert set(activations[: len(convolutions) + 1]) == {nn.ReLU}  # one behind every layer, the last convolution too
+    value = ValueModel.from_arch(name, batcher=batcher, body=model.body)
+    assert value.body is model.body and value(torch.zeros(2, 4, 84, 84)).shape == (2, 1)
+    with pytest.raises(SettingError, match="name must be one of a3c, dqn, got 'a3d'"):
+        ValueModel.from_arch("a3d", batcher)
+
+
+def test_a_model_from_a_file(tmp_path):
+    config = Config(nn_config=Config(body=[dict(func=nn.Linear, out_features=8), dict(func=nn.Tanh)]), clip_range=0.3)
+    config.save(tmp_path / "value.yaml")
+    model = ValueModel.from_file(tmp_path / "value.yaml", make_batcher())
+    assert model.clip_range(0) == 0.3 and model.body.layers[0].out_features == 8 and model(torch.zeros(2, 4)).shape == (2, 1)
 
 
 def test_a_body_is_shared_and_trained_once():
