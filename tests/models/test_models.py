@@ -16,6 +16,7 @@ from fastrl.models.ppo_adaptive_model import HIGHEST_PENALTY, LOWEST_PENALTY
 from fastrl.nn.containers import SequentialExtended
 from fastrl.optimizers import JointOpt, SingleOpt
 from fastrl.utils.config import Config
+from fastrl.utils.utils import explained_var
 
 DISCRETE = {"space": "discrete", "shape": 3, "dtype": "int64"}
 CONTINUOUS = {"space": "continuous", "shape": (2,), "dtype": "float32"}
@@ -214,6 +215,68 @@ def test_losses_are_remembered_without_their_graphs():
     assert all(not value.requires_grad for values in model.memory.values() for value in values)
 
 
+class Notes:
+    """A logger that keeps what it is told."""
+
+    def __init__(self):
+        self.values = {}
+
+    def add_log(self, name, value, precision=2):
+        self.values[name] = value
+
+    add_tf_only_log = add_log
+
+
+def trained(model, batch, **settings):
+    """What the model logs of learning from a batch."""
+    notes = Notes()
+    model.attach_logger(notes)
+    SingleOpt(model, **{"num_epochs": 3, "opt_params": {"lr": 0.05}, **settings}).learn_from_batch(batch, step=0)
+    return notes.values
+
+
+@pytest.mark.parametrize("cls", [*POLICIES, ValueModel])
+def test_what_is_logged_has_no_graph(cls):
+    values = trained(make_model(cls), make_batch(make_model(cls)))
+    assert values and not any(isinstance(value, torch.Tensor) and value.requires_grad for value in values.values())
+
+
+@pytest.mark.parametrize("cls", POLICIES)
+def test_every_policy_trains_in_several_mini_batches(cls):
+    model = make_model(cls)
+    batch = make_batch(model)
+    steps = []
+    model.callbacks["mini_batch_end"].append(lambda batch: steps.append(len(batch)))
+    trained(model, batch, num_epochs=2, num_mini_batches=4)
+    assert steps == [5] * 8
+
+
+def test_entropy_is_summed_over_action_dimensions():
+    model = make_model(PPOClipModel, CONTINUOUS, entropy_coef=0.5)
+    batch = Batch(dist=model.create_dist(torch.zeros(7, 2, 2)))  # two dimensions of standard deviation 1
+    assert model.entropy_loss(batch).item() == pytest.approx(-0.5 * 2 * 0.5 * math.log(2 * math.pi * math.e))
+
+
+def test_the_share_of_clipped_values_counts_each_row_once():
+    model = make_model(ValueModel, clip_range=0.2)
+    batch = make_batch(model)
+    before = model(batch.state_t).flatten().detach()
+    values = trained(model, batch)
+    after = model(batch.state_t).flatten().detach()
+    moved_far = ((after - before).abs() > 0.2).float().mean().item()
+    assert 0.0 < moved_far < 1.0 and values["ValueModel/Clip Fraction"].item() == pytest.approx(moved_far)
+
+
+def test_explained_variance_is_told_before_and_after_the_whole_batch():
+    model = make_model(ValueModel)
+    batch = make_batch(model)
+    before = explained_var(batch.vtarget, model(batch.state_t))
+    values = trained(model, batch, num_epochs=6)
+    assert values["ValueModel/Old Explained Var"] == pytest.approx(before, abs=1e-5)
+    assert values["ValueModel/New Explained Var"] == pytest.approx(explained_var(batch.vtarget, model(batch.state_t)), abs=1e-5)
+    assert before < values["ValueModel/New Explained Var"]
+
+
 def test_coefficients_and_ranges_may_be_functions_of_the_step():
     batcher_steps = 10
     model = make_model(PPOClipModel, num_steps=batcher_steps, entropy_coef=lambda step: 0.1 * step, ppo_clip_range=lambda step: step / 100)
@@ -245,13 +308,14 @@ def test_the_penalty_is_bounded_and_saved():
     assert other.kl_penalty.item() == pytest.approx(HIGHEST_PENALTY)
 
 
-def test_training_stops_early_where_the_policy_has_moved_too_far():
+def test_training_stops_early_where_the_policy_has_moved_too_far(capsys):
     model = make_model(PPOAdaptiveModel, kl_target=1e-4)
     batch = make_batch(model)
     steps = []
     model.callbacks["mini_batch_end"].append(lambda batch: steps.append(1) and None)
     SingleOpt(model, num_epochs=50, opt_params={"lr": 0.05}).learn_from_batch(batch, step=0)
-    assert len(steps) < 50 and model.early_stops == 1
+    assert len(steps) < 50 and model.early_stops == 1 and capsys.readouterr().out == ""
+    assert trained(model, make_batch(model), num_epochs=50)["PPOAdaptiveModel/Early Stops"] == 2  # counted, not printed
 
 
 # ---------------------------------------------------------------------------------------------------- acting and networks
@@ -329,9 +393,12 @@ def test_a_body_is_shared_and_trained_once():
     run(policy, "train_start", batch)
     run(policy, "mini_batch_start", batch)
     loss = policy.calculate_loss(batch) + value.calculate_loss(batch)
-    expected = weight.detach() - torch.autograd.grad(loss, weight)[0]
+    gradients = dict(zip(opt._weights.parameters, torch.autograd.grad(loss, opt._weights.parameters), strict=True))
+    expected = weight.detach() - gradients[weight]
+    norm = torch.cat([gradient.flatten() for gradient in gradients.values()]).norm()
     opt.learn_from_batch(batch, step=0)
     torch.testing.assert_close(weight.detach(), expected, rtol=1e-4, atol=1e-6)
+    assert opt.metrics["Grad Norm"].item() == pytest.approx(norm.item(), rel=1e-4)  # a shared parameter counts once
 
 
 def test_a_configuration_is_used_any_number_of_times_and_a_given_head_gets_no_second_output():

@@ -86,6 +86,12 @@ def test_joint_losses_are_added_with_their_coefficients_zero_included():
     assert opt.models[0].weight.item() == pytest.approx(3 * 4.5)
 
 
+def test_a_coefficient_of_zero_is_zero_for_a_single_model_too():
+    model = Line(1.0)
+    SingleOpt(model, opt_fn=torch.optim.SGD, opt_params={"lr": 1.0}, loss_coef=0).learn_from_batch(make_batch(), step=0)
+    assert model.weight.item() == 1.0
+
+
 def test_the_gradient_of_all_is_clipped_together():
     first, second = Line(), Line()
     opt = JointOpt([first, second], opt_fn=torch.optim.SGD, opt_params={"lr": 1.0}, clip_grad_norm=1.0)
