@@ -75,13 +75,13 @@ def agent_from_config(
     policy = _model(config, "policy", BasePGModel, batcher)
     value = None
     if config.get("value_model") is not None:
-        value = _model(config, "value", ValueModel, batcher, body=policy.body if config.get("shared_body") else None)
+        value = _model(config, "value", ValueModel, batcher, body=policy.body if _flag(config, "shared_body", False) else None)
     return PGAgent(
         batcher,
         policy_model=policy,
         value_model=value,
         optimizer=_optimizer(config, policy, value),
-        normalize_advantages=config.get("normalize_advantages", True),
+        normalize_advantages=_flag(config, "normalize_advantages", True),
         advantage=_estimator(config, "advantage"),
         vtarget=_estimator(config, "vtarget"),
         log_dir=log_dir,
@@ -96,7 +96,9 @@ def _check_names(config: Config) -> None:
     for name in REQUIRED:
         if config.get(name) is None:
             raise SettingError(f"{name} is missing in the configuration")
-    if config.get("shared_body") and config.get("value_optimizer") is not None:
+    if _flag(config, "shared_body", False) and config.get("value_model") is None:
+        raise SettingError("shared_body: there is no value_model to share the body with")
+    if _flag(config, "shared_body", False) and config.get("value_optimizer") is not None:
         raise SettingError("value_optimizer: a shared body is trained by one optimizer; leave out this entry or shared_body")
 
 
@@ -150,6 +152,13 @@ def _batcher(config: Config, env: Any) -> RolloutBatcher:
         device = torch.device(config.get("device", "cpu"))
     size = _whole("batch_size", config.batch_size)
     return RolloutBatcher(env, size, transforms=transforms, num_envs=num_envs, seed=config.get("seed") or 0, device=device)
+
+
+def _flag(config: Config, name: str, default: bool) -> bool:
+    value = config.get(name, default)
+    if not isinstance(value, bool):
+        raise SettingError(f"{name} must be true or false, got {value!r}")
+    return value
 
 
 def _whole(name: str, value: Any) -> int:
