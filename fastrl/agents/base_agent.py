@@ -15,7 +15,7 @@ from fastrl.envs import Episode, VectorEnv
 from fastrl.envs.toolkit import BaseEnv
 from fastrl.errors import SettingError
 from fastrl.training.checkpoint import load_checkpoint, save_checkpoint
-from fastrl.training.evaluation import Evaluation, MemorylessPlayer, evaluate_policy
+from fastrl.training.evaluation import Evaluation, evaluate_policy
 from fastrl.training.seeding import rng_state, set_rng_state
 from fastrl.utils.logger import Logger
 from fastrl.utils.memories import SimpleMemory
@@ -93,7 +93,7 @@ class BaseAgent(ABC):
             max_iters: iterations; -1 or None: no limit, as for the others.
             max_episodes: finished episodes.
             max_steps: environment steps, over all environments. The iteration that reaches a limit is completed.
-            log_freq: a table on every so many iterations.
+            log_freq: a table on every so many iterations, and one at the end of what is left.
             eval_env: environments for evaluation, of the training environments' kind; None evaluates never.
             eval_freq: environment steps between evaluations, the first one after the first iteration; None: at every iteration.
 
@@ -110,6 +110,7 @@ class BaseAgent(ABC):
                 next_evaluation = self.num_steps + (eval_freq or 0)
                 self._log_evaluation(eval_env)
             self.write_logs()
+        self.logger.log_rest(self._header())
 
     def _check_termination(self) -> bool:
         """Whether a limit of `train` is reached."""
@@ -120,13 +121,19 @@ class BaseAgent(ABC):
         """Episodes, the optimiser's metrics and the models' since the last call."""
         finished = self.batcher.pop_episodes()
         self._recent = (self._recent + finished)[-RECENT_EPISODES:]
-        for name, episodes in (("New", finished), (f"Last {RECENT_EPISODES}", self._recent)):
-            if episodes:
-                self.logger.add_log(f"Env/Reward/Episode ({name})", float(np.mean([episode.episode_return for episode in episodes])))
-                self.logger.add_log(f"Env/Length/Episode ({name})", float(np.mean([episode.length for episode in episodes])))
+        for episode in finished:  # one by one: a table's mean is over episodes, however many iterations they came in
+            self.logger.add_log("Env/Reward/Episode (New)", episode.episode_return)
+            self.logger.add_log("Env/Length/Episode (New)", episode.length)
+        if self._recent:
+            means = np.mean([(episode.episode_return, episode.length) for episode in self._recent], axis=0).tolist()
+            for name, mean in zip(("Reward", "Length"), means, strict=True):
+                self.logger.add_log(f"Env/{name}/Episode (Last {RECENT_EPISODES})", mean, latest=True)
         self.opt.write_logs(self.logger)
         self.logger.timeit(self.num_steps, self._limits.get("max_steps", UNLIMITED))
-        self.logger.log(f"Iter {self.num_iters} | Episode {self.num_episodes} | Step {self.num_steps}")
+        self.logger.log(self._header())
+
+    def _header(self) -> str:
+        return f"Iter {self.num_iters} | Episode {self.num_episodes} | Step {self.num_steps}"
 
     # ------------------------------------------------------------------------------------------------ evaluation
 
@@ -143,11 +150,10 @@ class BaseAgent(ABC):
         env = eval_env if isinstance(eval_env, VectorEnv) else eval_env.env
         choose = self.eval_select_action_fn or self.models.policy.select_best_action
 
-        def act(obs: Tensor) -> Tensor:
-            state = self.batcher.transform_state(obs)
+        def act(state: Tensor) -> Tensor:
             return torch.as_tensor(choose(model=self.models.policy, state=state, step=self.num_steps))
 
-        metrics = evaluate_policy(MemorylessPlayer(act), env, n_episodes)
+        metrics = evaluate_policy(self.batcher.player(act), env, n_episodes)
         assert metrics is not None  # nothing interrupts it
         return metrics
 

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from fastrl.batchers.batch import Batch
 from fastrl.batchers.transforms import Transform
+from fastrl.batchers.view import StateView, ViewPlayer
 from fastrl.data.rollout import Rollout
 from fastrl.envs import Episode, VectorEnv, make_vector_env
 from fastrl.envs.space_info import SpaceInfo, space_info
@@ -51,6 +52,7 @@ class RolloutBatcher:
         if batch_size < envs or batch_size % envs:
             raise SettingError(f"batch_size must be a multiple of the {envs} environments, got {batch_size}")
         self.batch_size, self.transforms = batch_size, list(transforms)
+        self._view = StateView(self.transforms)
         self.num_steps = 0  # transitions, over all environments
         self.num_episodes = 0
         self._finished: list[Episode] = []
@@ -78,7 +80,7 @@ class RolloutBatcher:
         return space_info(spaces_of(self.env.obs_shape, self.env.action, self.env.obs_dtype)[1])
 
     def transform_state(self, state: Tensor) -> Tensor:
-        """States [..., *obs_shape] as models see them."""
+        """States [..., *obs_shape] as models see them; those of transforms that remember [E, *obs_shape], as first ones of episodes."""
         for transform in self.transforms:
             state = transform.transform_state(state)
         return state
@@ -106,7 +108,8 @@ class RolloutBatcher:
     def take(self) -> Batch:
         """The complete rollout as models see it; statistics then move, once."""
         rollout = self._rollout
-        states = self.transform_state(rollout.obs)
+        stages = self._view.stages(rollout)
+        states = stages[-1]
         batch = Batch(
             state_t_and_tp1=states,
             action=rollout.actions,
@@ -118,11 +121,15 @@ class RolloutBatcher:
         )
         for transform in self.transforms:
             batch = transform.transform_batch(batch)
-        self._count(rollout)
+        # statistics move after everything is transformed: acting and learning see the same numbers
+        for transform, seen in zip(self.transforms, stages, strict=False):
+            transform.count(seen, rollout)
         return Batch(batch | {"state_t": states[:-1], "state_tp1": states[1:]})
 
     def _step(self, rollout: Rollout, select_action_fn: SelectAction) -> None:
-        actions = torch.as_tensor(select_action_fn(self.transform_state(self._obs), self.num_steps))
+        if rollout.position == 0:
+            self._view.mark()
+        actions = torch.as_tensor(select_action_fn(self._view.look(self._obs), self.num_steps))
         timestep = self.env.step(actions)
         rollout.append(
             obs=self._obs,
@@ -134,17 +141,15 @@ class RolloutBatcher:
             valid=timestep.valid,
         )
         self._obs = timestep.obs
+        self._view.observe(timestep)
         self.num_steps += timestep.transitions
         finished = self.env.pop_episodes()
         self.num_episodes += len(finished)
         self._finished += finished
 
-    def _count(self, rollout: Rollout) -> None:
-        """Statistics move once for each rollout, after it was transformed: acting and learning see the same numbers."""
-        states = rollout.obs
-        for transform in self.transforms:
-            seen, states = states, transform.transform_state(states)
-            transform.count(seen, rollout)
+    def player(self, choose: Callable[[Tensor], Tensor]) -> ViewPlayer:
+        """A policy for an evaluation in other environments: `choose` gets states [N, ...] as models see them."""
+        return ViewPlayer(self.transforms, choose)
 
     def pop_episodes(self) -> list[Episode]:
         """Episodes that have ended since the last call: raw return and length."""
@@ -161,6 +166,7 @@ class RolloutBatcher:
             "num_steps": self.num_steps,
             "num_episodes": self.num_episodes,
             "transforms": [transform.state_dict() for transform in self.transforms],
+            "view": self._view.state_dict(),
             "obs": self._obs,
             "rollout": None if self._rollout.full else self._rollout.state_dict(),
         }
@@ -179,7 +185,9 @@ class RolloutBatcher:
         self._rollout.reset()
         if not environments_continue:
             self._obs = self.env.reset()
+            self._view.restart()
             return
+        self._view.load_state_dict(state["view"], self._obs.device)
         self._obs = state["obs"].to(self._obs.device)
         if state["rollout"] is not None:
             self._rollout.load_state_dict(state["rollout"])

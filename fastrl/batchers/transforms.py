@@ -3,18 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, ClassVar, Self
 
 import torch
 from torch import Tensor
 
 from fastrl.batchers.batch import Batch
 from fastrl.data.rollout import Rollout
+from fastrl.errors import SettingError
 from fastrl.nn.normalizer import RewardScaler, RunningNormalizer
 
 
 class Transform:
-    """A transform that does nothing; subclasses change what they are about."""
+    """A transform that does nothing; subclasses change what they are about.
+
+    Attributes:
+        remembers: whether a state depends on earlier ones of its episode. Then the last four methods are called too, by `StateView`.
+    """
+
+    remembers: ClassVar[bool] = False
 
     def state_shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
         """Shape of a state behind the transform."""
@@ -37,6 +44,27 @@ class Transform:
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Counterpart of `state_dict`."""
+
+    def next_state(self, state: Tensor, begins: Tensor | None, held: Tensor | None) -> Tensor:
+        """States [E, ...] of the next row, which is remembered.
+
+        Args:
+            state: as the transform before gives them.
+            begins: [E], where an episode begins; None: everywhere.
+            held: [E], environments that were not stepped: their state is the one before.
+        """
+        return self.transform_state(state)
+
+    def rollout_states(self, states: Tensor, begins: Tensor, held: Tensor) -> Tensor:
+        """States of all rows [T+1, E, ...] since `mark`, `begins` and `held` [T+1, E] as above; what is remembered does not move."""
+        return self.transform_state(states)
+
+    def mark(self) -> None:
+        """The next row is the first one of a rollout."""
+
+    def for_other_envs(self) -> Self:
+        """The same transform, with the same statistics, that remembers nothing yet."""
+        return self
 
 
 class StateRunNorm(Transform):
@@ -154,6 +182,91 @@ class Frame2Float(Transform):
         return state.to(torch.float32) / 255.0
 
 
+class StackStates(Transform):
+    """The last n states of the episode side by side, the oldest first; a state that begins an episode stands in for those before it.
+
+    Args:
+        n: how many, the present one among them.
+        dim: along which dimension of states [E, ...] they are put together, counted with that of the environments.
+
+    Raises:
+        SettingError: n or dim is below 1, or states have fewer dimensions.
+    """
+
+    remembers = True
+
+    def __init__(self, n: int, dim: int = 1) -> None:
+        for name, value in (("n", n), ("dim", dim)):
+            if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+                raise SettingError(f"{name} of StackStates must be a whole number of at least 1, got {value!r}")
+        self.n, self.dim = n, dim
+        self._recent: Tensor | None = None  # [E, n, ...], the rows looked at last
+        self._before: Tensor | None = None  # the same before the rollout's first row
+
+    def state_shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
+        if self.dim > len(shape):
+            raise SettingError(f"dim of StackStates must be at most {len(shape)}, since states have shape {list(shape)}, got {self.dim}")
+        return (*shape[: self.dim - 1], self.n * shape[self.dim - 1], *shape[self.dim :])
+
+    def transform_state(self, state: Tensor) -> Tensor:
+        """States [E, ...] of which nothing is known: each is taken for the first one of its episode."""
+        return self._side_by_side(self._alone(state))
+
+    def next_state(self, state: Tensor, begins: Tensor | None, held: Tensor | None) -> Tensor:
+        self._recent = self._pushed(self._recent, state, begins, held)
+        return self._side_by_side(self._recent)
+
+    def rollout_states(self, states: Tensor, begins: Tensor, held: Tensor) -> Tensor:
+        recent, rows = self._before, []
+        for row in zip(states, begins, held, strict=True):
+            recent = self._pushed(recent, *row)
+            rows.append(self._side_by_side(recent))
+        return torch.stack(rows)
+
+    def mark(self) -> None:
+        self._before = self._recent
+
+    def for_other_envs(self) -> Self:
+        return type(self)(self.n, self.dim)
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"recent": self._recent, "before": self._before}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        self._recent, self._before = state["recent"], state["before"]
+
+    def _alone(self, state: Tensor) -> Tensor:
+        """[E, n, ...], n times the state."""
+        return state.unsqueeze(1).expand(-1, self.n, *state.shape[1:])
+
+    def _pushed(self, recent: Tensor | None, state: Tensor, begins: Tensor | None, held: Tensor | None) -> Tensor:
+        alone = self._alone(state)
+        if recent is None or begins is None:
+            return alone
+        recent = recent.to(state.device)  # a checkpoint is loaded to the CPU
+        pushed = torch.cat((recent[:, 1:], state.unsqueeze(1)), dim=1)
+        if held is not None and bool(held.any()):
+            pushed = torch.where(_as_column(held, pushed), recent, pushed)
+        return torch.where(_as_column(begins, pushed), alone, pushed) if bool(begins.any()) else pushed
+
+    def _side_by_side(self, recent: Tensor) -> Tensor:
+        return recent.movedim(1, self.dim).flatten(self.dim, self.dim + 1)
+
+
+def atari_transforms(stack: int = 4) -> Sequence[Transform]:
+    """For Atari games that give one frame at a time, `GymEnv(name, stack_num=1)`: stacked frames from 0 to 1, rewards of at most 1.
+
+    Args:
+        stack: frames of a state.
+    """
+    return [StackStates(stack), Frame2Float(), RewardClipper()]
+
+
 def mujoco_transforms() -> Sequence[Transform]:
     """For MuJoCo tasks: normalised states, scaled rewards."""
     return [StateRunNorm(), RewardRunScaler()]
+
+
+def _as_column(flags: Tensor, like: Tensor) -> Tensor:
+    """Flags [E] as [E, 1, ...], to be spread over a tensor [E, ...]."""
+    return flags.view(-1, *[1] * (like.dim() - 1))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any, Self
 
 import torch
@@ -14,7 +15,7 @@ from fastrl.nn.containers import ModuleExtended, SequentialExtended, Shape, outp
 from fastrl.optimizers.base_opt import EVENTS
 from fastrl.utils.config import Config
 from fastrl.utils.memories import DefaultMemory
-from fastrl.utils.net_builder import nn_from_config
+from fastrl.utils.net_builder import nn_from_config, packaged_arch
 
 
 class BaseModel(ModuleExtended):
@@ -168,10 +169,33 @@ class BaseModel(ModuleExtended):
             SettingError: a layer cannot be made or does not fit; it is named.
         """
         entries = dict(config.items())
+        network = cls.network_from_config(entries.pop("nn_config", Config()), batcher, body=body, head=head)
+        return cls(network, batcher, **{**entries, **kwargs})
+
+    @classmethod
+    def from_file(cls, file_path: str | Path, *args: Any, **kwargs: Any) -> Self:
+        """A model from a file that holds the configuration; further arguments as for `from_config`, errors also as for `Config.load`."""
+        return cls.from_config(Config.load(file_path), *args, **kwargs)
+
+    @classmethod
+    def from_arch(cls, name: str, *args: Any, **kwargs: Any) -> Self:
+        """A model with a network that comes with fastrl.
+
+        Args:
+            name: a3c or dqn, see `fastrl.utils.net_builder.packaged_arch`.
+            args, kwargs: as for `from_config`, without the configuration.
+        """
+        return cls.from_config(Config(nn_config=packaged_arch(name)), *args, **kwargs)
+
+    @classmethod
+    def network_from_config(
+        cls, nn_config: Config | Mapping[str, Any], batcher: Any, *, body: nn.Module | None = None, head: nn.Module | None = None
+    ) -> SequentialExtended:
+        """The network of `from_config`: body and head as `nn_config` describes them, with the model's output layer behind a new head."""
         state_info, action_info = batcher.get_state_info(), batcher.get_action_info()
-        network = nn_from_config(entries.pop("nn_config", Config()), state_info, action_info, body=body, head=head)
+        network = nn_from_config(nn_config, state_info, action_info, body=body, head=head)
         if head is None:
             new_head = network.layers.get_submodule("head")
             assert isinstance(new_head, SequentialExtended)
             new_head.append(cls.output_layer(output_shape(network, state_info["shape"]), action_info), "output")
-        return cls(network, batcher, **{**entries, **kwargs})
+        return network

@@ -10,16 +10,20 @@ import torch
 from torch import Tensor, nn
 
 from fastrl.models.base_model import BaseModel
+from fastrl.nn.action_heads import JointBranches
 from fastrl.nn.containers import ActionLinear, SequentialExtended, Shape
 from fastrl.nn.distributions import Categorical, DiagonalGaussian, Distribution
 from fastrl.utils.utils import make_callable
+
+Policy = Distribution | JointBranches
 
 
 class BasePGModel(BaseModel):
     """A policy π(a|s).
 
     Args:
-        model: gives logits [N, A] for discrete actions; mean and log standard deviation [N, A, 2] for continuous ones.
+        model: gives logits [N, A] for discrete actions, those of all branches side by side for multi-discrete ones; mean and log standard
+            deviation [N, A, 2] for continuous ones.
         batcher: as for `BaseModel`.
         entropy_coef: factor of the entropy bonus, a number or a function of the environment steps; positive ones reward entropy.
         kwargs: as for `BaseModel`.
@@ -27,18 +31,22 @@ class BasePGModel(BaseModel):
 
     def __init__(self, model: nn.Module, batcher: Any, *, entropy_coef: Any = 0, **kwargs: Any) -> None:
         self.entropy_coef = make_callable(entropy_coef)
-        self._space = batcher.get_action_info()["space"]
+        action_info = batcher.get_action_info()
+        self._space = action_info["space"]
+        branched = self._space == "multi_discrete"
+        self._nvec = tuple(action_info.get("nvec", action_info["shape"])) if branched else ()  # choices of each branch
         super().__init__(model, batcher, **kwargs)
 
     @staticmethod
     def output_layer(input_shape: Shape, action_info: Mapping[str, Any]) -> nn.Module:
         return ActionLinear(input_shape, action_info)
 
-    def create_dist(self, parameters: Tensor) -> Distribution:
-        """The distribution over actions.
+    def create_dist(self, parameters: Tensor) -> Policy:
+        """The distribution over actions; log-probabilities, entropy and KL divergence are those of whole actions, one number for each row.
 
         Args:
-            parameters: what the network gives: logits [..., A], or mean and log standard deviation [..., A, 2].
+            parameters: what the network gives: logits [..., A], side by side where there are branches, or mean and log standard deviation
+                [..., A, 2].
 
         Raises:
             ValueError: there is no distribution for these actions.
@@ -48,9 +56,11 @@ class BasePGModel(BaseModel):
         if self._space == "continuous":
             mean, log_std = parameters.unbind(-1)
             return DiagonalGaussian(mean, log_std)
+        if self._space == "multi_discrete":
+            return JointBranches.from_logits(parameters, self._nvec)
         raise ValueError(f"create_dist: there is no distribution for {self._space} actions")
 
-    def dist_of(self, states: Any) -> Distribution:
+    def dist_of(self, states: Any) -> Policy:
         """The policy at states [N, ...]."""
         return self.create_dist(self(states))
 
@@ -65,7 +75,7 @@ class BasePGModel(BaseModel):
             step: environment steps so far.
 
         Returns:
-            [E] whole numbers, or [E, A].
+            [E] whole numbers, [E, branches] of them, or [E, A].
         """
         return model.dist_of(state).sample().cpu().numpy()
 

@@ -7,8 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from fastrl.models.base_pg_model import BasePGModel, require_rows
-from fastrl.nn.distributions import Distribution
+from fastrl.models.base_pg_model import BasePGModel, Policy, require_rows
 
 
 class SurrogatePGModel(BasePGModel):
@@ -49,7 +48,7 @@ class SurrogatePGModel(BasePGModel):
         return (new_log_probs - old_log_probs).exp()
 
     @staticmethod
-    def kl_div(old: Distribution, new: Distribution) -> Tensor:
+    def kl_div(old: Policy, new: Policy) -> Tensor:
         """Mean KL(old ‖ new) over rows in nats, summed over action dimensions, 0-d."""
         return old.kl(new).mean()  # type: ignore[arg-type]  # both are of the same kind
 

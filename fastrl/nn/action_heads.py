@@ -58,6 +58,26 @@ class Branches:
         return sum(others, start=first)
 
 
+class JointBranches(Branches):
+    """Independent categoricals whose log-probabilities are added up: one number for the whole action."""
+
+    __slots__ = ()
+
+    @classmethod
+    def from_logits(cls, logits: Tensor, nvec: Sequence[int]) -> JointBranches:
+        """The branches of logits [B, n₁ + n₂ + ...], side by side."""
+        return cls(tuple(Categorical(part) for part in logits.split(list(nvec), dim=-1)))
+
+    def log_prob(self, actions: Tensor) -> Tensor:
+        """Log-probability [B] in nats of whole actions [B, branches]."""
+        return Branches.log_prob(self, actions).sum(-1)
+
+    def kl(self, new: JointBranches) -> Tensor:
+        """KL(self ‖ new) [B] in nats, the sum over branches."""
+        first, *others = (old.kl(other) for old, other in zip(self.choices, new.choices, strict=True))
+        return sum(others, start=first)
+
+
 class OneRatioGaussian(DiagonalGaussian):
     """A Gaussian whose action dimensions make up one branch."""
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from fastrl.errors import SettingError
 from fastrl.optimizers.base_opt import BaseOpt
 
 
@@ -45,10 +46,17 @@ class ListOpt:
 
     Args:
         opts: the optimisers.
+
+    Raises:
+        SettingError: two of them train the same parameter; a shared body needs a `JointOpt`.
     """
 
     def __init__(self, opts: Sequence[BaseOpt]) -> None:
         self.opts = list(opts)
+        trained = [id(parameter) for opt in self.opts for parameter in dict.fromkeys(p for model in opt.models for p in model.parameters())]
+        if len(set(trained)) < len(trained):
+            # each optimiser moves its parameters into memory of its own, so only the last one would train them
+            raise SettingError("opts train a parameter twice: models that share a body belong into one JointOpt")
 
     @property
     def models(self) -> list[Any]:

@@ -26,6 +26,7 @@ class _Series:
 
     precision: int = 2
     shown: bool = False
+    latest: bool = False
     values: list[float | Tensor] = field(default_factory=list)
 
 
@@ -64,6 +65,9 @@ class Logger:
         self._clock = clock
         self._series: dict[str, _Series] = {}
         self._histograms: dict[str, Tensor] = {}
+        # rows of what comes before the first slash stand together, in the order in which they first came: the same in every table
+        self._groups: dict[str, int] = {}
+        self._places: dict[str, tuple[int, int]] = {}
         self._calls = 0
         self._times: list[str] = []
         self._step = resume_from
@@ -79,18 +83,19 @@ class Logger:
 
     # ------------------------------------------------------------------------------------------------ values
 
-    def add_log(self, name: str, value: float | Tensor, precision: int = 2) -> None:
+    def add_log(self, name: str, value: float | Tensor, precision: int = 2, *, latest: bool = False) -> None:
         """Register a value; those of one name are averaged.
 
         Args:
             name: its row in the table and its column in the files.
             value: a number or a tensor of one element, which is not read before the table.
             precision: decimals in the table.
+            latest: the last value counts instead of the mean.
 
         Raises:
             ValueError: the tensor has another number of elements.
         """
-        self._add(name, value, precision, shown=True)
+        self._add(name, value, precision, shown=True, latest=latest)
 
     def add_tf_only_log(self, name: str, value: float | Tensor, precision: int = 2) -> None:
         """Register a value for the files alone, as `add_log`."""
@@ -111,7 +116,7 @@ class Logger:
         if self._writer is not None:
             self._histograms[name] = torch.as_tensor(values).detach()
 
-    def _add(self, name: str, value: float | Tensor, precision: int, *, shown: bool) -> None:
+    def _add(self, name: str, value: float | Tensor, precision: int, *, shown: bool, latest: bool = False) -> None:
         if isinstance(value, Tensor):
             if value.numel() != 1:
                 raise ValueError(f"value of {name!r} must be one number, got a tensor of {value.numel()}")
@@ -119,8 +124,9 @@ class Logger:
         else:
             value = float(value)
         series = self._series.setdefault(name, _Series())
-        series.precision, series.shown = precision, shown
+        series.precision, series.shown, series.latest = precision, shown, latest
         series.values.append(value)
+        self._places.setdefault(name, (self._groups.setdefault(name.split("/")[0], len(self._groups)), len(self._places)))
 
     # ------------------------------------------------------------------------------------------------ time
 
@@ -148,10 +154,17 @@ class Logger:
             header: line above the table, to which speed and time left are added.
         """
         self._calls += 1
-        if self._calls % self.log_freq:
-            return
-        series, self._series = self._series, {}
-        histograms, self._histograms = self._histograms, {}
+        if self._calls % self.log_freq == 0:
+            self._show(header)
+
+    def log_rest(self, header: str | None = None) -> None:
+        """Print and write, as `log`, what has come since the last table; nothing if nothing has."""
+        if self._series or self._histograms:
+            self._show(header)
+
+    def _show(self, header: str | None) -> None:
+        series = {name: self._series[name] for name in sorted(self._series, key=self._places.__getitem__)}
+        histograms, self._histograms, self._series = self._histograms, {}, {}
         means = _means(series)
         if self._writer is not None:
             step = self._calls if self._step is None else self._step
@@ -176,10 +189,11 @@ class Logger:
 
 
 def _means(series: dict[str, _Series]) -> dict[str, float]:
-    """The mean of each series; tensors of one device come over in one transfer."""
-    flat = {f"{name} {i}": value for name, one in series.items() for i, value in enumerate(one.values)}
+    """The mean of each series, or its last value; tensors of one device come over in one transfer."""
+    counted = {name: one.values[-1:] if one.latest else one.values for name, one in series.items()}
+    flat = {f"{name} {i}": value for name, values in counted.items() for i, value in enumerate(values)}
     numbers = iter(to_floats(flat).values())
-    return {name: sum(next(numbers) for _ in one.values) / len(one.values) for name, one in series.items()}
+    return {name: sum(next(numbers) for _ in values) / len(values) for name, values in counted.items()}
 
 
 def _table(rows: dict[str, str]) -> list[str]:

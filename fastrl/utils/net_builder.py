@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import math
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from torch import nn
@@ -13,6 +14,8 @@ from fastrl.errors import SettingError, nearest
 from fastrl.nn.containers import ActionLinear, FlattenLinear, SequentialExtended, Shape, as_shape, output_shape
 from fastrl.utils.config import Config
 from fastrl.utils.utils import get_func, get_obj
+
+ARCHS = Path(__file__).with_name("archs")
 
 Layers = Config | Mapping[str, Any] | Sequence[Mapping[str, Any]]
 
@@ -66,6 +69,21 @@ def get_module_list(config: Layers, input_shape: Shape, action_info: Mapping[str
             raise SettingError(f"layer {position}: {error}") from error
         layers.append(layer)
     return layers
+
+
+def packaged_arch(name: str) -> Config:
+    """A known network, as `nn_from_config` takes it: body and head, without an output layer.
+
+    Args:
+        name: a3c or dqn, both for images of at least 36 × 36.
+
+    Raises:
+        SettingError: there is none of that name; the message lists them.
+    """
+    known = sorted(path.stem for path in ARCHS.glob("*.yaml"))
+    if name not in known:
+        raise SettingError(f"name must be one of {', '.join(known)}, got {name!r}")
+    return Config.load(ARCHS / f"{name}.yaml")
 
 
 def nn_from_config(

@@ -1,5 +1,6 @@
 """The toolkit's agents: order of an iteration, exact limits, errors, logs, evaluation, checkpoints, and that each model learns."""
 
+import gymnasium as gym
 import numpy as np
 import pytest
 import torch
@@ -8,12 +9,42 @@ from torch import nn
 from fastrl.agents import BaseAgent, PGAgent
 from fastrl.batchers import RolloutBatcher
 from fastrl.batchers.transforms import StateRunNorm
-from fastrl.envs import GymEnv
+from fastrl.envs import Episode, GymEnv, make_vector_env
 from fastrl.errors import SettingError
 from fastrl.models import A2CModel, PPOAdaptiveModel, PPOClipModel, SurrogatePGModel, ValueModel, VanillaPGModel
 from fastrl.optimizers import JointOpt, SingleOpt
 from fastrl.utils.config import Config
 from fastrl.utils.estimators import advantage, value
+
+
+class TwoSwitches(gym.Env):
+    """Pays 1 for each of two switches that is set as the state says; 8 steps."""
+
+    observation_space = gym.spaces.Box(0, 1, (5,), np.float32)
+    action_space = gym.spaces.MultiDiscrete([2, 3])
+
+    def _state(self):
+        self.wanted = [int(self.np_random.integers(choices)) for choices in (2, 3)]
+        state = np.zeros(5, np.float32)
+        state[self.wanted[0]] = state[2 + self.wanted[1]] = 1.0
+        return state
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        self.steps = 0
+        return self._state(), {}
+
+    def step(self, action):
+        reward = float(sum(int(one) == other for one, other in zip(action, self.wanted, strict=True)))
+        self.steps += 1
+        return self._state(), reward, self.steps == 8, False, {}
+
+
+@pytest.fixture
+def own_id():
+    gym.register("TwoSwitches-v0", entry_point=TwoSwitches)
+    yield "TwoSwitches-v0"
+    del gym.registry["TwoSwitches-v0"]
 
 
 def network():
@@ -55,6 +86,13 @@ def test_every_model_learns_the_identity(cls, env, capsys):
     after = agent.evaluate(GymEnv(env, seed=5), 8)["eval/return_mean"]
     optimum = 16.0 if env == "Identity-v0" else 0.0
     assert after >= optimum - 0.25 * (optimum - before) and after > before
+
+
+def test_actions_of_several_branches_are_learned(own_id, capsys):
+    agent = make_agent(env=own_id, opt={"num_epochs": 4, "num_mini_batches": 2, "opt_params": {"lr": 0.01}, "clip_grad_norm": 0.5})
+    assert agent.batcher.get_action_info().nvec == (2, 3)
+    agent.train(max_steps=6_000, log_freq=1_000)
+    assert agent.evaluate(GymEnv(own_id), 4)["eval/return_mean"] >= 14.0  # of 16; chance gets 8 (1/2 + 1/3)
 
 
 def test_targets_come_from_advantages_before_they_are_normalised():
@@ -148,6 +186,48 @@ def test_tables_hold_episodes_models_and_evaluations(capsys):
     assert out.count("Iter 2 | Episode") == out.count("Iter 4 | Episode") == 1 and "Iter 3" not in out
     for name in ("PPOClipModel/Entropy", "PPOClipModel/KL Divergence", "Env/Reward/Episode (New)", "Env/Reward/Evaluation"):
         assert name in out, name
+
+
+def cells(out, name):
+    return [float(line.split("|")[1]) for line in out.splitlines() if line.startswith(f"{name} ")]
+
+
+def test_episodes_of_a_table_are_those_since_the_last_one_and_none_are_made_up(capsys):
+    agent = make_agent(env="Counter-v0")
+    agent.batcher.pop_episodes = lambda: []
+    agent.train(max_iters=1)
+    assert "Env/" not in capsys.readouterr().out
+    episodes = iter([[Episode(0, 10.0, 5)], [], [Episode(0, 40.0, 8), Episode(1, 70.0, 8)], []])
+    agent.batcher.pop_episodes = lambda: next(episodes)
+    agent.train(max_iters=4, log_freq=4)
+    out = capsys.readouterr().out
+    assert cells(out, "Env/Reward/Episode (New)") == [40.0] and cells(out, "Env/Length/Episode (New)") == [7.0]  # of three episodes
+    assert cells(out, "Env/Reward/Episode (Last 50)") == [40.0]
+    agent.train(max_iters=5, log_freq=1)
+    out = capsys.readouterr().out
+    assert cells(out, "Env/Reward/Episode (New)") == [] and cells(out, "Env/Reward/Episode (Last 50)") == [40.0]
+
+
+def test_a_run_shorter_than_a_tables_interval_shows_one_at_its_end(capsys, tmp_path):
+    agent = make_agent()
+    agent.train(max_iters=3, log_freq=100)
+    out = capsys.readouterr().out
+    assert out.count("Iter ") == out.count("Iter 3 | Episode") == 1 and "PPOClipModel/Entropy" in out
+
+
+@pytest.mark.parametrize("end", ["terminated", "truncated"])
+def test_only_a_termination_takes_the_value_of_the_last_state_away(end):
+    env = make_vector_env("Counter-v0", 4, seed=1, env_kwargs={"end": end})
+    agent = make_agent(env=env, vtarget=value.TDTarget(0.9))
+    rollout = agent.collect()
+    flat = agent.estimate(rollout)
+    ended, valid = rollout.done, rollout.valid
+    following = agent.models.value.values(rollout.state_t_and_tp1)[1:].detach()
+    expected = rollout.reward + 0.9 * (following if end == "truncated" else following * ~ended)
+    torch.testing.assert_close(flat.vtarget, expected[valid])
+    assert (
+        ended.any() and torch.equal(rollout[end], ended) and (rollout.state_tp1[ended] == 8).all()
+    )  # the true last state, not a first one
 
 
 def test_evaluation_moves_no_statistics(capsys):

@@ -42,6 +42,30 @@ def test_rollouts_follow_one_another_and_only_transitions_count():
     assert batcher.pop_episodes() == []
 
 
+def test_a_time_limit_is_a_truncation_and_no_termination():
+    batch = make_batcher(GymEnv("CartPole-v1", max_episode_steps=5)).get_batch(first_action)
+    assert batch.truncated.any() and not batch.terminated.any() and torch.equal(batch.done, batch.truncated)
+
+
+def test_nothing_piles_up_from_batch_to_batch():
+    batcher = make_batcher()
+    keys = {frozenset(batcher.get_batch(first_action)) for _ in range(5)}
+    assert len(keys) == 1 and len(batcher.pop_episodes()) == batcher.num_episodes and not batcher._finished
+    assert all(isinstance(entry, torch.Tensor) for entry in batcher.get_batch(first_action).values())
+
+
+@pytest.mark.parametrize("make", [StateRunNorm, RewardRunScaler, lambda: ReturnRunScaler(4)], ids=["states", "rewards", "returns"])
+def test_statistics_are_part_of_the_state(make):
+    first, second = make_batcher(transforms=[make()]), make_batcher(transforms=[make()])
+    for _ in range(2):
+        first.get_batch(first_action)
+    second.load_state_dict(first.state_dict())
+    one, other = (batcher.get_batch(first_action) for batcher in (first, second))
+    assert all(torch.equal(one[name], other[name]) for name in one)
+    raw = make_batcher().get_batch(first_action)
+    assert not torch.equal(one.reward, raw.reward) or not torch.equal(one.state_t, raw.state_t)
+
+
 def test_flat_rows_are_the_transitions():
     batch = make_batcher().get_batch(first_action)
     flat = batch.concat_batch()

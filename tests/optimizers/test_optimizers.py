@@ -86,6 +86,12 @@ def test_joint_losses_are_added_with_their_coefficients_zero_included():
     assert opt.models[0].weight.item() == pytest.approx(3 * 4.5)
 
 
+def test_a_coefficient_of_zero_is_zero_for_a_single_model_too():
+    model = Line(1.0)
+    SingleOpt(model, opt_fn=torch.optim.SGD, opt_params={"lr": 1.0}, loss_coef=0).learn_from_batch(make_batch(), step=0)
+    assert model.weight.item() == 1.0
+
+
 def test_the_gradient_of_all_is_clipped_together():
     first, second = Line(), Line()
     opt = JointOpt([first, second], opt_fn=torch.optim.SGD, opt_params={"lr": 1.0}, clip_grad_norm=1.0)
@@ -142,3 +148,10 @@ def test_bad_settings_are_named(settings, message):
 def test_more_mini_batches_than_rows_are_named():
     with pytest.raises(ValueError, match="num_mini_batches must be 1 to 10, the rows of the batch, got 11"):
         SingleOpt(Line(), num_mini_batches=11).learn_from_batch(make_batch(), step=0)
+
+
+def test_models_that_share_parameters_cannot_be_trained_one_behind_the_other():
+    first, second = Line(), Line()
+    second.weight = first.weight
+    with pytest.raises(SettingError, match="opts train a parameter twice: models that share a body belong into one JointOpt"):
+        ListOpt([SingleOpt(first), SingleOpt(second)])

@@ -283,11 +283,11 @@ def test_the_models_of_a_default_are_there(name):
     assert resolve(config.policy_model.func) and resolve(config.value_model.func) and resolve(config.env.func)
 
 
-def test_wheels_hold_the_defaults():
+def test_wheels_hold_the_defaults_and_archs():
     project = Path(__file__).parents[2]
     patterns = tomllib.loads((project / "pyproject.toml").read_text())["tool"]["setuptools"]["package-data"]["fastrl"]
     packed = {path for pattern in patterns for path in (project / "fastrl").glob(pattern)}
-    assert set((project / "fastrl" / "utils" / "defaults").iterdir()) <= packed
+    assert set((project / "fastrl" / "utils").glob("*/*.yaml")) <= packed and len(packed) >= 7
 
 
 def test_settings_of_the_algorithms():

@@ -49,6 +49,37 @@ def test_the_table(capsys, clock):
     ]
 
 
+def test_rows_of_a_group_stand_together_and_where_they_first_stood(capsys):
+    logger = Logger()
+    for names in (["A/x", "B/x", "A/y"], ["B/y", "A/y", "B/x", "A/x"], ["B/x", "A/y"]):
+        for name in names:
+            logger.add_log(name, 1)
+        logger.log()
+    rows = [line.split()[0] for line in capsys.readouterr().out.splitlines() if line != RULE]
+    assert rows == ["A/x", "A/y", "B/x", "A/x", "A/y", "B/x", "B/y", "A/y", "B/x"]
+
+
+def test_the_last_value_counts_where_that_is_asked_for(capsys):
+    logger = Logger()
+    for value in (1.0, torch.tensor(5.0)):
+        logger.add_log("mean", value)
+        logger.add_log("latest", value, latest=True)
+    logger.log()
+    assert [line.split()[-1] for line in capsys.readouterr().out.splitlines()[1:3]] == ["3.00", "5.00"]
+
+
+def test_what_is_left_at_the_end_is_shown_once(capsys, tmp_path):
+    logger = Logger(tmp_path, log_freq=10)
+    capsys.readouterr()
+    logger.add_log("x", 3)
+    logger.timeit(64)
+    logger.log("h")
+    logger.log_rest("end")
+    logger.log_rest("end")
+    logger.close()
+    assert capsys.readouterr().out.count("end") == 1 and rows(tmp_path) == [{"env_steps": "64", "x": "3"}]
+
+
 def test_long_names_and_numbers_widen_it(capsys):
     logger = Logger()
     logger.add_log("n" * 70, 123456789.0)

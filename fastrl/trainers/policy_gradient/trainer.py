@@ -17,7 +17,7 @@ from fastrl.nn.linear import Linear
 from fastrl.optimizers import JointOpt
 from fastrl.trainers.policy_gradient.config import A2CConfig, PolicyGradientConfig, PPOAdaptiveConfig, PPOConfig
 from fastrl.training.config import RunConfig
-from fastrl.training.evaluation import MemorylessPlayer, Player
+from fastrl.training.evaluation import Player
 from fastrl.training.loop import Intervals, Trainer
 from fastrl.training.threads import choose_threads, hidden_weights
 from fastrl.utils.config import Config
@@ -143,11 +143,9 @@ class PolicyGradientTrainer(Trainer):
         return self.agent.collector.drain()
 
     def player(self, num_envs: int) -> Player:
-        """The most probable action, which remembers nothing."""
+        """The most probable action."""
         policy = self.pg_agent.models.policy
-        return MemorylessPlayer(
-            lambda obs: torch.as_tensor(policy.select_best_action(policy, self.batcher.transform_state(obs), self.env_steps))
-        )
+        return self.batcher.player(lambda state: torch.as_tensor(policy.select_best_action(policy, state, self.env_steps)))
 
     def describe(self) -> str:
         """Environments, rollout, networks and threads."""

@@ -1,0 +1,221 @@
+"""A policy-gradient agent from one configuration, which a file can hold."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from fastrl.agents.pg_agent import PGAgent
+from fastrl.batchers import RolloutBatcher
+from fastrl.batchers.transforms import Transform, atari_transforms, mujoco_transforms
+from fastrl.envs import VectorEnv
+from fastrl.envs.toolkit import BaseEnv
+from fastrl.errors import SettingError, nearest
+from fastrl.models import BasePGModel, ValueModel
+from fastrl.optimizers import JointOpt, ListOpt, SingleOpt
+from fastrl.training.seeding import seed_everything
+from fastrl.utils.config import Config
+from fastrl.utils.dotted import resolve
+from fastrl.utils.estimators.rollout import Estimator
+from fastrl.utils.net_builder import packaged_arch
+from fastrl.utils.utils import env_from_config, get_func, get_obj
+
+REQUIRED = ("batch_size", "policy_model", "optimizer")
+OPTIONAL = (
+    *("env", "seed", "device", "transforms", "policy_nn_config", "value_nn_config", "value_model", "shared_body"),
+    *("value_optimizer", "advantage", "vtarget", "normalize_advantages", "max_steps"),
+)
+BUNDLES = {"atari": atari_transforms, "mujoco": mujoco_transforms}
+
+
+def agent_from_config(
+    config: Config | str | Path, *, env: str | BaseEnv | VectorEnv | None = None, log_dir: str | Path | None = "runs"
+) -> PGAgent:
+    """A `PGAgent` ready to train, with batcher, models and optimiser, all described by a configuration, which is not changed.
+
+    Entries, of which batch_size, policy_model and optimizer are required; what is built has `func`, a class or its dotted name, and the
+    arguments of it; an argument that is a mapping with `func` itself, a schedule for example, is built first:
+
+    - env: `func`, `env_name`, options, `num_envs` (default 1): what is stepped;
+    - seed: of the environments (default 0) and, if it is there, of all random generators before anything is built;
+    - device: of networks and batches, "cpu" by default;
+    - batch_size, transforms: of `RolloutBatcher`; transforms are a list of objects, or "atari" or "mujoco";
+    - policy_model, value_model: the models; without value_model there is none;
+    - policy_nn_config, value_nn_config: their networks, `body` and `head` as lists of layers, or a name, "a3c" or
+      "dqn"; without them a model is one linear layer;
+    - shared_body: true gives the value model the body of the policy in place of its own;
+    - optimizer: settings of `JointOpt` over both models; where value_optimizer is there too, of `SingleOpt` over the policy alone;
+    - advantage, vtarget, normalize_advantages: of `PGAgent`;
+    - max_steps: not read here; for `agent.train(max_steps=config.max_steps)`.
+
+    `Config.from_default` gives such configurations.
+
+    Args:
+        config: the configuration, or the path of a file that holds one.
+        env: environments in place of the configuration's, as `RolloutBatcher` takes them.
+        log_dir: folder of the logs; None writes none.
+
+    Raises:
+        SettingError: an entry is unknown, is missing, or cannot be used; the message begins with its name.
+        OSError: the file cannot be read.
+    """
+    if not isinstance(config, Config):
+        config = Config.load(config)
+    _check_names(config)
+    if config.get("seed") is not None:
+        with _entry("seed"):
+            seed_everything(config.seed)
+    batcher = _batcher(config, env)
+    policy = _model(config, "policy", BasePGModel, batcher)
+    value = None
+    if config.get("value_model") is not None:
+        value = _model(config, "value", ValueModel, batcher, body=policy.body if _flag(config, "shared_body", False) else None)
+    return PGAgent(
+        batcher,
+        policy_model=policy,
+        value_model=value,
+        optimizer=_optimizer(config, policy, value),
+        normalize_advantages=_flag(config, "normalize_advantages", True),
+        advantage=_estimator(config, "advantage"),
+        vtarget=_estimator(config, "vtarget"),
+        log_dir=log_dir,
+    )
+
+
+def _check_names(config: Config) -> None:
+    known = REQUIRED + OPTIONAL
+    for name in config:
+        if name not in known:
+            raise SettingError(f"{name} is no entry of an agent's configuration{nearest(name, known)}")
+    for name in REQUIRED:
+        if config.get(name) is None:
+            raise SettingError(f"{name} is missing in the configuration")
+    if _flag(config, "shared_body", False) and config.get("value_model") is None:
+        raise SettingError("shared_body: there is no value_model to share the body with")
+    if _flag(config, "shared_body", False) and config.get("value_optimizer") is not None:
+        raise SettingError("value_optimizer: a shared body is trained by one optimizer; leave out this entry or shared_body")
+
+
+@contextmanager
+def _entry(name: str) -> Iterator[None]:
+    """What goes wrong inside is said to be the entry's fault. Nothing but constructors runs there, so any such error is."""
+    try:
+        yield
+    except (TypeError, ValueError, AttributeError, RuntimeError) as error:
+        raise SettingError(str(error) if str(error).startswith((f"{name} ", f"{name}:")) else f"{name}: {error}") from error
+
+
+def _built(value: Any) -> Any:
+    """A value of a configuration; mappings with `func`, also in lists and below, are the objects they describe."""
+    if isinstance(value, list | tuple):
+        return [_built(entry) for entry in value]
+    if not isinstance(value, Config | Mapping):
+        return value
+    built = {name: _built(entry) for name, entry in value.items()}
+    return get_obj(built) if "func" in built else built
+
+
+def _arguments(value: Any) -> dict[str, Any]:
+    """The arguments in a mapping, built, without `func` itself."""
+    if not isinstance(value, Config | Mapping):
+        raise SettingError(f"must be a mapping, got {value!r}")
+    return {name: _built(entry) for name, entry in value.items() if name != "func"}
+
+
+def _class_of(value: Any, kind: type) -> Any:
+    """The class that `func` of a mapping names.
+
+    Raises:
+        SettingError: it is not of that kind.
+    """
+    if not isinstance(value, Config | Mapping):
+        raise SettingError(f"must be a mapping with 'func', got {value!r}")
+    found = get_func(value)
+    if not (inspect.isclass(found) and issubclass(found, kind)):
+        raise SettingError(f"func must be a subclass of {kind.__name__}, got {getattr(found, '__name__', found)}")
+    return found
+
+
+def _batcher(config: Config, env: Any) -> RolloutBatcher:
+    with _entry("env"):
+        num_envs = _whole("num_envs", (config.get("env") or {}).get("num_envs", 1))
+        env = env_from_config(config) if env is None else env
+    with _entry("transforms"):
+        transforms = _transforms(config.get("transforms") or [])
+    with _entry("device"):
+        device = torch.device(config.get("device", "cpu"))
+    size = _whole("batch_size", config.batch_size)
+    return RolloutBatcher(env, size, transforms=transforms, num_envs=num_envs, seed=config.get("seed") or 0, device=device)
+
+
+def _flag(config: Config, name: str, default: bool) -> bool:
+    value = config.get(name, default)
+    if not isinstance(value, bool):
+        raise SettingError(f"{name} must be true or false, got {value!r}")
+    return value
+
+
+def _whole(name: str, value: Any) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        raise SettingError(f"{name} must be a whole number of at least 1, got {value!r}")
+    return value
+
+
+def _transforms(given: Any) -> list[Transform]:
+    if isinstance(given, str):
+        if given not in BUNDLES:
+            raise SettingError(f"must be a list, or one of {', '.join(BUNDLES)}, got {given!r}{nearest(given, BUNDLES)}")
+        return list(BUNDLES[given]())
+    if not isinstance(given, list | tuple):
+        raise SettingError(f"must be a list, or one of {', '.join(BUNDLES)}, got {given!r}")
+    return [_class_of(entry, Transform)(**_arguments(entry)) for entry in given]
+
+
+def _model(config: Config, role: str, kind: type, batcher: RolloutBatcher, body: nn.Module | None = None) -> Any:
+    """The model of a role, "policy" or "value", on the configuration's device."""
+    settings, network = config[f"{role}_model"], config.get(f"{role}_nn_config") or Config()
+    with _entry(f"{role}_model"):
+        model_class, arguments = _class_of(settings, kind), _arguments(settings)
+    with _entry(f"{role}_nn_config"):
+        if isinstance(network, str):
+            network = packaged_arch(network)
+        module = model_class.network_from_config(network, batcher, body=body)
+    with _entry(f"{role}_model"):
+        model = model_class(module, batcher, cuda_default=False, **arguments)
+    with _entry("device"):
+        return model.to(config.get("device", "cpu"))
+
+
+def _optimizer(config: Config, policy: BasePGModel, value: ValueModel | None) -> Any:
+    with _entry("optimizer"):
+        settings = _optimizer_settings(config.optimizer)
+        if value is None:
+            return SingleOpt(policy, **settings)
+        if config.get("value_optimizer") is None:
+            return JointOpt([policy, value], **settings)
+        first = SingleOpt(policy, **settings)
+    with _entry("value_optimizer"):
+        return ListOpt([first, SingleOpt(value, **_optimizer_settings(config.value_optimizer))])
+
+
+def _optimizer_settings(given: Any) -> dict[str, Any]:
+    settings = _arguments(given)
+    name = settings.get("opt_fn")
+    if isinstance(name, str):
+        settings["opt_fn"] = resolve(name)
+    if name is not None and not (inspect.isclass(settings["opt_fn"]) and issubclass(settings["opt_fn"], torch.optim.Optimizer)):
+        raise SettingError(f"opt_fn must be a class of torch.optim, got {name!r}")
+    return settings
+
+
+def _estimator(config: Config, name: str) -> Any:
+    if config.get(name) is None:
+        return None
+    with _entry(name):
+        return _class_of(config[name], Estimator)(**_arguments(config[name]))
