@@ -2,6 +2,8 @@
 // a CPU; elsewhere the chain is put together from torch's products (fastrl/nn/dense.py).
 #pragma once
 
+#include <cmath>
+#include <limits>
 #include <vector>
 
 #include "core/cpu.h"
@@ -336,6 +338,47 @@ inline std::vector<Tensor> dense_layers(const Tensor& x,
     Forward<T>{chain, static_cast<const T*>(x.data_ptr()), data, x.size(0)}.run();
   });
   return results;
+}
+
+// The choice with the largest logit − log(noise), of each row: a draw from the categorical of the last layer's logits where noise is
+// exponential. Of several that are equal the first; NaN counts as the smallest.
+template <class T>
+void choose(const T* logits, const T* noise, int64_t rows, int64_t choices, int64_t* chosen) {
+  for (int64_t row = 0; row < rows; ++row, logits += choices, noise += choices) {
+    T best = -std::numeric_limits<T>::infinity();
+    chosen[row] = 0;
+    for (int64_t i = 0; i < choices; ++i) {
+      const T score = logits[i] - std::log(noise[i]);
+      if (score > best) {
+        best = score;
+        chosen[row] = i;
+      }
+    }
+  }
+}
+
+// `noise` [B, choices], of x's dtype; the result is int64 [B].
+inline Tensor dense_choices(const Tensor& x,
+                            const std::vector<Tensor>& weights,
+                            const std::vector<Tensor>& biases,
+                            const std::vector<int64_t>& activations,
+                            const Tensor& noise) {
+  const Tensor logits = dense_layers(x, weights, biases, activations, false).back();
+  check_like("dense_choices", "noise", noise, x.scalar_type(), x);
+  check_matrix("dense_choices", "noise", noise, logits.size(0), logits.size(1));
+  FASTRL_CHECK(noise.is_contiguous(), "dense_choices: noise must be contiguous");
+  FASTRL_CHECK(logits.size(1) > 0, "dense_choices: there must be a choice");
+  const int64_t rows = logits.size(0);
+  const Tensor chosen = new_tensor(x, &rows, 1, aoti_torch_dtype_int64());
+  for_float_or_double("dense_choices", x, [&](auto tag) {
+    using T = typename decltype(tag)::type;
+    choose(static_cast<const T*>(logits.data_ptr()),
+           static_cast<const T*>(noise.data_ptr()),
+           rows,
+           logits.size(1),
+           static_cast<int64_t*>(chosen.data_ptr()));
+  });
+  return chosen;
 }
 
 // The gradients of weights, then of biases, then, if it is wanted, of x.

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from fastrl.errors import SettingError
 from fastrl.nn.containers import ModuleExtended, SequentialExtended, Shape, output_shape
+from fastrl.nn.sequence import has_hooks
 from fastrl.optimizers.base_opt import EVENTS
 from fastrl.utils.config import Config
 from fastrl.utils.memories import DefaultMemory
@@ -35,6 +36,7 @@ class BaseModel(ModuleExtended):
         self.losses: list[Callable[[Any], Tensor]] = []
         self.callbacks: dict[str, list[Callable[[Any], Any]]] = {event: [] for event in EVENTS}
         self.logger: Any = None
+        self._network: Callable[[Tensor], Tensor] | None = None  # the model's, while it learns from a batch
         if cuda_default and torch.cuda.is_available():
             self.to("cuda")
         self.register_losses()
@@ -63,7 +65,8 @@ class BaseModel(ModuleExtended):
 
     def register_callbacks(self) -> None:
         """Put functions of a batch into `callbacks`, by event; a subclass calls this one too."""
-        self.callbacks["cleanup"] += [self._write_logs, self._clear_memory]
+        self.callbacks["train_start"].append(self._prepare)
+        self.callbacks["cleanup"] += [self._write_logs, self._clear_memory, self._forget_prepared]
 
     # ------------------------------------------------------------------------------------------------ use
 
@@ -94,7 +97,21 @@ class BaseModel(ModuleExtended):
 
     def forward(self, x: Any) -> Tensor:
         """The network's output for states [N, ...], tensors or arrays."""
-        return self.model(self.to_tensor(x))
+        return (self._network or self.model)(self.to_tensor(x))
+
+    def prepared(self) -> Callable[[Tensor], Tensor]:
+        """The network as a function for many calls, see `fastrl.nn.sequence.prepare_layers`; itself where it is of another kind."""
+        network = self.model
+        if type(network) is SequentialExtended and not has_hooks(network):
+            return network.prepared()
+        return network
+
+    def _prepare(self, batch: Any) -> None:
+        """Layers do not change while a batch is learned from, so they are looked through once for all its mini-batches."""
+        self._network = self.prepared()
+
+    def _forget_prepared(self, batch: Any) -> None:
+        self._network = None
 
     def register_loss(self, loss: Callable[[Any], Tensor]) -> None:
         """Add a loss: a function of a mini-batch that returns a 0-d tensor; its name is the function's."""

@@ -11,7 +11,8 @@ from torch import Tensor, nn
 
 from fastrl.models.base_model import BaseModel
 from fastrl.nn.action_heads import JointBranches
-from fastrl.nn.containers import ActionLinear, SequentialExtended, Shape
+from fastrl.nn.containers import ActionLinear, Shape
+from fastrl.nn.dense import PreparedChain
 from fastrl.nn.distributions import Categorical, DiagonalGaussian, Distribution
 from fastrl.utils.utils import make_callable
 
@@ -90,10 +91,9 @@ class BasePGModel(BaseModel):
 
         Parameters are read at each call; layers are looked through once.
         """
-        network = self.model
-        if type(network) is not SequentialExtended or network._forward_hooks or network._forward_pre_hooks:
-            return lambda state: self.dist_of(state).sample()
-        forward = network.prepared()
+        forward = self.prepared()
+        if self._space == "discrete" and isinstance(forward, PreparedChain):
+            return forward.sample
         return lambda state: self.create_dist(forward(state)).sample()
 
     def entropy_loss(self, batch: Any) -> Tensor:

@@ -86,7 +86,7 @@ class SequentialExtended(ModuleExtended):
         return run_layers(self.parts(), x)
 
     def prepared(self) -> Step:
-        """The layers as a function for many calls without gradients, see `fastrl.nn.sequence.prepare_layers`."""
+        """The layers as a function for many calls, see `fastrl.nn.sequence.prepare_layers`."""
         return prepare_layers(self.parts())
 
     def parts(self) -> tuple[nn.Module | None, ...]:
@@ -150,8 +150,8 @@ class ActionLinear(nn.Module):
         return out if self.log_std is None else torch.stack((out, self.log_std.expand_as(out)), dim=-1)
 
     def parts(self) -> tuple[Step, ...]:
-        """The layer in two steps, for `run_layers`."""
-        return (self.linear, self.with_log_std)
+        """What the layer is made of, for `run_layers`."""
+        return (self.linear,) if self.log_std is None else (self.linear, self.with_log_std)
 
 
 def output_shape(module: nn.Module, input_shape: Shape) -> tuple[int, ...]:

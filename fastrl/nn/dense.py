@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -11,10 +11,12 @@ from torch.autograd.function import once_differentiable
 
 from fastrl import ops
 from fastrl.native import load_ops
+from fastrl.nn.distributions import Categorical
 from fastrl.nn.linear import linear
 
 load_ops()
 _forward = torch.ops.fastrl.dense_layers.default
+_choices = torch.ops.fastrl.dense_choices.default
 _backward = torch.ops.fastrl.dense_layers_backward.default
 
 NATIVE_UP_TO = 256  # width of a layer; wider ones are left to the libraries, whose products are cut for caches
@@ -84,22 +86,37 @@ def dense_chain(x: Tensor, layers: Sequence[Dense]) -> Tensor:
     return _forward(x.contiguous(), weights, biases, activations, False)[0]
 
 
-def chain_without_gradient(layers: Sequence[Dense]) -> Callable[[Tensor], Tensor]:
-    """`dense_chain` of these layers as a function of x alone, for many calls: what does not change from call to call is looked at once."""
-    weight = layers[0].weight
-    expected = torch.empty(0, weight.shape[1], dtype=weight.dtype, device=weight.device)
-    if not _fits(expected, layers):
-        return lambda x: dense_chain(x, layers)
-    activations = [layer.activation for layer in layers]
-    weights, biases = [layer.weight for layer in layers], [layer.bias for layer in layers]
-    dtype, width = expected.dtype, expected.shape[1]
+class PreparedChain:
+    """`dense_chain` of these layers as a function of x alone, for many calls: what does not change from call to call is looked at once.
 
-    def run(x: Tensor) -> Tensor:
-        if x.dtype != dtype or x.dim() != 2 or x.shape[1] != width or x.device.type != "cpu":
-            return dense_chain(x, layers)
-        return _forward(x.contiguous(), weights, biases, activations, False)[0]
+    Parameters are read at each call. Make it anew when they get another dtype, shape or device.
+    """
 
-    return run
+    def __init__(self, layers: Sequence[Dense]) -> None:
+        self.layers = list(layers)
+        weight = self.layers[0].weight
+        self._dtype, self._width = weight.dtype, weight.shape[1]
+        self._native = _fits(torch.empty(0, self._width, dtype=self._dtype, device=weight.device), self.layers)
+        self._weights, self._biases = [layer.weight for layer in layers], [layer.bias for layer in layers]
+        self._activations = [layer.activation for layer in layers]
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """x [B, I] to [B, O], as `dense_chain` does."""
+        if not self._takes(x):
+            return dense_chain(x, self.layers)
+        if torch.is_grad_enabled():
+            return _DenseChain.apply(x.contiguous(), self._activations, *self._weights, *self._biases)
+        return _forward(x.contiguous(), self._weights, self._biases, self._activations, False)[0]
+
+    def sample(self, x: Tensor) -> Tensor:
+        """A draw [B] int64 from the categorical whose logits the chain gives: what `Categorical.sample` draws of them."""
+        if not self._takes(x):
+            return Categorical(dense_chain(x, self.layers)).sample()
+        noise = torch.empty(x.shape[0], self._biases[-1].shape[0], dtype=self._dtype).exponential_()
+        return _choices(x.contiguous(), self._weights, self._biases, self._activations, noise)
+
+    def _takes(self, x: Tensor) -> bool:
+        return self._native and x.dtype == self._dtype and x.dim() == 2 and x.shape[1] == self._width and x.device.type == "cpu"
 
 
 def _one_by_one(x: Tensor, layers: Sequence[Dense]) -> Tensor:

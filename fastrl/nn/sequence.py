@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from fastrl.nn.activations import Tanh
-from fastrl.nn.dense import ELU, NONE, RELU, TANH, Dense, chain_without_gradient, dense_chain
+from fastrl.nn.dense import ELU, NONE, RELU, TANH, Dense, PreparedChain, dense_chain
 from fastrl.nn.linear import Linear
 
 Step = Any  # a module, or a function of a tensor
@@ -34,11 +34,14 @@ def run_layers(modules: Iterable[Any], x: Tensor) -> Tensor:
 
 
 def prepare_layers(modules: Iterable[Any]) -> Step:
-    """A function that does what `run_layers` does, without gradients, for many calls: the modules are looked through only once.
+    """A function that does what `run_layers` does, for many calls: the modules are looked through only once.
 
-    It reads the parameters as they are at each call. Make it anew when layers, their hooks, dtype or device change.
+    Where nothing but linear layers and activations is there, it is a `fastrl.nn.dense.PreparedChain`. It reads the parameters as they are
+    at each call. Make it anew when layers, their hooks, dtype or device change.
     """
-    parts = [chain_without_gradient(part) if type(part) is list else part for part in _parts(modules)]
+    parts = [PreparedChain(part) if type(part) is list else part for part in _parts(modules)]
+    if len(parts) == 1:
+        return parts[0]
 
     def run(x: Tensor) -> Tensor:
         for part in parts:
@@ -69,9 +72,9 @@ def _parts(modules: Iterable[Any]) -> list[Any]:
 def _steps(modules: Iterable[Any]) -> Iterator[Step]:
     """The modules, and of those that are nothing but a sequence, or that say so (`parts`), what they are made of."""
     for module in modules:
-        if type(module) is nn.Sequential and not _has_hooks(module):
+        if type(module) is nn.Sequential and not has_hooks(module):
             yield from _steps(module._modules.values())
-        elif "parts" in vars(type(module)) and not _has_hooks(module):  # not where a subclass may have another forward
+        elif "parts" in vars(type(module)) and not has_hooks(module):  # not where a subclass may have another forward
             yield from _steps(module.parts())
         else:
             yield module
@@ -80,9 +83,10 @@ def _steps(modules: Iterable[Any]) -> Iterator[Step]:
 def _is_plain(module: nn.Module) -> bool:
     """Whether `dense_chain` does what calling the module does."""
     if type(module) is nn.ELU:
-        return module.alpha == 1.0 and not _has_hooks(module)
-    return module._parameters.get("bias", module) is not None and not _has_hooks(module)
+        return module.alpha == 1.0 and not has_hooks(module)
+    return module._parameters.get("bias", module) is not None and not has_hooks(module)
 
 
-def _has_hooks(module: nn.Module) -> bool:
+def has_hooks(module: nn.Module) -> bool:
+    """Whether calling the module calls something else too."""
     return bool(module._forward_hooks or module._forward_pre_hooks or module._backward_hooks or module._backward_pre_hooks)

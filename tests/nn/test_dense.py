@@ -9,7 +9,8 @@ import torch
 from torch.nn import functional
 
 from fastrl.nn import dense
-from fastrl.nn.dense import ELU, NONE, RELU, TANH, Dense, chain_without_gradient, dense_chain
+from fastrl.nn.dense import ELU, NONE, RELU, TANH, Dense, PreparedChain, dense_chain
+from fastrl.nn.distributions import Categorical
 
 FUNCTIONS = {NONE: lambda x: x, TANH: torch.tanh, ELU: functional.elu, RELU: torch.relu}
 SIZES = [(4, 64, 64, 2), (17, 64, 6), (1, 1), (3, 5, 7, 33), (100, 256, 16, 1), (16, 16), (256, 256, 256)]
@@ -88,7 +89,7 @@ def test_results_without_a_gradient_are_the_same_bits(widths):
     x = torch.randn(100, widths[0])
     with torch.no_grad():
         assert torch.equal(dense_chain(x, layers), dense_chain(x.clone().requires_grad_(), layers))
-        assert torch.equal(chain_without_gradient(layers)(x), dense_chain(x, layers))
+        assert torch.equal(PreparedChain(layers)(x), dense_chain(x, layers))
 
 
 def test_any_number_of_threads_gives_the_same_bits():
@@ -145,7 +146,7 @@ def test_other_inputs_give_what_the_layers_one_by_one_give(x):
     tolerance = 3e-2 if x.dtype == torch.bfloat16 else 1e-5
     torch.testing.assert_close(dense_chain(x, layers), expected, rtol=tolerance, atol=tolerance)
     with torch.no_grad():
-        torch.testing.assert_close(chain_without_gradient(layers)(x), expected, rtol=tolerance, atol=tolerance)
+        torch.testing.assert_close(PreparedChain(layers)(x), expected, rtol=tolerance, atol=tolerance)
 
 
 def test_no_rows_give_gradients_of_zero():
@@ -198,3 +199,29 @@ def test_the_native_call_refuses_unknown_activations():
     layer = make_chain((5, 3), [NONE])[0]
     with pytest.raises(RuntimeError, match="activations must be"):
         torch.ops.fastrl.dense_layers(torch.randn(4, 5), [layer.weight.detach()], [layer.bias.detach()], [4], True)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_draws_are_those_of_the_categorical(dtype):
+    layers = make_chain((4, 16, 5), [TANH, NONE], dtype)
+    x = torch.randn(2000, 4, dtype=dtype)
+    with torch.no_grad():
+        policy = Categorical(dense_chain(x, layers))
+        torch.manual_seed(7)
+        expected = policy.sample()
+        torch.manual_seed(7)
+        drawn = PreparedChain(layers).sample(x)
+    assert drawn.dtype == torch.int64 and int((drawn != expected).sum()) <= 1  # a tie up to rounding may fall either way
+    assert drawn.unique().tolist() == [0, 1, 2, 3, 4]
+
+
+def test_draws_from_wide_layers_come_from_their_logits():
+    layers = [Dense(torch.zeros(2, 300), torch.tensor([0.0, 50.0]), NONE)]
+    assert PreparedChain(layers).sample(torch.randn(20, 300)).tolist() == [1] * 20
+
+
+def test_a_prepared_chain_has_the_same_gradient():
+    layers = make_chain((6, 20, 4), [TANH, NONE])
+    x, upstream = torch.randn(30, 6).requires_grad_(), torch.randn(30, 4)
+    prepared = gradients(PreparedChain(layers)(x), x, layers, upstream)
+    assert all(torch.equal(a, b) for a, b in zip(prepared, gradients(dense_chain(x, layers), x, layers, upstream), strict=True))
