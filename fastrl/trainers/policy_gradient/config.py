@@ -17,6 +17,8 @@ RANGES: Ranges = (
     ("finite and above 0", lambda value: 0 < value < math.inf, ("lr", "clip_grad_norm", "clip_observation", "clip_reward")),
 )
 
+CARTPOLE: dict[str, Any] = {"total_steps": 500_000, "num_envs": 16, "anneal_lr": True, "entropy_coef": 0.01}
+
 
 @dataclass(kw_only=True)
 class PolicyGradientConfig(RunConfig):
@@ -85,6 +87,7 @@ class VanillaPGConfig(PolicyGradientConfig):
     """Settings of a VanillaPG run."""
 
     ALGORITHM: ClassVar[str] = "vanilla-pg"
+    PRESETS: ClassVar[dict[str, dict[str, Any]]] = {"CartPole-v1": CARTPOLE | {"num_steps": 32, "lr": 0.003}}
 
 
 @dataclass(kw_only=True)
@@ -105,6 +108,9 @@ class A2CConfig(PolicyGradientConfig):
     """λ of GAE, in [0, 1]; 1 is the bootstrapped return less the value."""
 
     ALGORITHM: ClassVar[str] = "a2c"
+    PRESETS: ClassVar[dict[str, dict[str, Any]]] = {
+        "CartPole-v1": CARTPOLE | {"num_steps": 32, "lr": 0.002, "gae_lambda": 0.95, "normalize_advantages": True, "normalize_reward": True}
+    }
 
     @classmethod
     def fixed_on_resume(cls) -> tuple[str, ...]:
@@ -121,6 +127,9 @@ class SurrogatePGConfig(PolicyGradientConfig):
     """Settings of a SurrogatePG run."""
 
     ALGORITHM: ClassVar[str] = "surrogate-pg"
+    PRESETS: ClassVar[dict[str, dict[str, Any]]] = {
+        "CartPole-v1": CARTPOLE | {"num_envs": 32, "num_steps": 64, "lr": 0.002, "num_epochs": 4, "normalize_reward": True}
+    }
 
 
 @dataclass(kw_only=True)
@@ -137,6 +146,9 @@ class PPOConfig(PolicyGradientConfig):
     """Clip range of the value; none: no clipping."""
 
     ALGORITHM: ClassVar[str] = "ppo"
+    PRESETS: ClassVar[dict[str, dict[str, Any]]] = {
+        "CartPole-v1": CARTPOLE | {"num_steps": 64, "lr": 0.001},
+    }
 
     def check(self) -> None:
         super().check()
@@ -157,6 +169,9 @@ class PPOAdaptiveConfig(PolicyGradientConfig):
     """Penalty to start from."""
 
     ALGORITHM: ClassVar[str] = "ppo-adaptive"
+    PRESETS: ClassVar[dict[str, dict[str, Any]]] = {
+        "CartPole-v1": CARTPOLE | {"num_steps": 64, "lr": 0.001, "gamma": 0.98, "gae_lambda": 0.8}
+    }
 
     def check(self) -> None:
         super().check()
