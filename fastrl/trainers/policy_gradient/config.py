@@ -17,7 +17,16 @@ RANGES: Ranges = (
     ("finite and above 0", lambda value: 0 < value < math.inf, ("lr", "clip_grad_norm", "clip_observation", "clip_reward")),
 )
 
-CARTPOLE: dict[str, Any] = {"total_steps": 500_000, "num_envs": 16, "anneal_lr": True, "entropy_coef": 0.01}
+CLASSIC: dict[str, Any] = {"total_steps": 500_000, "num_envs": 16, "anneal_lr": True, "entropy_coef": 0.01}
+CONTINUOUS: dict[str, Any] = {
+    "total_steps": 1_000_000,
+    "num_envs": 16,
+    "num_steps": 128,
+    "anneal_lr": True,
+    "num_epochs": 10,
+    "normalize_observation": True,
+    "normalize_reward": True,
+}
 
 
 @dataclass(kw_only=True)
@@ -87,7 +96,7 @@ class VanillaPGConfig(PolicyGradientConfig):
     """Settings of a VanillaPG run."""
 
     ALGORITHM: ClassVar[str] = "vanilla-pg"
-    PRESETS: ClassVar[dict[str, dict[str, Any]]] = {"CartPole-v1": CARTPOLE | {"num_steps": 32, "lr": 0.003}}
+    PRESETS: ClassVar[dict[str, dict[str, Any]]] = {"CartPole-v1": CLASSIC | {"num_steps": 32, "lr": 0.003}}
 
 
 @dataclass(kw_only=True)
@@ -109,7 +118,7 @@ class A2CConfig(PolicyGradientConfig):
 
     ALGORITHM: ClassVar[str] = "a2c"
     PRESETS: ClassVar[dict[str, dict[str, Any]]] = {
-        "CartPole-v1": CARTPOLE | {"num_steps": 32, "lr": 0.002, "gae_lambda": 0.95, "normalize_advantages": True, "normalize_reward": True}
+        "CartPole-v1": CLASSIC | {"num_steps": 32, "lr": 0.002, "gae_lambda": 0.95, "normalize_advantages": True, "normalize_reward": True}
     }
 
     @classmethod
@@ -128,7 +137,7 @@ class SurrogatePGConfig(PolicyGradientConfig):
 
     ALGORITHM: ClassVar[str] = "surrogate-pg"
     PRESETS: ClassVar[dict[str, dict[str, Any]]] = {
-        "CartPole-v1": CARTPOLE | {"num_envs": 32, "num_steps": 64, "lr": 0.002, "num_epochs": 4, "normalize_reward": True}
+        "CartPole-v1": CLASSIC | {"num_envs": 32, "num_steps": 64, "lr": 0.002, "num_epochs": 4, "normalize_reward": True}
     }
 
 
@@ -147,7 +156,12 @@ class PPOConfig(PolicyGradientConfig):
 
     ALGORITHM: ClassVar[str] = "ppo"
     PRESETS: ClassVar[dict[str, dict[str, Any]]] = {
-        "CartPole-v1": CARTPOLE | {"num_steps": 64, "lr": 0.001},
+        "CartPole-v1": CLASSIC | {"num_steps": 64, "lr": 0.001},
+        "Acrobot-v1": CLASSIC | {"num_steps": 64, "lr": 0.001, "normalize_observation": True},
+        "Pendulum-v1": CONTINUOUS
+        | {"total_steps": 100_000, "num_envs": 4, "num_steps": 256, "gamma": 0.95, "lr": 0.001, "num_mini_batches": 16},
+        "Hopper-v5": CONTINUOUS | {"num_mini_batches": 32},
+        "HalfCheetah-v5": CONTINUOUS | {"gamma": 0.98, "gae_lambda": 0.9, "lr": 0.0005, "num_mini_batches": 16},
     }
 
     def check(self) -> None:
@@ -170,7 +184,7 @@ class PPOAdaptiveConfig(PolicyGradientConfig):
 
     ALGORITHM: ClassVar[str] = "ppo-adaptive"
     PRESETS: ClassVar[dict[str, dict[str, Any]]] = {
-        "CartPole-v1": CARTPOLE | {"num_steps": 64, "lr": 0.001, "gamma": 0.98, "gae_lambda": 0.8}
+        "CartPole-v1": CLASSIC | {"num_steps": 64, "lr": 0.001, "gamma": 0.98, "gae_lambda": 0.8}
     }
 
     def check(self) -> None:
