@@ -111,3 +111,19 @@ def test_other_settings_than_the_checkpoints_are_an_error(tmp_path):
 def test_bad_settings_are_named(config_class, settings, message):
     with pytest.raises(SettingError, match=message):
         make_trainer(config_class, **settings)
+
+
+@pytest.mark.parametrize(
+    ("config_class", "env_id"), [(config_class, env_id) for config_class in CONFIGS for env_id in config_class.PRESETS], ids=str
+)
+def test_presets_are_settings_of_their_algorithm(config_class, env_id):
+    preset = config_class.preset(env_id)
+    config_class(env_id=env_id, **preset).check()
+    assert preset["total_steps"] > 0
+    preset["num_envs"] = 0  # a copy
+    assert config_class.preset(env_id)["num_envs"] > 0
+
+
+@every
+def test_every_algorithm_has_a_preset_and_none_for_what_was_not_measured(config_class):
+    assert config_class.preset("CartPole-v1") and config_class.preset("ProofofMemory-v0") == {}

@@ -13,9 +13,21 @@ RANGES: Ranges = (
     ("at least 1", lambda value: value >= 1, ("num_steps", "num_epochs", "num_mini_batches")),
     ("layer widths of at least 1", lambda value: min(value, default=1) >= 1, ("layer_sizes",)),
     ("in [0, 1]", lambda value: 0 <= value <= 1, ("gamma", "gae_lambda")),
+    ("finite", math.isfinite, ("initial_log_std",)),
     ("finite and at least 0", lambda value: 0 <= value < math.inf, ("entropy_coef", "value_coef")),
     ("finite and above 0", lambda value: 0 < value < math.inf, ("lr", "clip_grad_norm", "clip_observation", "clip_reward")),
 )
+
+CLASSIC: dict[str, Any] = {"total_steps": 500_000, "num_envs": 16, "anneal_lr": True, "entropy_coef": 0.01}
+CONTINUOUS: dict[str, Any] = {
+    "total_steps": 1_000_000,
+    "num_envs": 16,
+    "num_steps": 128,
+    "anneal_lr": True,
+    "num_epochs": 10,
+    "normalize_observation": True,
+    "normalize_reward": True,
+}
 
 
 @dataclass(kw_only=True)
@@ -28,6 +40,8 @@ class PolicyGradientConfig(RunConfig):
     """Steps of each environment per rollout; a batch is num_steps × num_envs rows."""
     layer_sizes: tuple[int, ...] = (64, 64)
     """Widths of the hidden layers of policy and value function."""
+    initial_log_std: float = 0.0
+    """Logarithm of the standard deviation of continuous actions to start from."""
     shared_body: bool = False
     """One body for policy and value function."""
     gamma: float = 0.99
@@ -85,6 +99,7 @@ class VanillaPGConfig(PolicyGradientConfig):
     """Settings of a VanillaPG run."""
 
     ALGORITHM: ClassVar[str] = "vanilla-pg"
+    PRESETS: ClassVar[dict[str, dict[str, Any]]] = {"CartPole-v1": CLASSIC | {"num_steps": 32, "lr": 0.003}}
 
 
 @dataclass(kw_only=True)
@@ -105,6 +120,9 @@ class A2CConfig(PolicyGradientConfig):
     """λ of GAE, in [0, 1]; 1 is the bootstrapped return less the value."""
 
     ALGORITHM: ClassVar[str] = "a2c"
+    PRESETS: ClassVar[dict[str, dict[str, Any]]] = {
+        "CartPole-v1": CLASSIC | {"num_steps": 32, "lr": 0.002, "gae_lambda": 0.95, "normalize_advantages": True, "normalize_reward": True}
+    }
 
     @classmethod
     def fixed_on_resume(cls) -> tuple[str, ...]:
@@ -121,6 +139,9 @@ class SurrogatePGConfig(PolicyGradientConfig):
     """Settings of a SurrogatePG run."""
 
     ALGORITHM: ClassVar[str] = "surrogate-pg"
+    PRESETS: ClassVar[dict[str, dict[str, Any]]] = {
+        "CartPole-v1": CLASSIC | {"num_envs": 32, "num_steps": 64, "lr": 0.002, "num_epochs": 4, "normalize_reward": True}
+    }
 
 
 @dataclass(kw_only=True)
@@ -137,6 +158,14 @@ class PPOConfig(PolicyGradientConfig):
     """Clip range of the value; none: no clipping."""
 
     ALGORITHM: ClassVar[str] = "ppo"
+    PRESETS: ClassVar[dict[str, dict[str, Any]]] = {
+        "CartPole-v1": CLASSIC | {"num_steps": 64, "lr": 0.001},
+        "Acrobot-v1": CLASSIC | {"num_steps": 64, "lr": 0.001, "normalize_observation": True},
+        "Pendulum-v1": CONTINUOUS
+        | {"total_steps": 100_000, "num_envs": 4, "num_steps": 256, "gamma": 0.95, "lr": 0.001, "num_mini_batches": 16},
+        "Hopper-v5": CONTINUOUS | {"num_mini_batches": 32},
+        "HalfCheetah-v5": CONTINUOUS | {"gamma": 0.98, "gae_lambda": 0.9, "lr": 0.0005, "num_mini_batches": 16},
+    }
 
     def check(self) -> None:
         super().check()
@@ -157,6 +186,9 @@ class PPOAdaptiveConfig(PolicyGradientConfig):
     """Penalty to start from."""
 
     ALGORITHM: ClassVar[str] = "ppo-adaptive"
+    PRESETS: ClassVar[dict[str, dict[str, Any]]] = {
+        "CartPole-v1": CLASSIC | {"num_steps": 64, "lr": 0.001, "gamma": 0.98, "gae_lambda": 0.8}
+    }
 
     def check(self) -> None:
         super().check()

@@ -12,6 +12,7 @@ from fastrl.agents import PGAgent
 from fastrl.batchers import Batch, RolloutBatcher
 from fastrl.batchers.transforms import Frame2Float, ReturnRunScaler, StateRunNorm, Transform
 from fastrl.models import A2CModel, BasePGModel, PPOAdaptiveModel, PPOClipModel, SurrogatePGModel, ValueModel, VanillaPGModel
+from fastrl.nn.containers import ActionLinear
 from fastrl.nn.layers import Tanh, layer_init
 from fastrl.nn.linear import Linear
 from fastrl.optimizers import JointOpt
@@ -83,6 +84,7 @@ class PolicyGradientTrainer(Trainer):
         for model, gain in ((policy, 0.01), (value, 1.0)):
             _orthogonal(model, gain)
             model.to(self.device)
+        _set_log_std(policy, settings.initial_log_std)
         estimator = GAE(gamma=settings.gamma, gae_lambda=settings.gae_lambda)
         return PGAgent(
             self.batcher,
@@ -214,3 +216,10 @@ def _orthogonal(model: nn.Module, head_gain: float) -> None:
     for layer in layers[:-1]:
         layer_init(layer)
     layer_init(layers[-1], head_gain)
+
+
+def _set_log_std(policy: nn.Module, log_std: float) -> None:
+    """The standard deviation to start from, where actions are continuous."""
+    for module in policy.modules():
+        if isinstance(module, ActionLinear) and module.log_std is not None:
+            nn.init.constant_(module.log_std, log_std)
