@@ -16,6 +16,7 @@ import argparse
 import csv
 import itertools
 import re
+import shutil
 import sys
 import time
 from collections.abc import Sequence
@@ -70,6 +71,8 @@ def run_seed(algorithm: str, config: RunConfig, work_dir: Path) -> Path:
     folder = folder_for(algorithm, config, work_dir)
     if (folder / DONE).exists():
         return folder
+    if folder.exists() and not (folder / "checkpoints" / "LATEST").exists():
+        shutil.rmtree(folder)  # it ended before its first checkpoint: there is nothing to go on from
     ensure_config(folder, algorithm, config)
     note_commit(folder)
     started = time.perf_counter()
@@ -121,12 +124,13 @@ def main() -> None:
     parser.add_argument("algorithm")
     parser.add_argument("env_id")
     parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--first-seed", type=int, default=1, help="others than those that settings were chosen on")
     parser.add_argument("--total-steps", type=int)
     parser.add_argument("--set", nargs="+", default=[], metavar="NAME=VALUE", help="settings that differ from the preset")
     parser.add_argument("--label", default="", help="part of the result's name")
     parser.add_argument("--work-dir", type=Path, default=Path("runs/scoreboard"))
     arguments = parser.parse_args()
-    seeds = range(1, arguments.seeds + 1)
+    seeds = range(arguments.first_seed, arguments.first_seed + arguments.seeds)
     configs = [settings(arguments.algorithm, arguments.env_id, seed, arguments.total_steps, arguments.set) for seed in seeds]
     folders = [run_seed(arguments.algorithm, config, arguments.work_dir) for config in configs]
     curves = [read_curve(folder) for folder in folders]
@@ -135,6 +139,7 @@ def main() -> None:
         "algorithm": arguments.algorithm,
         "env_id": arguments.env_id,
         "seeds": arguments.seeds,
+        "first_seed": arguments.first_seed,
         "env_steps": curves[0][0][-1],
         "episodes_per_evaluation": 20,
         **summarize([returns[-1] for _, returns in curves]),

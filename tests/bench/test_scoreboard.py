@@ -81,6 +81,15 @@ def test_a_folder_that_does_not_tell_its_settings_is_not_taken(scoreboard: Modul
     assert scoreboard.run_seed("vmpo", scoreboard.settings("vmpo", "ALE/Toy-v0", 1, 400), tmp_path).name == "vmpo-ALE_Toy-v0-1-2"
 
 
+def test_a_run_that_ended_before_its_first_checkpoint_begins_anew(scoreboard: ModuleType, trained: list[RunConfig], tmp_path: Path) -> None:
+    settings = scoreboard.settings("vmpo", "Toy-v0", 1, 400)
+    folder = scoreboard.folder_for("vmpo", settings, tmp_path)
+    scoreboard.ensure_config(folder, "vmpo", settings)
+    (folder / "metrics.csv").write_text("env_steps\n100\n")
+    assert scoreboard.run_seed("vmpo", settings, tmp_path) == folder
+    assert len(trained) == 1 and not (folder / "metrics.csv").exists()
+
+
 def run(scoreboard: ModuleType, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, seeds: int) -> dict[str, Any]:
     monkeypatch.setattr(scoreboard.record, "RESULTS", tmp_path / "results")
     command = ["scoreboard.py", "vmpo", "Toy-v0", "--seeds", str(seeds), "--total-steps", "400", "--work-dir", str(tmp_path / "runs")]
