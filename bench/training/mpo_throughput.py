@@ -29,6 +29,7 @@ from fastrl.nn.linear import product
 from fastrl.trainers.mpo.agent import MPOAgent
 from fastrl.trainers.mpo.config import MPOConfig
 from fastrl.trainers.mpo.trainer import MPOTrainer
+from fastrl.training.allocator import keep_freed_memory
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import record  # noqa: E402
@@ -294,6 +295,7 @@ def main() -> None:
     parser.add_argument("--write", action="store_true", help="store the result under bench/results")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
+    keep_freed_memory()  # as the trainer does; for both ways
     results: dict[str, Any] = {}
     for name, settings in SETTINGS.items():
         results[name] = measure_updates(name, arguments.updates)

@@ -14,6 +14,7 @@ from torch import Tensor
 from fastrl.envs import Episode, VectorEnv
 from fastrl.envs.toolkit import BaseEnv
 from fastrl.errors import SettingError
+from fastrl.training.allocator import keep_freed_memory
 from fastrl.training.checkpoint import load_checkpoint, save_checkpoint
 from fastrl.training.evaluation import Evaluation, evaluate_policy
 from fastrl.training.seeding import rng_state, set_rng_state
@@ -101,6 +102,7 @@ class BaseAgent(ABC):
             SettingError: a limit is out of range, or there is none at all.
         """
         self._limits = _limits(max_iters=max_iters, max_episodes=max_episodes, max_steps=max_steps)
+        keep_freed_memory()
         self.logger.set_log_freq(log_freq)
         next_evaluation = self.num_steps
         while not self._check_termination():

@@ -19,6 +19,7 @@ from torch import Tensor
 
 from fastrl.envs import Episode, VectorEnv, make_vector_env
 from fastrl.errors import CheckpointError, NonFiniteError, SettingError
+from fastrl.training.allocator import keep_freed_memory
 from fastrl.training.checkpoint import load_checkpoint, save_checkpoint
 from fastrl.training.config import RunConfig
 from fastrl.training.console import Console
@@ -172,6 +173,7 @@ class Trainer(ABC):
         self.env_options = {"obs_keys": config.obs_keys, "max_episode_steps": config.max_episode_steps, "env_kwargs": env_kwargs}
         self.can_make_envs = isinstance(env_id, str) or is_factory(env_id)
         threads.apply()
+        keep_freed_memory()
         seed_everything(self.seed)
         self.env = self.make_env(config.num_envs, self.seed)
         self.fixed_num_envs = self.env.num_envs if is_factory(env_id) else None
