@@ -164,7 +164,9 @@ class PPOConfig(PolicyGradientConfig):
         "Pendulum-v1": CONTINUOUS
         | {"total_steps": 100_000, "num_envs": 4, "num_steps": 256, "gamma": 0.95, "lr": 0.001, "num_mini_batches": 16},
         "Hopper-v5": CONTINUOUS | {"num_mini_batches": 32},
-        "HalfCheetah-v5": CONTINUOUS | {"gamma": 0.98, "gae_lambda": 0.9, "lr": 0.0005, "num_mini_batches": 16},
+        "HalfCheetah-v5": CONTINUOUS | {"gamma": 0.98, "gae_lambda": 0.92, "num_mini_batches": 32, "initial_log_std": -1.0},
+        "InvertedPendulum-v5": CONTINUOUS | {"num_mini_batches": 32},
+        "Walker2d-v5": CONTINUOUS | {"num_mini_batches": 32},
     }
 
     def check(self) -> None:
