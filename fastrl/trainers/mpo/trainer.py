@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import gymnasium as gym
 import numpy as np
@@ -13,27 +12,23 @@ import torch
 from torch import Tensor
 
 from fastrl.data.replay import SequenceReplay
-from fastrl.envs import Timestep, VectorEnv, make_vector_env, wrappers
+from fastrl.envs import VectorEnv, make_vector_env, wrappers
 from fastrl.errors import SettingError
 from fastrl.trainers.mpo.agent import MPOAgent
 from fastrl.trainers.mpo.config import MPOConfig
+from fastrl.trainers.mpo.storing import StoringTrainer, harmless
 from fastrl.training.config import config_of_arguments
 from fastrl.training.evaluation import MemorylessPlayer, Player, evaluate_policy
-from fastrl.training.loop import Intervals, Trainer
+from fastrl.training.loop import Intervals
 from fastrl.training.memory import require_memory
 from fastrl.training.metrics import _format_metrics
 from fastrl.training.seeding import derived_seed
 from fastrl.training.threads import choose_threads, hidden_weights
 
-if TYPE_CHECKING:
-    from tensordict import TensorDict
-
 __all__ = ["MPOTrainer", "_evaluate_vectorized", "_format_metrics", "_make_env", "_to_device_tensor"]
 
 DEFAULT_INTERVALS = Intervals(log=1_000)
 LARGEST_IMAGE = 1024  # numbers; a multilayer perceptron takes no camera
-LARGEST_NUMBER = 1e15  # of observations and rewards; what is larger overflows once it is squared and summed
-WARNED_EVERY = 1_000  # refused transitions between two warnings
 
 
 def _make_env(env_id: str, *, seed: int | None = None) -> gym.Env:
@@ -69,10 +64,10 @@ def _evaluate_vectorized(agent: MPOAgent, eval_envs: gym.vector.VectorEnv, seed:
 
 def _player(agent: MPOAgent) -> Player:
     """The mode of the policy, which remembers nothing; as in training it sees 0 for what is not finite."""
-    return MemorylessPlayer(lambda obs: agent.mode(_harmless(obs.reshape(obs.shape[0], -1).float())))
+    return MemorylessPlayer(lambda obs: agent.mode(harmless(obs.reshape(obs.shape[0], -1).float())))
 
 
-class MPOTrainer(Trainer):
+class MPOTrainer(StoringTrainer):
     """Train an MPO agent (see `fastrl.trainers.mpo.agent.MPOAgent` for the algorithm) from replayed sequences of vector environments.
 
     A round is one step of all `num_envs` environments, whose transitions are stored, and the updates that are then due: one per environment
@@ -180,9 +175,9 @@ class MPOTrainer(Trainer):
         self.batch_size, self.update_after, self.m_steps = config.batch_size, config.update_after, 1
         self.refused = 0  # transitions that were not finite
         self.due = 0.0  # updates
-        self._offsets: dict[int, Tensor] = {}
-        self._following: Tensor | None = None  # observation behind the last transition of `_add_transition`, [1, obs_dim]
-        self._sequence_broken = False  # by a refused one
+        self._offsets = {}
+        self._following = None
+        self._sequence_broken = False
         self._filling_since = 0  # environment steps at which the replay was empty
         self.obs = self._begin()
 
@@ -218,156 +213,6 @@ class MPOTrainer(Trainer):
     def window(self) -> int:
         """T, transitions of a replayed window."""
         return self.settings.retrace_steps if self.settings.use_retrace else 1
-
-    @property
-    def replay_size(self) -> int:
-        """Transitions that are stored."""
-        return len(self.replay)
-
-    @property
-    def replay_ptr(self) -> int:
-        """The row of the replay that is written next."""
-        return self.replay.write_position
-
-    def _flat(self, obs: Tensor) -> Tensor:
-        return obs.reshape(self.env.num_envs, -1).float()
-
-    def _stored(self, obs: Tensor) -> Tensor:
-        """Observations in the dtype of the replay; bytes are whole numbers as float32 too."""
-        return obs.to(self.replay.storage["obs"].dtype)
-
-    def _begin(self) -> Tensor:
-        """Reset all environments; a first observation that cannot be used breaks the first transition only."""
-        obs = self._flat(self.env.reset())
-        self._breaks_next = ~_usable(obs).all(1)
-        return _harmless(obs)
-
-    # ------------------------------------------------------------------------------------------------ storing by hand
-
-    @staticmethod
-    def _as_cpu_float_tensor(value: np.ndarray | float, shape: tuple[int, ...]) -> Tensor:
-        """A value as a float32 tensor of this shape, on the CPU."""
-        return torch.as_tensor(np.asarray(value, np.float32)).reshape(shape)
-
-    @staticmethod
-    def _is_finite_value(value: np.ndarray | float) -> bool:
-        """Whether every number is finite."""
-        return bool(np.isfinite(value).all())
-
-    def _add_transition(
-        self,
-        obs: np.ndarray,
-        action_exec: np.ndarray,
-        action_raw: np.ndarray,
-        behaviour_logp: float,
-        reward: float,
-        next_obs: np.ndarray,
-        done: float,
-    ) -> bool:
-        """Store one transition of a loop of one's own, for a trainer of a single environment.
-
-        What follows it is stored with it, so the next transition may begin anywhere: a sequence goes on where it begins with this one's
-        `next_obs`, and is broken where it does not.
-
-        Args:
-            obs, next_obs: [obs_dim] before and after the step.
-            action_exec, action_raw: as executed and as drawn, [A], or a number of discrete ones.
-            behaviour_logp: log-probability of the raw action, in nats.
-            reward: of the step.
-            done: 1 if the episode terminated, else 0.
-
-        Returns:
-            False if something is not finite: the transition is refused, counted in `refused` and warned of, and breaks the sequence.
-
-        Raises:
-            SettingError: the trainer has several environments.
-        """
-        if self.env.num_envs != 1:
-            raise SettingError(f"_add_transition is for a trainer with num_envs = 1, this one has {self.env.num_envs}")
-        if not all(self._is_finite_value(value) for value in (obs, action_exec, action_raw, behaviour_logp, reward, next_obs, done)):
-            self._refuse(1)
-            self._sequence_broken = True
-            return False
-        first, following = (self._as_cpu_float_tensor(value, (1, self.obs_dim)) for value in (obs, next_obs))
-        expected = self.obs if self._following is None else self._following
-        if self.replay.index.rows and (self._sequence_broken or not torch.equal(expected.cpu(), first)):
-            self._store_row(expected, valid=False)  # what followed the transition before
-        self._store_row(first, action_exec, action_raw, behaviour_logp, reward, done > 0, valid=True)
-        self._following, self._sequence_broken = following, False
-        return True
-
-    def _store_row(
-        self,
-        obs: Tensor,
-        action: Any = 0.0,
-        raw_action: Any = 0.0,
-        logp: float = 0.0,
-        reward: float = 0.0,
-        terminated: bool = False,
-        *,
-        valid: bool,
-    ) -> None:
-        view = self.replay.storage["actions"]
-
-        def as_action(value: Any) -> Tensor:
-            return torch.as_tensor(np.broadcast_to(np.asarray(value), view.shape[1:]).copy()).to(view.dtype)
-
-        row = {
-            "obs": self._stored(obs),
-            "actions": as_action(action),
-            "raw_actions": as_action(raw_action),
-            "behaviour_logp": torch.tensor([float(logp)]),
-            "rewards": torch.tensor([float(reward)]),
-            "terminated": torch.tensor([bool(terminated)]),
-            "truncated": torch.tensor([False]),
-            "valid": torch.tensor([valid]),
-        }
-        self.replay.add(**{name: value.to(self.device) for name, value in row.items()})
-
-    def _refuse(self, count: int) -> None:
-        """Count refused transitions; warn of the first and then rarely."""
-        before, self.refused = self.refused, self.refused + count
-        if before == 0 or before // WARNED_EVERY != self.refused // WARNED_EVERY:
-            warnings.warn(f"MPO: {self.refused} transitions that are not finite have been refused so far", RuntimeWarning, stacklevel=3)
-
-    def _get_sequence_offsets(self, seq_len: int) -> Tensor:
-        """0 … seq_len − 1, int64 [seq_len], made once for each length."""
-        if seq_len not in self._offsets:
-            self._offsets[seq_len] = torch.arange(seq_len)
-        return self._offsets[seq_len]
-
-    def _sample_sequences(self, batch_size: int, seq_len: int) -> TensorDict:
-        """Windows of consecutive transitions of one environment, drawn uniformly, never across the write position.
-
-        Args:
-            batch_size: B.
-            seq_len: T.
-
-        Returns:
-            A TensorDict of batch size [B, T] with `obs`, `next_obs`, `actions_exec`, `actions_raw`, `behaviour_logp`, `rewards`, `dones`
-            (terminated or truncated), `terminated`, `truncated` and `valid`.
-
-        Raises:
-            ValueError: fewer transitions are stored than windows are asked for, or no window of that length.
-        """
-        from tensordict import TensorDict
-
-        if batch_size > len(self.replay):
-            raise ValueError(f"_sample_sequences: batch_size must be at most the {len(self.replay)} transitions stored, got {batch_size}")
-        batch = self.replay.sample(batch_size, seq_len)
-        fields = {
-            "obs": batch.obs[:-1],
-            "next_obs": batch.obs[1:],
-            "actions_exec": batch.actions,
-            "actions_raw": batch.raw_actions,
-            "behaviour_logp": batch.behaviour_logp,
-            "rewards": batch.rewards,
-            "dones": batch.terminated | batch.truncated,
-            "terminated": batch.terminated,
-            "truncated": batch.truncated,
-            "valid": batch.valid,
-        }
-        return TensorDict({name: value.transpose(0, 1) for name, value in fields.items()}, batch_size=[batch_size, seq_len])
 
     # ------------------------------------------------------------------------------------------------ one round
 
@@ -412,32 +257,6 @@ class MPOTrainer(Trainer):
             inserts = self.settings.samples_per_insert
             self.due += transitions * (1.0 if inserts is None else inserts / self.batch_size)
         return True
-
-    def _store(self, executed: Tensor, raw: Tensor, logp: Tensor, timestep: Timestep) -> None:
-        """Store the row; a transition in which something is not finite, or too large to be squared, is none and is not stored."""
-        next_obs, reward, valid = self._flat(timestep.obs), timestep.reward, timestep.valid
-        terminated, truncated = timestep.terminated, timestep.truncated
-        total = next_obs.abs().sum() + reward.abs().sum() + logp.abs().sum()
-        if not bool(total <= LARGEST_NUMBER) or bool(self._breaks_next.any()):
-            ends_well = _usable(next_obs).all(1)
-            usable = ends_well & _usable(reward) & _usable(logp) & ~self._breaks_next.to(ends_well.device)
-            if bool((valid & ~usable).any()):
-                self._refuse(int((valid & ~usable).sum()))
-            self._breaks_next = ~ends_well  # the next row begins with what is not finite
-            valid = valid & usable
-            reward, logp, next_obs = (_harmless(each) for each in (reward, logp, next_obs))
-            terminated, truncated = terminated & valid, truncated & valid
-        self.replay.add(
-            obs=self._stored(self.obs),
-            actions=executed,
-            raw_actions=raw,
-            behaviour_logp=logp,
-            rewards=reward,
-            terminated=terminated,
-            truncated=truncated,
-            valid=valid,
-        )
-        self.obs = next_obs
 
     def estimate(self) -> None:
         """Nothing: targets belong to the update that draws them."""
@@ -501,23 +320,6 @@ class MPOTrainer(Trainer):
             if len(self.replay):
                 self._break_sequences()
             self.obs = self._begin()
-
-    def _break_sequences(self) -> None:
-        """A row without transitions behind the newest one: new episodes are not what followed it."""
-        rows = {name: torch.zeros_like(view[0]) for name, view in self.replay.storage.fields.items()}
-        rows["obs"] += self._stored(self.obs if self._following is None else self._following)
-        self.replay.add(**rows)
-        self._following = None
-
-
-def _usable(values: Tensor) -> Tensor:
-    """Where numbers are finite and not too large."""
-    return values.abs() <= LARGEST_NUMBER
-
-
-def _harmless(values: Tensor) -> Tensor:
-    """0 instead of what is not usable."""
-    return torch.where(_usable(values), values, 0.0)
 
 
 def _obs_dim(env: VectorEnv) -> int:
