@@ -169,6 +169,14 @@ def test_what_is_not_finite_shows_in_the_result():
     assert bool(torch.isnan(result[0]).all()) and bool(torch.isfinite(result[1]).all())
 
 
+def test_no_gradient_passes_a_relu_that_is_off_not_even_an_infinite_one():
+    (layer,) = make_chain((2, 2), [RELU])
+    layer = layer._replace(weight=torch.eye(2), bias=torch.zeros(2))
+    x = torch.tensor([[-1.0, 1.0]], requires_grad=True)
+    dense_chain(x, [layer]).sqrt().sum().backward()
+    assert x.grad.tolist() == [[0.0, 0.5]]
+
+
 def test_a_gradient_of_a_gradient_is_refused():
     layers = make_chain((3, 4, 1), [TANH, NONE])
     x = torch.randn(5, 3, requires_grad=True)
