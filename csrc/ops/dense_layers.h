@@ -31,18 +31,18 @@ FASTRL_HD T activate(Activation activation, T x) {
   }
 }
 
-// dy/dx from y
+// gradient · dy/dx, from y
 template <class T>
-FASTRL_HD T slope(Activation activation, T y) {
+FASTRL_HD T through(Activation activation, T y, T gradient) {
   switch (activation) {
     case Activation::kTanh:
-      return T(1) - y * y;
+      return gradient * (T(1) - y * y);
     case Activation::kElu:
-      return y < 0 ? y + T(1) : T(1);
+      return y < 0 ? gradient * (y + T(1)) : gradient;
     case Activation::kRelu:
-      return y > 0 ? T(1) : T(0);
+      return y <= 0 ? T(0) : gradient;  // whatever the gradient is, infinite too
     default:
-      return T(1);
+      return gradient;
   }
 }
 
@@ -73,7 +73,7 @@ template <class T>
 FASTRL_HD void multiply_by_slope(Activation activation, const T* y, T* gradient, int64_t count) {
   for_activation(activation, [&](auto constant) FASTRL_INLINE {
     FASTRL_IVDEP
-    for (int64_t i = 0; i < count; ++i) gradient[i] *= slope<T>(constant(), y[i]);
+    for (int64_t i = 0; i < count; ++i) gradient[i] = through<T>(constant(), y[i], gradient[i]);
   });
 }
 

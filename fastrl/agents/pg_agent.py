@@ -69,8 +69,8 @@ class PGAgent(BaseAgent):
 
     def acting(self) -> Callable[[Any, int], Any]:
         """`select_action` for the next rollout; faster where it is the library's own."""
-        policy = self.models.policy
-        if self.select_action_fn is not None or getattr(type(policy), "select_action", None) is not BasePGModel.select_action:
+        policy, own = self.models.policy, "select_action" in vars(self) or type(self).select_action is not BaseAgent.select_action
+        if own or self.select_action_fn is not None or getattr(policy, "select_action", None) is not BasePGModel.select_action:
             return self.select_action
         act = policy.acting()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -119,11 +120,13 @@ class RolloutBatcher:
             done=rollout.terminated | rollout.truncated,
             valid=rollout.valid,
         )
+        rewards = []
         for transform in self.transforms:
+            rewards.append(batch.reward)
             batch = transform.transform_batch(batch)
         # statistics move after everything is transformed: acting and learning see the same numbers
-        for transform, seen in zip(self.transforms, stages, strict=False):
-            transform.count(seen, rollout)
+        for transform, seen, reward in zip(self.transforms, stages, rewards, strict=False):
+            transform.count(seen, _with_rewards(rollout, reward))
         return Batch(batch | {"state_t": states[:-1], "state_tp1": states[1:]})
 
     def _step(self, rollout: Rollout, select_action_fn: SelectAction) -> None:
@@ -195,6 +198,13 @@ class RolloutBatcher:
     def close(self) -> None:
         """Close the environments."""
         self.env.close()
+
+
+def _with_rewards(rollout: Rollout, rewards: Tensor) -> Rollout:
+    """The rollout, its memory shared, with these rewards [T, E] in place of its own."""
+    changed = copy.copy(rollout)
+    changed.rewards = rewards
+    return changed
 
 
 def _vector_env(env: Any, num_envs: int, seed: int, num_threads: int | None, device: torch.device | str) -> VectorEnv:

@@ -36,7 +36,7 @@ class Transform:
         return batch
 
     def count(self, states: Tensor, rollout: Rollout) -> None:
-        """Count a rollout, once, after it has been transformed: `states` [T+1, E, ...] as this transform got them."""
+        """Count a rollout, once, after it has been transformed: `states` [T+1, E, ...] and its rewards as this transform got them."""
 
     def state_dict(self) -> dict[str, Any]:
         """What must be kept."""

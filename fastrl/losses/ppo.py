@@ -6,7 +6,8 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
+
+from fastrl.autograd import once_differentiable
 
 
 class _ClippedSurrogate(torch.autograd.Function):

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from fastrl.errors import SettingError
 from fastrl.nn.containers import ModuleExtended, SequentialExtended, Shape, output_shape
-from fastrl.nn.sequence import has_hooks
+from fastrl.nn.sequence import is_changed
 from fastrl.optimizers.base_opt import EVENTS
 from fastrl.utils.config import Config
 from fastrl.utils.memories import DefaultMemory
@@ -102,7 +102,7 @@ class BaseModel(ModuleExtended):
     def prepared(self) -> Callable[[Tensor], Tensor]:
         """The network as a function for many calls, see `fastrl.nn.sequence.prepare_layers`; itself where it is of another kind."""
         network = self.model
-        if type(network) is SequentialExtended and not has_hooks(network):
+        if type(network) is SequentialExtended and not is_changed(network):
             return network.prepared()
         return network
 

@@ -91,10 +91,21 @@ class BasePGModel(BaseModel):
 
         Parameters are read at each call; layers are looked through once.
         """
+        if not self._is_its_network():
+            return lambda state: self.dist_of(state).sample()
         forward = self.prepared()
-        if self._space == "discrete" and isinstance(forward, PreparedChain):
+        makes_its_own = type(self).create_dist is not BasePGModel.create_dist or "create_dist" in vars(self)
+        if self._space == "discrete" and isinstance(forward, PreparedChain) and not makes_its_own:
             return forward.sample
         return lambda state: self.create_dist(forward(state)).sample()
+
+    def _is_its_network(self) -> bool:
+        """Whether `dist_of` is `create_dist` of what the layers of the network give, and nothing else happens on the way."""
+        kind, network = type(self), self.model
+        if kind.dist_of is not BasePGModel.dist_of or kind.forward is not BaseModel.forward or {"dist_of", "forward"} & set(vars(self)):
+            return False
+        hooked = any(module._forward_hooks or module._forward_pre_hooks for module in (self, network))
+        return "forward" not in vars(network) and not hooked
 
     def entropy_loss(self, batch: Any) -> Tensor:
         """−entropy_coef · mean entropy in nats, summed over action dimensions, 0-d."""

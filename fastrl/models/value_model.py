@@ -76,6 +76,8 @@ class ValueModel(BaseModel):
     def write_logs(self, batch: Any) -> None:
         """Explained variance of the targets before and after training, means, and how many values moved further than the clip range."""
         super().write_logs(batch)
+        if "old_pred" not in batch:  # training was called off before it began
+            return
         new = self(batch.state_t).flatten()
         self.add_log("Old Explained Var", explained_var(batch.vtarget, batch.old_pred))
         self.add_log("New Explained Var", explained_var(batch.vtarget, new))

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from fastrl.errors import SettingError
 from fastrl.nn.linear import Linear
-from fastrl.nn.sequence import LINEAR_KINDS, Step, prepare_layers, run_layers
+from fastrl.nn.sequence import LINEAR_KINDS, MADE_OF_PARTS, Step, prepare_layers, run_layers
 
 Shape = int | Sequence[int]  # of one sample, without the batch
 
@@ -89,9 +89,9 @@ class SequentialExtended(ModuleExtended):
         """The layers as a function for many calls, see `fastrl.nn.sequence.prepare_layers`."""
         return prepare_layers(self.parts())
 
-    def parts(self) -> tuple[nn.Module | None, ...]:
-        """The layers, for `run_layers`."""
-        return tuple(self.layers._modules.values())
+    def parts(self) -> tuple[nn.Module, ...]:
+        """The layers as one sequence, for `run_layers`."""
+        return (self.layers,)
 
 
 class FlattenLinear(Linear):
@@ -152,6 +152,9 @@ class ActionLinear(nn.Module):
     def parts(self) -> tuple[Step, ...]:
         """What the layer is made of, for `run_layers`."""
         return (self.linear,) if self.log_std is None else (self.linear, self.with_log_std)
+
+
+MADE_OF_PARTS.update((SequentialExtended, ActionLinear))
 
 
 def output_shape(module: nn.Module, input_shape: Shape) -> tuple[int, ...]:

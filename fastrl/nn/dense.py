@@ -7,9 +7,9 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
 from fastrl import ops
+from fastrl.autograd import once_differentiable
 from fastrl.native import load_ops
 from fastrl.nn.distributions import Categorical
 from fastrl.nn.linear import linear
@@ -22,6 +22,29 @@ _backward = torch.ops.fastrl.dense_layers_backward.default
 NATIVE_UP_TO = 256  # width of a layer; wider ones are left to the libraries, whose products are cut for caches
 NONE, TANH, ELU, RELU = range(4)  # what the native call knows as activations
 _FUNCTIONS = (lambda x: x, ops.tanh, ops.elu, torch.relu)
+
+
+@torch.library.register_fake("fastrl::dense_layers")
+def _shapes(x: Tensor, weights: list[Tensor], biases: list[Tensor], activations: list[int], keep: bool) -> list[Tensor]:
+    return [x.new_empty(x.shape[0], weight.shape[0]) for weight in (weights if keep else weights[-1:])]
+
+
+@torch.library.register_fake("fastrl::dense_choices")
+def _shape_of_choices(x: Tensor, weights: list[Tensor], biases: list[Tensor], activations: list[int], noise: Tensor) -> Tensor:
+    return x.new_empty(x.shape[0], dtype=torch.int64)
+
+
+@torch.library.register_fake("fastrl::dense_layers_backward")
+def _shapes_backward(
+    gradient: Tensor,
+    x: Tensor,
+    weights: list[Tensor],
+    biases: list[Tensor],
+    activations: list[int],
+    results: list[Tensor],
+    wants_x: bool,
+) -> list[Tensor]:
+    return [torch.empty_like(like) for like in (*weights, *biases, *([x] if wants_x else []))]
 
 
 class Dense(NamedTuple):
@@ -136,7 +159,7 @@ def _fits(x: Tensor, layers: Sequence[Dense]) -> bool:
     for weight, bias, _, _ in layers:
         if weight.dtype != dtype or bias.dtype != dtype or weight.shape[0] > NATIVE_UP_TO or weight.shape[1] != width:
             return False
-        if weight.device.type != "cpu" or not weight.is_contiguous():
+        if weight.device.type != "cpu" or not (weight.is_contiguous() and bias.is_contiguous()):
             return False
         width = weight.shape[0]
     return True

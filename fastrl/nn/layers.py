@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from fastrl.nn.activations import Tanh
 from fastrl.nn.linear import Linear
-from fastrl.nn.sequence import run_layers
+from fastrl.nn.sequence import MADE_OF_PARTS, run_layers
 
 SQRT_TWO = math.sqrt(2.0)  # gain of an orthogonal layer in front of tanh or ReLU
 
@@ -49,6 +49,9 @@ class MLP(nn.Sequential):
     def parts(self) -> tuple[nn.Module | None, ...]:
         """The layers, for `run_layers`."""
         return tuple(self._modules.values())
+
+
+MADE_OF_PARTS.add(MLP)
 
 
 def mlp(input_dim: int, hidden_layer_sizes: Sequence[int], activation: type[nn.Module] = Tanh) -> MLP:

@@ -10,7 +10,8 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.autograd.function import once_differentiable
+
+from fastrl.autograd import once_differentiable
 
 ONEDNN_PAYS_FROM = 4_000_000  # operations of a product; below, its greater fixed cost is not won back
 

@@ -22,13 +22,15 @@ EVENTS = ("train_start", "epoch_start", "mini_batch_start", "mini_batch_end", "e
 class BaseOpt(ABC):
     """One torch optimiser over the parameters of some models; a parameter that several of them share is there once.
 
+    Parameters that are frozen (`requires_grad` is False) when the optimiser is made are left as they are, also by a decay of weights.
+
     A callback of a model that returns True ends what it is in: at `train_start` the whole training, at a mini-batch the epoch, at an epoch
     the training. Within one event they run in the order of the models, and the first True is the last call.
 
     Args:
         models: what is trained, `fastrl.models`.
         num_epochs: passes over a batch.
-        num_mini_batches: mini-batches of an epoch, whose sizes differ by at most one row.
+        num_mini_batches: mini-batches of an epoch, whose sizes differ by at most one row; fewer where a batch has fewer rows.
         shuffle: draw the order of the rows anew in every epoch, where there are several mini-batches.
         opt_fn: class of the torch optimiser.
         opt_params: its arguments.
@@ -37,7 +39,7 @@ class BaseOpt(ABC):
         loss_coef: factor of each model's loss, a number or a function of the environment steps, or a list of these; None: 1.
 
     Raises:
-        SettingError: a setting is out of range.
+        SettingError: a setting is out of range, or all parameters are frozen.
     """
 
     def __init__(
@@ -63,7 +65,10 @@ class BaseOpt(ABC):
         self.clip_grad_norm, self.lr_schedule = clip_grad_norm, lr_schedule
         self.loss_coefs = _coefficients(loss_coef, len(self.models))
         self.num_steps = 0  # environment steps, as of the batch that is learned from
-        self._weights = FlatParameters(parameter for model in self.models for parameter in model.parameters())
+        trained = [parameter for model in self.models for parameter in model.parameters() if parameter.requires_grad]
+        if not trained:
+            raise SettingError("models must have a parameter to train")
+        self._weights = FlatParameters(trained)
         self.optimizer = _build(opt_fn, self._weights.whole, dict(opt_params or {}))
         self.metrics: dict[str, Tensor] = {}  # of the last step
 
@@ -81,23 +86,26 @@ class BaseOpt(ABC):
         """Train on a flat batch.
 
         Args:
-            batch: rows [M, ...]; callbacks add what they work out.
+            batch: rows [M, ...]; callbacks add what they work out. Without rows nothing is done.
             step: environment steps so far, for schedules.
 
         Raises:
             NonFiniteError: a loss or its gradient is not finite; that step was not taken.
         """
         self.num_steps = step
+        if len(batch) == 0:
+            return
         if not self._run("train_start", batch):
             self._train(batch)
             self._run("train_end", batch)
         self._run("cleanup", batch)
 
     def _train(self, batch: Any) -> None:
+        num_mini_batches = min(self.num_mini_batches, len(batch))  # rows that are no transitions are left out of batches
         for _ in range(self.num_epochs):
             if self._run("epoch_start", batch):
                 return
-            for mini_batch in batch.sample_keys(self.batch_keys, self.num_mini_batches, self.shuffle and self.num_mini_batches > 1):
+            for mini_batch in batch.sample_keys(self.batch_keys, num_mini_batches, self.shuffle and num_mini_batches > 1):
                 if self._run("mini_batch_start", mini_batch):
                     break
                 self.optimizer_step(mini_batch)

@@ -53,8 +53,8 @@ class ListOpt:
 
     def __init__(self, opts: Sequence[BaseOpt]) -> None:
         self.opts = list(opts)
-        trained = [id(parameter) for opt in self.opts for parameter in dict.fromkeys(p for model in opt.models for p in model.parameters())]
-        if len(set(trained)) < len(trained):
+        own = [{id(p) for model in opt.models for p in model.parameters() if p.requires_grad} for opt in self.opts]
+        if len(set().union(*own)) < sum(map(len, own)):
             # each optimiser moves its parameters into memory of its own, so only the last one would train them
             raise SettingError("opts train a parameter twice: models that share a body belong into one JointOpt")
 

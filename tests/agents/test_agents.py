@@ -171,12 +171,79 @@ def test_a_model_that_acts_in_its_own_way_is_asked_in_rollouts_too():
     assert int(agent.collect().action.abs().sum()) == 0
 
 
+class SecondByForward(PPOClipModel):
+    def forward(self, x):
+        return super().forward(x) + 1e9 * torch.eye(4)[1]
+
+
+class SecondByDistribution(PPOClipModel):
+    def dist_of(self, states):
+        return self.create_dist(self(states) + 1e9 * torch.eye(4)[1])
+
+
+@pytest.mark.parametrize("cls", [SecondByForward, SecondByDistribution])
+def test_a_rollout_is_of_the_policy_that_learns(cls):
+    assert (make_agent(cls).collect().action == 1).all()
+
+
+def test_hooks_on_a_policy_are_called_in_rollouts():
+    agent = make_agent()
+    agent.models.policy.register_forward_hook(lambda model, given, out: out + 1e9 * torch.eye(4)[1])
+    assert (agent.collect().action == 1).all()
+
+
+def test_select_action_of_an_object_is_asked_in_rollouts_too():
+    agent = make_agent()
+    agent.models.policy.select_action = lambda model, state, step: np.full(len(state), 2)
+    assert (agent.collect().action == 2).all()
+    agent.select_action = lambda state, step: np.full(len(state), 3)
+    assert (agent.collect().action == 3).all()
+
+
+def test_an_agent_that_acts_in_its_own_way_is_asked_in_rollouts():
+    class Third(PGAgent):
+        def select_action(self, state, step):
+            return np.full(len(state), 2)
+
+    agent = make_agent()
+    agent.__class__ = Third
+    assert (agent.collect().action == 2).all()
+
+
 def test_actions_can_be_chosen_from_outside():
     agent = make_agent()
     agent.select_action_fn = lambda model, state, step: np.full(len(state), 2)
     assert (agent.collect().action == 2).all()
     agent.eval_select_action_fn = lambda model, state, step: state.argmax(-1)
     assert agent.evaluate(GymEnv("Identity-v0"), 4)["eval/return_mean"] == 16.0
+
+
+def test_training_that_is_called_off_is_logged(capsys):
+    agent = make_agent()
+    agent.models.policy.callbacks["train_start"].append(lambda batch: True)
+    before = [parameter.clone() for parameter in agent.models.value.parameters()]
+    agent.train(max_iters=1)
+    assert all(map(torch.equal, before, agent.models.value.parameters()))
+
+
+def test_rows_that_are_no_transitions_may_leave_fewer_than_mini_batches(capsys):
+    torch.manual_seed(0)
+    batcher = RolloutBatcher("Identity-v0", 2, num_envs=1, seed=1)  # an odd number of rows an episode, the last of them its reset
+    policy, value_model = PPOClipModel.from_config(network(), batcher=batcher), ValueModel.from_config(network(), batcher=batcher)
+    optimizer = JointOpt([policy, value_model], num_mini_batches=2)
+    agent = PGAgent(batcher, policy_model=policy, value_model=value_model, optimizer=optimizer, log_dir=None)
+    agent.train(max_episodes=3)
+    assert agent.num_steps < 2 * agent.num_iters
+
+
+def test_a_rollout_without_a_transition_teaches_nothing(capsys):
+    torch.manual_seed(0)
+    batcher = RolloutBatcher("Identity-v0", 1, num_envs=1, seed=1)
+    policy, value_model = PPOAdaptiveModel.from_config(network(), batcher=batcher), ValueModel.from_config(network(), batcher=batcher)
+    agent = PGAgent(batcher, policy_model=policy, value_model=value_model, optimizer=JointOpt([policy, value_model]), log_dir=None)
+    agent.train(max_episodes=3)
+    assert agent.num_steps < agent.num_iters
+    assert all(bool(torch.isfinite(parameter).all()) for parameter in policy.parameters())
 
 
 def test_tables_hold_episodes_models_and_evaluations(capsys):

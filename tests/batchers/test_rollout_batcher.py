@@ -130,6 +130,14 @@ def test_running_scales_are_those_of_the_rollouts_before(make):
         assert ratio.mean().item() == pytest.approx(1 / rewards.std(correction=0).item(), rel=1e-4)
 
 
+@pytest.mark.parametrize("make", [RewardRunScaler, lambda: ReturnRunScaler(4, gamma=0.9)], ids=["rewards", "returns"])
+def test_running_scales_count_rewards_as_they_get_them(make):
+    plain, scaled = make_batcher(transforms=[make()]), make_batcher(transforms=[RewardConstScaler(0.01), make()])
+    for _ in range(2):
+        expected, found = plain.get_batch(first_action), scaled.get_batch(first_action)
+    torch.testing.assert_close(found.reward, expected.reward, rtol=1e-3, atol=0.0)
+
+
 def test_frames_become_numbers():
     assert torch.equal(Frame2Float().transform_state(torch.tensor([0, 51, 255], dtype=torch.uint8)), torch.tensor([0.0, 0.2, 1.0]))
 

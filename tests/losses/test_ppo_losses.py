@@ -68,3 +68,10 @@ def test_the_gradient_of_a_ratio_that_is_broadcast_is_summed():
     log_ratio = torch.zeros(3, requires_grad=True)
     clipped_surrogate(log_ratio, torch.ones(5, 3), 0.2).sum().backward()
     assert log_ratio.grad.tolist() == [-5.0, -5.0, -5.0]
+
+
+def test_a_second_gradient_of_the_surrogate_is_an_error():
+    log_ratio = torch.zeros(3, requires_grad=True)
+    (gradient,) = torch.autograd.grad(clipped_surrogate(log_ratio, torch.ones(3), 0.2).sum(), log_ratio, create_graph=True)
+    with pytest.raises(RuntimeError, match="once_differentiable"):
+        gradient.sum().backward()

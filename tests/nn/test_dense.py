@@ -6,6 +6,7 @@ import sys
 
 import pytest
 import torch
+from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.nn import functional
 
 from fastrl.nn import dense
@@ -169,12 +170,43 @@ def test_what_is_not_finite_shows_in_the_result():
     assert bool(torch.isnan(result[0]).all()) and bool(torch.isfinite(result[1]).all())
 
 
+def test_no_gradient_passes_a_relu_that_is_off_not_even_an_infinite_one():
+    (layer,) = make_chain((2, 2), [RELU])
+    layer = layer._replace(weight=torch.eye(2), bias=torch.zeros(2))
+    x = torch.tensor([[-1.0, 1.0]], requires_grad=True)
+    dense_chain(x, [layer]).sqrt().sum().backward()
+    assert x.grad.tolist() == [[0.0, 0.5]]
+
+
 def test_a_gradient_of_a_gradient_is_refused():
     layers = make_chain((3, 4, 1), [TANH, NONE])
     x = torch.randn(5, 3, requires_grad=True)
     (first,) = torch.autograd.grad(dense_chain(x, layers).square().sum(), [x], create_graph=True)
     with pytest.raises(RuntimeError, match="once_differentiable"):
         first.sum().backward()
+
+
+def test_a_gradient_of_the_gradient_of_a_sum_is_refused_too():
+    layers = make_chain((3, 4, 1), [TANH, NONE])
+    x = torch.randn(5, 3, requires_grad=True)
+    (first,) = torch.autograd.grad(dense_chain(x, layers).sum(), [x], create_graph=True)
+    with pytest.raises(RuntimeError, match="once_differentiable"):  # a penalty on the gradient would have none of its own
+        first.square().sum().backward()
+
+
+def test_a_bias_with_gaps_is_left_to_torch():
+    (layer,), x = make_chain((5, 3), [TANH]), torch.randn(4, 5)
+    bias = torch.randn(3, 2)[:, 0]
+    torch.testing.assert_close(dense_chain(x, [layer._replace(bias=bias)]), torch.tanh(functional.linear(x, layer.weight, bias)))
+
+
+def test_shapes_are_known_without_numbers():
+    with FakeTensorMode():
+        layers = make_chain((5, 8, 3), [TANH, NONE])
+        x = torch.randn(4, 5, requires_grad=True)
+        result = dense_chain(x, layers)
+        result.sum().backward()
+    assert result.shape == (4, 3) and x.grad.shape == (4, 5)
 
 
 @pytest.mark.parametrize(

@@ -91,6 +91,14 @@ def test_a_second_gradient_is_an_error_and_not_a_wrong_number(used):
         gradient.sum().backward()
 
 
+def test_a_second_gradient_after_a_sum_is_an_error_too(used):
+    layer = Linear(96, 128)
+    x = torch.randn(512, 96, requires_grad=True)
+    (gradient,) = torch.autograd.grad(layer(x).sum(), x, create_graph=True)
+    with pytest.raises(RuntimeError, match="once_differentiable"):
+        gradient.square().sum().backward()
+
+
 def test_frozen_parameters_cost_no_product(used):
     layer = Linear(96, 128).requires_grad_(False)
     x = torch.randn(512, 96, requires_grad=True)

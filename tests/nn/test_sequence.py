@@ -84,6 +84,62 @@ def test_a_subclass_with_a_forward_of_its_own_is_called():
     torch.testing.assert_close(run_layers([twice], x), one_by_one(twice.layers, one_by_one(twice.layers, x)))
 
 
+def test_hooks_on_the_sequence_within_a_container_are_called():
+    called, network = [], SequentialExtended(Linear(4, 4), Tanh())
+    network.layers.register_forward_hook(lambda *_: called.append("layers"))
+    network(torch.randn(2, 4))
+    assert called == ["layers"]
+
+
+def test_hooks_on_all_modules_are_called():
+    called, network = [], mlp(4, (8,))
+    hook = nn.modules.module.register_module_forward_hook(lambda module, *_: called.append(type(module)))
+    try:
+        network(torch.randn(2, 4))
+        prepare_layers(network.parts())(torch.randn(2, 4))
+    finally:
+        hook.remove()
+    assert called.count(Linear) == called.count(Tanh) == 2
+
+
+def test_a_forward_put_in_place_of_the_classs_is_called():
+    layer, inner = Linear(4, 4), nn.Sequential(Linear(4, 4))
+    layer.forward = lambda input: torch.zeros_like(input)
+    inner.forward = lambda input: input + 1.0
+    assert run_layers([layer, inner], torch.randn(2, 4)).eq(1.0).all()
+
+
+def test_a_module_of_ones_own_may_have_parts():
+    class Own(nn.Module):
+        def parts(self):
+            return [Tanh()]
+
+        def forward(self, x):
+            return 2.0 * x
+
+    x = torch.randn(3, 4)
+    assert run_layers([Own()], x).equal(2.0 * x)
+
+
+@pytest.mark.parametrize("name", ["weight", "bias"])
+def test_a_weight_that_is_no_parameter_counts(name):
+    layer, x = Linear(4, 3), torch.randn(2, 4)
+    value = torch.randn_like(getattr(layer, name))
+    delattr(layer, name)
+    setattr(layer, name, value)
+    torch.testing.assert_close(run_layers([layer, Tanh()], x), torch.tanh(nn.functional.linear(x, layer.weight, layer.bias)))
+
+
+def test_transforms_of_torch_see_the_layers_one_by_one():
+    network = SequentialExtended(nn.Linear(4, 8), nn.Tanh(), nn.Linear(8, 2))
+    x = torch.randn(3, 4)
+    with torch.no_grad():
+        torch.testing.assert_close(torch.func.vmap(network)(x[None]), network(x)[None])
+    y = x.clone().requires_grad_()
+    (expected,) = torch.autograd.grad(network(y).sum(), y)
+    torch.testing.assert_close(torch.func.grad(lambda x: network(x).sum())(x), expected)
+
+
 def test_layers_that_are_put_behind_later_count():
     network = SequentialExtended(Linear(4, 4))
     x = torch.randn(3, 4)

@@ -145,9 +145,23 @@ def test_bad_settings_are_named(settings, message):
         SingleOpt(Line(), **settings)
 
 
-def test_more_mini_batches_than_rows_are_named():
-    with pytest.raises(ValueError, match="num_mini_batches must be 1 to 10, the rows of the batch, got 11"):
-        SingleOpt(Line(), num_mini_batches=11).learn_from_batch(make_batch(), step=0)
+def test_fewer_rows_than_mini_batches_are_one_row_each_and_none_are_left_alone():
+    model = Line()
+    optimizer = SingleOpt(model, num_mini_batches=11)
+    optimizer.learn_from_batch(make_batch(3), step=0)
+    assert sorted(idxs for _, idxs, _ in steps_of(model)) == [[0], [1], [2]]
+    model.seen.clear()
+    optimizer.learn_from_batch(make_batch(0), step=0)
+    assert model.seen == []
+
+
+def test_frozen_parameters_stay_where_they_are():
+    first, second = Line(1.0), Line(1.0)
+    first.weight.requires_grad_(False)
+    JointOpt([first, second], opt_fn=torch.optim.AdamW, opt_params={"lr": 0.1, "weight_decay": 0.5}).learn_from_batch(make_batch(), step=0)
+    assert first.weight.item() == 1.0 != second.weight.item()
+    with pytest.raises(SettingError, match="models must have a parameter to train"):
+        SingleOpt(first)
 
 
 def test_models_that_share_parameters_cannot_be_trained_one_behind_the_other():
