@@ -96,6 +96,7 @@ scoreboard: $(VENV)/.installed-bench
 	$(BIN)/python bench/learning/scoreboard.py mpo CartpoleSwingup-v1 --seeds 3
 	$(BIN)/python bench/learning/scoreboard.py mpo CheetahRun-v1 --seeds 3
 	$(BIN)/python bench/learning/scoreboard.py mpo CheetahRun-v1 --seeds 3 --set use_retrace=false --label one-step
+	$(BIN)/python bench/learning/scoreboard.py mpo Pendulum-v1 --seeds 5 --set bfloat16=true --label bfloat16
 
 # --- on a machine with a GPU: PYTHON is the interpreter that has torch 2.11 or later, pytest and pytest-benchmark; nothing is installed
 define GPU_BUILD
