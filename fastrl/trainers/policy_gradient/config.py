@@ -99,7 +99,7 @@ class VanillaPGConfig(PolicyGradientConfig):
     """Settings of a VanillaPG run."""
 
     ALGORITHM: ClassVar[str] = "vanilla-pg"
-    PRESETS: ClassVar[dict[str, dict[str, Any]]] = {"CartPole-v1": CLASSIC | {"num_steps": 32, "lr": 0.003}}
+    PRESETS: ClassVar[dict[str, dict[str, Any]]] = {"CartPole-v1": CLASSIC | {"num_steps": 32, "lr": 0.001, "normalize_reward": True}}
 
 
 @dataclass(kw_only=True)
