@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from fastrl.errors import SettingError
+from fastrl.nn.layers import layer_init
 from fastrl.nn.linear import Linear
 from fastrl.nn.sequence import LINEAR_KINDS, Step, prepare_layers, run_layers
 
@@ -152,6 +153,32 @@ class ActionLinear(nn.Module):
     def parts(self) -> tuple[Step, ...]:
         """What the layer is made of, for `run_layers`."""
         return (self.linear,) if self.log_std is None else (self.linear, self.with_log_std)
+
+
+class AdvantageLinear(nn.Module):
+    """The last layer of an advantage function: what `fastrl.losses.dae.centred_advantages` makes Â of, whose width follows from the actions.
+
+    A number for each discrete action [..., A], those of all branches side by side where there are several; for continuous actions the
+    Hermite coefficients (b, c) [..., A, 2] of each action dimension. Orthogonal weights of gain 0.01, no bias to begin with: at first no
+    action is better than another.
+
+    Args:
+        in_features: H, features.
+        action_info: as for `ActionLinear`.
+
+    Raises:
+        SettingError: `action_info` lacks an entry or has one of no use.
+    """
+
+    def __init__(self, in_features: int, action_info: Mapping[str, Any]) -> None:
+        super().__init__()
+        space, width = _outputs(action_info)
+        self.linear = layer_init(Linear(in_features, 2 * width if space == "continuous" else width), std=0.01)
+        self.shape = (width, 2) if space == "continuous" else (width,)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """x [..., H] to [..., A], or to [..., A, 2]."""
+        return self.linear(x).unflatten(-1, self.shape)
 
 
 def output_shape(module: nn.Module, input_shape: Shape) -> tuple[int, ...]:
