@@ -156,11 +156,11 @@ class ActionLinear(nn.Module):
 
 
 class AdvantageLinear(nn.Module):
-    """The last layer of an advantage function: what `fastrl.losses.dae.centred_advantages` makes Â of, whose width follows from the actions.
+    """The last layer of an advantage function: `fastrl.losses.dae.centred_advantages` makes Â of what it gives.
 
-    A number for each discrete action [..., A], those of all branches side by side where there are several; for continuous actions the
-    Hermite coefficients (b, c) [..., A, 2] of each action dimension. Orthogonal weights of gain 0.01, no bias to begin with: at first no
-    action is better than another.
+    Its width follows from the actions: a number for each discrete one [..., A], those of all branches side by side where there are several,
+    and for continuous ones the Hermite coefficients (b, c) [..., A, 2] of each action dimension. Orthogonal weights of gain 0.01, no bias:
+    at first no action is better than another.
 
     Args:
         in_features: H, features.

@@ -209,7 +209,7 @@ def test_the_advantages_of_random_tabular_problems_are_found(seed):
     for _ in range(3):  # each time with the values of the one before
         bootstrap = values.detach()[states]
 
-        def loss():
+        def loss(bootstrap=bootstrap):
             advantages = centred_advantages(outputs[states[:-1]], policy, actions)
             return dae_loss(advantages, values[states[:-1]], rewards, bootstrap, *ends, gamma=GAMMA)[0]
 
@@ -254,7 +254,7 @@ def test_the_advantages_of_a_linear_quadratic_problem_are_found():
     for _ in range(6):
         bootstrap = value_at(following).detach()
 
-        def loss():
+        def loss(bootstrap=bootstrap):
             advantages = centred_advantages(outputs_at(state), policy, actions[..., None])
             given = (rewards, bootstrap, torch.zeros_like(truncated), truncated)
             return dae_loss(advantages, value_at(state), *given, gamma=GAMMA)[0]
