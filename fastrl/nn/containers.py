@@ -158,27 +158,34 @@ class ActionLinear(nn.Module):
 class AdvantageLinear(nn.Module):
     """The last layer of an advantage function: `fastrl.losses.dae.centred_advantages` makes Â of what it gives.
 
-    Its width follows from the actions: a number for each discrete one [..., A], those of all branches side by side where there are several,
-    and for continuous ones the Hermite coefficients (b, c) [..., A, 2] of each action dimension. Orthogonal weights of gain 0.01, no bias:
+    Its width follows from the actions: a number for each discrete one [N, A], those of all branches side by side where there are several,
+    and for continuous ones the Hermite coefficients (b, c) [N, A, 2] of each action dimension. Orthogonal weights of gain 0.01, no bias:
     at first no action is better than another.
 
     Args:
-        in_features: H, features.
+        in_features: shape of a sample, or the number of its elements; samples [N, ...] are flattened.
         action_info: as for `ActionLinear`.
 
     Raises:
         SettingError: `action_info` lacks an entry or has one of no use.
     """
 
-    def __init__(self, in_features: int, action_info: Mapping[str, Any]) -> None:
+    def __init__(self, in_features: Shape, action_info: Mapping[str, Any]) -> None:
         super().__init__()
         space, width = _outputs(action_info)
-        self.linear = layer_init(Linear(in_features, 2 * width if space == "continuous" else width), std=0.01)
+        self.linear = layer_init(FlattenLinear(in_features, 2 * width if space == "continuous" else width), std=0.01)
         self.shape = (width, 2) if space == "continuous" else (width,)
 
     def forward(self, x: Tensor) -> Tensor:
-        """x [..., H] to [..., A], or to [..., A, 2]."""
-        return self.linear(x).unflatten(-1, self.shape)
+        """x [N, ...] to [N, A], or to [N, A, 2]."""
+        return self._shaped(self.linear(x))
+
+    def _shaped(self, out: Tensor) -> Tensor:
+        return out.unflatten(-1, self.shape)
+
+    def parts(self) -> tuple[Step, ...]:
+        """What the layer is made of, for `run_layers`."""
+        return (self.linear,) if len(self.shape) == 1 else (self.linear, self._shaped)
 
 
 def output_shape(module: nn.Module, input_shape: Shape) -> tuple[int, ...]:

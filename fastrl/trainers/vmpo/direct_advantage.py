@@ -12,6 +12,7 @@ from fastrl.losses.dae import advantage_scale, centred_advantages
 from fastrl.nn.containers import AdvantageLinear
 from fastrl.nn.distributions import Categorical, DiagonalGaussian, Distribution
 from fastrl.nn.layers import mlp
+from fastrl.nn.sequence import run_layers
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +81,7 @@ class AdvantageNetwork(nn.Module):
 
     def forward(self, obs: Tensor) -> Tensor:
         """obs [B, obs_dim] to [B, A], or to Hermite coefficients [B, A, 2]."""
-        return self.head(self.encoder(obs))
+        return run_layers((self.encoder, self.head), obs)
 
 
 def scaled_advantages(outputs: Tensor, segments: Segments, *, scale: bool) -> tuple[Tensor, Tensor]:
