@@ -9,14 +9,22 @@ Policies are those of the rollout and constants: no gradient goes into them.
 
 from __future__ import annotations
 
+from typing import Protocol
+
 import torch
 from torch import Tensor
 
 from fastrl import ops
-from fastrl.nn.action_heads import Branches
-from fastrl.nn.distributions import Categorical, DiagonalGaussian
 
-ActingPolicy = DiagonalGaussian | Categorical | Branches
+
+class ActingPolicy(Protocol):
+    """A distribution of `fastrl.nn` over actions."""
+
+    def centred(self, outputs: Tensor, actions: Tensor) -> Tensor:
+        """Â [...] at actions."""
+
+    def centred_variance(self, outputs: Tensor) -> Tensor:
+        """E_π Â² [...]."""
 
 
 def centred_advantages(outputs: Tensor, policy: ActingPolicy, actions: Tensor) -> Tensor:
@@ -32,14 +40,7 @@ def centred_advantages(outputs: Tensor, policy: ActingPolicy, actions: Tensor) -
 
     Returns: [...], differentiable in outputs.
     """
-    if isinstance(policy, DiagonalGaussian):
-        z = (actions - policy.mean.detach()) * torch.exp(-policy.log_std.detach())
-        slope, curvature = outputs.unbind(-1)
-        return (slope * z + curvature * (z.square() - 1.0)).sum(-1)
-    if isinstance(policy, Branches):
-        parts = zip(_split(outputs, policy), policy.choices, actions.unbind(-1), strict=True)
-        return torch.stack([centred_advantages(part, choice, action) for part, choice, action in parts]).sum(0)
-    return _centred(outputs, policy).gather(-1, actions.long().unsqueeze(-1)).squeeze(-1)
+    return policy.centred(outputs, actions)
 
 
 def advantage_variance(outputs: Tensor, policy: ActingPolicy) -> Tensor:
@@ -48,13 +49,7 @@ def advantage_variance(outputs: Tensor, policy: ActingPolicy) -> Tensor:
     Args:
         outputs, policy: as for `centred_advantages`.
     """
-    if isinstance(policy, DiagonalGaussian):
-        slope, curvature = outputs.unbind(-1)
-        return (slope.square() + 2.0 * curvature.square()).sum(-1)
-    if isinstance(policy, Branches):  # they are drawn independently
-        parts = zip(_split(outputs, policy), policy.choices, strict=True)
-        return torch.stack([advantage_variance(part, choice) for part, choice in parts]).sum(0)
-    return (_probabilities(policy) * _centred(outputs, policy).square()).sum(-1)
+    return policy.centred_variance(outputs)
 
 
 def advantage_scale(outputs: Tensor, policy: ActingPolicy, valid: Tensor | None = None) -> Tensor:
@@ -105,18 +100,3 @@ def _mean(per_state: Tensor, valid: Tensor | None) -> Tensor:
     if valid is None:
         return per_state.mean()
     return torch.where(valid, per_state, 0.0).sum() / valid.sum().clamp(min=1)
-
-
-def _probabilities(policy: Categorical) -> Tensor:
-    return policy.log_probs().detach().exp()
-
-
-def _centred(outputs: Tensor, policy: Categorical) -> Tensor:
-    """Â of every action [..., A]."""
-    # without the plain mean first: what is large and common to all actions would leave its rounding behind
-    outputs = outputs - outputs.mean(-1, keepdim=True)
-    return outputs - (_probabilities(policy) * outputs).sum(-1, keepdim=True)
-
-
-def _split(outputs: Tensor, policy: Branches) -> tuple[Tensor, ...]:
-    return outputs.split([choice.logits.shape[-1] for choice in policy.choices], dim=-1)

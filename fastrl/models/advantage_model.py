@@ -5,14 +5,17 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
+from fastrl.batchers.batch import Batch
 from fastrl.errors import SettingError
 from fastrl.losses.dae import advantage_scale, centred_advantages, dae_loss
 from fastrl.models.base_model import BaseModel
 from fastrl.models.base_pg_model import distribution
 from fastrl.models.value_model import ValueModel
 from fastrl.nn.containers import AdvantageLinear, Shape
+from fastrl.utils.estimators.rollout import VALUES, entry, flags, state_values
 
 
 class AdvantageModel(BaseModel):
@@ -50,7 +53,7 @@ class AdvantageModel(BaseModel):
 
     @property
     def batch_keys(self) -> list[str]:
-        return ["state_t", "action", "policy_t", "reward", "terminated", "truncated", "valid", "state_value_t_and_tp1"]
+        return ["state_t", "action", "policy_t", "reward", "terminated", "truncated", "valid", VALUES]
 
     def register_losses(self) -> None:
         self.register_loss(self.dae_loss)
@@ -59,10 +62,26 @@ class AdvantageModel(BaseModel):
     def output_layer(input_shape: Shape, action_info: Mapping[str, Any]) -> nn.Module:
         return AdvantageLinear(input_shape, action_info)
 
+    @staticmethod
+    def by_environment(batch: Any) -> Batch:
+        """A rollout [T, E, ...], as estimators take it, with environments as its rows: views [E, T, ...]."""
+        rewards = torch.as_tensor(entry(batch, "reward"))
+        if rewards.dim() != 2:
+            raise ValueError(f"reward must have shape [T, E], got {list(rewards.shape)}")
+        terminated, truncated, valid = flags(batch, rewards)
+        rollout = {name: torch.as_tensor(entry(batch, name)) for name in ("state_t", "action", "policy_t")} | {
+            "reward": rewards,
+            VALUES: state_values(batch, rewards.shape),
+            "terminated": terminated,
+            "truncated": truncated,
+            "valid": torch.ones_like(terminated) if valid is None else valid,
+        }
+        return Batch({name: value.transpose(0, 1) for name, value in rollout.items()})
+
     def dae_loss(self, batch: Any) -> Tensor:
         """mean e², 0-d, see `fastrl.losses.dae.dae_loss`."""
         values = self.value_model.values(batch.state_t)
-        of_steps = {name: batch[name].transpose(0, 1) for name in ("reward", "state_value_t_and_tp1", "terminated", "truncated", "valid")}
+        of_steps = {name: batch[name].transpose(0, 1) for name in ("reward", VALUES, "terminated", "truncated", "valid")}
         rewards, bootstrap, terminated, truncated, valid = of_steps.values()
         given = (values.transpose(0, 1), rewards, bootstrap, terminated, truncated)
         return dae_loss(self.advantages(batch)[0].transpose(0, 1), *given, gamma=self.gamma, valid=valid)[0]

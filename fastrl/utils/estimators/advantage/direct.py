@@ -8,11 +8,8 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from fastrl.batchers.batch import Batch
 from fastrl.errors import SettingError
-from fastrl.models.advantage_model import AdvantageModel
-from fastrl.optimizers import BaseOpt
-from fastrl.utils.estimators.rollout import VALUES, Estimator, entry, flags, state_values
+from fastrl.utils.estimators.rollout import Estimator
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,24 +33,24 @@ class DAE(Estimator):
     Reference: Pan, Gürtler, Neitz, Schölkopf 2022, Direct Advantage Estimation.
     """
 
-    optimizer: BaseOpt
+    optimizer: Any
     _scale: list[Tensor] = field(default_factory=list, init=False, repr=False)  # of the last batch
 
     needs_policy: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         models = list(getattr(self.optimizer, "models", []))
-        if len(models) != 1 or not isinstance(models[0], AdvantageModel):
+        if len(models) != 1 or not hasattr(models[0], "by_environment"):
             raise SettingError("optimizer must be a SingleOpt over one AdvantageModel")
 
     @property
-    def model(self) -> AdvantageModel:
+    def model(self) -> Any:
         """The advantage function."""
         return self.optimizer.models[0]
 
     def __call__(self, batch: Any) -> Tensor:
         """Fit, then advantages [T, E], 0 on rows that are no transition."""
-        environments = _by_environment(batch)
+        environments = self.model.by_environment(batch)
         with torch.enable_grad():
             self.optimizer.learn_from_batch(environments, step=self.model.num_steps)
         with torch.no_grad():
@@ -64,19 +61,3 @@ class DAE(Estimator):
     def normalize(self, advantages: Tensor) -> Tensor:
         """Advantages of the last batch over sqrt(mean_s E_π Â²)."""
         return advantages / self._scale[0]
-
-
-def _by_environment(batch: Any) -> Batch:
-    """A rollout with environments as its rows, [E, T, ...], as views."""
-    rewards = torch.as_tensor(entry(batch, "reward"))
-    if rewards.dim() != 2:
-        raise ValueError(f"reward must have shape [T, E], got {list(rewards.shape)}")
-    terminated, truncated, valid = flags(batch, rewards)
-    rollout = {name: torch.as_tensor(entry(batch, name)) for name in ("state_t", "action", "policy_t")} | {
-        "reward": rewards,
-        VALUES: state_values(batch, rewards.shape),
-        "terminated": terminated,
-        "truncated": truncated,
-        "valid": torch.ones_like(terminated) if valid is None else valid,
-    }
-    return Batch({name: value.transpose(0, 1) for name, value in rollout.items()})
