@@ -17,11 +17,12 @@ from fastrl.batchers.transforms import Transform, atari_transforms, mujoco_trans
 from fastrl.envs import VectorEnv
 from fastrl.envs.toolkit import BaseEnv
 from fastrl.errors import SettingError, nearest
-from fastrl.models import BasePGModel, ValueModel
+from fastrl.models import AdvantageModel, BasePGModel, ValueModel
 from fastrl.optimizers import JointOpt, ListOpt, SingleOpt
 from fastrl.training.seeding import seed_everything
 from fastrl.utils.config import Config
 from fastrl.utils.dotted import resolve
+from fastrl.utils.estimators.advantage import DAE
 from fastrl.utils.estimators.rollout import Estimator
 from fastrl.utils.net_builder import packaged_arch
 from fastrl.utils.utils import env_from_config, get_func, get_obj
@@ -29,6 +30,7 @@ from fastrl.utils.utils import env_from_config, get_func, get_obj
 REQUIRED = ("batch_size", "policy_model", "optimizer")
 OPTIONAL = (
     *("env", "seed", "device", "transforms", "policy_nn_config", "value_nn_config", "value_model", "shared_body"),
+    *("advantage_nn_config", "advantage_model", "advantage_optimizer"),
     *("value_optimizer", "advantage", "vtarget", "normalize_advantages", "max_steps"),
 )
 BUNDLES = {"atari": atari_transforms, "mujoco": mujoco_transforms}
@@ -47,7 +49,9 @@ def agent_from_config(
     - device: of networks and batches, "cpu" by default;
     - batch_size, transforms: of `RolloutBatcher`; transforms are a list of objects, or "atari" or "mujoco";
     - policy_model, value_model: the models; without value_model there is none;
-    - policy_nn_config, value_nn_config: their networks, `body` and `head` as lists of layers, or a name, "a3c" or
+    - advantage_model: an `AdvantageModel`, for direct advantage estimation; advantage_optimizer has the settings of `SingleOpt` over it and
+      the value model, optimizer trains the policy alone, and advantage is left out;
+    - policy_nn_config, value_nn_config, advantage_nn_config: their networks, `body` and `head` as lists of layers, or a name, "a3c" or
       "dqn"; without them a model is one linear layer;
     - shared_body: true gives the value model the body of the policy in place of its own;
     - optimizer: settings of `JointOpt` over both models; where value_optimizer is there too, of `SingleOpt` over the policy alone;
@@ -76,13 +80,14 @@ def agent_from_config(
     value = None
     if config.get("value_model") is not None:
         value = _model(config, "value", ValueModel, batcher, body=policy.body if _flag(config, "shared_body", False) else None)
+    direct = config.get("advantage_model") is not None
     return PGAgent(
         batcher,
         policy_model=policy,
         value_model=value,
-        optimizer=_optimizer(config, policy, value),
+        optimizer=_optimizer(config, policy, None if direct else value),
         normalize_advantages=_flag(config, "normalize_advantages", True),
-        advantage=_estimator(config, "advantage"),
+        advantage=_direct_advantages(config, batcher, value) if direct else _estimator(config, "advantage"),
         vtarget=_estimator(config, "vtarget"),
         log_dir=log_dir,
     )
@@ -100,6 +105,13 @@ def _check_names(config: Config) -> None:
         raise SettingError("shared_body: there is no value_model to share the body with")
     if _flag(config, "shared_body", False) and config.get("value_optimizer") is not None:
         raise SettingError("value_optimizer: a shared body is trained by one optimizer; leave out this entry or shared_body")
+    if config.get("advantage_model") is None:
+        return
+    if config.get("value_model") is None:
+        raise SettingError("advantage_model: there is no value_model to fit together with it")
+    for name in ("advantage", "value_optimizer"):
+        if config.get(name) is not None:
+            raise SettingError(f"{name} must be left out where there is an advantage_model, which estimates advantages and fits values")
 
 
 @contextmanager
@@ -177,8 +189,8 @@ def _transforms(given: Any) -> list[Transform]:
     return [_class_of(entry, Transform)(**_arguments(entry)) for entry in given]
 
 
-def _model(config: Config, role: str, kind: type, batcher: RolloutBatcher, body: nn.Module | None = None) -> Any:
-    """The model of a role, "policy" or "value", on the configuration's device."""
+def _model(config: Config, role: str, kind: type, batcher: RolloutBatcher, body: nn.Module | None = None, **given: Any) -> Any:
+    """The model of a role, "policy", "value" or "advantage", on the configuration's device; `given` are arguments besides the entry's."""
     settings, network = config[f"{role}_model"], config.get(f"{role}_nn_config") or Config()
     with _entry(f"{role}_model"):
         model_class, arguments = _class_of(settings, kind), _arguments(settings)
@@ -187,7 +199,7 @@ def _model(config: Config, role: str, kind: type, batcher: RolloutBatcher, body:
             network = packaged_arch(network)
         module = model_class.network_from_config(network, batcher, body=body)
     with _entry(f"{role}_model"):
-        model = model_class(module, batcher, cuda_default=False, **arguments)
+        model = model_class(module, batcher, cuda_default=False, **given, **arguments)
     with _entry("device"):
         return model.to(config.get("device", "cpu"))
 
@@ -202,6 +214,12 @@ def _optimizer(config: Config, policy: BasePGModel, value: ValueModel | None) ->
         first = SingleOpt(policy, **settings)
     with _entry("value_optimizer"):
         return ListOpt([first, SingleOpt(value, **_optimizer_settings(config.value_optimizer))])
+
+
+def _direct_advantages(config: Config, batcher: RolloutBatcher, value: ValueModel | None) -> DAE:
+    model = _model(config, "advantage", AdvantageModel, batcher, value_model=value)
+    with _entry("advantage_optimizer"):
+        return DAE(SingleOpt(model, **_optimizer_settings(config.get("advantage_optimizer") or {})))
 
 
 def _optimizer_settings(given: Any) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
@@ -10,7 +10,9 @@ import torch
 from fastrl.agents.base_agent import BaseAgent
 from fastrl.errors import SettingError
 from fastrl.losses.value import standardize
+from fastrl.models.advantage_model import AdvantageModel
 from fastrl.models.base_pg_model import BasePGModel
+from fastrl.utils.estimators.advantage.direct import DAE
 from fastrl.utils.estimators.advantage.estimators import GAE
 from fastrl.utils.estimators.value.estimators import FromAdvantage
 
@@ -25,12 +27,13 @@ class PGAgent(BaseAgent):
         policy_model: a model of `fastrl.models` that chooses actions; registered as "policy".
         value_model: V(s), registered as "value"; None: there is none, and `advantage` must be one that needs none.
         normalize_advantages: to mean 0 and standard deviation 1 over the batch.
-        advantage: estimator of advantages; None: GAE(gamma=0.99, gae_lambda=0.95).
+        advantage: estimator of advantages; None: GAE(gamma=0.99, gae_lambda=0.95). `DAE` brings an optimiser of its own for its model,
+            registered as "advantage", and for the value model.
         vtarget: estimator of the targets of the value model; None: FromAdvantage().
         kwargs: of `BaseAgent`: `optimizer` (required), `gamma`, `log_dir`.
 
     Raises:
-        SettingError: the estimators need values and there is no value model.
+        SettingError: the estimators need values and there is no value model, or a parameter is trained twice.
     """
 
     def __init__(
@@ -57,6 +60,16 @@ class PGAgent(BaseAgent):
         self._register_model("policy", policy_model)
         if value_model is not None:
             self._register_model("value", value_model)
+        if isinstance(self.advantage, DAE):
+            self._register_model("advantage", self.advantage.model)
+            self._check_direct_advantages(self.advantage.model, value_model)
+
+    def _check_direct_advantages(self, model: AdvantageModel, value_model: Any) -> None:
+        if model.value_model is not value_model:
+            raise SettingError("value_model must be the one that the advantage model is fitted together with")
+        trained = {id(parameter) for trained in self.opt.models for parameter in trained.parameters()}
+        if any(id(parameter) in trained for parameter in model.parameters()):
+            raise SettingError("optimizer trains a parameter of the advantage or value model, which DAE trains: give it the policy alone")
 
     def step(self) -> None:
         """Collect a batch, estimate, learn."""
@@ -87,14 +100,29 @@ class PGAgent(BaseAgent):
         if value is not None:
             batch.state_value_t_and_tp1 = value.values(batch.state_t_and_tp1)
             batch.state_value_t, batch.state_value_tp1 = batch.state_value_t_and_tp1[:-1], batch.state_value_t_and_tp1[1:]
+        if getattr(self.advantage, "needs_policy", False):
+            batch.policy_t = self.models.policy(batch.state_t.flatten(0, 1)).unflatten(
+                0, batch.reward.shape
+            )  # it has not moved since it acted
         batch.advantage = self.advantage(batch)
         if value is not None:
             batch.vtarget = self.vtarget(batch)
         flat = batch.concat_batch()
         if self.normalize_advantages:
-            flat.advantage = standardize(flat.advantage)
+            flat.advantage = getattr(self.advantage, "normalize", standardize)(flat.advantage)
         return flat
 
     def learn(self, batch: Any) -> None:
         """Let the optimiser learn from flat rows."""
         self.opt.learn_from_batch(batch, step=self.num_steps)
+
+    def learner_state(self) -> dict[str, Any]:
+        """Models, optimisers and the number of iterations."""
+        state = super().learner_state()
+        return state | {"advantage_optimizer": self.advantage.optimizer.state_dict()} if isinstance(self.advantage, DAE) else state
+
+    def load_learner(self, state: Mapping[str, Any]) -> None:
+        """Counterpart of `learner_state`."""
+        super().load_learner(state)
+        if isinstance(self.advantage, DAE):
+            self.advantage.optimizer.load_state_dict(state["advantage_optimizer"])

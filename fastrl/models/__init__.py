@@ -1,6 +1,7 @@
 """Networks with their losses: policies of the policy-gradient family, and value functions."""
 
 from fastrl.models.a2c_model import A2CModel
+from fastrl.models.advantage_model import AdvantageModel
 from fastrl.models.base_model import BaseModel
 from fastrl.models.base_pg_model import BasePGModel
 from fastrl.models.ppo_adaptive_model import PPOAdaptiveModel
@@ -11,6 +12,7 @@ from fastrl.models.vanilla_pg_model import VanillaPGModel
 
 __all__ = [
     "A2CModel",
+    "AdvantageModel",
     "BaseModel",
     "BasePGModel",
     "PPOAdaptiveModel",

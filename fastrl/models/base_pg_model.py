@@ -33,9 +33,7 @@ class BasePGModel(BaseModel):
     def __init__(self, model: nn.Module, batcher: Any, *, entropy_coef: Any = 0, **kwargs: Any) -> None:
         self.entropy_coef = make_callable(entropy_coef)
         action_info = batcher.get_action_info()
-        self._space = action_info["space"]
-        branched = self._space == "multi_discrete"
-        self._nvec = tuple(action_info.get("nvec", action_info["shape"])) if branched else ()  # choices of each branch
+        self._action_info, self._space = action_info, action_info["space"]
         super().__init__(model, batcher, **kwargs)
 
     @staticmethod
@@ -52,14 +50,7 @@ class BasePGModel(BaseModel):
         Raises:
             ValueError: there is no distribution for these actions.
         """
-        if self._space == "discrete":
-            return Categorical(parameters)
-        if self._space == "continuous":
-            mean, log_std = parameters.unbind(-1)
-            return DiagonalGaussian(mean, log_std)
-        if self._space == "multi_discrete":
-            return JointBranches.from_logits(parameters, self._nvec)
-        raise ValueError(f"create_dist: there is no distribution for {self._space} actions")
+        return distribution(parameters, self._action_info)
 
     def dist_of(self, states: Any) -> Policy:
         """The policy at states [N, ...]."""
@@ -132,6 +123,24 @@ class BasePGModel(BaseModel):
         if "dist" in batch:  # training was not called off before it began
             self.add_log("Entropy", batch.dist.entropy().mean())
             self.add_tf_only_log("Policy/log_prob", batch.new_log_prob.mean())
+
+
+def distribution(parameters: Tensor, action_info: Mapping[str, Any]) -> Policy:
+    """The distribution over actions of a kind, see `BasePGModel.create_dist`.
+
+    Args:
+        parameters: logits [..., A], or mean and log standard deviation [..., A, 2].
+        action_info: `space` and `shape` of the actions, and `nvec` or the shape as the choices of branches.
+    """
+    space = action_info["space"]
+    if space == "discrete":
+        return Categorical(parameters)
+    if space == "continuous":
+        mean, log_std = parameters.unbind(-1)
+        return DiagonalGaussian(mean, log_std)
+    if space == "multi_discrete":
+        return JointBranches.from_logits(parameters, tuple(action_info.get("nvec", action_info["shape"])))
+    raise ValueError(f"create_dist: there is no distribution for {space} actions")
 
 
 def require_rows(name: str, values: Tensor) -> Tensor:

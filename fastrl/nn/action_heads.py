@@ -72,6 +72,19 @@ class JointBranches(Branches):
         """Log-probability [B] in nats of whole actions [B, branches]."""
         return Branches.log_prob(self, actions).sum(-1)
 
+    def centred(self, outputs: Tensor, actions: Tensor) -> Tensor:
+        """The sum of what each branch centres [...], of outputs [..., n₁ + n₂ + ...] side by side at actions [..., branches]."""
+        parts = zip(self.choices, self._split(outputs), actions.unbind(-1), strict=True)
+        return torch.stack([choice.centred(part, action) for choice, part, action in parts]).sum(0)
+
+    def centred_variance(self, outputs: Tensor) -> Tensor:
+        """The variance of `centred` over actions [...]; branches are independent."""
+        parts = zip(self.choices, self._split(outputs), strict=True)
+        return torch.stack([choice.centred_variance(part) for choice, part in parts]).sum(0)
+
+    def _split(self, outputs: Tensor) -> tuple[Tensor, ...]:
+        return outputs.split([choice.logits.shape[-1] for choice in self.choices], dim=-1)
+
     def kl(self, new: JointBranches) -> Tensor:
         """KL(self ‖ new) [B] in nats, the sum over branches."""
         first, *others = (old.kl(other) for old, other in zip(self.choices, new.choices, strict=True))

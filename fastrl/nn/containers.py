@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from fastrl.errors import SettingError
+from fastrl.nn.layers import layer_init
 from fastrl.nn.linear import Linear
 from fastrl.nn.sequence import LINEAR_KINDS, MADE_OF_PARTS, Step, prepare_layers, run_layers
 
@@ -154,7 +155,40 @@ class ActionLinear(nn.Module):
         return (self.linear,) if self.log_std is None else (self.linear, self.with_log_std)
 
 
-MADE_OF_PARTS.update((SequentialExtended, ActionLinear))
+class AdvantageLinear(nn.Module):
+    """The last layer of an advantage function: `fastrl.losses.dae.centred_advantages` makes Â of what it gives.
+
+    Its width follows from the actions: a number for each discrete one [N, A], those of all branches side by side where there are several,
+    and for continuous ones the Hermite coefficients (b, c) [N, A, 2] of each action dimension. Orthogonal weights of gain 0.01, no bias:
+    at first no action is better than another.
+
+    Args:
+        in_features: shape of a sample, or the number of its elements; samples [N, ...] are flattened.
+        action_info: as for `ActionLinear`.
+
+    Raises:
+        SettingError: `action_info` lacks an entry or has one of no use.
+    """
+
+    def __init__(self, in_features: Shape, action_info: Mapping[str, Any]) -> None:
+        super().__init__()
+        space, width = _outputs(action_info)
+        self.linear = layer_init(FlattenLinear(in_features, 2 * width if space == "continuous" else width), std=0.01)
+        self.shape = (width, 2) if space == "continuous" else (width,)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """x [N, ...] to [N, A], or to [N, A, 2]."""
+        return self._shaped(self.linear(x))
+
+    def _shaped(self, out: Tensor) -> Tensor:
+        return out.unflatten(-1, self.shape)
+
+    def parts(self) -> tuple[Step, ...]:
+        """What the layer is made of, for `run_layers`."""
+        return (self.linear,) if len(self.shape) == 1 else (self.linear, self._shaped)
+
+
+MADE_OF_PARTS.update((SequentialExtended, ActionLinear, AdvantageLinear))
 
 
 def output_shape(module: nn.Module, input_shape: Shape) -> tuple[int, ...]:

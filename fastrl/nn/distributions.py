@@ -1,7 +1,9 @@
 """Action distributions: plain tensors in, per-row numbers out, no validation in the hot path.
 
 Each class offers the same few methods, so that a loss is written once for discrete and for continuous actions. `kl_parts(new)` gives the
-pieces of KL(self ‖ new) that are bounded separately: one for a categorical, two (mean, covariance) for a Gaussian.
+pieces of KL(self ‖ new) that are bounded separately: one for a categorical, two (mean, covariance) for a Gaussian. `centred` and
+`centred_variance` are for advantage functions: what a function of the action is beyond its mean under the distribution, see
+`fastrl.losses.dae`; no gradient goes into the distribution.
 """
 
 from __future__ import annotations
@@ -64,6 +66,17 @@ class DiagonalGaussian:
         z = (new.mean - self.mean) * torch.exp(-new.log_std)
         return (log_ratio + 0.5 * (torch.exp(-2.0 * log_ratio) + z.square()) - 0.5).sum(-1)
 
+    def centred(self, outputs: Tensor, actions: Tensor) -> Tensor:
+        """Σ_d b_d z_d + c_d (z_d² − 1) with z = (a − μ)/σ [...], of (b, c) = outputs [..., A, 2] at actions [..., A]."""
+        z = (actions - self.mean.detach()) * torch.exp(-self.log_std.detach())
+        slope, curvature = outputs.unbind(-1)
+        return (slope * z + curvature * (z.square() - 1.0)).sum(-1)
+
+    def centred_variance(self, outputs: Tensor) -> Tensor:
+        """The variance of `centred` over actions [...]: Σ_d b_d² + 2 c_d²."""
+        slope, curvature = outputs.unbind(-1)
+        return (slope.square() + 2.0 * curvature.square()).sum(-1)
+
 
 @dataclass(frozen=True, slots=True)
 class Categorical:
@@ -109,6 +122,19 @@ class Categorical:
         """KL(self ‖ new) [...] in nats."""
         log_probs = self.log_probs()
         return (log_probs.exp() * (log_probs - new.log_probs())).sum(-1)
+
+    def centred(self, outputs: Tensor, actions: Tensor) -> Tensor:
+        """f(a) − Σ_a' π(a') f(a') [...], of f = outputs [..., A] at actions [...] int64."""
+        return self._centred(outputs).gather(-1, actions.long().unsqueeze(-1)).squeeze(-1)
+
+    def centred_variance(self, outputs: Tensor) -> Tensor:
+        """The variance of `centred` over actions [...]."""
+        return (self.log_probs().detach().exp() * self._centred(outputs).square()).sum(-1)
+
+    def _centred(self, outputs: Tensor) -> Tensor:
+        # without the plain mean first: what is large and common to all actions would leave its rounding behind
+        outputs = outputs - outputs.mean(-1, keepdim=True)
+        return outputs - (self.log_probs().detach().exp() * outputs).sum(-1, keepdim=True)
 
 
 Distribution = DiagonalGaussian | Categorical

@@ -151,7 +151,7 @@ def test_environments_that_cannot_save_their_state_resume_too(tmp_path):
     [
         (["--env-id", "CartPol-v1"], "did you mean 'CartPole-v1'?"),
         (["--env-id", "Identity-v0", "--gamma", "2"], "gamma"),
-        (["--env-id", "Identity-v0", "--advantage-estimator", "dae"], "advantage_estimator"),
+        (["--env-id", "Identity-v0", "--advantage-estimator", "dea"], "advantage_estimator"),
         (["--env-id", "Identity-v0", "--rollout-steps", "0"], "rollout_steps must be at least 1"),
         (["--env-id", "Identity-v0", "--optimizer-type", "adm"], "optimizer_type"),
     ],

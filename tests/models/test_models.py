@@ -344,7 +344,7 @@ def test_actions_are_drawn_or_best(action_info):
 
 def test_other_actions_are_refused():
     model = make_model(VanillaPGModel)
-    model._space = "text"
+    model._action_info = {"space": "text", "shape": 3}
     with pytest.raises(ValueError, match="no distribution for text"):
         model.create_dist(torch.zeros(2, 3))
 

@@ -13,10 +13,20 @@ POSITIVE = [
     *("policy_lr", "value_lr", "temperature_lr", "alpha_lr", "epsilon_eta", "epsilon_mu", "epsilon_sigma", "temperature_init"),
     *("alpha_mu_init", "alpha_sigma_init", "kl_stop", "max_grad_norm", "clip_observation", "clip_reward"),
 ]
-COUNTS = ["rollout_steps", "m_steps", "updates_per_step", "target_update_period"]
+COUNTS = ["rollout_steps", "m_steps", "updates_per_step", "target_update_period", "dae_epochs", "dae_mini_batches"]
 RESUMABLE = {
     *("total_steps", "device", "threads", "env_threads", "eval_interval", "eval_episodes", "stop_at_return", "save_interval"),
-    *("log_interval", "track", "updates_per_step", "m_steps", "gamma", "advantage_estimator", "gae_lambda", "normalize_advantages"),
+    *(
+        "log_interval",
+        "track",
+        "updates_per_step",
+        "m_steps",
+        "gamma",
+        "gae_lambda",
+        "dae_epochs",
+        "dae_mini_batches",
+        "normalize_advantages",
+    ),
     *("policy_lr", "value_lr", "temperature_lr", "alpha_lr", "sgd_momentum", "topk_fraction", "epsilon_eta", "epsilon_mu"),
     *("epsilon_sigma", "kl_stop", "max_grad_norm", "clip_observation", "clip_reward"),
 }
@@ -64,7 +74,7 @@ def test_other_ranges(name, value, words):
     ("name", "value", "message"),
     [
         ("optimizer_type", "adm", "optimizer_type must be adam or sgd, got 'adm'; did you mean 'adam'?"),
-        ("advantage_estimator", "gea", "advantage_estimator must be returns or gae, got 'gea'; did you mean 'gae'?"),
+        ("advantage_estimator", "gea", "advantage_estimator must be returns or gae or dae, got 'gea'; did you mean 'gae'?"),
     ],
 )
 def test_words(name, value, message):

@@ -265,7 +265,7 @@ def test_a_run_made_in_python_is_a_run_folder_for_the_command_line(tmp_path):
 def test_other_settings_than_the_checkpoints_are_an_error(tmp_path):
     with make_trainer() as trainer:
         trainer.train(100, str(tmp_path))
-    for settings in ({"policy_layer_sizes": (8,)}, {"target_update_period": 2}, {"num_envs": 5}):
+    for settings in ({"policy_layer_sizes": (8,)}, {"target_update_period": 2}, {"num_envs": 5}, {"advantage_estimator": "dae"}):
         with make_trainer(**settings) as other, pytest.raises(CheckpointError):
             other.load(tmp_path)
 
@@ -276,7 +276,8 @@ def test_other_settings_than_the_checkpoints_are_an_error(tmp_path):
         ({"rollout_steps": 0}, "rollout_steps"),
         ({"num_envs": 0}, "num_envs"),
         ({"rollout_steps": 10**10}, "num_envs or rollout_steps too large"),
-        ({"advantage_estimator": "dae"}, "advantage_estimator"),
+        ({"advantage_estimator": "dea"}, "advantage_estimator must be returns or gae or dae, got 'dea'"),
+        ({"dae_mini_batches": 0}, "dae_mini_batches"),
         ({"env_id": "CartPol-v1"}, "CartPole-v1"),
         ({"policy_layer_sizes": 8}, "policy_layer_sizes"),
         ({"policy_layer_sizes": (0,)}, "policy_layer_sizes"),

@@ -10,7 +10,7 @@ from fastrl.errors import SettingError
 from fastrl.training.config import Ranges, RunConfig, check_choice, check_ranges, find_preset
 
 RANGES: Ranges = (
-    ("at least 1", lambda value: value >= 1, ("num_steps", "num_epochs", "num_mini_batches")),
+    ("at least 1", lambda value: value >= 1, ("num_steps", "num_epochs", "num_mini_batches", "dae_epochs", "dae_mini_batches")),
     ("layer widths of at least 1", lambda value: min(value, default=1) >= 1, ("layer_sizes",)),
     ("in [0, 1]", lambda value: 0 <= value <= 1, ("gamma", "gae_lambda")),
     ("finite", math.isfinite, ("initial_log_std",)),
@@ -48,6 +48,12 @@ class PolicyGradientConfig(RunConfig):
     """Discount per environment step, in [0, 1]."""
     gae_lambda: float = 0.95
     """λ of GAE, in [0, 1]."""
+    advantage_estimator: str = "gae"
+    """gae, or dae: an advantage function fitted together with the value function before the policy learns from it."""
+    dae_epochs: int = 4
+    """With dae: passes over a batch in which both are fitted."""
+    dae_mini_batches: int = 4
+    """With dae: minibatches of a pass, each of whole environments; at most num_envs."""
     normalize_advantages: bool = True
     """Standardise advantages over the batch."""
     lr: float = 3e-4
@@ -79,7 +85,15 @@ class PolicyGradientConfig(RunConfig):
     @classmethod
     def fixed_on_resume(cls) -> tuple[str, ...]:
         """Settings that cannot change when a run is continued."""
-        return (*super().fixed_on_resume(), "num_steps", "layer_sizes", "shared_body", "normalize_observation", "normalize_reward")
+        return (
+            *super().fixed_on_resume(),
+            "num_steps",
+            "layer_sizes",
+            "shared_body",
+            "normalize_observation",
+            "normalize_reward",
+            "advantage_estimator",
+        )
 
     def check(self) -> None:
         """Raises SettingError, naming the setting, if a value has the wrong type or is out of its range."""
@@ -87,6 +101,11 @@ class PolicyGradientConfig(RunConfig):
         check_ranges(self, RANGES)
         if self.num_mini_batches > self.num_steps * self.num_envs:
             raise SettingError(f"num_mini_batches must be at most the {self.num_steps * self.num_envs} rows of a batch")
+        check_choice(self, "advantage_estimator", ("gae", "dae"))
+        if self.advantage_estimator == "dae" and self.shared_body:
+            raise SettingError("shared_body must be false with dae, which fits the value function before the policy moves")
+        if self.advantage_estimator == "dae" and self.dae_mini_batches > self.num_envs:
+            raise SettingError(f"dae_mini_batches must be at most num_envs, {self.num_envs}, got {self.dae_mini_batches}")
 
     @classmethod
     def preset(cls, env_id: str) -> dict[str, Any]:

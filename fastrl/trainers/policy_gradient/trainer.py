@@ -11,18 +11,29 @@ from torch import Tensor, nn
 from fastrl.agents import PGAgent
 from fastrl.batchers import Batch, RolloutBatcher
 from fastrl.batchers.transforms import Frame2Float, ReturnRunScaler, StateRunNorm, Transform
-from fastrl.models import A2CModel, BasePGModel, PPOAdaptiveModel, PPOClipModel, SurrogatePGModel, ValueModel, VanillaPGModel
+from fastrl.models import (
+    A2CModel,
+    AdvantageModel,
+    BaseModel,
+    BasePGModel,
+    PPOAdaptiveModel,
+    PPOClipModel,
+    SurrogatePGModel,
+    ValueModel,
+    VanillaPGModel,
+)
 from fastrl.nn.containers import ActionLinear
 from fastrl.nn.layers import Tanh, layer_init
 from fastrl.nn.linear import Linear
-from fastrl.optimizers import JointOpt
+from fastrl.optimizers import JointOpt, SingleOpt
 from fastrl.trainers.policy_gradient.config import A2CConfig, PolicyGradientConfig, PPOAdaptiveConfig, PPOConfig
 from fastrl.training.config import RunConfig
 from fastrl.training.evaluation import Player
 from fastrl.training.loop import Intervals, Trainer
 from fastrl.training.threads import choose_threads, hidden_weights
 from fastrl.utils.config import Config
-from fastrl.utils.estimators.advantage.estimators import GAE
+from fastrl.utils.estimators.advantage import DAE, GAE
+from fastrl.utils.estimators.rollout import Estimator
 from fastrl.utils.utils import linear_schedule
 
 MODELS: dict[str, type[BasePGModel]] = {
@@ -81,34 +92,47 @@ class PolicyGradientTrainer(Trainer):
         clip = settings.value_clip_range if isinstance(settings, PPOConfig) else None
         shared = policy.body if settings.shared_body else None
         value = ValueModel.from_config(network, body=shared, clip_range=clip, **made)
-        for model, gain in ((policy, 0.01), (value, 1.0)):
-            _orthogonal(model, gain)
-            model.to(self.device)
+        direct = settings.advantage_estimator == "dae"
+        advantage = AdvantageModel.from_config(network, value_model=value, gamma=settings.gamma, **made) if direct else None
+        for model, gain in ((policy, 0.01), (value, 1.0), (advantage, 0.01)):
+            if model is not None:
+                _orthogonal(model.model, gain)
+                model.to(self.device)
         _set_log_std(policy, settings.initial_log_std)
-        estimator = GAE(gamma=settings.gamma, gae_lambda=settings.gae_lambda)
+        estimator: Estimator = GAE(gamma=settings.gamma, gae_lambda=settings.gae_lambda)
+        if advantage is not None:
+            passes = {"num_epochs": settings.dae_epochs, "num_mini_batches": settings.dae_mini_batches}
+            estimator = DAE(SingleOpt(advantage, **passes, **self._optimizer_settings()))
         return PGAgent(
             self.batcher,
             policy_model=policy,
             value_model=value,
-            optimizer=self._make_optimizer(policy, value),
+            optimizer=self._make_optimizer([policy] if direct else [policy, value]),
             normalize_advantages=settings.normalize_advantages,
             advantage=estimator,
             log_dir=None,
         )
 
-    def _make_optimizer(self, policy: BasePGModel, value: ValueModel) -> JointOpt:
+    def _make_optimizer(self, models: list[BaseModel]) -> JointOpt:
+        """Of the policy, and of the value function where nothing else fits it."""
         settings = self.settings
-        rmsprop = isinstance(settings, A2CConfig) and settings.optimizer_type == "rmsprop"
         return JointOpt(
-            [policy, value],
+            models,
             num_epochs=settings.num_epochs,
             num_mini_batches=settings.num_mini_batches,
-            opt_fn=torch.optim.RMSprop if rmsprop else torch.optim.Adam,
-            opt_params={"lr": settings.lr, "eps": 1e-5},
-            lr_schedule=linear_schedule(settings.lr, 0.0, settings.total_steps) if settings.anneal_lr else None,
-            clip_grad_norm=settings.clip_grad_norm,
-            loss_coef=[1.0, settings.value_coef],
+            loss_coef=[1.0, settings.value_coef][: len(models)],
+            **self._optimizer_settings(),
         )
+
+    def _optimizer_settings(self) -> dict[str, Any]:
+        settings = self.settings
+        rmsprop = isinstance(settings, A2CConfig) and settings.optimizer_type == "rmsprop"
+        return {
+            "opt_fn": torch.optim.RMSprop if rmsprop else torch.optim.Adam,
+            "opt_params": {"lr": settings.lr, "eps": 1e-5},
+            "lr_schedule": linear_schedule(settings.lr, 0.0, settings.total_steps) if settings.anneal_lr else None,
+            "clip_grad_norm": settings.clip_grad_norm,
+        }
 
     # ------------------------------------------------------------------------------------------------ one round
 

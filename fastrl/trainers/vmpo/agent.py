@@ -13,12 +13,14 @@ from torch import Tensor, nn
 
 from fastrl import ops
 from fastrl.errors import SettingError
+from fastrl.losses.dae import centred_advantages, dae_loss
 from fastrl.losses.mpo import Dual, e_step_weights, multiplier_loss, temperature_loss, top_fraction
 from fastrl.losses.value import explained_variance, standardize
 from fastrl.nn.distributions import DiagonalGaussian
 from fastrl.nn.layers import layer_init
 from fastrl.trainers.vmpo.batch import Rows, rows_from_batch
 from fastrl.trainers.vmpo.config import VMPOConfig
+from fastrl.trainers.vmpo.direct_advantage import AdvantageNetwork, Segments, scaled_advantages
 from fastrl.trainers.vmpo.gradients import ROWS_PER_BLOCK, accumulate_gradients
 from fastrl.trainers.vmpo.policy import ActorCritic, CategoricalPolicy, DiagonalGaussianPolicy
 from fastrl.training.optimizers import load_parts, require_finite_step
@@ -54,7 +56,8 @@ class VMPOAgent:
         policy_layer_sizes, value_layer_sizes: widths of the hidden tanh layers.
         normalize_advantages: subtract the mean and divide by the standard deviation over valid rows.
         gamma: discount per environment step, in [0, 1].
-        advantage_estimator: "returns" (bootstrapped Monte-Carlo return minus V) or "gae".
+        advantage_estimator: "returns" (bootstrapped Monte-Carlo return minus V), "gae", or "dae", Direct Advantage Estimation: Â from a
+            network of its own (`value_layer_sizes`, `value_lr`), fitted together with V on each rollout before the policy learns from it.
         gae_lambda: λ of GAE, in [0, 1].
         policy_lr, value_lr: learning rates.
         topk_fraction: share of the rows in D~, in (0, 1].
@@ -72,6 +75,8 @@ class VMPOAgent:
         alpha_mu_init, alpha_sigma_init: KL multipliers to start from, in real units.
         target_update_period: T_target, updates between copies of the learned policy into the acting one, π_old. 1: the newest policy acts.
         kl_stop: leave out the remaining M-steps of an update as soon as a KL is found above this many times its bound; None never does.
+        dae_epochs: with "dae", passes over a rollout.
+        dae_mini_batches: with "dae", minibatches of a pass, each of whole environments; at most one for each environment.
 
     Raises:
         SettingError: a setting is out of range; the message names it.
@@ -110,11 +115,11 @@ class VMPOAgent:
         alpha_sigma_init: float = 1.0,
         target_update_period: int = 1,
         kl_stop: float | None = None,
+        dae_epochs: int = 4,
+        dae_mini_batches: int = 4,
     ) -> None:
         given = {name: value for name, value in locals().items() if name in VMPOConfig.__dataclass_fields__ and name != "device"}
         VMPOConfig(env_id="", **given).check()
-        if advantage_estimator == "dae":
-            raise SettingError('advantage_estimator "dae" (Direct Advantage Estimation) is not built yet; use "returns" or "gae"')
         for name, size in (("obs_dim", obs_dim), ("act_dim", act_dim)):
             if size < 1:
                 raise SettingError(f"{name} must be at least 1, got {size}")
@@ -128,6 +133,8 @@ class VMPOAgent:
         self.normalize_advantages = normalize_advantages
         self.gamma = gamma
         self.trace_lambda = gae_lambda if advantage_estimator == "gae" else 1.0
+        self.dae_epochs = dae_epochs
+        self.dae_mini_batches = dae_mini_batches
         self.topk_fraction = topk_fraction
         self.epsilon_eta = epsilon_eta
         self.max_grad_norm = max_grad_norm
@@ -145,12 +152,13 @@ class VMPOAgent:
         self.temperature = Dual(temperature_init).to(self.device)
         self.epsilons = (epsilon_mu,) if self.discrete else (epsilon_mu, epsilon_sigma)
         self.alphas = nn.ModuleList(Dual(value) for value in (alpha_mu_init, alpha_sigma_init)[: len(self.epsilons)]).to(self.device)
-        self.optimizer = self._build_optimizer(
-            [
-                {"params": self.policy.policy_parameters(), "lr": policy_lr},
-                {"params": self.policy.value_parameters(), "lr": value_lr},
-            ]
-        )
+        groups = {"policy": (self.policy.policy_parameters(), policy_lr), "value": (self.policy.value_parameters(), value_lr)}
+        self.advantage_network: AdvantageNetwork | None = None
+        if advantage_estimator == "dae":
+            self.advantage_network = AdvantageNetwork(obs_dim, act_dim, value_layer_sizes, discrete=self.discrete).to(self.device)
+            groups["advantage"] = (list(self.advantage_network.parameters()), value_lr)
+        self._parameters = {name: parameters for name, (parameters, _) in groups.items()}
+        self.optimizer = self._build_optimizer([{"params": parameters, "lr": rate} for parameters, rate in groups.values()])
         self.temperature_optimizer = self._build_optimizer(self.temperature.parameters(), temperature_lr, eps=DUAL_EPS)
         self.alpha_optimizer = self._build_optimizer(self.alphas.parameters(), alpha_lr, eps=DUAL_EPS)
 
@@ -235,6 +243,47 @@ class VMPOAgent:
         """(advantages, returns), each [T, N], by the configured estimator; values has T+1 rows. See `fastrl.ops.gae`."""
         return ops.gae(rewards, values, terminated, truncated, gamma=self.gamma, gae_lambda=self.trace_lambda, valid=valid)
 
+    def fit_advantages(self, segments: Segments) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
+        """With "dae": fit Â and V together on a rollout, `dae_epochs` times, and look at Â afterwards. The policy does not move.
+
+        Returns:
+            (Â [T, N], over sqrt(mean_s E_π Â²) with `normalize_advantages`; what V(s_t) is fitted to with this Â, [T, N]; metrics).
+
+        Raises:
+            NonFiniteError: the loss or its gradient is not finite; that gradient step was not taken.
+        """
+        steps = [self._critic_step(part) for _ in range(self.dae_epochs) for part in segments.mini_batches(self.dae_mini_batches)]
+        with torch.no_grad():
+            outputs = self._advantage_outputs(segments.obs)
+            advantages, scale = scaled_advantages(outputs, segments, scale=self.normalize_advantages)
+            loss, targets = self._dae_loss(segments)
+        metrics = {name: torch.stack([step[name] for step in steps]).mean() for name in steps[0]}
+        return advantages, targets, metrics | {"dae/loss_after": loss, "dae/advantage_std": scale}
+
+    def _critic_step(self, segments: Segments) -> dict[str, Tensor]:
+        """One gradient step of advantage and value function on whole environments."""
+        self.optimizer.zero_grad()
+        loss, _ = self._dae_loss(segments)
+        loss.backward()
+        for parameter in self._parameters["policy"]:
+            parameter.grad = None  # a shared encoder is moved by M-steps only: π is still to be the policy that acted
+        metrics = {"loss/dae": loss.detach(), "grad/dae_norm": self._clip("value", "advantage")}
+        require_finite_step("VMPOAgent", self.updates, metrics)
+        self.optimizer.step()
+        return metrics
+
+    def _dae_loss(self, segments: Segments) -> tuple[Tensor, Tensor]:
+        """(loss 0-d, what V(s_t) is fitted to [T, N])."""
+        advantages = centred_advantages(self._advantage_outputs(segments.obs), segments.acted, segments.actions)
+        values = self.policy.get_value(segments.obs.flatten(0, 1)).view(advantages.shape)
+        ends = (segments.terminated, segments.truncated)
+        return dae_loss(advantages, values, segments.rewards, segments.bootstrap, *ends, gamma=self.gamma, valid=segments.valid)
+
+    def _advantage_outputs(self, obs: Tensor) -> Tensor:
+        """What the advantage network says of obs [T, N, obs_dim]."""
+        assert self.advantage_network is not None
+        return self.advantage_network(self.policy.obs_normalizer(obs.flatten(0, 1))).unflatten(0, obs.shape[:2])
+
     # ------------------------------------------------------------------------------------------------ learning
 
     def update(self, batch: Mapping[str, Any]) -> dict[str, float]:
@@ -259,7 +308,8 @@ class VMPOAgent:
 
     def learn(self, rows: Rows) -> dict[str, Tensor]:
         """`update` on rows that are already checked; the metrics stay tensors."""
-        advantages = standardize(rows.advantages) if self.normalize_advantages else rows.advantages
+        on_scale = not self.normalize_advantages or self.advantage_network is not None
+        advantages = rows.advantages if on_scale else standardize(rows.advantages)
         psi, dual_loss, metrics = self._e_step(advantages, rows.log_importance)
         steps: list[dict[str, Tensor]] = []
         while len(steps) < self.m_steps:
@@ -317,7 +367,7 @@ class VMPOAgent:
         alpha_loss.backward()
         penalty = torch.stack([m.detach() * kl for m, kl in zip(multipliers, kls, strict=True)]).sum()
         losses = {"loss/policy": policy_loss, "loss/value": value_loss, "loss/kl": penalty, "loss/alpha": alpha_loss.detach()}
-        norms = self._clip_gradients()
+        norms = {f"grad/{name}_norm": self._clip(name) for name in ("policy", "value")}
         require_finite_step("VMPOAgent", self.updates, losses | norms)
         self.optimizer.step()
         self.alpha_optimizer.step()
@@ -339,10 +389,9 @@ class VMPOAgent:
             metrics |= {f"kl/{name}": kl, f"mpo/kl_{name}_rel": kl / epsilon}
         return metrics
 
-    def _clip_gradients(self) -> dict[str, Tensor]:
-        """Clip the policy's and the value function's gradients each by its own norm; returns the norms before clipping."""
-        groups = zip(("policy", "value"), self.optimizer.param_groups, strict=True)
-        return {f"grad/{name}_norm": nn.utils.clip_grad_norm_(group["params"], self.max_grad_norm) for name, group in groups}
+    def _clip(self, *names: str) -> Tensor:
+        """Clip the gradients of these networks by the norm of all of them together; returns the norm before, 0-d."""
+        return nn.utils.clip_grad_norm_([parameter for name in names for parameter in self._parameters[name]], self.max_grad_norm)
 
     # ------------------------------------------------------------------------------------------------ state
 
@@ -355,6 +404,8 @@ class VMPOAgent:
             "temperature_optimizer": self.temperature_optimizer,
             "alpha_optimizer": self.alpha_optimizer,
         }
+        if self.advantage_network is not None:
+            parts["advantage_network"] = self.advantage_network
         return parts if self.acting_policy is self.policy else parts | {"acting_policy": self.acting_policy}
 
     def state_dict(self) -> dict[str, Any]:

@@ -9,7 +9,11 @@ from typing import Any
 from fastrl.training.config import Ranges, RunConfig, check_choice, check_ranges, find_preset
 
 RANGES: Ranges = (
-    ("at least 1", lambda value: value >= 1, ("rollout_steps", "m_steps", "updates_per_step", "target_update_period")),
+    (
+        "at least 1",
+        lambda value: value >= 1,
+        ("rollout_steps", "m_steps", "updates_per_step", "target_update_period", "dae_epochs", "dae_mini_batches"),
+    ),
     ("layer widths of at least 1", lambda value: min(value, default=1) >= 1, ("policy_layer_sizes", "value_layer_sizes")),
     ("in [0, 1]", lambda value: 0 <= value <= 1, ("gamma", "gae_lambda")),
     ("in (0, 1]", lambda value: 0 < value <= 1, ("topk_fraction",)),
@@ -39,21 +43,25 @@ class VMPOConfig(RunConfig):
     policy_layer_sizes: tuple[int, ...] = (256, 256)
     """Widths of the policy's hidden layers."""
     value_layer_sizes: tuple[int, ...] = (256, 256)
-    """Widths of the value function's hidden layers."""
+    """Widths of the value function's hidden layers, and with dae of the advantage function's."""
     shared_encoder: bool = False
     """One encoder for policy and value function."""
     gamma: float = 0.99
     """Discount per environment step, in [0, 1]."""
     advantage_estimator: str = "gae"
-    """How advantages are estimated: returns or gae."""
+    """How advantages are estimated: returns, gae or dae."""
     gae_lambda: float = 0.95
     """λ of GAE, in [0, 1]."""
+    dae_epochs: int = 4
+    """With dae: passes over a rollout in which Â and V are fitted together, before the policy learns from Â."""
+    dae_mini_batches: int = 4
+    """With dae: minibatches of a pass, each of whole environments; at most one for each environment."""
     normalize_advantages: bool = True
     """Standardise advantages over the valid rows of a batch."""
     policy_lr: float = 0.0005
     """Learning rate of the policy."""
     value_lr: float = 0.001
-    """Learning rate of the value function."""
+    """Learning rate of the value function, and with dae of the advantage function."""
     topk_fraction: float = 0.5
     """Share of the rows, by advantage, that the policy learns from, in (0, 1]."""
     temperature_init: float = 1.0
@@ -101,15 +109,14 @@ class VMPOConfig(RunConfig):
         networks = ("policy_layer_sizes", "value_layer_sizes", "shared_encoder", "target_update_period")
         statistics = ("rollout_steps", "normalize_observation", "normalize_reward")
         started_from = ("temperature_init", "alpha_mu_init", "alpha_sigma_init")  # a change would do nothing
-        return (*super().fixed_on_resume(), *networks, *statistics, *started_from, "optimizer_type")
+        return (*super().fixed_on_resume(), *networks, *statistics, *started_from, "optimizer_type", "advantage_estimator")
 
     def check(self) -> None:
         """Raises SettingError, naming the setting, if a value has the wrong type or is out of its range."""
         super().check()
         check_ranges(self, RANGES)
         check_choice(self, "optimizer_type", ("adam", "sgd"))
-        if self.advantage_estimator != "dae":  # of which the agent says that it is not built
-            check_choice(self, "advantage_estimator", ("returns", "gae"))
+        check_choice(self, "advantage_estimator", ("returns", "gae", "dae"))
 
     @classmethod
     def preset(cls, env_id: str) -> dict[str, Any]:
@@ -119,6 +126,17 @@ class VMPOConfig(RunConfig):
 
 # Settings that were run and whose results are in bench/results; an environment gets an entry here once it has been measured.
 PRESETS: dict[str, dict[str, Any]] = {
+    "Catch-v0": {
+        "total_steps": 200_000,
+        "num_envs": 8,
+        "rollout_steps": 128,
+        "m_steps": 20,
+        "policy_layer_sizes": (64, 64),
+        "value_layer_sizes": (64, 64),
+        "policy_lr": 0.001,
+        "value_lr": 0.001,
+        "alpha_lr": 0.01,
+    },
     "CartPole-v1": {
         "total_steps": 500_000,
         "num_envs": 8,

@@ -22,6 +22,7 @@ from fastrl.nn.normalizer import RewardScaler
 from fastrl.trainers.vmpo.agent import DiagonalGaussianPolicy, VMPOAgent
 from fastrl.trainers.vmpo.batch import Rows
 from fastrl.trainers.vmpo.config import VMPOConfig
+from fastrl.trainers.vmpo.direct_advantage import Segments
 from fastrl.trainers.vmpo.gymnasium_evaluation import (
     _apply_obs_rms_stats,
     _collect_vector_obs_rms_stats,
@@ -71,8 +72,8 @@ class VMPOTrainer(Trainer):
         device: where networks and rollouts live.
         policy_layer_sizes, value_layer_sizes, normalize_advantages, gamma, advantage_estimator, gae_lambda, policy_lr, value_lr,
             topk_fraction, temperature_init, temperature_lr, epsilon_eta, epsilon_mu, epsilon_sigma, alpha_lr, max_grad_norm,
-            optimizer_type, sgd_momentum, m_steps, shared_encoder, alpha_mu_init, alpha_sigma_init, target_update_period, kl_stop:
-            as for `VMPOAgent`.
+            optimizer_type, sgd_momentum, m_steps, shared_encoder, alpha_mu_init, alpha_sigma_init, target_update_period, kl_stop,
+            dae_epochs, dae_mini_batches: as for `VMPOAgent`.
         rollout_steps: T, steps per environment and round.
         num_envs: N.
         normalize_observation: run observations through the running normaliser.
@@ -123,6 +124,8 @@ class VMPOTrainer(Trainer):
         alpha_sigma_init: float = 1.0,
         target_update_period: int = 1,
         kl_stop: float | None = None,
+        dae_epochs: int = 4,
+        dae_mini_batches: int = 4,
         normalize_observation: bool = True,
         clip_observation: float | None = 10.0,
         normalize_reward: bool = True,
@@ -149,6 +152,7 @@ class VMPOTrainer(Trainer):
         self.reward_scaler = RewardScaler(self.env.num_envs, gamma=gamma, clip=clip_reward).to(self.device) if normalize_reward else None
         self.rollout = self._make_rollout(obs_dim, act_dim)
         self.rows: Rows | None = None
+        self._fitted: dict[str, Tensor] = {}  # what the last fit of advantages has to say
         self.obs = self._checked(self.env.reset())
 
     # ------------------------------------------------------------------------------------------------ construction
@@ -245,22 +249,28 @@ class VMPOTrainer(Trainer):
             self.reward_scaler.update(rewards, rollout.terminated | rollout.truncated, rollout.valid)
             rewards = self.reward_scaler(rewards)
         values = self.agent.values_of(rollout.obs)  # [T+1, N]
-        advantages, returns = self.agent.estimate(rewards, values, rollout.terminated, rollout.truncated, rollout.valid)
+        ends = (rollout.terminated, rollout.truncated, rollout.valid)
+        if self.agent.advantage_network is None:
+            advantages, returns = self.agent.estimate(rewards, values, *ends)
+        else:
+            segments = Segments(rollout.obs[:-1], rollout.actions, self._acted(lambda field: field), rewards, values, *ends)
+            with torch.enable_grad():
+                advantages, returns, self._fitted = self.agent.fit_advantages(segments)
         take = rollout.valid_rows
         self.rows = Rows(
             obs=take(rollout.obs),
             actions=take(rollout.actions),
             returns=take(returns),
             advantages=take(advantages),
-            acted=self._acted(),
+            acted=self._acted(take),
             unmoved=self.agent.acting_policy is self.agent.policy,
         )
 
-    def _acted(self) -> Distribution:
-        """The policy that chose the rollout's valid actions."""
+    def _acted(self, take: Callable[[Tensor], Tensor]) -> Distribution:
+        """The policy that chose the rollout's actions, over what `take` makes of a field [T, N, ...]."""
         if self.agent.discrete:
-            return Categorical(self.rollout.valid_rows(self.rollout.extras["logits"]))
-        means = self.rollout.valid_rows(self.rollout.extras["means"])
+            return Categorical(take(self.rollout.extras["logits"]))
+        means = take(self.rollout.extras["means"])
         policy = self.agent.acting_policy
         assert isinstance(policy, DiagonalGaussianPolicy)
         return DiagonalGaussian(means, policy.policy_logstd.detach().clone())  # [1, A]; the update moves the parameter itself
@@ -275,7 +285,7 @@ class VMPOTrainer(Trainer):
             self.updates += 1
         if self.normalize_observation:
             self.agent.policy.obs_normalizer.update(self.rows.obs)
-        return metrics
+        return metrics | self._fitted
 
     def player(self, num_envs: int) -> Player:
         """The mode of the acting policy, which remembers nothing."""

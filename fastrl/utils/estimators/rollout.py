@@ -54,7 +54,7 @@ class Estimator:
             rewards = rewards.to(values)
         else:
             values = rewards.new_zeros(rewards.shape[0] + 1, rewards.shape[1])
-        terminated, truncated, valid = _flags(batch, rewards)
+        terminated, truncated, valid = flags(batch, rewards)
         return ops.gae(rewards, values, terminated, truncated, gamma=float(gamma), gae_lambda=float(gae_lambda), valid=valid)
 
 
@@ -88,8 +88,8 @@ def _floating(value: Any) -> Tensor:
     return tensor if tensor.dtype in FLOATING else tensor.to(torch.float32)
 
 
-def _flags(batch: Any, rewards: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:
-    """terminated, truncated and valid [T, E], on the device of `rewards`."""
+def flags(batch: Any, rewards: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:
+    """terminated, truncated and valid [T, E] of a batch, on the device of `rewards`; valid is None where all rows are transitions."""
     terminated, truncated = _flag(batch, "terminated", rewards), _flag(batch, "truncated", rewards)
     if terminated is None and truncated is None:
         terminated = _flag(batch, "done", rewards)

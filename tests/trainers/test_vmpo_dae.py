@@ -1,0 +1,212 @@
+"""V-MPO with direct advantage estimation: the fit before the policy moves, its gradients, exact resuming, learning."""
+
+import copy
+
+import pytest
+import torch
+
+from fastrl.cli.main import main
+from fastrl.errors import NonFiniteError
+from fastrl.losses.dae import advantage_variance, centred_advantages, dae_loss
+from fastrl.nn.distributions import Categorical, DiagonalGaussian
+from fastrl.trainers.vmpo.agent import VMPOAgent
+from fastrl.trainers.vmpo.direct_advantage import Segments
+from fastrl.trainers.vmpo.trainer import VMPOTrainer
+
+CPU = torch.device("cpu")
+STEPS, ENVS, OBS, ACT = 12, 4, 5, 3
+both_kinds = pytest.mark.parametrize("discrete", [False, True], ids=["continuous", "discrete"])
+
+
+def make_trainer(env_id="ProofofMemory-v0", **settings):
+    sizes = {"policy_layer_sizes": (16,), "value_layer_sizes": (16,), "rollout_steps": 16, "num_envs": 4}
+    return VMPOTrainer(env_id, device=CPU, **sizes | {"seed": 3, "threads": 1, "advantage_estimator": "dae"} | settings)
+
+
+def make_agent(discrete, **settings):
+    torch.manual_seed(0)
+    kind = "discrete" if discrete else "continuous"
+    sizes = {"policy_layer_sizes": (16,), "value_layer_sizes": (16,)}
+    return VMPOAgent(OBS, ACT, CPU, advantage_estimator="dae", action_kind=kind, **sizes | settings)
+
+
+def make_segments(agent):
+    generator = torch.Generator().manual_seed(1)
+    draw = lambda *shape: torch.randn(*shape, generator=generator)  # noqa: E731
+    obs, rewards = draw(STEPS + 1, ENVS, OBS), draw(STEPS, ENVS)
+    terminated, truncated, valid = (torch.zeros(STEPS, ENVS, dtype=torch.bool) for _ in range(3))
+    terminated[3, 0] = truncated[7, 1] = terminated[11, 2] = True
+    valid |= True
+    valid[4, 0] = valid[8, 1] = False
+    if agent.discrete:
+        acted = Categorical(draw(STEPS, ENVS, ACT))
+        actions = torch.randint(ACT, (STEPS, ENVS), generator=generator)
+    else:
+        acted = DiagonalGaussian(draw(STEPS, ENVS, ACT), 0.3 * draw(1, ACT))
+        actions = acted.mean + draw(STEPS, ENVS, ACT)
+    return Segments(obs[:-1], actions, acted, rewards, agent.values_of(obs), terminated, truncated, valid)
+
+
+def parameters_of(agent):
+    return {**dict(agent.policy.named_parameters()), **dict(agent.advantage_network.named_parameters(prefix="advantage"))}
+
+
+# ---------------------------------------------------------------------------------------------------- the fit
+
+
+@both_kinds
+@pytest.mark.parametrize("shared", [False, True], ids=["apart", "shared encoder"])
+def test_a_step_of_the_fit_is_the_gradient_of_the_loss_and_leaves_the_policy_alone(discrete, shared):
+    plain = {"optimizer_type": "sgd", "sgd_momentum": 0.0, "value_lr": 1.0, "policy_lr": 1.0, "max_grad_norm": 1e9}
+    agent = make_agent(discrete, shared_encoder=shared, dae_epochs=1, dae_mini_batches=1, **plain)
+    segments = make_segments(agent)
+    twin = copy.deepcopy(agent)
+    twin.policy.double(), twin.advantage_network.double()
+    exact = {name: getattr(segments, name).double() for name in ("obs", "rewards", "bootstrap")}
+    logits_or_mean = segments.acted.logits if discrete else segments.acted.mean
+    acted = Categorical(logits_or_mean.double()) if discrete else DiagonalGaussian(logits_or_mean.double(), segments.acted.log_std.double())
+    flat = exact["obs"].flatten(0, 1)
+    values = twin.policy.get_value(flat).view(STEPS, ENVS)
+    advantages = centred_advantages(twin.advantage_network(flat).unflatten(0, (STEPS, ENVS)), acted, segments.actions)
+    given = (values, exact["rewards"], exact["bootstrap"], segments.terminated, segments.truncated)
+    loss, _ = dae_loss(advantages, *given, gamma=agent.gamma, valid=segments.valid)
+    loss.backward()
+
+    before = {name: parameter.detach().clone() for name, parameter in parameters_of(agent).items()}
+    _, _, metrics = agent.fit_advantages(segments)
+    assert metrics["loss/dae"].item() == pytest.approx(loss.item(), rel=1e-4)
+    expected = {name: parameter.grad for name, parameter in parameters_of(twin).items()}
+    fitted = [name for name in before if name.startswith(("advantage", "value_head")) or (not shared and name.startswith("value"))]
+    assert len(fitted) == (6 if shared else 8)
+    for name, parameter in parameters_of(agent).items():
+        step = before[name] - parameter
+        if name in fitted:
+            torch.testing.assert_close(step, expected[name].float(), rtol=1e-3, atol=1e-5)
+        else:
+            assert not step.any(), name
+
+
+@both_kinds
+@pytest.mark.parametrize("scaled", [False, True])
+def test_what_the_policy_gets_is_the_advantage_after_the_fit(discrete, scaled):
+    agent = make_agent(discrete, normalize_advantages=scaled, dae_epochs=3)
+    segments = make_segments(agent)
+    before = agent.policy.distribution(segments.obs.flatten(0, 1))
+    found, targets, metrics = agent.fit_advantages(segments)
+    with torch.no_grad():
+        outputs = agent.advantage_network(segments.obs.flatten(0, 1)).unflatten(0, (STEPS, ENVS))
+        values = agent.values_of(segments.obs)
+        raw = centred_advantages(outputs, segments.acted, segments.actions)
+        scale = advantage_variance(outputs, segments.acted)[segments.valid].mean().sqrt()
+        kls = before.kl_parts(agent.policy.distribution(segments.obs.flatten(0, 1)))
+    assert max(kl.abs().max().item() for kl in kls) < 1e-10
+    torch.testing.assert_close(found, raw / scale if scaled else raw)
+    torch.testing.assert_close(metrics["dae/advantage_std"], scale)
+    errors = (targets - values)[segments.valid]
+    assert metrics["dae/loss_after"].item() == pytest.approx(errors.square().mean().item(), rel=1e-5)
+    assert metrics["dae/loss_after"] < metrics["loss/dae"]  # a mean over the fit
+    assert not found.requires_grad and not targets.requires_grad
+
+
+def test_mini_batches_are_whole_environments_each_once():
+    segments = make_segments(make_agent(discrete=True))
+    for count, sizes in ((1, [4]), (3, [2, 1, 1]), (9, [1, 1, 1, 1])):
+        parts = list(segments.mini_batches(count))
+        assert [part.rewards.shape[1] for part in parts] == sizes
+        columns = torch.cat([part.rewards for part in parts], 1)
+        order = [int((segments.rewards == columns[:, [env]]).all(0).nonzero()) for env in range(ENVS)]
+        assert sorted(order) == list(range(ENVS))
+        for name in ("obs", "actions", "bootstrap", "terminated", "truncated", "valid"):
+            assert torch.equal(torch.cat([getattr(part, name) for part in parts], 1), getattr(segments, name)[:, order])
+        assert torch.equal(torch.cat([part.acted.logits for part in parts], 1), segments.acted.logits[:, order])
+
+
+def test_advantages_are_not_standardised_a_second_time():
+    agent, plain = make_agent(discrete=True), make_agent(discrete=True, normalize_advantages=False)
+    rows = 30
+    obs, advantages = torch.randn(rows, OBS), 5.0 + torch.randn(rows)
+    actions, _, logits, _ = agent.act(obs.numpy())
+    batch = {"obs": obs, "actions": actions, "returns": torch.randn(rows), "advantages": advantages, "old_logits": logits}
+    assert agent.update(batch) == plain.update(batch)
+
+
+def test_a_number_that_is_not_finite_stops_before_the_parameters_change():
+    agent = make_agent(discrete=False)
+    segments = make_segments(agent)
+    segments.rewards[2, 3] = float("nan")
+    before = {name: parameter.detach().clone() for name, parameter in parameters_of(agent).items()}
+    with pytest.raises(NonFiniteError, match="loss/dae.* in update 0"):
+        for _ in range(ENVS):
+            agent.fit_advantages(Segments(*(getattr(segments.of(torch.tensor([3])), name) for name in Segments.__slots__)))
+    assert all(torch.equal(parameter, before[name]) for name, parameter in parameters_of(agent).items())
+
+
+# ---------------------------------------------------------------------------------------------------- training
+
+
+@pytest.mark.parametrize("env_id", ["Identity-v0", "IdentityContinuous-v0"])
+def test_it_learns_the_identity(env_id, tmp_path):
+    settings = {"num_envs": 8, "rollout_steps": 32, "m_steps": 8, "policy_lr": 1e-2, "value_lr": 1e-2, "gamma": 0.0}
+    with make_trainer(env_id, alpha_lr=1e-2, epsilon_mu=0.1, **settings) as trainer:
+        untrained = trainer.evaluate(16)["eval/return_mean"]
+        trainer.train(6_000, str(tmp_path))
+        trained = trainer.evaluate(16)["eval/return_mean"]
+        optimum = trainer.env.optimal_return
+    assert trained > untrained
+    assert trained >= optimum - 0.15 * abs(optimum - untrained)
+
+
+def hashes(trainer):
+    return [value.clone() for value in parameters_of(trainer.agent).values()]
+
+
+def rows_of(path):
+    text = path.read_text().splitlines()
+    keep = [position for position, name in enumerate(text[0].split(",")) if not name.startswith("time/")]
+    return [[line.split(",")[position] for position in keep] for line in text]
+
+
+@pytest.mark.parametrize("period", [1, 2])
+def test_two_halves_with_a_checkpoint_between_equal_one_run(tmp_path, period):
+    settings = {"m_steps": 2, "target_update_period": period}
+    with make_trainer(**settings) as whole:
+        whole.train(800, str(tmp_path / "whole"))
+    with make_trainer(**settings) as first:
+        first.train(400, str(tmp_path / "halves"))
+    with make_trainer(**settings) as second:
+        second.load(tmp_path / "halves")
+        second.train(800, str(tmp_path / "halves"))
+    assert all(torch.equal(*pair) for pair in zip(hashes(second), hashes(whole), strict=True))
+    found = rows_of(tmp_path / "halves" / "metrics.csv")
+    assert found == rows_of(tmp_path / "whole" / "metrics.csv")
+    assert {"loss/dae", "dae/advantage_std", "dae/loss_after", "grad/dae_norm"} <= set(found[0])
+
+
+def test_rewards_on_reset_rows_change_nothing(tmp_path):
+    found = []
+    for reward in (0.0, 1e9):
+        with make_trainer("Counter-v0", env_kwargs={"reset_reward": reward}, m_steps=2) as trainer:
+            trainer.train(400, str(tmp_path / str(reward)))
+            found.append(hashes(trainer))
+    assert all(torch.equal(*pair) for pair in zip(*found, strict=True))
+
+
+@pytest.mark.parametrize("env_id", ["ProofofMemory-v0", "IdentityContinuous-v0"])
+def test_the_policy_that_learns_from_a_rollout_is_the_one_that_acted(env_id):
+    with make_trainer(env_id, m_steps=2, policy_lr=1e-2, shared_encoder=True) as trainer:
+        for _ in range(3):
+            trainer.collect()
+            trainer.estimate()
+            with torch.no_grad():
+                now = trainer.agent.policy.distribution(trainer.rows.obs)
+                assert max(kl.abs().max().item() for kl in trainer.rows.acted.kl_parts(now)) < 1e-10
+            trainer.learn()
+
+
+def test_on_the_command_line(tmp_path, capsys):
+    sizes = ["--num-envs", "2", "--rollout-steps", "8", "--m-steps", "2", "--policy-layer-sizes", "8", "--value-layer-sizes", "8"]
+    words = ["train", "vmpo", "--env-id", "CartPole-v1", "--advantage-estimator", "dae", *sizes, "--eval-episodes", "2"]
+    assert main([*words, "--dae-epochs", "2", "--total-steps", "64", "--out-dir", str(tmp_path / "run")]) == 0
+    assert main(["train", "vmpo", "--resume", str(tmp_path / "run"), "--total-steps", "128"]) == 0
+    assert main(["train", "vmpo", "--resume", str(tmp_path / "run"), "--advantage-estimator", "gae"]) == 2
+    assert "advantage_estimator" in capsys.readouterr().err
