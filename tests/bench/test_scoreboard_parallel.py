@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import importlib
+import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -41,6 +43,27 @@ def test_all_seeds_run_though_one_fails(parallel: ModuleType, configs: list[Any]
         parallel.train("ppo", configs, tmp_path, [[7], [8]])
     assert [seed for seed, _ in started] == [1, 2, 3]
     assert [cores for _, cores in started[:2]] == [[7], [8]] and started[2][1] in ([7], [8])
+
+
+def test_an_interruption_ends_the_seeds_that_run(
+    parallel: ModuleType, configs: list[Any], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    processes: list[subprocess.Popen[bytes]] = []
+
+    def start(*_: Any) -> subprocess.Popen[bytes]:
+        processes.append(subprocess.Popen([sys.executable, "-c", "import time; time.sleep(100)"]))
+        return processes[-1]
+
+    def interrupt(_: float) -> None:
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    monkeypatch.setattr(parallel, "start", start)
+    monkeypatch.setattr(parallel.time, "sleep", interrupt)
+    before = signal.getsignal(signal.SIGTERM)
+    with pytest.raises(SystemExit, match="the same command goes on"):
+        parallel.train("ppo", configs, tmp_path, [[7], [8]])
+    assert [process.returncode for process in processes] == [-signal.SIGTERM] * 2
+    assert signal.getsignal(signal.SIGTERM) == before
 
 
 def test_two_seeds_at_once_are_trained_and_done(parallel: ModuleType, scoreboard: ModuleType, configs: list[Any], tmp_path: Path) -> None:
