@@ -5,7 +5,8 @@
 #
 #   make build        (re)builds the native libraries in place           make lint       formatting, lint and types (make format mends the first)
 #   make bench        bench/ops, envs, nn and training in one go, results stored in bench/results; bench/learning is left out, it takes hours
-#   make scoreboard   bench/learning: the presets over several seeds, stored likewise; goes on where it was interrupted
+#   make scoreboard   bench/learning: the presets over several seeds, stored likewise, and docs/scoreboard.md; goes on where it was interrupted,
+#                     and leaves out what has a result (ROWS='vmpo/* */CartPole-v1' picks rows)
 #   make clean        removes what was built
 #   make test-gpu     op tests on a GPU     make bench-gpu  op benches on a GPU     (one command each, no network, no .venv)
 #   make test-slow    the tests marked slow: tensors of more than 2^31 elements (up to 20 GB), the outcome stored in bench/results
@@ -80,23 +81,9 @@ bench-scripts: $(VENV)/.installed-bench
 	@set -e; for script in $(wildcard bench/ops_special/*.py bench/envs/*.py bench/nn/*.py bench/training/*.py); do \
 		echo "== $$script"; $(BIN)/python $$script --write; done
 
-NO_MEMORY := --set trxl_memory_length=0 --label without-memory
+ROWS ?=
 scoreboard: $(VENV)/.installed-bench
-	$(BIN)/python bench/learning/scoreboard.py vmpo CartPole-v1 --seeds 5
-	$(BIN)/python bench/learning/scoreboard.py vmpo Pendulum-v1 --seeds 5
-	$(BIN)/python bench/learning/scoreboard.py vmpo HalfCheetah-v5 --seeds 3
-	$(BIN)/python bench/learning/scoreboard.py ppo-trxl ProofofMemory-v0 --seeds 10
-	$(BIN)/python bench/learning/scoreboard.py ppo-trxl ProofofMemory-v0 --seeds 10 --total-steps 15000 --set anneal_steps=15000 --label 15k
-	$(BIN)/python bench/learning/scoreboard.py ppo-trxl MaskedCartPole-v1 --seeds 5
-	$(BIN)/python bench/learning/scoreboard.py ppo-trxl MaskedCartPole-v1 --seeds 5 $(NO_MEMORY)
-	$(BIN)/python bench/learning/scoreboard.py ppo-trxl MiniGrid-MemoryS7-v0 --seeds 3
-	$(BIN)/python bench/learning/scoreboard.py ppo-trxl MiniGrid-MemoryS7-v0 --seeds 3 $(NO_MEMORY)
-	$(BIN)/python bench/learning/scoreboard.py ppo-trxl MiniGrid-MemoryS9-v0 --seeds 3
-	$(BIN)/python bench/learning/scoreboard.py mpo Pendulum-v1 --seeds 5
-	$(BIN)/python bench/learning/scoreboard.py mpo CartpoleSwingup-v1 --seeds 3
-	$(BIN)/python bench/learning/scoreboard.py mpo CheetahRun-v1 --seeds 3
-	$(BIN)/python bench/learning/scoreboard.py mpo CheetahRun-v1 --seeds 3 --set use_retrace=false --label one-step
-	$(BIN)/python bench/learning/scoreboard.py mpo Pendulum-v1 --seeds 5 --set bfloat16=true --label bfloat16
+	$(BIN)/python bench/learning/scoreboard.py $(if $(ROWS),--rows $(patsubst %,'%',$(ROWS)))
 
 # --- on a machine with a GPU: PYTHON is the interpreter that has torch 2.11 or later, pytest and pytest-benchmark; nothing is installed
 define GPU_BUILD

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import sys
 from pathlib import Path
@@ -11,22 +10,8 @@ from typing import Any
 
 import pytest
 
+from fastrl.errors import NonFiniteError
 from fastrl.training.config import RunConfig
-
-BENCH = Path(__file__).parents[2] / "bench"
-if not BENCH.exists():
-    pytest.skip("the benches are not here", allow_module_level=True)
-
-
-@pytest.fixture
-def scoreboard(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
-    monkeypatch.setattr(sys, "path", list(sys.path))
-    spec = importlib.util.spec_from_file_location("bench_scoreboard", BENCH / "learning" / "scoreboard.py")
-    assert spec and spec.loader
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    monkeypatch.setattr(module.record, "commit", lambda: "aaaa")
-    return module
 
 
 @pytest.fixture
@@ -48,6 +33,8 @@ def trained(scoreboard: ModuleType, monkeypatch: pytest.MonkeyPatch) -> list[Run
 
         def train(self, total_steps: int, out_dir: str, **_: Any) -> None:
             runs.append(self.config)
+            if self.config.env_id == "Broken-v0":
+                raise NonFiniteError("the loss is not finite")
             Path(out_dir, "eval.csv").write_text(f"env_steps,eval/return_mean,eval/return_min\n1,0,0\n{total_steps},{self.config.seed},0\n")
 
     class Algorithm:
@@ -57,46 +44,48 @@ def trained(scoreboard: ModuleType, monkeypatch: pytest.MonkeyPatch) -> list[Run
         def trainer_class(self) -> Any:
             return type("Maker", (), {"from_config": staticmethod(Trainer)})
 
-    monkeypatch.setattr(scoreboard, "find_algorithm", lambda name: Algorithm())
+    for module in (scoreboard.runs, scoreboard.results):
+        monkeypatch.setattr(module, "find_algorithm", lambda name: Algorithm())
+    monkeypatch.setattr(scoreboard, "ROWS", ())  # none of them is of this algorithm
     return runs
 
 
 def test_a_finished_run_of_the_same_settings_is_not_repeated(scoreboard: ModuleType, trained: list[RunConfig], tmp_path: Path) -> None:
-    folders = [scoreboard.run_seed("vmpo", scoreboard.settings("vmpo", "Toy-v0", 1, 400), tmp_path) for _ in range(2)]
+    folders = [scoreboard.runs.run_seed("vmpo", scoreboard.runs.settings("vmpo", "Toy-v0", 1, 400), tmp_path) for _ in range(2)]
     assert folders == [tmp_path / "vmpo-Toy-v0-1"] * 2 and len(trained) == 1
 
 
 def test_a_finished_run_of_other_settings_stays_and_is_not_taken(scoreboard: ModuleType, trained: list[RunConfig], tmp_path: Path) -> None:
-    old = scoreboard.run_seed("vmpo", scoreboard.settings("vmpo", "Toy-v0", 1, 400), tmp_path)
+    old = scoreboard.runs.run_seed("vmpo", scoreboard.runs.settings("vmpo", "Toy-v0", 1, 400), tmp_path)
     before = {file.name: file.read_text() for file in old.iterdir()}
-    new = scoreboard.run_seed("vmpo", scoreboard.settings("vmpo", "Toy-v0", 1, 800), tmp_path)
+    new = scoreboard.runs.run_seed("vmpo", scoreboard.runs.settings("vmpo", "Toy-v0", 1, 800), tmp_path)
     assert new == tmp_path / "vmpo-Toy-v0-1-2" and [config.total_steps for config in trained] == [400, 800]
     assert {file.name: file.read_text() for file in old.iterdir()} == before
-    assert scoreboard.run_seed("vmpo", scoreboard.settings("vmpo", "Toy-v0", 1, 400), tmp_path) == old
+    assert scoreboard.runs.run_seed("vmpo", scoreboard.runs.settings("vmpo", "Toy-v0", 1, 400), tmp_path) == old
 
 
 def test_a_folder_that_does_not_tell_its_settings_is_not_taken(scoreboard: ModuleType, trained: list[RunConfig], tmp_path: Path) -> None:
     (tmp_path / "vmpo-ALE_Toy-v0-1").mkdir()
     (tmp_path / "vmpo-ALE_Toy-v0-1" / "done").write_text("1.0\n")
-    assert scoreboard.run_seed("vmpo", scoreboard.settings("vmpo", "ALE/Toy-v0", 1, 400), tmp_path).name == "vmpo-ALE_Toy-v0-1-2"
+    assert scoreboard.runs.run_seed("vmpo", scoreboard.runs.settings("vmpo", "ALE/Toy-v0", 1, 400), tmp_path).name == "vmpo-ALE_Toy-v0-1-2"
 
 
 def test_a_run_that_ended_before_its_first_checkpoint_begins_anew(scoreboard: ModuleType, trained: list[RunConfig], tmp_path: Path) -> None:
-    settings = scoreboard.settings("vmpo", "Toy-v0", 1, 400)
-    folder = scoreboard.folder_for("vmpo", settings, tmp_path)
-    scoreboard.ensure_config(folder, "vmpo", settings)
+    settings = scoreboard.runs.settings("vmpo", "Toy-v0", 1, 400)
+    folder = scoreboard.runs.folder_for("vmpo", settings, tmp_path)
+    scoreboard.runs.ensure_config(folder, "vmpo", settings)
     (folder / "metrics.csv").write_text("env_steps\n100\n")
-    assert scoreboard.run_seed("vmpo", settings, tmp_path) == folder
+    assert scoreboard.runs.run_seed("vmpo", settings, tmp_path) == folder
     assert len(trained) == 1 and not (folder / "metrics.csv").exists()
 
 
-def run(scoreboard: ModuleType, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, seeds: int) -> dict[str, Any]:
-    monkeypatch.setattr(scoreboard.record, "RESULTS", tmp_path / "results")
-    command = ["scoreboard.py", "vmpo", "Toy-v0", "--seeds", str(seeds), "--total-steps", "400", "--work-dir", str(tmp_path / "runs")]
+def run(scoreboard: ModuleType, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, *words: str) -> dict[str, Any]:
+    """The result of a row of one's own."""
+    command = ["scoreboard.py", "vmpo", "Toy-v0", "--total-steps", "400", "--jobs", "1", "--work-dir", str(tmp_path / "runs"), *words]
     monkeypatch.setattr(sys, "argv", command)
     scoreboard.main()
     (path,) = (tmp_path / "results").glob("*.json")
-    assert path.with_suffix(".png").exists()
+    assert path.with_suffix(".png").exists() and (tmp_path / "docs" / "scoreboard.md").exists()
     result: dict[str, Any] = json.loads(path.read_text())
     return result
 
@@ -104,11 +93,57 @@ def run(scoreboard: ModuleType, monkeypatch: pytest.MonkeyPatch, tmp_path: Path,
 def test_the_result_names_the_commits_that_were_run(
     scoreboard: ModuleType, trained: list[RunConfig], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    assert run(scoreboard, monkeypatch, tmp_path, seeds=2)["commit"] == "aaaa"
+    assert run(scoreboard, monkeypatch, tmp_path, "--seeds", "2")["commit"] == "aaaa"
     monkeypatch.setattr(scoreboard.record, "commit", lambda: "bbbb")
-    again = run(scoreboard, monkeypatch, tmp_path, seeds=2)
+    again = run(scoreboard, monkeypatch, tmp_path, "--seeds", "2")
     assert again["commit"] == "aaaa", "nothing ran at the new commit"
     assert (again["final_return_mean"], again["final_returns"]) == (1.5, [1.0, 2.0])
-    assert run(scoreboard, monkeypatch, tmp_path, seeds=3)["commit"] == ["aaaa", "bbbb"]
+    assert run(scoreboard, monkeypatch, tmp_path, "--seeds", "3")["commit"] == ["aaaa", "bbbb"]
     (tmp_path / "runs" / "vmpo-Toy-v0-2" / "commits").unlink()
-    assert run(scoreboard, monkeypatch, tmp_path, seeds=2)["commit"] == ["aaaa", "unknown"]
+    assert run(scoreboard, monkeypatch, tmp_path, "--seeds", "2")["commit"] == ["aaaa", "unknown"]
+
+
+def test_a_row_that_has_a_result_of_the_same_settings_is_not_run(
+    scoreboard: ModuleType, trained: list[RunConfig], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    rows = [scoreboard.Row("vmpo", name, 2, total_steps=400) for name in ("One-v0", "Two-v0")]
+    assert scoreboard.run_rows(rows[:1], tmp_path / "runs", 1) == [] and len(trained) == 2
+    assert [scoreboard.state(row) for row in rows] == ["done at aaaa", "not yet run"]
+    assert scoreboard.run_rows(rows, tmp_path / "elsewhere", 1) == []
+    assert [config.env_id for config in trained[2:]] == ["Two-v0"] * 2
+    for changed in (rows[0]._replace(seeds=3), rows[0]._replace(first_seed=5), rows[0]._replace(changes=("num_envs=3",))):
+        assert scoreboard.state(changed) == "not yet run with its present settings (others at aaaa)"
+
+
+def test_a_row_that_fails_does_not_keep_others_from_running(scoreboard: ModuleType, trained: list[RunConfig], tmp_path: Path) -> None:
+    rows = [scoreboard.Row("vmpo", name, 2, total_steps=400) for name in ("Broken-v0", "Toy-v0")]
+    assert scoreboard.run_rows(rows, tmp_path / "runs", 1) == ["vmpo/Broken-v0: the loss is not finite"]
+    assert [scoreboard.state(row) for row in rows] == ["not yet run", "done at aaaa"]
+
+
+def test_a_row_that_wants_a_gpu_is_not_run_without(
+    scoreboard: ModuleType, trained: list[RunConfig], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(scoreboard, "has_gpu", lambda: False)
+    row = scoreboard.Row("vmpo", "Toy-v0", 2, needs_gpu=True)
+    assert scoreboard.run_rows([row], tmp_path / "runs", 1) == [] and trained == []
+    assert scoreboard.state(row) == "not run: wants a GPU"
+
+
+def test_the_seconds_of_a_run_are_those_of_all_its_stretches(scoreboard: ModuleType, tmp_path: Path) -> None:
+    (tmp_path / "commits").write_text("aaaa\nbbbb\n")
+    (tmp_path / "seconds").write_text("1.5\n2.0\n")
+    assert scoreboard.runs.seconds_of(tmp_path) == 3.5
+    (tmp_path / "commits").write_text("aaaa\nbbbb\ncccc\n")  # one of the three was killed
+    (tmp_path / "done").write_text(f"{scoreboard.runs.seconds_of(tmp_path):.1f}\n")
+    assert scoreboard.runs.read_seconds(tmp_path) is None
+
+
+@pytest.mark.parametrize(
+    "words", [["vmpo"], ["vmpo", "Toy-v0", "--rows", "*"], ["vmpo", "Toy-v0", "--list"], ["--rows", "vmpo/Nowhere-v0"]]
+)
+def test_a_command_that_says_two_things_is_refused(scoreboard: ModuleType, monkeypatch: pytest.MonkeyPatch, words: list[str]) -> None:
+    monkeypatch.setattr(sys, "argv", ["scoreboard.py", *words])
+    with pytest.raises(SystemExit) as refused:
+        scoreboard.main()
+    assert refused.value.code == 2

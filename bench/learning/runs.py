@@ -1,0 +1,143 @@
+"""One seed of a row: an algorithm's preset on an environment, trained in a run folder below a work directory; and what the folder says.
+
+A run of the same settings that is complete is not repeated, one that was interrupted goes on, and one of other settings stays beside the
+new one. A run keeps the commits it ran at.
+
+    python bench/learning/runs.py ALGORITHM WORK_DIR [--cores 0 1] < config.toml     one seed, as parallel.py starts it
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import itertools
+import os
+import re
+import shutil
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from fastrl.trainers.registry import find_algorithm
+from fastrl.training.config import RunConfig, values_from_toml
+from fastrl.training.run_folder import CONFIG_FILE, ensure_config
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+import record  # noqa: E402
+
+# seconds the run took; a line for each time it was started or went on; a line with the seconds until it ended or was interrupted
+DONE, COMMITS, STRETCHES = "done", "commits", "seconds"
+
+
+def settings(algorithm: str, env_id: str, seed: int, total_steps: int | None, changes: Sequence[str] = ()) -> RunConfig:
+    """The preset of the algorithm for the environment with changes `name=value`, evaluated twenty times on the way."""
+    config_class = find_algorithm(algorithm).config_class()
+    changed = values_from_toml(config_class, "\n".join(changes), "--set")
+    config: RunConfig = config_class(**{"env_id": env_id, "seed": seed, **config_class.preset(env_id), **changed})
+    config.total_steps = total_steps or config.total_steps
+    config.eval_interval = config.total_steps // 20
+    config.save_interval = config.total_steps // 4
+    config.log_interval = config.total_steps // 100
+    return config
+
+
+def plain(env_id: str) -> str:
+    """An id as part of a file's name."""
+    return re.sub(r"[^A-Za-z0-9._-]+", "_", env_id)
+
+
+def folder_for(algorithm: str, config: RunConfig, work_dir: Path) -> Path:
+    """The folder below `work_dir` that holds a run of exactly these settings, or the first that holds none; others are passed by."""
+    first = work_dir / f"{algorithm}-{plain(config.env_id)}-{config.seed}"
+    wanted = config.to_toml(algorithm)
+    for number in itertools.count(1):
+        folder = first if number == 1 else first.with_name(f"{first.name}-{number}")
+        if not folder.exists() or ((folder / CONFIG_FILE).exists() and (folder / CONFIG_FILE).read_text() == wanted):
+            return folder
+    raise AssertionError("there is always another number")
+
+
+def run_seed(algorithm: str, config: RunConfig, work_dir: Path) -> Path:
+    """Train one seed to the end, or find it done; returns its run folder."""
+    folder = folder_for(algorithm, config, work_dir)
+    if (folder / DONE).exists():
+        return folder
+    if folder.exists() and not (folder / "checkpoints" / "LATEST").exists():
+        shutil.rmtree(folder)  # it ended before its first checkpoint: there is nothing to go on from
+    ensure_config(folder, algorithm, config)
+    note(folder / COMMITS, record.commit())
+    with timed(folder), find_algorithm(algorithm).trainer_class().from_config(config) as trainer:
+        if (folder / "checkpoints" / "LATEST").exists():
+            trainer.load(folder)
+        trainer.train(total_steps=config.total_steps, out_dir=str(folder), **config.train_arguments())
+        if trainer.interrupted:
+            sys.exit(f"interrupted by {trainer.interrupted}; the same command goes on")
+    (folder / DONE).write_text(f"{seconds_of(folder):.1f}\n")
+    return folder
+
+
+@contextmanager
+def timed(folder: Path) -> Iterator[None]:
+    """Adds the seconds spent inside to those of the folder's run."""
+    started = time.perf_counter()
+    try:
+        yield
+    finally:
+        note(folder / STRETCHES, f"{time.perf_counter() - started:.1f}")
+
+
+def note(path: Path, line: str) -> None:
+    """Add a line to a file."""
+    with path.open("a") as file:
+        file.write(line + "\n")
+
+
+def seconds_of(folder: Path) -> float:
+    """Seconds of all stretches of a run; NaN if one of them was killed before it could say how long it had taken."""
+    stretches = (folder / STRETCHES).read_text().split()
+    complete = len(stretches) == len((folder / COMMITS).read_text().split())
+    return sum(map(float, stretches)) if complete else float("nan")
+
+
+def read_seconds(folder: Path) -> float | None:
+    """Seconds that a finished run took; None where that is not known."""
+    seconds = float((folder / DONE).read_text())
+    return None if seconds != seconds else seconds
+
+
+def commits_of(folders: list[Path]) -> str | list[str]:
+    """The commit that all runs ran at, or all of them if they differ; "unknown" stands for a run that did not note it."""
+    noted = [(folder / COMMITS).read_text().split() if (folder / COMMITS).exists() else ["unknown"] for folder in folders]
+    commits = list(dict.fromkeys(itertools.chain.from_iterable(noted)))
+    return commits[0] if len(commits) == 1 else commits
+
+
+def read_curve(folder: Path) -> tuple[list[int], list[float]]:
+    """(environment steps, mean evaluation return) of a run."""
+    with open(folder / "eval.csv", newline="") as file:
+        rows = list(csv.DictReader(file))
+    return [int(row["env_steps"]) for row in rows], [float(row["eval/return_mean"]) for row in rows]
+
+
+def read_last(folder: Path, column: str) -> float:
+    """A column of a run's last evaluation."""
+    with open(folder / "eval.csv", newline="") as file:
+        return float(list(csv.DictReader(file))[-1][column])
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("algorithm")
+    parser.add_argument("work_dir", type=Path)
+    parser.add_argument("--cores", type=int, nargs="*", default=[], help="cores to keep to; all without it")
+    arguments = parser.parse_args()
+    if arguments.cores and hasattr(os, "sched_setaffinity"):
+        os.sched_setaffinity(0, arguments.cores)
+    config = find_algorithm(arguments.algorithm).config_class().from_toml(sys.stdin.read(), "standard input")
+    run_seed(arguments.algorithm, config, arguments.work_dir)
+
+
+if __name__ == "__main__":
+    main()
