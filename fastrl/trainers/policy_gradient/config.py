@@ -181,7 +181,7 @@ class PPOConfig(PolicyGradientConfig):
         "CartPole-v1": CLASSIC | {"num_steps": 64, "lr": 0.001},
         "Acrobot-v1": CLASSIC | {"num_steps": 64, "lr": 0.001, "normalize_observation": True},
         "Pendulum-v1": CONTINUOUS
-        | {"total_steps": 100_000, "num_envs": 4, "num_steps": 256, "gamma": 0.95, "lr": 0.001, "num_mini_batches": 16},
+        | {"total_steps": 100_000, "num_envs": 4, "num_steps": 128, "gamma": 0.95, "lr": 0.001, "num_mini_batches": 8},
         "Hopper-v5": CONTINUOUS | {"num_mini_batches": 32},
         "HalfCheetah-v5": CONTINUOUS | {"gamma": 0.98, "gae_lambda": 0.92, "num_mini_batches": 32, "initial_log_std": -1.0},
         "InvertedPendulum-v5": CONTINUOUS | {"num_mini_batches": 32},
