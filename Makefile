@@ -117,7 +117,7 @@ sanitized: $(VENV)/.installed-dev
 	cd $(SANITIZED) && FASTRL_SANITIZE=1 $(abspath $(BIN))/python setup.py --quiet build_ext --inplace
 
 test-sanitize: sanitized
-	cd $(SANITIZED) && $(ASAN) PYTHONPATH=. FASTRL_SANITIZE=1 $(abspath $(BIN))/python -m pytest tests/ops tests/data/test_sequence_*.py \
+	cd $(SANITIZED) && $(ASAN) PYTHONPATH=. FASTRL_SANITIZE=1 $(abspath $(BIN))/python -m pytest tests/ops tests/nn/test_dense.py tests/data/test_sequence_*.py \
 		-p no:cacheprovider -k 'not default_back_end and not two_to_the_31'
 
 FUZZ_CALLS ?= 10000
