@@ -257,16 +257,15 @@ class VMPOAgent:
         """
         steps = [self._critic_step(part) for _ in range(self.dae_epochs) for part in segments.mini_batches(self.dae_mini_batches)]
         with torch.no_grad():
-            outputs = self._advantage_outputs(segments.obs)
+            loss, targets, outputs = self._dae_loss(segments)
             advantages, scale = scaled_advantages(outputs, segments, scale=self.normalize_advantages)
-            loss, targets = self._dae_loss(segments)
         metrics = {name: torch.stack([step[name] for step in steps]).mean() for name in steps[0]}
         return advantages, targets, metrics | {"dae/loss_after": loss, "dae/advantage_std": scale}
 
     def _critic_step(self, segments: Segments) -> dict[str, Tensor]:
         """One gradient step of advantage and value function on whole environments."""
         self.optimizer.zero_grad()
-        loss, _ = self._dae_loss(segments)
+        loss = self._dae_loss(segments)[0]
         loss.backward()
         for parameter in self._parameters["policy"]:
             parameter.grad = None  # a shared encoder is moved by M-steps only: π is still to be the policy that acted
@@ -275,17 +274,16 @@ class VMPOAgent:
         self.optimizer.step()
         return metrics
 
-    def _dae_loss(self, segments: Segments) -> tuple[Tensor, Tensor]:
-        """(loss 0-d, what V(s_t) is fitted to [T, N])."""
-        advantages = centred_advantages(self._advantage_outputs(segments.obs), segments.acted, segments.actions)
-        values = self.policy.get_value(segments.obs.flatten(0, 1)).view(advantages.shape)
-        ends = (segments.terminated, cut_pieces(segments.truncated, self.dae_steps))
-        return dae_loss(advantages, values, segments.rewards, segments.bootstrap, *ends, gamma=self.gamma, valid=segments.valid)
-
-    def _advantage_outputs(self, obs: Tensor) -> Tensor:
-        """What the advantage network says of obs [T, N, obs_dim]."""
+    def _dae_loss(self, segments: Segments) -> tuple[Tensor, Tensor, Tensor]:
+        """(loss 0-d; what V(s_t) is fitted to [T, N]; what the advantage network says [T, N, ...])."""
         assert self.advantage_network is not None
-        return self.advantage_network(self.policy.obs_normalizer(obs.flatten(0, 1))).unflatten(0, obs.shape[:2])
+        rows, sizes = segments.obs.flatten(0, 1), segments.rewards.shape
+        outputs = self.advantage_network(self.policy.obs_normalizer(rows)).unflatten(0, sizes)
+        advantages = centred_advantages(outputs, segments.acted, segments.actions)
+        values = self.policy.get_value(rows).view(sizes)
+        ends = (segments.terminated, cut_pieces(segments.truncated, self.dae_steps))
+        given = (advantages, values, segments.rewards, segments.bootstrap, *ends)
+        return *dae_loss(*given, gamma=self.gamma, valid=segments.valid), outputs
 
     # ------------------------------------------------------------------------------------------------ learning
 
