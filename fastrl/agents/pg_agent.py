@@ -101,9 +101,8 @@ class PGAgent(BaseAgent):
             batch.state_value_t_and_tp1 = value.values(batch.state_t_and_tp1)
             batch.state_value_t, batch.state_value_tp1 = batch.state_value_t_and_tp1[:-1], batch.state_value_t_and_tp1[1:]
         if getattr(self.advantage, "needs_policy", False):
-            batch.policy_t = self.models.policy(batch.state_t.flatten(0, 1)).unflatten(
-                0, batch.reward.shape
-            )  # it has not moved since it acted
+            # the policy has not moved since it acted
+            batch.policy_t = self.models.policy(batch.state_t.flatten(0, 1)).unflatten(0, batch.reward.shape)
         batch.advantage = self.advantage(batch)
         if value is not None:
             batch.vtarget = self.vtarget(batch)

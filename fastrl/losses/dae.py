@@ -95,6 +95,17 @@ def dae_loss(
     return _mean((targets - values).square(), valid), targets.detach()
 
 
+def cut_pieces(truncated: Tensor, steps: int | None) -> Tensor:
+    """Flags [T, N] that also cut, as a truncation does, behind every `steps` rows; None cuts nowhere.
+
+    Shorter pieces start their sums from V_target sooner: less variance, more of V_target's error.
+    """
+    if steps is None:
+        return truncated
+    last = torch.arange(1, truncated.shape[0] + 1, device=truncated.device) % steps == 0
+    return truncated | last.unsqueeze(1)
+
+
 def _mean(per_state: Tensor, valid: Tensor | None) -> Tensor:
     """Mean over the states that count; 0 where there are none."""
     if valid is None:

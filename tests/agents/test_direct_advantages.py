@@ -142,6 +142,8 @@ def test_what_does_not_fit_together_is_named():
         DAE(SingleOpt(value))
     with pytest.raises(SettingError, match=r"gamma must be a number in \[0, 1\], got 2"):
         AdvantageModel.from_config(network(), batcher=agent.batcher, value_model=value, gamma=2)
+    with pytest.raises(SettingError, match="steps must be a whole number of at least 1, or None, got 0"):
+        AdvantageModel.from_config(network(), batcher=agent.batcher, value_model=value, steps=0)
     with pytest.raises(SettingError, match="value_model must be a ValueModel, got PPOClipModel"):
         AdvantageModel.from_config(network(), batcher=agent.batcher, value_model=policy)
     with pytest.raises(ValueError, match="batch must have 'policy_t'"):

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from fastrl.envs.toy import LinearQuadratic
-from fastrl.losses.dae import advantage_scale, advantage_variance, centred_advantages, dae_loss
+from fastrl.losses.dae import advantage_scale, advantage_variance, centred_advantages, cut_pieces, dae_loss
 from fastrl.nn import AdvantageLinear
 from fastrl.nn.action_heads import JointBranches
 from fastrl.nn.distributions import Categorical, DiagonalGaussian
@@ -65,6 +65,17 @@ def test_the_loss_by_hand():
     expected = [8.0, 14.0, 24.0, 2.0, 2.0, 9.5, 17.0]  # e_t, as V = 0
     assert targets[valid].tolist() == [8.0, 2.0, 9.5, 14.0, 2.0, 17.0, 24.0]
     assert loss.item() == pytest.approx(sum(error**2 for error in expected) / 7)
+
+
+def test_cut_pieces_start_from_the_value():
+    """The first environment of `test_the_loss_by_hand`, cut behind its second row; what was truncated stays so."""
+    cut = cut_pieces(flags(3, 1), 2)
+    given = (torch.tensor([[2.0], [4.0], [8.0]]), torch.tensor([[10.0], [20.0], [30.0], [40.0]]), flags(3, 1), cut)
+    _, targets = dae_loss(torch.tensor([[1.0], [2.0], [4.0]]), torch.zeros(3, 1), *given, gamma=0.5)
+    assert targets.flatten().tolist() == [1 + 0.5 * 17, 2 + 0.5 * 30, 24.0]
+    truncated = torch.tensor([[False], [True], [False], [False], [False], [False], [False]])
+    assert cut_pieces(truncated, None) is truncated
+    assert cut_pieces(truncated, 3).flatten().tolist() == [False, True, True, False, False, True, False]
 
 
 def test_a_loss_over_no_transition_is_zero():

@@ -12,6 +12,7 @@ from fastrl.trainers.policy_gradient.trainer import PolicyGradientTrainer
 from fastrl.training.checkpoint import load_checkpoint
 
 CONFIGS = [VanillaPGConfig, A2CConfig, SurrogatePGConfig, PPOConfig, PPOAdaptiveConfig]
+DAE = {"advantage_estimator": "dae"}
 every = pytest.mark.parametrize("config_class", CONFIGS, ids=[config.ALGORITHM for config in CONFIGS])
 
 
@@ -30,8 +31,9 @@ def rows_of(path):
 
 
 @every
-def test_two_halves_with_a_checkpoint_between_equal_one_run(config_class, tmp_path):
-    settings = {"normalize_observation": True, "normalize_reward": True, "entropy_coef": 0.01}
+@pytest.mark.parametrize("estimator", ["gae", "dae"])
+def test_two_halves_with_a_checkpoint_between_equal_one_run(config_class, estimator, tmp_path):
+    settings = {"normalize_observation": True, "normalize_reward": True, "entropy_coef": 0.01, "advantage_estimator": estimator}
     with make_trainer(config_class, **settings) as whole:
         whole.train(600, str(tmp_path / "whole"))
     with make_trainer(config_class, **settings) as first:
@@ -53,6 +55,18 @@ def test_runs_on_the_command_line(config_class, tmp_path, capsys):
     assert load_checkpoint(run / "checkpoints")["env_steps"] >= 500
     assert main(["eval", str(run), "--episodes", "2", "--json"]) == 0
     assert {"ValueModel/Loss/Total", "rollout/ep_return_mean"} <= set(rows_of(run / "metrics.csv")[-1])
+
+
+def test_direct_advantages_on_the_command_line_and_their_settings(tmp_path, capsys):
+    words = ["--num-envs", "4", "--num-steps", "16", "--layer-sizes", "8", "--eval-episodes", "4", "--advantage-estimator", "dae"]
+    words += ["--dae-epochs", "3", "--dae-mini-batches", "2", "--dae-steps", "5", "--gamma", "0.9", "--total-steps", "150"]
+    assert main(["train", "ppo", "--env-id", "CartPole-v1", *words, "--out-dir", str(tmp_path / "run")]) == 0
+    assert "AdvantageModel/Loss/dae_loss" in rows_of(tmp_path / "run" / "metrics.csv")[-1]
+    with make_trainer(**DAE, dae_epochs=3, dae_mini_batches=2, dae_steps=5, gamma=0.9) as trainer:
+        model, optimizer = trainer.pg_agent.models.advantage, trainer.pg_agent.advantage.optimizer
+        assert (model.gamma, model.steps, optimizer.num_epochs, optimizer.num_mini_batches) == (0.9, 5, 3, 2)
+        assert trainer.pg_agent.opt.models == [trainer.pg_agent.models.policy]
+        assert model.model.layers.head.layers.output.linear.weight.abs().max() < 0.02  # at first no action is better than another
 
 
 def test_a_shared_body_is_one_body():
@@ -106,6 +120,10 @@ def test_other_settings_than_the_checkpoints_are_an_error(tmp_path):
         (A2CConfig, {"optimizer_type": "sgd"}, "optimizer_type"),
         (PPOAdaptiveConfig, {"kl_target": -1.0}, "kl_target"),
         (VanillaPGConfig, {"gamma": 1.5}, "gamma must be in"),
+        (PPOConfig, {"advantage_estimator": "td"}, "advantage_estimator must be gae or dae"),
+        (PPOConfig, {"dae_epochs": 0}, "dae_epochs must be at least 1"),
+        (PPOConfig, DAE | {"dae_mini_batches": 5}, "dae_mini_batches must be at most num_envs, 4, got 5"),
+        (PPOConfig, DAE | {"shared_body": True}, "shared_body must be false with dae"),
     ],
 )
 def test_bad_settings_are_named(config_class, settings, message):

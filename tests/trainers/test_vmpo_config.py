@@ -13,7 +13,7 @@ POSITIVE = [
     *("policy_lr", "value_lr", "temperature_lr", "alpha_lr", "epsilon_eta", "epsilon_mu", "epsilon_sigma", "temperature_init"),
     *("alpha_mu_init", "alpha_sigma_init", "kl_stop", "max_grad_norm", "clip_observation", "clip_reward"),
 ]
-COUNTS = ["rollout_steps", "m_steps", "updates_per_step", "target_update_period", "dae_epochs", "dae_mini_batches"]
+COUNTS = ["rollout_steps", "m_steps", "updates_per_step", "target_update_period", "dae_epochs", "dae_mini_batches", "dae_steps"]
 RESUMABLE = {
     *("total_steps", "device", "threads", "env_threads", "eval_interval", "eval_episodes", "stop_at_return", "save_interval"),
     *(
@@ -25,6 +25,7 @@ RESUMABLE = {
         "gae_lambda",
         "dae_epochs",
         "dae_mini_batches",
+        "dae_steps",
         "normalize_advantages",
     ),
     *("policy_lr", "value_lr", "temperature_lr", "alpha_lr", "sgd_momentum", "topk_fraction", "epsilon_eta", "epsilon_mu"),

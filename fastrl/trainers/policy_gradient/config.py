@@ -10,7 +10,11 @@ from fastrl.errors import SettingError
 from fastrl.training.config import Ranges, RunConfig, check_choice, check_ranges, find_preset
 
 RANGES: Ranges = (
-    ("at least 1", lambda value: value >= 1, ("num_steps", "num_epochs", "num_mini_batches", "dae_epochs", "dae_mini_batches")),
+    (
+        "at least 1",
+        lambda value: value >= 1,
+        ("num_steps", "num_epochs", "num_mini_batches", "dae_epochs", "dae_mini_batches", "dae_steps"),
+    ),
     ("layer widths of at least 1", lambda value: min(value, default=1) >= 1, ("layer_sizes",)),
     ("in [0, 1]", lambda value: 0 <= value <= 1, ("gamma", "gae_lambda")),
     ("finite", math.isfinite, ("initial_log_std",)),
@@ -50,10 +54,12 @@ class PolicyGradientConfig(RunConfig):
     """λ of GAE, in [0, 1]."""
     advantage_estimator: str = "gae"
     """gae, or dae: an advantage function fitted together with the value function before the policy learns from it."""
-    dae_epochs: int = 4
+    dae_epochs: int = 16
     """With dae: passes over a batch in which both are fitted."""
-    dae_mini_batches: int = 4
+    dae_mini_batches: int = 1
     """With dae: minibatches of a pass, each of whole environments; at most num_envs."""
+    dae_steps: int | None = None
+    """With dae: steps after which sums of rewards are cut and start from V; none: only where an episode or the rollout ends."""
     normalize_advantages: bool = True
     """Standardise advantages over the batch."""
     lr: float = 3e-4

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from fastrl import ops
 from fastrl.errors import SettingError
-from fastrl.losses.dae import centred_advantages, dae_loss
+from fastrl.losses.dae import centred_advantages, cut_pieces, dae_loss
 from fastrl.losses.mpo import Dual, e_step_weights, multiplier_loss, temperature_loss, top_fraction
 from fastrl.losses.value import explained_variance, standardize
 from fastrl.nn.distributions import DiagonalGaussian
@@ -77,6 +77,7 @@ class VMPOAgent:
         kl_stop: leave out the remaining M-steps of an update as soon as a KL is found above this many times its bound; None never does.
         dae_epochs: with "dae", passes over a rollout.
         dae_mini_batches: with "dae", minibatches of a pass, each of whole environments; at most one for each environment.
+        dae_steps: with "dae", steps after which sums of rewards are cut and start from V; None: only where an episode or the rollout ends.
 
     Raises:
         SettingError: a setting is out of range; the message names it.
@@ -115,8 +116,9 @@ class VMPOAgent:
         alpha_sigma_init: float = 1.0,
         target_update_period: int = 1,
         kl_stop: float | None = None,
-        dae_epochs: int = 4,
-        dae_mini_batches: int = 4,
+        dae_epochs: int = 16,
+        dae_mini_batches: int = 1,
+        dae_steps: int | None = None,
     ) -> None:
         given = {name: value for name, value in locals().items() if name in VMPOConfig.__dataclass_fields__ and name != "device"}
         VMPOConfig(env_id="", **given).check()
@@ -135,6 +137,7 @@ class VMPOAgent:
         self.trace_lambda = gae_lambda if advantage_estimator == "gae" else 1.0
         self.dae_epochs = dae_epochs
         self.dae_mini_batches = dae_mini_batches
+        self.dae_steps = dae_steps
         self.topk_fraction = topk_fraction
         self.epsilon_eta = epsilon_eta
         self.max_grad_norm = max_grad_norm
@@ -254,16 +257,15 @@ class VMPOAgent:
         """
         steps = [self._critic_step(part) for _ in range(self.dae_epochs) for part in segments.mini_batches(self.dae_mini_batches)]
         with torch.no_grad():
-            outputs = self._advantage_outputs(segments.obs)
+            loss, targets, outputs = self._dae_loss(segments)
             advantages, scale = scaled_advantages(outputs, segments, scale=self.normalize_advantages)
-            loss, targets = self._dae_loss(segments)
         metrics = {name: torch.stack([step[name] for step in steps]).mean() for name in steps[0]}
         return advantages, targets, metrics | {"dae/loss_after": loss, "dae/advantage_std": scale}
 
     def _critic_step(self, segments: Segments) -> dict[str, Tensor]:
         """One gradient step of advantage and value function on whole environments."""
         self.optimizer.zero_grad()
-        loss, _ = self._dae_loss(segments)
+        loss = self._dae_loss(segments)[0]
         loss.backward()
         for parameter in self._parameters["policy"]:
             parameter.grad = None  # a shared encoder is moved by M-steps only: π is still to be the policy that acted
@@ -272,17 +274,16 @@ class VMPOAgent:
         self.optimizer.step()
         return metrics
 
-    def _dae_loss(self, segments: Segments) -> tuple[Tensor, Tensor]:
-        """(loss 0-d, what V(s_t) is fitted to [T, N])."""
-        advantages = centred_advantages(self._advantage_outputs(segments.obs), segments.acted, segments.actions)
-        values = self.policy.get_value(segments.obs.flatten(0, 1)).view(advantages.shape)
-        ends = (segments.terminated, segments.truncated)
-        return dae_loss(advantages, values, segments.rewards, segments.bootstrap, *ends, gamma=self.gamma, valid=segments.valid)
-
-    def _advantage_outputs(self, obs: Tensor) -> Tensor:
-        """What the advantage network says of obs [T, N, obs_dim]."""
+    def _dae_loss(self, segments: Segments) -> tuple[Tensor, Tensor, Tensor]:
+        """(loss 0-d; what V(s_t) is fitted to [T, N]; what the advantage network says [T, N, ...])."""
         assert self.advantage_network is not None
-        return self.advantage_network(self.policy.obs_normalizer(obs.flatten(0, 1))).unflatten(0, obs.shape[:2])
+        rows, sizes = segments.obs.flatten(0, 1), segments.rewards.shape
+        outputs = self.advantage_network(self.policy.obs_normalizer(rows)).unflatten(0, sizes)
+        advantages = centred_advantages(outputs, segments.acted, segments.actions)
+        values = self.policy.get_value(rows).view(sizes)
+        ends = (segments.terminated, cut_pieces(segments.truncated, self.dae_steps))
+        given = (advantages, values, segments.rewards, segments.bootstrap, *ends)
+        return *dae_loss(*given, gamma=self.gamma, valid=segments.valid), outputs
 
     # ------------------------------------------------------------------------------------------------ learning
 

@@ -12,7 +12,7 @@ RANGES: Ranges = (
     (
         "at least 1",
         lambda value: value >= 1,
-        ("rollout_steps", "m_steps", "updates_per_step", "target_update_period", "dae_epochs", "dae_mini_batches"),
+        ("rollout_steps", "m_steps", "updates_per_step", "target_update_period", "dae_epochs", "dae_mini_batches", "dae_steps"),
     ),
     ("layer widths of at least 1", lambda value: min(value, default=1) >= 1, ("policy_layer_sizes", "value_layer_sizes")),
     ("in [0, 1]", lambda value: 0 <= value <= 1, ("gamma", "gae_lambda")),
@@ -52,10 +52,12 @@ class VMPOConfig(RunConfig):
     """How advantages are estimated: returns, gae or dae."""
     gae_lambda: float = 0.95
     """λ of GAE, in [0, 1]."""
-    dae_epochs: int = 4
+    dae_epochs: int = 16
     """With dae: passes over a rollout in which Â and V are fitted together, before the policy learns from Â."""
-    dae_mini_batches: int = 4
+    dae_mini_batches: int = 1
     """With dae: minibatches of a pass, each of whole environments; at most one for each environment."""
+    dae_steps: int | None = None
+    """With dae: steps after which sums of rewards are cut and start from V; none: only where an episode or the rollout ends."""
     normalize_advantages: bool = True
     """Standardise advantages over the valid rows of a batch."""
     policy_lr: float = 0.0005

@@ -51,8 +51,14 @@ class Segments:
         )
 
     def mini_batches(self, count: int) -> Iterator[Segments]:
-        """The environments in random order, in `count` groups of nearly the same size, but never more groups than environments."""
+        """The environments in random order, in `count` groups of nearly the same size, but at most one for each environment.
+
+        One group is the rollout itself.
+        """
         envs = self.rewards.shape[1]
+        if min(count, envs) == 1:
+            yield self
+            return
         for group in torch.randperm(envs, device=self.rewards.device).tensor_split(min(count, envs)):
             yield self.of(group)
 

@@ -17,7 +17,7 @@ class DAE(Estimator):
     """Â of an `AdvantageModel`, which the optimiser fits to the batch, together with V, before it is asked: an estimator that learns.
 
     Epochs and mini-batches are the optimiser's; a mini-batch is of whole environments, of which there must be as many. The policy learns
-    from Â as it is after that, over `scale` where advantages are normalised: its mean is 0 under the policy in every state already.
+    from Â as it is after that, over sqrt(mean_s E_π Â²) where advantages are normalised: its mean is 0 under the policy in every state.
 
     `Estimator` says what a batch holds; besides there are `state_t` [T, E, ...], `action` [T, E, ...] and `policy_t` [T, E, ...], what the
     policy's network gave when it acted. `PGAgent` adds it, saves model and optimiser, and must not train V by its own optimiser.
