@@ -14,6 +14,7 @@ from rows import Row
 
 from fastrl.errors import SettingError
 from fastrl.trainers.registry import find_algorithm
+from fastrl.training.config import RunConfig
 
 RESAMPLES = 10_000
 STUDENT_T_975 = {2: 12.706, 3: 4.303, 4: 3.182, 5: 2.776, 6: 2.571, 8: 2.365, 10: 2.262}  # by number of seeds
@@ -55,7 +56,15 @@ def same_settings(row: Row, content: dict[str, Any]) -> bool:
         config = find_algorithm(row.algorithm).config_class().from_toml(content["config"])
     except SettingError:  # a setting that is gone, or a device that is not here
         return False
-    return bool(config.to_toml() == wanted.to_toml())
+    return settings_in_use(config) == settings_in_use(wanted)
+
+
+def settings_in_use(config: RunConfig) -> dict[str, Any]:
+    """The settings that a run depends on: those of `dae` only where it is the estimator."""
+    values = dict(config.to_dict())
+    if values.get("advantage_estimator") == "dae":
+        return values
+    return {name: value for name, value in values.items() if not name.startswith("dae_")}
 
 
 def bootstrap(finals: Sequence[float]) -> list[float]:

@@ -66,6 +66,14 @@ def test_the_newest_result_of_the_present_settings_is_taken(scoreboard: ModuleTy
     assert "| 1 (11) | 1 [1, 1] |" in line and "| fewer; the row has changed since |" in line
 
 
+def test_settings_of_an_estimator_that_is_not_used_do_not_count(scoreboard: ModuleType, row: Any) -> None:
+    for estimator, counts in (("gae", False), ("dae", True)):
+        changes = (f'advantage_estimator="{estimator}"',)
+        put(scoreboard, row._replace(changes=changes), result(scoreboard, row._replace(changes=(*changes, "dae_epochs=3"))))
+        (line,) = [line for line in lines_of(scoreboard, row._replace(changes=changes)) if "| ppo |" in line]
+        assert ("the row has changed since" in line) is counts
+
+
 def test_rows_without_a_result_are_listed(scoreboard: ModuleType, row: Any) -> None:
     gpu = scoreboard.Row("ppo-trxl", "Pong-v5", 3, 18, total_steps=10_000_000, needs_gpu=True)
     lines = lines_of(scoreboard, row._replace(published=()), gpu)
