@@ -451,6 +451,7 @@ def test_refreshing_the_memory_of_no_layers(encoding):
     with make_trainer(trxl_num_layers=0, memory_refresh="rollout", trxl_positional_encoding=encoding) as trainer:
         one_round(trainer)
         one_round(trainer)
+        assert trainer.updates == 2 and all(bool(torch.isfinite(p).all()) for p in trainer.agent.parameters())
 
 
 def test_everything_large_is_counted_before_it_is_taken():
