@@ -167,8 +167,9 @@ class BaseAgent(ABC):
     # ------------------------------------------------------------------------------------------------ state
 
     def state_dict(self) -> dict[str, Any]:
-        """Models, optimiser, batcher (counts, statistics, environments where they can be saved) and random generators."""
-        return {**self.learner_state(), "batcher": self.batcher.state_dict(), "rng": rng_state()}
+        """Models, optimiser, batcher (counts, statistics, environments where they can be saved), latest episodes and random generators."""
+        recent = [tuple(episode) for episode in self._recent]
+        return {**self.learner_state(), "batcher": self.batcher.state_dict(), "recent_episodes": recent, "rng": rng_state()}
 
     def learner_state(self) -> dict[str, Any]:
         """Models, optimiser and the number of iterations."""
@@ -179,6 +180,7 @@ class BaseAgent(ABC):
         """Counterpart of `state_dict`, for an agent that was built the same way."""
         self.load_learner(state)
         self.batcher.load_state_dict(state["batcher"])
+        self._recent = [Episode(*episode) for episode in state["recent_episodes"]]
         set_rng_state(state["rng"])
 
     def load_learner(self, state: Mapping[str, Any]) -> None:

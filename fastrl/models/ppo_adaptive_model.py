@@ -30,12 +30,13 @@ class PPOAdaptiveModel(SurrogatePGModel):
     """
 
     kl_penalty: Tensor
+    early_stops: Tensor  # batches whose training was cut short
 
     def __init__(self, model: nn.Module, batcher: Any, *, kl_target: Any = 0.01, kl_penalty: float = 1.0, **kwargs: Any) -> None:
         self.kl_target = make_callable(kl_target)
         super().__init__(model, batcher, **kwargs)
         self.register_buffer("kl_penalty", torch.tensor(float(kl_penalty)))
-        self.early_stops = 0
+        self.register_buffer("early_stops", torch.tensor(0))
 
     def register_losses(self) -> None:
         super().register_losses()

@@ -25,7 +25,8 @@ class BaseOpt(ABC):
     Parameters that are frozen (`requires_grad` is False) when the optimiser is made are left as they are, also by a decay of weights.
 
     A callback of a model that returns True ends what it is in: at `train_start` the whole training, at a mini-batch the epoch, at an epoch
-    the training. Within one event they run in the order of the models, and the first True is the last call.
+    the training. Within one event they run in the order of the models, and the first True is the last call. `cleanup` comes after an error
+    too.
 
     Args:
         models: what is trained, `fastrl.models`.
@@ -95,10 +96,12 @@ class BaseOpt(ABC):
         self.num_steps = step
         if len(batch) == 0:
             return
-        if not self._run("train_start", batch):
-            self._train(batch)
-            self._run("train_end", batch)
-        self._run("cleanup", batch)
+        try:
+            if not self._run("train_start", batch):
+                self._train(batch)
+                self._run("train_end", batch)
+        finally:  # models keep what they prepared for this batch until they are told
+            self._run("cleanup", batch)
 
     def _train(self, batch: Any) -> None:
         num_mini_batches = min(self.num_mini_batches, len(batch))  # rows that are no transitions are left out of batches

@@ -275,6 +275,19 @@ def test_episodes_of_a_table_are_those_since_the_last_one_and_none_are_made_up(c
     assert cells(out, "Env/Reward/Episode (New)") == [] and cells(out, "Env/Reward/Episode (Last 50)") == [40.0]
 
 
+def test_the_latest_episodes_are_saved(tmp_path, capsys):
+    agent = make_agent(env="Counter-v0")
+    agent.batcher.pop_episodes = lambda: [Episode(0, 10.0, 5), Episode(1, 70.0, 8)]
+    agent.train(max_iters=1)
+    agent.save(tmp_path)
+    other = make_agent(env="Counter-v0")
+    other.load(tmp_path)
+    other.batcher.pop_episodes = lambda: []
+    capsys.readouterr()
+    other.train(max_iters=2)
+    assert cells(capsys.readouterr().out, "Env/Reward/Episode (Last 50)") == [40.0]
+
+
 def test_a_run_shorter_than_a_tables_interval_shows_one_at_its_end(capsys, tmp_path):
     agent = make_agent()
     agent.train(max_iters=3, log_freq=100)

@@ -320,6 +320,9 @@ def test_training_stops_early_where_the_policy_has_moved_too_far(capsys):
     model.callbacks["mini_batch_end"].append(lambda batch: steps.append(1) and None)
     SingleOpt(model, num_epochs=50, opt_params={"lr": 0.05}).learn_from_batch(batch, step=0)
     assert len(steps) < 50 and model.early_stops == 1 and capsys.readouterr().out == ""
+    other = make_model(PPOAdaptiveModel)
+    other.load_state_dict(model.state_dict())
+    assert other.early_stops == 1
     assert trained(model, make_batch(model), num_epochs=50)["PPOAdaptiveModel/Early Stops"] == 2  # counted, not printed
 
 

@@ -129,6 +129,7 @@ def test_a_step_that_is_not_finite_is_not_taken():
     with pytest.raises(NonFiniteError, match="SingleOpt/Line: loss or gradient not finite at environment step 7"):
         SingleOpt(model).learn_from_batch(batch, step=7)
     assert model.weight.item() == 1.0
+    assert model.seen[-1] == "cleanup" and "train_end" not in model.seen
 
 
 @pytest.mark.parametrize(

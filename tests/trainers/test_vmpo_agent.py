@@ -234,6 +234,14 @@ def test_act_returns_copies():
     assert abs(mean).max() < 1.0 and agent.policy.policy_logstd.abs().max() == 0.0
 
 
+@pytest.mark.parametrize("period", [1, 4])
+def test_the_standard_deviation_starts_where_it_is_told_to(period):
+    agent = make_agent(initial_log_std=-1.5, target_update_period=period)
+    np.testing.assert_array_equal(agent.act(np.zeros((2, OBS)))[3], np.full((2, ACT), -1.5, dtype=np.float32))
+    assert agent.policy.policy_logstd.tolist() == [[-1.5] * ACT]
+    make_agent(discrete=True, initial_log_std=-1.5)  # has none, and says nothing
+
+
 def test_observations_pass_unclipped_until_somebody_normalises():
     agent = make_agent()
     far, farther = (agent.act(np.full(OBS, size), deterministic=True)[2] for size in (0.2, 40.0))

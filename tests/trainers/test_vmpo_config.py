@@ -63,6 +63,8 @@ def test_discounts(name, value):
         ("topk_fraction", 1.5, "in (0, 1]"),
         ("sgd_momentum", 1.0, "in [0, 1)"),
         ("sgd_momentum", -0.1, "in [0, 1)"),
+        ("initial_log_std", -math.inf, "finite"),
+        ("initial_log_std", math.nan, "finite"),
         ("policy_layer_sizes", (64, 0), "layer widths of at least 1"),
         ("value_layer_sizes", (-64,), "layer widths of at least 1"),
     ],
@@ -115,7 +117,8 @@ def test_options_of_the_environment_arrive(run):
     "words",
     [
         *("--policy-layer-sizes 16", "--value-layer-sizes 8 8", "--shared-encoder", "--target-update-period 2", "--optimizer-type sgd"),
-        *("--no-normalize-reward", "--no-normalize-observation", "--rollout-steps 4", "--alpha-mu-init 2", "--env-kwargs length=6"),
+        *("--no-normalize-reward", "--no-normalize-observation", "--rollout-steps 4", "--env-kwargs length=6"),
+        *("--alpha-mu-init 2", "--initial-log-std -1"),
     ],
 )
 def test_what_the_saved_state_is_built_on_cannot_change(run, words, capsys):

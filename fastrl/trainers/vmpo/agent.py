@@ -74,6 +74,7 @@ class VMPOAgent:
         action_kind: "continuous" or "discrete".
         alpha_mu_init, alpha_sigma_init: KL multipliers to start from, in real units.
         target_update_period: T_target, updates between copies of the learned policy into the acting one, π_old. 1: the newest policy acts.
+        initial_log_std: log σ to start from, of continuous actions; discrete ones have none.
         kl_stop: leave out the remaining M-steps of an update as soon as a KL is found above this many times its bound; None never does.
         dae_epochs: with "dae", passes over a rollout.
         dae_mini_batches: with "dae", minibatches of a pass, each of whole environments; at most one for each environment.
@@ -115,6 +116,7 @@ class VMPOAgent:
         alpha_mu_init: float = 1.0,
         alpha_sigma_init: float = 1.0,
         target_update_period: int = 1,
+        initial_log_std: float = 0.0,
         kl_stop: float | None = None,
         dae_epochs: int = 16,
         dae_mini_batches: int = 1,
@@ -151,6 +153,8 @@ class VMPOAgent:
 
         policy_type: type[ActorCritic] = CategoricalPolicy if self.discrete else DiagonalGaussianPolicy
         self.policy = policy_type(obs_dim, act_dim, policy_layer_sizes, value_layer_sizes, shared_encoder).to(self.device)  # type: ignore[call-arg, arg-type]
+        if isinstance(self.policy, DiagonalGaussianPolicy):
+            nn.init.constant_(self.policy.policy_logstd, initial_log_std)
         self.acting_policy = self._acting_copy()
         self.temperature = Dual(temperature_init).to(self.device)
         self.epsilons = (epsilon_mu,) if self.discrete else (epsilon_mu, epsilon_sigma)

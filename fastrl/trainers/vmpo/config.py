@@ -16,6 +16,7 @@ RANGES: Ranges = (
     ),
     ("layer widths of at least 1", lambda value: min(value, default=1) >= 1, ("policy_layer_sizes", "value_layer_sizes")),
     ("in [0, 1]", lambda value: 0 <= value <= 1, ("gamma", "gae_lambda")),
+    ("finite", math.isfinite, ("initial_log_std",)),
     ("in (0, 1]", lambda value: 0 < value <= 1, ("topk_fraction",)),
     ("in [0, 1)", lambda value: 0 <= value < 1, ("sgd_momentum",)),
     (
@@ -84,6 +85,8 @@ class VMPOConfig(RunConfig):
     """Learning rate of the KL multipliers."""
     target_update_period: int = 1
     """Updates between copies of the learned policy into the acting one, ≥ 1."""
+    initial_log_std: float = 0.0
+    """Logarithm of the standard deviation of continuous actions to start from."""
     kl_stop: float | None = None
     """Leave out an update's remaining gradient steps once a KL exceeds this many times its bound; none: never."""
     max_grad_norm: float = 10.0
@@ -110,7 +113,7 @@ class VMPOConfig(RunConfig):
         """Settings that cannot change when a run is continued."""
         networks = ("policy_layer_sizes", "value_layer_sizes", "shared_encoder", "target_update_period")
         statistics = ("rollout_steps", "normalize_observation", "normalize_reward")
-        started_from = ("temperature_init", "alpha_mu_init", "alpha_sigma_init")  # a change would do nothing
+        started_from = ("temperature_init", "alpha_mu_init", "alpha_sigma_init", "initial_log_std")  # a change would do nothing
         return (*super().fixed_on_resume(), *networks, *statistics, *started_from, "optimizer_type", "advantage_estimator")
 
     def check(self) -> None:

@@ -72,8 +72,8 @@ class VMPOTrainer(Trainer):
         device: where networks and rollouts live.
         policy_layer_sizes, value_layer_sizes, normalize_advantages, gamma, advantage_estimator, gae_lambda, policy_lr, value_lr,
             topk_fraction, temperature_init, temperature_lr, epsilon_eta, epsilon_mu, epsilon_sigma, alpha_lr, max_grad_norm,
-            optimizer_type, sgd_momentum, m_steps, shared_encoder, alpha_mu_init, alpha_sigma_init, target_update_period, kl_stop,
-            dae_epochs, dae_mini_batches, dae_steps: as for `VMPOAgent`.
+            optimizer_type, sgd_momentum, m_steps, shared_encoder, alpha_mu_init, alpha_sigma_init, target_update_period, initial_log_std,
+            kl_stop, dae_epochs, dae_mini_batches, dae_steps: as for `VMPOAgent`.
         rollout_steps: T, steps per environment and round.
         num_envs: N.
         normalize_observation: run observations through the running normaliser.
@@ -123,6 +123,7 @@ class VMPOTrainer(Trainer):
         alpha_mu_init: float = 1.0,
         alpha_sigma_init: float = 1.0,
         target_update_period: int = 1,
+        initial_log_std: float = 0.0,
         kl_stop: float | None = None,
         dae_epochs: int = 16,
         dae_mini_batches: int = 1,
