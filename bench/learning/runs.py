@@ -20,6 +20,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+from fastrl.errors import SettingError
 from fastrl.trainers.registry import find_algorithm
 from fastrl.training.config import RunConfig, values_from_toml
 from fastrl.training.run_folder import CONFIG_FILE, ensure_config
@@ -30,13 +31,21 @@ import record  # noqa: E402
 # seconds the run took; a line for each time it was started or went on; a line with the seconds until it ended or was interrupted
 DONE, COMMITS, STRETCHES = "done", "commits", "seconds"
 
+# a row says these itself, or they follow from its steps: a change would be lost, or make all seeds the same
+NOT_TO_BE_SET = ("env_id", "seed", "eval_interval", "save_interval", "log_interval")
+
 
 def settings(algorithm: str, env_id: str, seed: int, total_steps: int | None, changes: Sequence[str] = ()) -> RunConfig:
-    """The preset of the algorithm for the environment with changes `name=value`, evaluated twenty times on the way."""
+    """The preset of the algorithm for the environment with changes `name=value`, evaluated twenty times on the way.
+
+    Raises: SettingError if a change is none of the algorithm's settings, or one that is not to be set.
+    """
     config_class = find_algorithm(algorithm).config_class()
     changed = values_from_toml(config_class, "\n".join(changes), "--set")
+    if refused := [name for name in changed if name in NOT_TO_BE_SET]:
+        raise SettingError(f"--set cannot change {refused[0]}: the row says it, or it follows from the row's steps")
     config: RunConfig = config_class(**{"env_id": env_id, "seed": seed, **config_class.preset(env_id), **changed})
-    config.total_steps = total_steps or config.total_steps
+    config.total_steps = config.total_steps if total_steps is None else total_steps
     config.eval_interval = config.total_steps // 20
     config.save_interval = config.total_steps // 4
     config.log_interval = config.total_steps // 100

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from fastrl.errors import NonFiniteError
+from fastrl.errors import NonFiniteError, SettingError
 from fastrl.training.config import RunConfig
 
 
@@ -79,9 +79,9 @@ def test_a_run_that_ended_before_its_first_checkpoint_begins_anew(scoreboard: Mo
     assert len(trained) == 1 and not (folder / "metrics.csv").exists()
 
 
-def run(scoreboard: ModuleType, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, *words: str) -> dict[str, Any]:
+def run(scoreboard: ModuleType, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, *words: str, env_id: str = "Toy-v0") -> dict[str, Any]:
     """The result of a row of one's own."""
-    command = ["scoreboard.py", "vmpo", "Toy-v0", "--total-steps", "400", "--jobs", "1", "--work-dir", str(tmp_path / "runs"), *words]
+    command = ["scoreboard.py", "vmpo", env_id, "--total-steps", "400", "--jobs", "1", "--work-dir", str(tmp_path / "runs"), *words]
     monkeypatch.setattr(sys, "argv", command)
     scoreboard.main()
     (path,) = (tmp_path / "results").glob("*.json")
@@ -140,10 +140,55 @@ def test_the_seconds_of_a_run_are_those_of_all_its_stretches(scoreboard: ModuleT
 
 
 @pytest.mark.parametrize(
-    "words", [["vmpo"], ["vmpo", "Toy-v0", "--rows", "*"], ["vmpo", "Toy-v0", "--list"], ["--rows", "vmpo/Nowhere-v0"]]
+    ("words", "complaint"),
+    [
+        ("vmpo", "an algorithm needs an environment"),
+        ("vmpo Toy-v0 --rows *", "for the rows of the table"),
+        ("vmpo Toy-v0 --list", "for the rows of the table"),
+        ("vmpo Toy-v0 --page", "for the rows of the table"),
+        ("--rows vmpo/Nowhere-v0", "no row matches 'vmpo/Nowhere-v0'"),
+        ("--rows vmpo/* --page", "--page is of all rows"),
+        ("--rows vmpo/* --seeds 3", "--seeds is for a row of one's own"),
+        ("--set num_envs=3 --label few", "--set is for a row of one's own"),
+        ("--total-steps 400", "--total-steps is for a row of one's own"),
+        ("vmpo Toy-v0 --set num_envs=3", "--set needs a --label"),
+        ("vmpo Toy-v0 --seeds 0", "--seeds: must be at least 1, got 0"),
+        ("vmpo Toy-v0 --total-steps 0", "--total-steps: must be at least 1, got 0"),
+        ("--jobs 0", "--jobs: must be at least 1, got 0"),
+    ],
 )
-def test_a_command_that_says_two_things_is_refused(scoreboard: ModuleType, monkeypatch: pytest.MonkeyPatch, words: list[str]) -> None:
-    monkeypatch.setattr(sys, "argv", ["scoreboard.py", *words])
+def test_a_command_that_says_two_things_or_nonsense_is_refused(
+    scoreboard: ModuleType,
+    trained: list[RunConfig],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    words: str,
+    complaint: str,
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["scoreboard.py", *words.split()])
     with pytest.raises(SystemExit) as refused:
         scoreboard.main()
-    assert refused.value.code == 2
+    assert refused.value.code == 2 and complaint in capsys.readouterr().err and trained == []
+
+
+@pytest.mark.parametrize("change", ["seed=7", 'env_id="Other-v0"', "eval_interval=7", "save_interval=7", "log_interval=7"])
+def test_what_the_row_says_itself_cannot_be_set(scoreboard: ModuleType, change: str) -> None:
+    """With `seed` all seeds of the row would be one; the others would be passed over."""
+    with pytest.raises(SettingError, match=f"--set cannot change {change.split('=')[0]}"):
+        scoreboard.runs.settings("ppo", "Toy-v0", 1, 400, (change,))
+
+
+@pytest.mark.parametrize(
+    ("words", "complaint"),
+    [
+        ("Broken-v0", "^failed: .*the loss is not finite"),
+        ("Toy-v0 --set nums=3 --label x", "^failed: --set sets 'nums', which is no setting"),
+        ("Toy-v0 --set seed=3 --label x", "^failed: --set cannot change seed"),
+    ],
+)
+def test_a_row_of_ones_own_that_cannot_be_run_says_why(
+    scoreboard: ModuleType, trained: list[RunConfig], monkeypatch: pytest.MonkeyPatch, tmp_path: Path, words: str, complaint: str
+) -> None:
+    env_id, *others = words.split()
+    with pytest.raises(SystemExit, match=complaint):
+        run(scoreboard, monkeypatch, tmp_path, *others, env_id=env_id)
