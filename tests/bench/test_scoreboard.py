@@ -117,8 +117,27 @@ def test_a_row_that_has_a_result_of_the_same_settings_is_not_run(
 
 def test_a_row_that_fails_does_not_keep_others_from_running(scoreboard: ModuleType, trained: list[RunConfig], tmp_path: Path) -> None:
     rows = [scoreboard.Row("vmpo", name, 2, total_steps=400) for name in ("Broken-v0", "Toy-v0")]
-    assert scoreboard.run_rows(rows, tmp_path / "runs", 1) == ["vmpo/Broken-v0: the loss is not finite"]
+    (complaint,) = scoreboard.run_rows(rows, tmp_path / "runs", 1)
+    assert complaint.startswith("vmpo/Broken-v0: ") and "1: the loss is not finite; 2: the loss is not finite" in complaint
     assert [scoreboard.state(row) for row in rows] == ["not yet run", "done at aaaa"]
+
+
+def test_seeds_one_behind_the_other_all_run_though_one_fails(
+    scoreboard: ModuleType, trained: list[RunConfig], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """As several at once do, and whatever the error is."""
+    run_seed = scoreboard.runs.run_seed
+
+    def fails(algorithm: str, config: RunConfig, work_dir: Path) -> Any:
+        if config.seed == 1:
+            raise RuntimeError("out of memory")
+        return run_seed(algorithm, config, work_dir)
+
+    monkeypatch.setattr(scoreboard.runs, "run_seed", fails)
+    rows = [scoreboard.Row("vmpo", "Toy-v0", 3, total_steps=400), scoreboard.Row("vmpo", "Other-v0", 1, total_steps=400, first_seed=2)]
+    (complaint,) = scoreboard.run_rows(rows, tmp_path / "runs", 1)
+    assert "seeds [1] ended with an error (1: out of memory)" in complaint
+    assert [(config.env_id, config.seed) for config in trained] == [("Toy-v0", 2), ("Toy-v0", 3), ("Other-v0", 2)]
 
 
 def test_a_row_that_wants_a_gpu_is_not_run_without(
@@ -165,6 +184,8 @@ def test_a_command_that_says_two_things_or_nonsense_is_refused(
     words: str,
     complaint: str,
 ) -> None:
+    for name in ("run_rows", "run_row"):
+        monkeypatch.setattr(scoreboard, name, lambda *_: pytest.fail("something was run"))
     monkeypatch.setattr(sys, "argv", ["scoreboard.py", *words.split()])
     with pytest.raises(SystemExit) as refused:
         scoreboard.main()

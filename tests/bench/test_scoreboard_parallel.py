@@ -66,6 +66,24 @@ def test_an_interruption_ends_the_seeds_that_run(
     assert signal.getsignal(signal.SIGTERM) == before
 
 
+def test_an_error_leaves_no_seed_running(parallel: ModuleType, configs: list[Any], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    processes: list[subprocess.Popen[bytes]] = []
+
+    def start(*_: Any) -> subprocess.Popen[bytes]:
+        if processes:
+            raise OSError("no more processes")
+        processes.append(subprocess.Popen([sys.executable, "-c", "import time; time.sleep(100)"]))
+        return processes[0]
+
+    monkeypatch.setattr(parallel, "start", start)
+    try:
+        with pytest.raises(OSError, match="no more processes"):
+            parallel.train("ppo", configs, tmp_path, [[7], [8]])
+        assert processes[0].poll() == -signal.SIGTERM
+    finally:
+        processes[0].kill()
+
+
 def test_two_seeds_at_once_are_trained_and_done(parallel: ModuleType, scoreboard: ModuleType, configs: list[Any], tmp_path: Path) -> None:
     folders = parallel.run_seeds("ppo", configs[:2], tmp_path, 2)
     assert folders == [tmp_path / "ppo-Identity-v0-1", tmp_path / "ppo-Identity-v0-2"]
