@@ -107,7 +107,9 @@ def main() -> None:
     parser.add_argument("--rows", nargs="+", default=[], metavar="PATTERN", help="rows of the table by name, as vmpo/* or */CartPole-v1")
     parser.add_argument("--list", action="store_true", help="print the names of the rows and their state")
     parser.add_argument("--page", action="store_true", help="write docs/scoreboard.md and run nothing")
-    parser.add_argument("--jobs", type=at_least_one, default=available_cores(), help="seeds trained at the same time (default: one per core)")
+    parser.add_argument(
+        "--jobs", type=at_least_one, default=available_cores(), help="seeds trained at the same time (default: one per core)"
+    )
     parser.add_argument("--work-dir", type=Path, default=Path("runs/scoreboard"))
     own = parser.add_argument_group("a row of one's own (algorithm and env_id given)")
     own.add_argument("--seeds", type=at_least_one, help="how many (default: 5)")
