@@ -26,7 +26,7 @@ class PGAgent(BaseAgent):
         batcher: steps the environments, `fastrl.batchers`.
         policy_model: a model of `fastrl.models` that chooses actions; registered as "policy".
         value_model: V(s), registered as "value"; None: there is none, and `advantage` must be one that needs none.
-        normalize_advantages: to mean 0 and standard deviation 1 over the batch.
+        normalize_advantages: to mean 0 and standard deviation 1 over the batch, or as the estimator itself normalises them (`DAE` does).
         advantage: estimator of advantages; None: GAE(gamma=0.99, gae_lambda=0.95). `DAE` brings an optimiser of its own for its model,
             registered as "advantage", and for the value model.
         vtarget: estimator of the targets of the value model; None: FromAdvantage().
