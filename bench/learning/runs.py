@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import csv
+import fcntl
 import itertools
 import os
 import re
@@ -71,8 +72,14 @@ def folder_for(algorithm: str, config: RunConfig, work_dir: Path) -> Path:
 def run_seed(algorithm: str, config: RunConfig, work_dir: Path) -> Path:
     """Train one seed to the end, or find it done; returns its run folder."""
     folder = folder_for(algorithm, config, work_dir)
-    if (folder / DONE).exists():
-        return folder
+    with alone(folder):
+        if not (folder / DONE).exists():
+            train(algorithm, config, folder)
+    return folder
+
+
+def train(algorithm: str, config: RunConfig, folder: Path) -> None:
+    """Train one seed in its run folder, from the checkpoint there if there is one."""
     if folder.exists() and not (folder / "checkpoints" / "LATEST").exists():
         shutil.rmtree(folder)  # it ended before its first checkpoint: there is nothing to go on from
     ensure_config(folder, algorithm, config)
@@ -84,7 +91,21 @@ def run_seed(algorithm: str, config: RunConfig, work_dir: Path) -> Path:
         if trainer.interrupted:
             sys.exit(f"interrupted by {trainer.interrupted}; the same command goes on")
     (folder / DONE).write_text(f"{seconds_of(folder):.1f}\n")
-    return folder
+
+
+@contextmanager
+def alone(folder: Path) -> Iterator[None]:
+    """Keeps other processes off a run, whose folder they would take for one that was left; the lock ends with the process.
+
+    Raises: SettingError if one is at it.
+    """
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with folder.with_name(f"{folder.name}.lock").open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise SettingError(f"another process is training in {folder}; wait for it, or choose another --work-dir") from None
+        yield
 
 
 @contextmanager
@@ -145,7 +166,10 @@ def main() -> None:
     if arguments.cores and hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, arguments.cores)
     config = find_algorithm(arguments.algorithm).config_class().from_toml(sys.stdin.read(), "standard input")
-    run_seed(arguments.algorithm, config, arguments.work_dir)
+    try:
+        run_seed(arguments.algorithm, config, arguments.work_dir)
+    except SettingError as error:
+        sys.exit(f"seed {config.seed}: {error}")
 
 
 if __name__ == "__main__":

@@ -79,6 +79,17 @@ def test_a_run_that_ended_before_its_first_checkpoint_begins_anew(scoreboard: Mo
     assert len(trained) == 1 and not (folder / "metrics.csv").exists()
 
 
+def test_a_run_that_another_process_is_at_is_left_alone(scoreboard: ModuleType, trained: list[RunConfig], tmp_path: Path) -> None:
+    """Before its first checkpoint it looks like one that was left."""
+    settings = scoreboard.runs.settings("vmpo", "Toy-v0", 1, 400)
+    folder = scoreboard.runs.folder_for("vmpo", settings, tmp_path)
+    scoreboard.runs.ensure_config(folder, "vmpo", settings)
+    with scoreboard.runs.alone(folder), pytest.raises(SettingError, match="another process is training in .*vmpo-Toy-v0-1;"):
+        scoreboard.runs.run_seed("vmpo", settings, tmp_path)
+    assert folder.exists() and trained == []
+    assert scoreboard.runs.run_seed("vmpo", settings, tmp_path) == folder and len(trained) == 1
+
+
 def run(scoreboard: ModuleType, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, *words: str, env_id: str = "Toy-v0") -> dict[str, Any]:
     """The result of a row of one's own."""
     command = ["scoreboard.py", "vmpo", env_id, "--total-steps", "400", "--jobs", "1", "--work-dir", str(tmp_path / "runs"), *words]
