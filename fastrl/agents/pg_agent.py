@@ -115,6 +115,12 @@ class PGAgent(BaseAgent):
         """Let the optimiser learn from flat rows."""
         self.opt.learn_from_batch(batch, step=self.num_steps)
 
+    def write_optimizer_logs(self, logger: Any) -> None:
+        """What the optimisers have to say of their last steps, that of `DAE` too."""
+        super().write_optimizer_logs(logger)
+        if isinstance(self.advantage, DAE):
+            self.advantage.optimizer.write_logs(logger)
+
     def learner_state(self) -> dict[str, Any]:
         """Models, optimisers and the number of iterations."""
         state = super().learner_state()
