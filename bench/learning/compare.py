@@ -13,11 +13,12 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 from curves import Curves, draw  # noqa: E402
+from results import bootstrap  # noqa: E402
 
 
 def group(result: dict[str, Any], label: str) -> Curves:
-    """A result's curves; the legend gives the mean of the last evaluations and its interval."""
-    low, high = result["interval_95"]
+    """A result's curves; the legend gives the mean of the last evaluations and its bootstrap interval, as the scoreboard does."""
+    low, high = bootstrap(result["final_returns"])
     legend = f"{label}: {result['final_return_mean']:.4g} [{low:.4g}, {high:.4g}], {result['seeds']} seeds"
     return Curves([(curve["env_steps"], curve["return_mean"]) for curve in result["curves"]], legend)
 

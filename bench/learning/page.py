@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import runs
-from results import Result, bootstrap, find, times_to
+from results import Result, bootstrap, find, reaches, times_to
 from rows import Published, Row
 
 HEAD = """\
@@ -24,8 +24,9 @@ prints their names and state, `--page` writes this page without running anything
   95 % percentile bootstrap interval of the mean (10,000 resamples of the seeds). With 3 seeds such an interval is no wider than from the
   worst seed to the best. The files have Student's t beside it.
 - **time**: wall-clock time to the first evaluation of at least the threshold, the median over seeds: the share of the run's steps that were
-  made until then, of the seconds of the run, evaluations included. Where not every seed got there, how many did. Other processes ran on the
-  machine at the time ({machines}; the load is in the files).
+  made until then, of the seconds of the run, evaluations included. A run has about twenty evaluations: the return may have been there up
+  to a twentieth of the run earlier. Where not every seed got there, how many did; the seconds of a run that was killed are not known.
+  Other processes ran on the machine at the time ({machines}; machine and load of a row are in its file).
 - **published**: CleanRL's are mean episodic returns of PPO as its documentation lists them, on MuJoCo's v4 environments; those of RL
   Baselines3 Zoo are of one trained agent, deterministic, on the v3 ones. —: none was found for this algorithm, environment and steps.
 - **commit**: what was trained; the code of the row, its preset included, is that of the commit.
@@ -68,13 +69,11 @@ def cells(row: Row, result: Result, page: Path) -> list[str]:
     content, link = result.content, os.path.relpath(result.path, page.parent)
     picture = result.path.with_suffix(".png")
     links = [f"[curves]({link.removesuffix('.json')}.png)"] if picture.exists() else []
-    finals = content["final_returns"]
-    low, high = bootstrap(finals)
     name = f"{row.env_id}, {row.label}" if row.label else row.env_id
     return [
         *(name, row.algorithm, steps(content["env_steps"])),
         seeds(row if result.same_settings else row._replace(seeds=content["seeds"], first_seed=content.get("first_seed", 1))),
-        f"{number(float(np.mean(finals)))} [{number(low)}, {number(high)}]",
+        mean_of(content["final_returns"]),
         *(threshold(row), time(row, result), published(row.published)),
         result.commits if result.same_settings else f"{result.commits}; the row has changed since",
         " ".join([*links, f"[file]({link})"]),
@@ -84,6 +83,12 @@ def cells(row: Row, result: Result, page: Path) -> list[str]:
 def planned(row: Row) -> int:
     """Environment steps that a row is to run."""
     return runs.settings(row.algorithm, row.env_id, row.first_seed, row.total_steps, row.changes).total_steps
+
+
+def mean_of(finals: Sequence[float]) -> str:
+    """The mean over seeds and its interval, which one seed does not have."""
+    low, high = bootstrap(finals)
+    return number(float(np.mean(finals))) + (f" [{number(low)}, {number(high)}]" if len(finals) > 1 else "")
 
 
 def steps(count: int) -> str:
@@ -108,12 +113,17 @@ def threshold(row: Row) -> str:
 
 
 def time(row: Row, result: Result) -> str:
-    """The median time to the threshold, or how many seeds got there."""
+    """The median time to the threshold of the seeds whose seconds are known, or how many got there if not all did."""
     if row.threshold is None:
         return "—"
-    times = [seconds for seconds in times_to(row.threshold, result.content) if seconds is not None]
-    total = len(result.content["curves"])
-    return duration(float(np.median(times))) if len(times) == total else f"— ({len(times)} of {total})"
+    content = result.content
+    reached, total = sum(reaches(row.threshold, curve) for curve in content["curves"]), len(content["curves"])
+    if reached < total:
+        return f"— ({reached} of {total})"
+    times = [seconds for seconds in times_to(row.threshold, content) if seconds is not None]
+    if not times:
+        return "not known"
+    return duration(float(np.median(times))) + (f" (of {len(times)} of {total})" if len(times) < total else "")
 
 
 def duration(seconds: float) -> str:

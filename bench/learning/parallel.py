@@ -7,8 +7,10 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+import traceback
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
+from typing import NoReturn
 
 import runs
 
@@ -29,7 +31,22 @@ def run_seeds(algorithm: str, configs: Sequence[RunConfig], work_dir: Path, jobs
     waiting = [config for config in configs if not (runs.folder_for(algorithm, config, work_dir) / runs.DONE).exists()]
     if jobs > 1 and len(waiting) > 1:
         train(algorithm, waiting, work_dir, core_shares(min(jobs, len(waiting))))
+    else:
+        train_here(algorithm, waiting, work_dir)
     return [runs.run_seed(algorithm, config, work_dir) for config in configs]
+
+
+def train_here(algorithm: str, configs: Sequence[RunConfig], work_dir: Path) -> None:
+    """Train all seeds in this process, one behind the other."""
+    failed: dict[int, object] = {}
+    for config in configs:
+        try:
+            runs.run_seed(algorithm, config, work_dir)
+        except Exception as error:  # whatever it is: in a process of its own it would not keep the other seeds from running either
+            traceback.print_exc()
+            failed[config.seed] = error
+    if failed:
+        complain(algorithm, configs[0].env_id, failed)
 
 
 def core_shares(jobs: int) -> list[list[int]]:
@@ -40,7 +57,8 @@ def core_shares(jobs: int) -> list[list[int]]:
 
 def train(algorithm: str, configs: Sequence[RunConfig], work_dir: Path, free: list[list[int]]) -> None:
     """Train all seeds, one for each share of the cores that is free."""
-    waiting, failed = list(configs), []
+    waiting: list[RunConfig] = list(configs)
+    failed: dict[int, object] = {}
     running: dict[subprocess.Popen[bytes], tuple[RunConfig, list[int]]] = {}
     before = signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C, which is for the children too
     try:
@@ -52,17 +70,29 @@ def train(algorithm: str, configs: Sequence[RunConfig], work_dir: Path, free: li
             for process in [process for process in running if process.poll() is not None]:
                 config, cores = running.pop(process)
                 free.append(cores)
-                failed += [config.seed] if process.returncode else []
+                if process.returncode:
+                    failed[config.seed] = f"exit code {process.returncode}"
     except KeyboardInterrupt:
-        for process in running:
-            process.terminate()
-        for process in running:
-            process.wait()
         sys.exit("interrupted; the same command goes on")
     finally:
+        stop(running)  # after an error here too: seeds that went on unseen would be trained a second time by the next command
         signal.signal(signal.SIGTERM, before)
     if failed:
-        raise SeedsFailed(f"{algorithm} on {configs[0].env_id}: seeds {failed} ended with an error")
+        complain(algorithm, configs[0].env_id, failed)
+
+
+def stop(processes: Collection[subprocess.Popen[bytes]]) -> None:
+    """Ask processes to end, and wait until they have saved."""
+    for process in processes:
+        process.terminate()
+    for process in processes:
+        process.wait()
+
+
+def complain(algorithm: str, env_id: str, failed: Mapping[int, object]) -> NoReturn:
+    """Raise `SeedsFailed` for seeds and what went wrong with each."""
+    reasons = "; ".join(f"{seed}: {reason}" for seed, reason in failed.items())
+    raise SeedsFailed(f"{algorithm} on {env_id}: seeds {list(failed)} ended with an error ({reasons})")
 
 
 def start(algorithm: str, config: RunConfig, work_dir: Path, cores: list[int]) -> subprocess.Popen[bytes]:

@@ -17,7 +17,8 @@ from fastrl.trainers.registry import find_algorithm
 from fastrl.training.config import RunConfig
 
 RESAMPLES = 10_000
-STUDENT_T_975 = {2: 12.706, 3: 4.303, 4: 3.182, 5: 2.776, 6: 2.571, 8: 2.365, 10: 2.262}  # by number of seeds
+# by number of seeds
+STUDENT_T_975 = {2: 12.706, 3: 4.303, 4: 3.182, 5: 2.776, 6: 2.571, 7: 2.447, 8: 2.365, 9: 2.306, 10: 2.262, 15: 2.145, 20: 2.093}
 
 
 class Result(NamedTuple):
@@ -54,7 +55,7 @@ def same_settings(row: Row, content: dict[str, Any]) -> bool:
     try:
         wanted = runs.settings(row.algorithm, row.env_id, row.first_seed, row.total_steps, row.changes)
         config = find_algorithm(row.algorithm).config_class().from_toml(content["config"])
-    except SettingError:  # a setting that is gone, or a device that is not here
+    except SettingError:  # a setting that is gone; whether its device is here is not looked at
         return False
     return settings_in_use(config) == settings_in_use(wanted)
 
@@ -76,10 +77,20 @@ def bootstrap(finals: Sequence[float]) -> list[float]:
 
 def summarize(finals: list[float]) -> dict[str, Any]:
     """Mean over seeds, its 95 % interval by Student's t and by the bootstrap."""
-    mean = float(np.mean(finals))
-    half = STUDENT_T_975[len(finals)] * float(np.std(finals, ddof=1)) / len(finals) ** 0.5 if len(finals) in STUDENT_T_975 else float("nan")
-    intervals = {"interval_95": [mean - half, mean + half], "bootstrap_95": bootstrap(finals)}
-    return {"final_return_mean": mean, **intervals, "final_returns": finals}
+    intervals = {"interval_95": student(finals), "bootstrap_95": bootstrap(finals)}
+    return {"final_return_mean": float(np.mean(finals)), **intervals, "final_returns": finals}
+
+
+def student(finals: Sequence[float]) -> list[float] | None:
+    """The 95 % interval of the mean over seeds by Student's t; None for one seed.
+
+    Between the entries of the table and beyond them the one for fewer seeds is taken: the interval is then a little too wide.
+    """
+    if len(finals) < 2:
+        return None
+    factor = STUDENT_T_975[max(seeds for seeds in STUDENT_T_975 if seeds <= len(finals))]
+    mean, half = float(np.mean(finals)), factor * float(np.std(finals, ddof=1)) / len(finals) ** 0.5
+    return [mean - half, mean + half]
 
 
 def times_to(threshold: float, content: dict[str, Any]) -> list[float | None]:
@@ -92,6 +103,17 @@ def times_to(threshold: float, content: dict[str, Any]) -> list[float | None]:
 
 def time_to(threshold: float, curve: dict[str, list[float]], seconds: float | None) -> float | None:
     """The same for one seed."""
-    slack = 1e-9 * abs(threshold)  # means of a threshold's decimals are a rounding away from it
-    reached = [steps for steps, value in zip(curve["env_steps"], curve["return_mean"], strict=True) if value >= threshold - slack]
-    return seconds * reached[0] / curve["env_steps"][-1] if reached and seconds is not None else None
+    if seconds is None or not reaches(threshold, curve):
+        return None
+    first = next(steps for steps, value in zip(curve["env_steps"], curve["return_mean"], strict=True) if value >= least(threshold))
+    return seconds * first / curve["env_steps"][-1]
+
+
+def reaches(threshold: float, curve: dict[str, list[float]]) -> bool:
+    """Whether any evaluation of a seed is of at least `threshold`."""
+    return max(curve["return_mean"]) >= least(threshold)
+
+
+def least(threshold: float) -> float:
+    """What counts as the threshold: means of its decimals are a rounding away from it."""
+    return threshold - 1e-9 * abs(threshold)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import csv
+import fcntl
 import itertools
 import os
 import re
@@ -20,6 +21,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+from fastrl.errors import SettingError
 from fastrl.trainers.registry import find_algorithm
 from fastrl.training.config import RunConfig, values_from_toml
 from fastrl.training.run_folder import CONFIG_FILE, ensure_config
@@ -30,13 +32,21 @@ import record  # noqa: E402
 # seconds the run took; a line for each time it was started or went on; a line with the seconds until it ended or was interrupted
 DONE, COMMITS, STRETCHES = "done", "commits", "seconds"
 
+# a row says these itself, or they follow from its steps: a change would be lost, or make all seeds the same
+NOT_TO_BE_SET = ("env_id", "seed", "eval_interval", "save_interval", "log_interval")
+
 
 def settings(algorithm: str, env_id: str, seed: int, total_steps: int | None, changes: Sequence[str] = ()) -> RunConfig:
-    """The preset of the algorithm for the environment with changes `name=value`, evaluated twenty times on the way."""
+    """The preset of the algorithm for the environment with changes `name=value`, evaluated twenty times on the way.
+
+    Raises: SettingError if a change is none of the algorithm's settings, or one that is not to be set.
+    """
     config_class = find_algorithm(algorithm).config_class()
     changed = values_from_toml(config_class, "\n".join(changes), "--set")
+    if refused := [name for name in changed if name in NOT_TO_BE_SET]:
+        raise SettingError(f"--set cannot change {refused[0]}: the row says it, or it follows from the row's steps")
     config: RunConfig = config_class(**{"env_id": env_id, "seed": seed, **config_class.preset(env_id), **changed})
-    config.total_steps = total_steps or config.total_steps
+    config.total_steps = config.total_steps if total_steps is None else total_steps
     config.eval_interval = config.total_steps // 20
     config.save_interval = config.total_steps // 4
     config.log_interval = config.total_steps // 100
@@ -62,8 +72,14 @@ def folder_for(algorithm: str, config: RunConfig, work_dir: Path) -> Path:
 def run_seed(algorithm: str, config: RunConfig, work_dir: Path) -> Path:
     """Train one seed to the end, or find it done; returns its run folder."""
     folder = folder_for(algorithm, config, work_dir)
-    if (folder / DONE).exists():
-        return folder
+    with alone(folder):
+        if not (folder / DONE).exists():
+            train(algorithm, config, folder)
+    return folder
+
+
+def train(algorithm: str, config: RunConfig, folder: Path) -> None:
+    """Train one seed in its run folder, from the checkpoint there if there is one."""
     if folder.exists() and not (folder / "checkpoints" / "LATEST").exists():
         shutil.rmtree(folder)  # it ended before its first checkpoint: there is nothing to go on from
     ensure_config(folder, algorithm, config)
@@ -75,7 +91,21 @@ def run_seed(algorithm: str, config: RunConfig, work_dir: Path) -> Path:
         if trainer.interrupted:
             sys.exit(f"interrupted by {trainer.interrupted}; the same command goes on")
     (folder / DONE).write_text(f"{seconds_of(folder):.1f}\n")
-    return folder
+
+
+@contextmanager
+def alone(folder: Path) -> Iterator[None]:
+    """Keeps other processes off a run, whose folder they would take for one that was left; the lock ends with the process.
+
+    Raises: SettingError if one is at it.
+    """
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with folder.with_name(f"{folder.name}.lock").open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise SettingError(f"another process is training in {folder}; wait for it, or choose another --work-dir") from None
+        yield
 
 
 @contextmanager
@@ -136,7 +166,10 @@ def main() -> None:
     if arguments.cores and hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, arguments.cores)
     config = find_algorithm(arguments.algorithm).config_class().from_toml(sys.stdin.read(), "standard input")
-    run_seed(arguments.algorithm, config, arguments.work_dir)
+    try:
+        run_seed(arguments.algorithm, config, arguments.work_dir)
+    except SettingError as error:
+        sys.exit(f"seed {config.seed}: {error}")
 
 
 if __name__ == "__main__":

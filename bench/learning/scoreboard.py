@@ -6,7 +6,7 @@
     python bench/learning/scoreboard.py --page                           docs/scoreboard.md from the results that there are, and no more
     python bench/learning/scoreboard.py vmpo CartPole-v1 --seeds 5 --set m_steps=8 --label m8      a row of one's own
 
-`--set` changes settings of the preset (values as in TOML); `--label` then tells the result's file and title apart.
+`--set` changes settings of the preset (values as in TOML); the `--label` that it wants tells the result's file and title apart.
 
 A row that has a result of the same seeds and settings in bench/results is done. Every run is a run folder below the work directory; a run
 of the same settings that is already complete is not repeated, one that was interrupted goes on, and one of other settings stays beside the
@@ -107,19 +107,19 @@ def main() -> None:
     parser.add_argument("--rows", nargs="+", default=[], metavar="PATTERN", help="rows of the table by name, as vmpo/* or */CartPole-v1")
     parser.add_argument("--list", action="store_true", help="print the names of the rows and their state")
     parser.add_argument("--page", action="store_true", help="write docs/scoreboard.md and run nothing")
-    parser.add_argument("--jobs", type=int, default=available_cores(), help="seeds trained at the same time (default: one per core)")
+    parser.add_argument(
+        "--jobs", type=at_least_one, default=available_cores(), help="seeds trained at the same time (default: one per core)"
+    )
     parser.add_argument("--work-dir", type=Path, default=Path("runs/scoreboard"))
     own = parser.add_argument_group("a row of one's own (algorithm and env_id given)")
-    own.add_argument("--seeds", type=int, default=5)
-    own.add_argument("--first-seed", type=int, default=1, help="others than those that settings were chosen on")
-    own.add_argument("--total-steps", type=int)
-    own.add_argument("--set", nargs="+", default=[], metavar="NAME=VALUE", help="settings that differ from the preset")
-    own.add_argument("--label", default="", help="part of the result's name")
+    own.add_argument("--seeds", type=at_least_one, help="how many (default: 5)")
+    own.add_argument("--first-seed", type=int, help="others than those that settings were chosen on (default: 1)")
+    own.add_argument("--total-steps", type=at_least_one)
+    own.add_argument("--set", nargs="+", metavar="NAME=VALUE", help="settings that differ from the preset; wants a --label")
+    own.add_argument("--label", help="part of the result's name")
     arguments = parser.parse_args()
-    if arguments.algorithm and not arguments.env_id:
-        parser.error("an algorithm needs an environment; --rows picks rows of the table")
-    if arguments.algorithm and (arguments.rows or arguments.list):
-        parser.error("--rows and --list are for the rows of the table")
+    if complaint := contradiction(arguments):
+        parser.error(complaint)
     try:
         rows = pick(arguments.rows)
     except ValueError as error:
@@ -130,10 +130,38 @@ def main() -> None:
         write_page(ROWS, record.RESULTS, PAGE)
         print(PAGE)
     elif arguments.algorithm:
-        run_row(own_row(arguments), arguments.work_dir, arguments.jobs)
+        try:
+            run_row(own_row(arguments), arguments.work_dir, arguments.jobs)
+        except FAILURES as error:
+            sys.exit(f"failed: {error}")
         write_page(ROWS, record.RESULTS, PAGE)
     elif failed := run_rows(rows, arguments.work_dir, arguments.jobs):
         sys.exit("\n".join(["failed:", *failed]))
+
+
+def at_least_one(word: str) -> int:
+    """A number of things, as argparse's `type`."""
+    number = int(word)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"must be at least 1, got {number}")
+    return number
+
+
+def contradiction(arguments: argparse.Namespace) -> str | None:
+    """What is wrong with the words together, if anything: none of them is to be passed over in silence."""
+    whole, part = arguments.list or arguments.page, ("seeds", "first_seed", "total_steps", "set", "label")
+    given = [f"--{name.replace('_', '-')}" for name in part if getattr(arguments, name) is not None]
+    if arguments.algorithm and not arguments.env_id:
+        return "an algorithm needs an environment; --rows picks rows of the table"
+    if arguments.algorithm and (arguments.rows or whole):
+        return "--rows, --list and --page are for the rows of the table"
+    if given and not arguments.algorithm:
+        return f"{given[0]} is for a row of one's own: give its algorithm and environment too"
+    if arguments.page and (arguments.rows or arguments.list):
+        return "--page is of all rows, and prints no list"
+    if arguments.set and not arguments.label:
+        return "--set needs a --label: without one, the result would take the place of the preset's own"
+    return None
 
 
 def own_row(arguments: argparse.Namespace) -> Row:
@@ -141,11 +169,11 @@ def own_row(arguments: argparse.Namespace) -> Row:
     return Row(
         arguments.algorithm,
         arguments.env_id,
-        arguments.seeds,
-        label=arguments.label,
-        changes=tuple(arguments.set),
+        arguments.seeds or 5,
+        label=arguments.label or "",
+        changes=tuple(arguments.set or ()),
         total_steps=arguments.total_steps,
-        first_seed=arguments.first_seed,
+        first_seed=1 if arguments.first_seed is None else arguments.first_seed,
     )
 
 

@@ -130,9 +130,13 @@ class BaseAgent(ABC):
             means = np.mean([(episode.episode_return, episode.length) for episode in self._recent], axis=0).tolist()
             for name, mean in zip(("Reward", "Length"), means, strict=True):
                 self.logger.add_log(f"Env/{name}/Episode (Last {RECENT_EPISODES})", mean, latest=True)
-        self.opt.write_logs(self.logger)
+        self.write_optimizer_logs(self.logger)
         self.logger.timeit(self.num_steps, self._limits.get("max_steps", UNLIMITED))
         self.logger.log(self._header())
+
+    def write_optimizer_logs(self, logger: Any) -> None:
+        """What the optimisers have to say of their last steps."""
+        self.opt.write_logs(logger)
 
     def _header(self) -> str:
         return f"Iter {self.num_iters} | Episode {self.num_episodes} | Step {self.num_steps}"

@@ -50,7 +50,7 @@ def agent_from_config(
     - batch_size, transforms: of `RolloutBatcher`; transforms are a list of objects, or "atari" or "mujoco";
     - policy_model, value_model: the models; without value_model there is none;
     - advantage_model: an `AdvantageModel`, for direct advantage estimation; advantage_optimizer has the settings of `SingleOpt` over it and
-      the value model, optimizer trains the policy alone, and advantage is left out;
+      the value model, optimizer trains the policy alone, and advantage, vtarget and shared_body are left out;
     - policy_nn_config, value_nn_config, advantage_nn_config: their networks, `body` and `head` as lists of layers, or a name, "a3c" or
       "dqn"; without them a model is one linear layer;
     - shared_body: true gives the value model the body of the policy in place of its own;
@@ -109,9 +109,11 @@ def _check_names(config: Config) -> None:
         return
     if config.get("value_model") is None:
         raise SettingError("advantage_model: there is no value_model to fit together with it")
-    for name in ("advantage", "value_optimizer"):
+    for name in ("advantage", "value_optimizer", "vtarget"):
         if config.get(name) is not None:
             raise SettingError(f"{name} must be left out where there is an advantage_model, which estimates advantages and fits values")
+    if _flag(config, "shared_body", False):
+        raise SettingError("shared_body must be false where there is an advantage_model, which fits values before the policy moves")
 
 
 @contextmanager

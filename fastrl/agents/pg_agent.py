@@ -26,7 +26,7 @@ class PGAgent(BaseAgent):
         batcher: steps the environments, `fastrl.batchers`.
         policy_model: a model of `fastrl.models` that chooses actions; registered as "policy".
         value_model: V(s), registered as "value"; None: there is none, and `advantage` must be one that needs none.
-        normalize_advantages: to mean 0 and standard deviation 1 over the batch.
+        normalize_advantages: to mean 0 and standard deviation 1 over the batch, or as the estimator itself normalises them (`DAE` does).
         advantage: estimator of advantages; None: GAE(gamma=0.99, gae_lambda=0.95). `DAE` brings an optimiser of its own for its model,
             registered as "advantage", and for the value model.
         vtarget: estimator of the targets of the value model; None: FromAdvantage().
@@ -114,6 +114,12 @@ class PGAgent(BaseAgent):
     def learn(self, batch: Any) -> None:
         """Let the optimiser learn from flat rows."""
         self.opt.learn_from_batch(batch, step=self.num_steps)
+
+    def write_optimizer_logs(self, logger: Any) -> None:
+        """What the optimisers have to say of their last steps, that of `DAE` too."""
+        super().write_optimizer_logs(logger)
+        if isinstance(self.advantage, DAE):
+            self.advantage.optimizer.write_logs(logger)
 
     def learner_state(self) -> dict[str, Any]:
         """Models, optimisers and the number of iterations."""

@@ -159,7 +159,7 @@ class AdvantageLinear(nn.Module):
     """The last layer of an advantage function: `fastrl.losses.dae.centred_advantages` makes Â of what it gives.
 
     Its width follows from the actions: a number for each discrete one [N, A], those of all branches side by side where there are several,
-    and for continuous ones the Hermite coefficients (b, c) [N, A, 2] of each action dimension. Orthogonal weights of gain 0.01, no bias:
+    and for continuous ones the Hermite coefficients (b, c) [N, A, 2] of each action dimension. Orthogonal weights of gain 0.01, biases 0:
     at first no action is better than another.
 
     Args:

@@ -8,7 +8,7 @@ from fastrl.agents import PGAgent, agent_from_config
 from fastrl.batchers import RolloutBatcher
 from fastrl.envs import GymEnv
 from fastrl.errors import SettingError
-from fastrl.losses.dae import advantage_scale, advantage_variance, centred_advantages, dae_loss
+from fastrl.losses.dae import advantage_scale, advantage_variance, centred_advantages, cut_pieces, dae_loss
 from fastrl.models import A2CModel, AdvantageModel, PPOClipModel, ValueModel
 from fastrl.nn.distributions import Categorical
 from fastrl.optimizers import JointOpt, SingleOpt
@@ -102,6 +102,31 @@ def test_mini_batches_are_whole_environments_and_the_loss_is_that_of_the_rollout
     torch.testing.assert_close(found, expected)
 
 
+def test_shorter_pieces_start_from_the_value():
+    """`steps` against the sums of a rollout that is truncated there."""
+    agent = make_agent(env="ProofofMemory-v0")
+    model = agent.models.advantage
+    rollout = agent.collect()
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    agent.estimate(rollout)
+    model.load_state_dict(before)
+    found = {}
+    for steps, truncated in ((3, rollout.truncated), (None, cut_pieces(rollout.truncated, 3)), ("whole", rollout.truncated)):
+        model.steps = None if steps == "whole" else steps
+        with torch.no_grad():
+            found[steps] = model.dae_loss(model.by_environment(rollout | {"truncated": truncated})).item()
+    assert found[3] == found[None] != found["whole"]
+
+
+def test_a_batch_without_a_transition_moves_nothing():
+    agent = make_agent(env="ProofofMemory-v0")
+    agent.estimate(agent.collect())
+    rollout, start = agent.collect(), weights(agent)
+    rollout.valid.zero_()
+    assert len(agent.estimate(rollout)) == 0
+    assert all(torch.equal(*pair) for pair in zip(start, weights(agent), strict=True))
+
+
 def test_rewards_on_reset_rows_count_for_nothing():
     found = []
     for reward in (0.0, 1e9):
@@ -189,6 +214,8 @@ def test_a_file_describes_it(tmp_path, capsys):
         ({"value_model": None}, "advantage_model: there is no value_model"),
         ({"advantage": {"func": "fastrl.utils.estimators.advantage.GAE"}}, "advantage must be left out"),
         ({"value_optimizer": {"num_epochs": 1}}, "value_optimizer must be left out"),
+        ({"vtarget": {"func": "fastrl.utils.estimators.value.TDTarget", "gamma": 0.9}}, "vtarget must be left out"),
+        ({"shared_body": True, "policy_nn_config": {"body": [{"func": "torch.nn.Tanh"}]}}, "shared_body must be false"),
         ({"advantage_model": {"func": "fastrl.models.ValueModel"}}, "advantage_model: func must be a subclass of AdvantageModel"),
         ({"advantage_model": {"func": "fastrl.models.AdvantageModel", "gamma": 2}}, r"advantage_model: gamma must be a number in \[0, 1\]"),
         ({"advantage_optimizer": {"num_epochs": 0}}, "advantage_optimizer: num_epochs must be at least 1"),

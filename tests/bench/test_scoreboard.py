@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from fastrl.errors import NonFiniteError
+from fastrl.errors import NonFiniteError, SettingError
 from fastrl.training.config import RunConfig
 
 
@@ -79,9 +79,20 @@ def test_a_run_that_ended_before_its_first_checkpoint_begins_anew(scoreboard: Mo
     assert len(trained) == 1 and not (folder / "metrics.csv").exists()
 
 
-def run(scoreboard: ModuleType, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, *words: str) -> dict[str, Any]:
+def test_a_run_that_another_process_is_at_is_left_alone(scoreboard: ModuleType, trained: list[RunConfig], tmp_path: Path) -> None:
+    """Before its first checkpoint it looks like one that was left."""
+    settings = scoreboard.runs.settings("vmpo", "Toy-v0", 1, 400)
+    folder = scoreboard.runs.folder_for("vmpo", settings, tmp_path)
+    scoreboard.runs.ensure_config(folder, "vmpo", settings)
+    with scoreboard.runs.alone(folder), pytest.raises(SettingError, match="another process is training in .*vmpo-Toy-v0-1;"):
+        scoreboard.runs.run_seed("vmpo", settings, tmp_path)
+    assert folder.exists() and trained == []
+    assert scoreboard.runs.run_seed("vmpo", settings, tmp_path) == folder and len(trained) == 1
+
+
+def run(scoreboard: ModuleType, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, *words: str, env_id: str = "Toy-v0") -> dict[str, Any]:
     """The result of a row of one's own."""
-    command = ["scoreboard.py", "vmpo", "Toy-v0", "--total-steps", "400", "--jobs", "1", "--work-dir", str(tmp_path / "runs"), *words]
+    command = ["scoreboard.py", "vmpo", env_id, "--total-steps", "400", "--jobs", "1", "--work-dir", str(tmp_path / "runs"), *words]
     monkeypatch.setattr(sys, "argv", command)
     scoreboard.main()
     (path,) = (tmp_path / "results").glob("*.json")
@@ -117,8 +128,27 @@ def test_a_row_that_has_a_result_of_the_same_settings_is_not_run(
 
 def test_a_row_that_fails_does_not_keep_others_from_running(scoreboard: ModuleType, trained: list[RunConfig], tmp_path: Path) -> None:
     rows = [scoreboard.Row("vmpo", name, 2, total_steps=400) for name in ("Broken-v0", "Toy-v0")]
-    assert scoreboard.run_rows(rows, tmp_path / "runs", 1) == ["vmpo/Broken-v0: the loss is not finite"]
+    (complaint,) = scoreboard.run_rows(rows, tmp_path / "runs", 1)
+    assert complaint.startswith("vmpo/Broken-v0: ") and "1: the loss is not finite; 2: the loss is not finite" in complaint
     assert [scoreboard.state(row) for row in rows] == ["not yet run", "done at aaaa"]
+
+
+def test_seeds_one_behind_the_other_all_run_though_one_fails(
+    scoreboard: ModuleType, trained: list[RunConfig], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """As several at once do, and whatever the error is."""
+    run_seed = scoreboard.runs.run_seed
+
+    def fails(algorithm: str, config: RunConfig, work_dir: Path) -> Any:
+        if config.seed == 1:
+            raise RuntimeError("out of memory")
+        return run_seed(algorithm, config, work_dir)
+
+    monkeypatch.setattr(scoreboard.runs, "run_seed", fails)
+    rows = [scoreboard.Row("vmpo", "Toy-v0", 3, total_steps=400), scoreboard.Row("vmpo", "Other-v0", 1, total_steps=400, first_seed=2)]
+    (complaint,) = scoreboard.run_rows(rows, tmp_path / "runs", 1)
+    assert "seeds [1] ended with an error (1: out of memory)" in complaint
+    assert [(config.env_id, config.seed) for config in trained] == [("Toy-v0", 2), ("Toy-v0", 3), ("Other-v0", 2)]
 
 
 def test_a_row_that_wants_a_gpu_is_not_run_without(
@@ -140,10 +170,57 @@ def test_the_seconds_of_a_run_are_those_of_all_its_stretches(scoreboard: ModuleT
 
 
 @pytest.mark.parametrize(
-    "words", [["vmpo"], ["vmpo", "Toy-v0", "--rows", "*"], ["vmpo", "Toy-v0", "--list"], ["--rows", "vmpo/Nowhere-v0"]]
+    ("words", "complaint"),
+    [
+        ("vmpo", "an algorithm needs an environment"),
+        ("vmpo Toy-v0 --rows *", "for the rows of the table"),
+        ("vmpo Toy-v0 --list", "for the rows of the table"),
+        ("vmpo Toy-v0 --page", "for the rows of the table"),
+        ("--rows vmpo/Nowhere-v0", "no row matches 'vmpo/Nowhere-v0'"),
+        ("--rows vmpo/* --page", "--page is of all rows"),
+        ("--rows vmpo/* --seeds 3", "--seeds is for a row of one's own"),
+        ("--set num_envs=3 --label few", "--set is for a row of one's own"),
+        ("--total-steps 400", "--total-steps is for a row of one's own"),
+        ("vmpo Toy-v0 --set num_envs=3", "--set needs a --label"),
+        ("vmpo Toy-v0 --seeds 0", "--seeds: must be at least 1, got 0"),
+        ("vmpo Toy-v0 --total-steps 0", "--total-steps: must be at least 1, got 0"),
+        ("--jobs 0", "--jobs: must be at least 1, got 0"),
+    ],
 )
-def test_a_command_that_says_two_things_is_refused(scoreboard: ModuleType, monkeypatch: pytest.MonkeyPatch, words: list[str]) -> None:
-    monkeypatch.setattr(sys, "argv", ["scoreboard.py", *words])
+def test_a_command_that_says_two_things_or_nonsense_is_refused(
+    scoreboard: ModuleType,
+    trained: list[RunConfig],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    words: str,
+    complaint: str,
+) -> None:
+    for name in ("run_rows", "run_row"):
+        monkeypatch.setattr(scoreboard, name, lambda *_: pytest.fail("something was run"))
+    monkeypatch.setattr(sys, "argv", ["scoreboard.py", *words.split()])
     with pytest.raises(SystemExit) as refused:
         scoreboard.main()
-    assert refused.value.code == 2
+    assert refused.value.code == 2 and complaint in capsys.readouterr().err and trained == []
+
+
+@pytest.mark.parametrize("change", ["seed=7", 'env_id="Other-v0"', "eval_interval=7", "save_interval=7", "log_interval=7"])
+def test_what_the_row_says_itself_cannot_be_set(scoreboard: ModuleType, change: str) -> None:
+    """With `seed` all seeds of the row would be one; the others would be passed over."""
+    with pytest.raises(SettingError, match=f"--set cannot change {change.split('=')[0]}"):
+        scoreboard.runs.settings("ppo", "Toy-v0", 1, 400, (change,))
+
+
+@pytest.mark.parametrize(
+    ("words", "complaint"),
+    [
+        ("Broken-v0", "^failed: .*the loss is not finite"),
+        ("Toy-v0 --set nums=3 --label x", "^failed: --set sets 'nums', which is no setting"),
+        ("Toy-v0 --set seed=3 --label x", "^failed: --set cannot change seed"),
+    ],
+)
+def test_a_row_of_ones_own_that_cannot_be_run_says_why(
+    scoreboard: ModuleType, trained: list[RunConfig], monkeypatch: pytest.MonkeyPatch, tmp_path: Path, words: str, complaint: str
+) -> None:
+    env_id, *others = words.split()
+    with pytest.raises(SystemExit, match=complaint):
+        run(scoreboard, monkeypatch, tmp_path, *others, env_id=env_id)

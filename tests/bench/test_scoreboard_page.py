@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import json
+import statistics
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -55,6 +56,21 @@ def test_a_row_with_a_result(scoreboard: ModuleType, row: Any) -> None:
     assert any("| 450 [400, 500] | — | — |" in line for line in lines_of(scoreboard, row._replace(threshold=None)))
 
 
+def test_a_seed_whose_seconds_are_not_known_did_get_there_all_the_same(scoreboard: ModuleType, row: Any) -> None:
+    row = row._replace(threshold=300)
+    for seconds, expected in (([None, 80.0], "40 s (of 1 of 2)"), ([None, None], "not known"), ([90.0, 80.0], "42 s")):
+        put(scoreboard, row, result(scoreboard, row, seconds=seconds))
+        assert any(f"| ≥ 300 | {expected} |" in line for line in lines_of(scoreboard, row))
+    put(scoreboard, row, result(scoreboard, row, seconds=[None, None]))
+    assert any("| — (1 of 2) |" in line for line in lines_of(scoreboard, row._replace(threshold=450)))
+
+
+def test_a_result_of_a_device_that_is_not_here_is_the_rows(scoreboard: ModuleType) -> None:
+    row = scoreboard.Row("ppo", "CartPole-v1", 2, 450, changes=('device="cuda:7"',), needs_gpu=True)
+    put(scoreboard, row, result(scoreboard, row))
+    assert scoreboard.state(row) == "done at abc123"
+
+
 def test_the_newest_result_of_the_present_settings_is_taken(scoreboard: ModuleType, row: Any) -> None:
     put(scoreboard, row, result(scoreboard, row, commit="old"), "2026-01-01")
     put(scoreboard, row, result(scoreboard, row, commit=["new", "newer"]), "2026-01-02", picture=False)
@@ -63,7 +79,7 @@ def test_the_newest_result_of_the_present_settings_is_taken(scoreboard: ModuleTy
     (line,) = [line for line in lines_of(scoreboard, row) if "| ppo |" in line]
     assert "| new, newer | [file](../results/2026-01-02-" in line
     (line,) = [line for line in lines_of(scoreboard, row._replace(changes=("lr=0.5",))) if "| ppo |" in line]
-    assert "| 1 (11) | 1 [1, 1] |" in line and "| fewer; the row has changed since |" in line
+    assert "| 1 (11) | 1 | ≥ 450 |" in line and "| fewer; the row has changed since |" in line
 
 
 def test_settings_of_an_estimator_that_is_not_used_do_not_count(scoreboard: ModuleType, row: Any) -> None:
@@ -96,6 +112,17 @@ def test_the_result_has_both_intervals(scoreboard: ModuleType) -> None:
     found = scoreboard.results.summarize([1.0, 2.0, 3.0])
     assert found["final_return_mean"] == 2.0 and found["bootstrap_95"] == [1.0, 3.0]
     assert found["interval_95"] == pytest.approx([2 - 4.303 / 3**0.5, 2 + 4.303 / 3**0.5])
+
+
+@pytest.mark.parametrize(("seeds", "factor"), [(2, 12.706), (7, 2.447), (9, 2.306), (12, 2.262), (40, 2.093)])
+def test_every_number_of_seeds_has_an_interval(scoreboard: ModuleType, seeds: int, factor: float) -> None:
+    finals = [float(seed) for seed in range(seeds)]
+    low, high = scoreboard.results.summarize(finals)["interval_95"]
+    assert high - low == pytest.approx(2 * factor * statistics.stdev(finals) / seeds**0.5)
+
+
+def test_one_seed_has_none(scoreboard: ModuleType) -> None:
+    assert json.loads(json.dumps(scoreboard.results.summarize([3.0]), allow_nan=False))["interval_95"] is None
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,8 @@ from typing import Any
 
 import pytest
 
+from fastrl.trainers.policy_gradient.trainer import PolicyGradientTrainer
+
 
 @pytest.fixture
 def parallel(scoreboard: ModuleType) -> ModuleType:
@@ -64,6 +66,53 @@ def test_an_interruption_ends_the_seeds_that_run(
         parallel.train("ppo", configs, tmp_path, [[7], [8]])
     assert [process.returncode for process in processes] == [-signal.SIGTERM] * 2
     assert signal.getsignal(signal.SIGTERM) == before
+
+
+def test_an_error_leaves_no_seed_running(parallel: ModuleType, configs: list[Any], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    processes: list[subprocess.Popen[bytes]] = []
+
+    def start(*_: Any) -> subprocess.Popen[bytes]:
+        if processes:
+            raise OSError("no more processes")
+        processes.append(subprocess.Popen([sys.executable, "-c", "import time; time.sleep(100)"]))
+        return processes[0]
+
+    monkeypatch.setattr(parallel, "start", start)
+    try:
+        with pytest.raises(OSError, match="no more processes"):
+            parallel.train("ppo", configs, tmp_path, [[7], [8]])
+        assert processes[0].poll() == -signal.SIGTERM
+    finally:
+        processes[0].kill()
+
+
+def test_an_interrupted_seed_goes_on_from_its_checkpoint(
+    scoreboard: ModuleType, configs: list[Any], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Interrupted in its third rollout, it saves, is not done, and gives the numbers of a run that was left alone."""
+    whole = scoreboard.runs.run_seed("ppo", configs[0], tmp_path / "whole")
+    calls: list[int] = []
+
+    def interrupt(trainer: PolicyGradientTrainer) -> None:
+        calls.append(trainer.env_steps)
+        if len(calls) == 3:
+            os.kill(os.getpid(), signal.SIGTERM)
+        estimate(trainer)
+
+    estimate = PolicyGradientTrainer.estimate
+    monkeypatch.setattr(PolicyGradientTrainer, "estimate", interrupt)
+    with pytest.raises(SystemExit, match="interrupted by SIGTERM; the same command goes on"):
+        scoreboard.runs.run_seed("ppo", configs[0], tmp_path / "halves")
+    folder = scoreboard.runs.folder_for("ppo", configs[0], tmp_path / "halves")
+    assert not (folder / "done").exists() and (folder / "checkpoints" / "LATEST").exists()
+    before = calls[-1]
+    assert scoreboard.runs.run_seed("ppo", configs[0], tmp_path / "halves") == folder
+    assert calls[3] > before, "what had been learned was learned again"
+    assert (folder / "eval.csv").read_text() == (whole / "eval.csv").read_text()
+    assert (folder / "commits").read_text() == "aaaa\naaaa\n" and scoreboard.runs.commits_of([folder]) == "aaaa"
+    stretches = [float(line) for line in (folder / "seconds").read_text().split()]
+    assert len(stretches) == 2 and min(stretches) > 0
+    assert scoreboard.runs.read_seconds(folder) == pytest.approx(sum(stretches), abs=0.06)
 
 
 def test_two_seeds_at_once_are_trained_and_done(parallel: ModuleType, scoreboard: ModuleType, configs: list[Any], tmp_path: Path) -> None:

@@ -57,7 +57,7 @@ def parameters_of(agent):
 @both_kinds
 @pytest.mark.parametrize("shared", [False, True], ids=["apart", "shared encoder"])
 def test_a_step_of_the_fit_is_the_gradient_of_the_loss_and_leaves_the_policy_alone(discrete, shared):
-    plain = {"optimizer_type": "sgd", "sgd_momentum": 0.0, "value_lr": 1.0, "policy_lr": 1.0, "max_grad_norm": 1e9}
+    plain = {"optimizer_type": "sgd", "sgd_momentum": 0.0, "value_lr": 1.0, "policy_lr": 3.0, "max_grad_norm": 1e9}
     agent = make_agent(discrete, shared_encoder=shared, dae_epochs=1, dae_mini_batches=1, **plain)
     segments = make_segments(agent)
     twin = copy.deepcopy(agent)
@@ -106,6 +106,78 @@ def test_what_the_policy_gets_is_the_advantage_after_the_fit(discrete, scaled):
     assert metrics["dae/loss_after"].item() == pytest.approx(errors.square().mean().item(), rel=1e-5)
     assert metrics["dae/loss_after"] < metrics["loss/dae"]  # a mean over the fit
     assert not found.requires_grad and not targets.requires_grad
+
+
+@both_kinds
+def test_the_gradient_of_advantage_and_value_together_is_clipped(discrete):
+    agent = make_agent(discrete, dae_epochs=1, optimizer_type="sgd", sgd_momentum=0.0, value_lr=1.0, max_grad_norm=1e-3)
+    before = {name: parameter.detach().clone() for name, parameter in parameters_of(agent).items()}
+    _, _, metrics = agent.fit_advantages(make_segments(agent))
+    steps = [(before[name] - parameter).double().square().sum() for name, parameter in parameters_of(agent).items()]
+    assert torch.stack(steps).sum().sqrt().item() == pytest.approx(1e-3, rel=1e-3) and metrics["grad/dae_norm"] > 1e-2
+
+
+def plain_targets(trainer, rewards, advantages, values, steps):
+    """What V is fitted to, as the paper writes it: rewards less advantages up to the end of each piece, then V."""
+    rollout, gamma = trainer.rollout, trainer.agent.gamma
+    targets = torch.zeros_like(rewards, dtype=torch.float64)
+    for start, env in rollout.valid.nonzero().tolist():
+        total, discount = 0.0, 1.0
+        for t in range(start, trainer.rollout_steps):
+            total, discount = total + discount * (rewards[t, env] - advantages[t, env]).item(), discount * gamma
+            if rollout.terminated[t, env]:
+                break
+            if rollout.truncated[t, env] or t + 1 == trainer.rollout_steps or (steps and (t + 1) % steps == 0):
+                total += discount * values[t + 1, env].item()
+                break
+        targets[start, env] = total
+    return targets
+
+
+@pytest.mark.parametrize("steps", [None, 3])
+@pytest.mark.parametrize("env_id", ["ProofofMemory-v0", "IdentityContinuous-v0"])
+def test_rollouts_of_a_trainer_by_hand(env_id, steps):
+    """Scaled rewards, observations of the second rollout normalised, a policy that acts and is not the one that learns, reset rows."""
+    settings = {"rollout_steps": 40, "num_envs": 3, "dae_epochs": 2, "dae_mini_batches": 2, "m_steps": 2, "policy_lr": 1e-2}
+    with make_trainer(env_id, **settings, dae_steps=steps, target_update_period=2) as trainer:
+        agent, rollout = trainer.agent, trainer.rollout
+        for _ in range(2):
+            trainer.collect()
+            values, states = agent.values_of(rollout.obs), rollout.obs[:-1].flatten(0, 1)
+            with torch.no_grad():
+                acted = agent.acting_policy.distribution(states)
+            trainer.estimate()
+            with torch.no_grad():
+                outputs = agent.advantage_network(agent.policy.obs_normalizer(states))
+            advantages = centred_advantages(outputs, acted, rollout.actions.flatten(0, 1)).view(40, 3)
+            scale = advantage_variance(outputs, acted)[rollout.valid.flatten()].mean().sqrt()
+            torch.testing.assert_close(trainer.rows.advantages, (advantages / scale)[rollout.valid], rtol=1e-4, atol=1e-5)
+            targets = plain_targets(trainer, trainer.reward_scaler(rollout.rewards), advantages, values, steps)
+            torch.testing.assert_close(trainer.rows.returns, targets[rollout.valid].float(), rtol=1e-4, atol=1e-5)
+            trainer.learn()
+        assert not rollout.valid.all() and agent.policy.obs_normalizer.count > 0
+
+
+def test_a_rollout_without_a_transition_moves_nothing():
+    """Nor does a minibatch: momentum alone would."""
+    agent = make_agent(discrete=True, dae_mini_batches=ENVS)
+    segments = make_segments(agent)
+    agent.fit_advantages(segments)
+    before = {name: parameter.detach().clone() for name, parameter in parameters_of(agent).items()}
+    segments.valid.zero_()
+    advantages, _, _ = agent.fit_advantages(segments)
+    assert all(torch.equal(parameter, before[name]) for name, parameter in parameters_of(agent).items())
+    assert torch.isfinite(advantages).all()
+    segments.valid[:, 0] = True
+    _, _, metrics = agent.fit_advantages(segments)
+    assert metrics["loss/dae"] > 0.5 * metrics["dae/loss_after"], "a mean over the minibatches that have transitions"
+
+
+def test_the_parameters_of_the_advantage_function_are_counted():
+    with make_trainer() as direct, make_trainer(advantage_estimator="gae") as other:
+        count = sum(parameter.numel() for parameter in direct.agent.advantage_network.parameters())
+        told = [int(trainer.describe().split(" parameters")[0].split(", ")[-1].replace(",", "")) for trainer in (direct, other)]
+        assert told[0] - told[1] == count
 
 
 def test_mini_batches_are_whole_environments_each_once():

@@ -61,7 +61,7 @@ class PolicyGradientConfig(RunConfig):
     dae_steps: int | None = None
     """With dae: steps after which sums of rewards are cut and start from V; none: only where an episode or the rollout ends."""
     normalize_advantages: bool = True
-    """Standardise advantages over the batch."""
+    """Standardise advantages over the batch; with dae divide them by their deviation under the policy."""
     lr: float = 3e-4
     """Learning rate to start from."""
     anneal_lr: bool = False

@@ -166,7 +166,7 @@ class PolicyGradientTrainer(Trainer):
         self.pg_agent.learn(self.batch)
         self.pg_agent.num_iters += 1
         self.updates += 1
-        self.pg_agent.opt.write_logs(self.agent.collector)
+        self.pg_agent.write_optimizer_logs(self.agent.collector)
         return self.agent.collector.drain()
 
     def player(self, num_envs: int) -> Player:

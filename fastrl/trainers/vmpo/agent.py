@@ -54,7 +54,8 @@ class VMPOAgent:
         act_dim: A, action dimensions, or the number of actions when they are discrete.
         device: where networks and updates live.
         policy_layer_sizes, value_layer_sizes: widths of the hidden tanh layers.
-        normalize_advantages: subtract the mean and divide by the standard deviation over valid rows.
+        normalize_advantages: subtract the mean and divide by the standard deviation over valid rows; with "dae" divide by
+            sqrt(mean_s E_π Â²) alone, in `fit_advantages`, and take those that `update` is given as they are.
         gamma: discount per environment step, in [0, 1].
         advantage_estimator: "returns" (bootstrapped Monte-Carlo return minus V), "gae", or "dae", Direct Advantage Estimation: Â from a
             network of its own (`value_layer_sizes`, `value_lr`), fitted together with V on each rollout before the policy learns from it.
@@ -66,7 +67,8 @@ class VMPOAgent:
         epsilon_eta: bound of the E-step's KL, in nats.
         epsilon_mu, epsilon_sigma: bounds of KL_mean (or of the categorical KL) and of KL_cov, in nats, summed over action dimensions.
         alpha_lr: learning rate of the KL multipliers.
-        max_grad_norm: largest gradient norm, of the policy's and of the value function's parameters separately.
+        max_grad_norm: largest gradient norm, of the policy's and of the value function's parameters separately; in the fit of "dae" of
+            value and advantage function together.
         optimizer_type: "adam" (ε = 1e-5; 1e-8 for temperature and multipliers) or "sgd".
         sgd_momentum: momentum of "sgd".
         shared_encoder: one encoder for policy and value function.
@@ -253,17 +255,20 @@ class VMPOAgent:
     def fit_advantages(self, segments: Segments) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
         """With "dae": fit Â and V together on a rollout, `dae_epochs` times, and look at Â afterwards. The policy does not move.
 
+        Minibatches without a transition are passed over: their gradient is 0, but the optimiser's momentum would move the networks.
+
         Returns:
             (Â [T, N], over sqrt(mean_s E_π Â²) with `normalize_advantages`; what V(s_t) is fitted to with this Â, [T, N]; metrics).
 
         Raises:
             NonFiniteError: the loss or its gradient is not finite; that gradient step was not taken.
         """
-        steps = [self._critic_step(part) for _ in range(self.dae_epochs) for part in segments.mini_batches(self.dae_mini_batches)]
+        parts = (part for _ in range(self.dae_epochs) for part in segments.mini_batches(self.dae_mini_batches))
+        steps = [self._critic_step(part) for part in parts if bool(part.valid.any())]
         with torch.no_grad():
             loss, targets, outputs = self._dae_loss(segments)
             advantages, scale = scaled_advantages(outputs, segments, scale=self.normalize_advantages)
-        metrics = {name: torch.stack([step[name] for step in steps]).mean() for name in steps[0]}
+        metrics = {name: torch.stack([step[name] for step in steps]).mean() for name in (steps[0] if steps else ())}
         return advantages, targets, metrics | {"dae/loss_after": loss, "dae/advantage_std": scale}
 
     def _critic_step(self, segments: Segments) -> dict[str, Tensor]:

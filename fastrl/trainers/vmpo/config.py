@@ -60,7 +60,7 @@ class VMPOConfig(RunConfig):
     dae_steps: int | None = None
     """With dae: steps after which sums of rewards are cut and start from V; none: only where an episode or the rollout ends."""
     normalize_advantages: bool = True
-    """Standardise advantages over the valid rows of a batch."""
+    """Standardise advantages over the valid rows of a batch; with dae divide them by their deviation under the policy."""
     policy_lr: float = 0.0005
     """Learning rate of the policy."""
     value_lr: float = 0.001

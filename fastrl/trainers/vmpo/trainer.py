@@ -301,7 +301,8 @@ class VMPOTrainer(Trainer):
 
     def describe(self) -> str:
         """Environments, threads and the memory of the rollout."""
-        parameters = sum(parameter.numel() for parameter in self.agent.policy.parameters())
+        networks = [network for network in (self.agent.policy, self.agent.advantage_network) if network is not None]
+        parameters = sum(parameter.numel() for network in networks for parameter in network.parameters())
         return (
             f"V-MPO on {self.env.name}: {self.env.num_envs} environments × {self.rollout_steps} steps per rollout, "
             f"{parameters:,} parameters; {self._memory}; {self.threads}"

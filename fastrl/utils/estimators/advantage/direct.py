@@ -16,8 +16,9 @@ from fastrl.utils.estimators.rollout import Estimator
 class DAE(Estimator):
     """Â of an `AdvantageModel`, which the optimiser fits to the batch, together with V, before it is asked: an estimator that learns.
 
-    Epochs and mini-batches are the optimiser's; a mini-batch is of whole environments, of which there must be as many. The policy learns
-    from Â as it is after that, over sqrt(mean_s E_π Â²) where advantages are normalised: its mean is 0 under the policy in every state.
+    Epochs and mini-batches are the optimiser's; a mini-batch is of whole environments, so there are at most as many as these. A batch
+    without a transition moves nothing. The policy learns from Â as it is after that, over sqrt(mean_s E_π Â²) where advantages are
+    normalised: its mean is 0 under the policy in every state.
 
     `Estimator` says what a batch holds; besides there are `state_t` [T, E, ...], `action` [T, E, ...] and `policy_t` [T, E, ...], what the
     policy's network gave when it acted. `PGAgent` adds it, saves model and optimiser, and must not train V by its own optimiser.
@@ -51,8 +52,9 @@ class DAE(Estimator):
     def __call__(self, batch: Any) -> Tensor:
         """Fit, then advantages [T, E], 0 on rows that are no transition."""
         environments = self.model.by_environment(batch)
-        with torch.enable_grad():
-            self.optimizer.learn_from_batch(environments, step=self.model.num_steps)
+        if bool(environments.valid.any()):  # momentum alone would move the networks
+            with torch.enable_grad():
+                self.optimizer.learn_from_batch(environments, step=self.model.num_steps)
         with torch.no_grad():
             advantages, scale = self.model.advantages(environments)
         self._scale[:] = [scale]
