@@ -15,7 +15,6 @@ from torch import Tensor
 from fastrl import ops
 from fastrl.data.rollout import Field, Rollout
 from fastrl.envs import VectorEnv
-from fastrl.envs.make import make_gymnasium_env
 from fastrl.envs.single import spaces_of
 from fastrl.errors import SettingError
 from fastrl.nn.encoders import require_symbols
@@ -29,13 +28,12 @@ from fastrl.trainers.ppo_trxl.learner import Learner, Rows
 from fastrl.trainers.ppo_trxl.memory import ActingMemory, MemoryBank, build_memory_helpers
 from fastrl.trainers.ppo_trxl.player import TrXLPlayer
 from fastrl.trainers.ppo_trxl.refresh import ObservationBank, refresh_bank
-from fastrl.trainers.ppo_trxl.video import OF_THE_STREAM, record_episode, require_video
+from fastrl.trainers.ppo_trxl.single_environments import SingleEnvironmentTrainer
+from fastrl.trainers.ppo_trxl.video import require_video
 from fastrl.training.config import config_of_arguments
-from fastrl.training.evaluation import Evaluation
-from fastrl.training.loop import Intervals, Trainer
+from fastrl.training.loop import Intervals
 from fastrl.training.memory import require_memory
 from fastrl.training.metrics import _format_metrics
-from fastrl.training.seeding import derived_seed
 from fastrl.training.threads import choose_threads
 
 __all__ = [
@@ -67,7 +65,7 @@ def batched_index_select(input_tensor: Tensor, dim: int, index: Tensor) -> Tenso
     return ops.batched_index_select(input_tensor, dim, index)
 
 
-class PPOTRxLTrainer(Trainer):
+class PPOTRxLTrainer(SingleEnvironmentTrainer):
     """Train a `TrXLAgent` with PPO: the policy sees the present observation and what the last W steps of the episode left in memory.
 
     A round collects `num_steps` steps of each of `num_envs` environments, estimates advantages with GAE, and makes `update_epochs` passes
@@ -192,7 +190,6 @@ class PPOTRxLTrainer(Trainer):
         self.learner = Learner(self.agent, **{name: given[name] for name in inspect.signature(Learner).parameters if name != "agent"})
         self.reward_scaler = RewardScaler(self.env.num_envs, gamma=gamma).to(self.device) if normalize_reward else None
         self._allocate()
-        self._eval_env: gym.Env | None = None
         self.rows: Rows | None = None
         self._begin(self.env.reset())
 
@@ -429,82 +426,6 @@ class PPOTRxLTrainer(Trainer):
             f"{self._memory}; {self.threads}"
         )
 
-    # ------------------------------------------------------------------------------------------------ evaluation and single environments
-
-    def evaluate(self, n_episodes: int = 10, seed: int | None = 42) -> Evaluation:
-        """Play whole episodes with the most probable actions in environments of their own; see `Trainer.evaluate`.
-
-        With `capture_video`, one more episode is recorded into the run folder while `train` goes on.
-
-        Args:
-            n_episodes: episodes, ≥ 1.
-            seed: seed of those environments; None derives one from the run's seed, as the evaluations of `train` do.
-        """
-        metrics = super().evaluate(n_episodes, seed)
-        if self.settings.capture_video and hasattr(self, "video_folder") and metrics:
-            self._record(derived_seed(self.seed, "video", self.env_steps) if seed is None else seed)
-        return metrics
-
-    def _record(self, seed: int) -> None:
-        env = self._make_env(seed=seed, env_index=0, record_video=True)
-        try:
-            record_episode(self.player(1), env, seed, options=self.env_options)
-        finally:
-            self._close_env(env)
-
-    def _make_env(self, *, seed: int, env_index: int, record_video: bool) -> gym.Env:
-        """One Gymnasium environment with episode statistics, seeded `seed + env_index`; environment 0 records video if asked to.
-
-        It has the trainer's `env_kwargs` and `max_episode_steps`.
-        """
-        recorded = record_video and env_index == 0
-        if not self.can_make_envs:
-            raise SettingError("env_id is an environment object, which cannot be made again; give an id or a factory")
-        assert not isinstance(self.env_id, gym.Env | VectorEnv)
-        options = self._drawing_options() if recorded else self.env_options["env_kwargs"]
-        env = make_gymnasium_env(self.env_id, max_episode_steps=self.settings.max_episode_steps, options=options)
-        env.action_space.seed(seed + env_index)
-        env.reset(seed=seed + env_index)  # before a recorder would take it for an episode
-        if recorded:
-            folder = getattr(self, "video_folder", Path("videos"))
-            env = gym.wrappers.RecordVideo(
-                env, str(folder), name_prefix=f"{self.run_name}-{self.env_steps}", episode_trigger=lambda _: True
-            )
-        return gym.wrappers.RecordEpisodeStatistics(env)
-
-    def _drawing_options(self) -> dict[str, Any]:
-        """Arguments of an environment that can be drawn."""
-        own = self.env_options["env_kwargs"] or {}
-        return {"render_mode": "rgb_array", **{name: value for name, value in own.items() if name not in OF_THE_STREAM}}
-
-    def _get_eval_env(self, seed: int) -> gym.Env:
-        """A single Gymnasium environment for evaluating by hand: made once, then kept, and reset with `seed`."""
-        if self._eval_env is None:
-            self._eval_env = self._make_env(seed=seed, env_index=0, record_video=False)
-        self._eval_env.reset(seed=seed)
-        return self._eval_env
-
-    @staticmethod
-    def _close_env(env: gym.Env | None) -> None:
-        """Close an environment if there is one; an error on the way out is not hidden."""
-        if env is not None:
-            env.close()
-
-    def _resolve_max_episode_steps(self, env: gym.Env) -> int:
-        """The longest episode of a Gymnasium environment in steps: from its spec, or the environment itself.
-
-        Raises:
-            SettingError: neither tells.
-        """
-        if self.settings.max_episode_steps is not None:
-            return self.settings.max_episode_steps
-        inner = env.unwrapped
-        told = (getattr(env.spec, "max_episode_steps", None), *(getattr(inner, name, None) for name in ("max_episode_steps", "max_steps")))
-        limit = next((int(steps) for steps in told if steps), None)
-        if limit is None:
-            raise SettingError(f"max_episode_steps must be given, since {env} does not tell its limit; or set endless")
-        return limit
-
     # ------------------------------------------------------------------------------------------------ state
 
     def trainer_state(self) -> dict[str, Any]:
@@ -543,9 +464,3 @@ class PPOTRxLTrainer(Trainer):
             self.rollout.load_state_dict(state["rollout"])
             self.values.copy_(state["rollout"]["values"])
             self.acting.memory.load_state_dict(state["ring"])
-
-    def close(self) -> None:
-        """Close the environments."""
-        self._close_env(self._eval_env)
-        self._eval_env = None
-        super().close()
