@@ -71,11 +71,16 @@ def dae_loss(
     truncated: Tensor,
     *,
     gamma: float,
+    dae_lambda: float = 1.0,
     valid: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
     """L = mean_t e_t²,  e_t = Σ_{k≥t} γ^{k−t} (r_k − Â_k) + γ^{T−t} V_target(s_T) − V(s_t), over pieces that end in s_T.
 
     A piece ends where the episode does, or with the last row. Each e_t moves V(s_t) and all Â_k from t to the end of the piece.
+
+    With λ < 1, e_t is the mean of all such sums that stop sooner, after n = 1, 2, … steps, at V_target(s_{t+n}), with weights (1−λ) λ^{n−1}
+    as in TD(λ), the longest with what is left of 1: less variance, more of V_target's error. Where Â and V_target are right, every one of
+    the sums has the mean V(s_t).
 
     Args:
         advantages: Â [T, N], with gradient.
@@ -85,25 +90,19 @@ def dae_loss(
             followed step t, before any reset. Read at the last row and where an episode was truncated.
         terminated, truncated: [T, N] bool. A termination takes the bootstrap away, a truncation does not.
         gamma: discount per step, in [0, 1].
+        dae_lambda: λ, in [0, 1]; 1 is the paper's loss.
         valid: [T, N] bool; rows that are no transition count for nothing.
 
     Returns: (L, 0-d; what V(s_t) is fitted to, y_t = e_t + V(s_t) [T, N], a constant).
     Raises: TypeError or ValueError, naming the argument.
-    Reference: Pan, Gürtler, Neitz, Schölkopf 2022, Direct Advantage Estimation, the multi-step objective.
+    Reference: Pan, Gürtler, Neitz, Schölkopf 2022, Direct Advantage Estimation, the multi-step objective; Sutton 1988, Learning to predict
+        by the methods of temporal differences, for λ.
     """
-    targets = ops.dae_targets(rewards, advantages, bootstrap.detach(), terminated, truncated, gamma=gamma, valid=valid)
+    bootstrap = bootstrap.detach()
+    if dae_lambda != 1.0:  # Σ (γλ)^{k−t} (r_k − Â_k + γ (1−λ) V_target(s_{k+1})) is the same mean
+        rewards = rewards + gamma * (1.0 - dae_lambda) * torch.where(terminated, 0.0, bootstrap[1:])
+    targets = ops.dae_targets(rewards, advantages, bootstrap, terminated, truncated, gamma=gamma * dae_lambda, valid=valid)
     return _mean((targets - values).square(), valid), targets.detach()
-
-
-def cut_pieces(truncated: Tensor, steps: int | None) -> Tensor:
-    """Flags [T, N] that also cut, as a truncation does, behind every `steps` rows; None cuts nowhere.
-
-    Shorter pieces start their sums from V_target sooner: less variance, more of V_target's error.
-    """
-    if steps is None:
-        return truncated
-    last = torch.arange(1, truncated.shape[0] + 1, device=truncated.device) % steps == 0
-    return truncated | last.unsqueeze(1)
 
 
 def _mean(per_state: Tensor, valid: Tensor | None) -> Tensor:

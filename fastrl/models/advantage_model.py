@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from fastrl.batchers.batch import Batch
 from fastrl.errors import SettingError
-from fastrl.losses.dae import advantage_scale, centred_advantages, cut_pieces, dae_loss
+from fastrl.losses.dae import advantage_scale, centred_advantages, dae_loss
 from fastrl.models.base_model import BaseModel
 from fastrl.models.base_pg_model import distribution
 from fastrl.models.value_model import ValueModel
@@ -33,27 +33,26 @@ class AdvantageModel(BaseModel):
         batcher: as for `BaseModel`.
         value_model: V; no other optimiser may train it.
         gamma: discount per step, in [0, 1].
-        steps: after so many, sums of rewards are cut and start from V; None: only where an episode or the rollout ends.
+        dae_lambda: λ of the sums that Â and V are fitted to, in [0, 1]; 1: up to where the episode or the rollout ends.
         kwargs: as for `BaseModel`.
 
     Raises:
-        SettingError: gamma or steps is out of range, or value_model is no `ValueModel`.
+        SettingError: gamma or dae_lambda is out of range, or value_model is no `ValueModel`.
 
     Reference: Pan, Gürtler, Neitz, Schölkopf 2022, Direct Advantage Estimation.
     """
 
     def __init__(
-        self, model: nn.Module, batcher: Any, *, value_model: ValueModel, gamma: float = 0.99, steps: int | None = None, **kwargs: Any
+        self, model: nn.Module, batcher: Any, *, value_model: ValueModel, gamma: float = 0.99, dae_lambda: float = 1.0, **kwargs: Any
     ) -> None:
-        if isinstance(gamma, bool) or not isinstance(gamma, int | float) or not 0 <= gamma <= 1:
-            raise SettingError(f"gamma must be a number in [0, 1], got {gamma!r}")
+        for name, share in (("gamma", gamma), ("dae_lambda", dae_lambda)):
+            if isinstance(share, bool) or not isinstance(share, int | float) or not 0 <= share <= 1:
+                raise SettingError(f"{name} must be a number in [0, 1], got {share!r}")
         if not isinstance(value_model, ValueModel):
             raise SettingError(f"value_model must be a ValueModel, got {type(value_model).__name__}")
-        if steps is not None and (isinstance(steps, bool) or not isinstance(steps, int) or steps < 1):
-            raise SettingError(f"steps must be a whole number of at least 1, or None, got {steps!r}")
         super().__init__(model, batcher, **kwargs)
         self.value_model = value_model
-        self.gamma, self.steps = float(gamma), steps
+        self.gamma, self.dae_lambda = float(gamma), float(dae_lambda)
         self._action_info = batcher.get_action_info()
 
     @property
@@ -88,8 +87,8 @@ class AdvantageModel(BaseModel):
         values = self.value_model.values(batch.state_t)
         of_steps = {name: batch[name].transpose(0, 1) for name in ("reward", VALUES, "terminated", "truncated", "valid")}
         rewards, bootstrap, terminated, truncated, valid = of_steps.values()
-        given = (values.transpose(0, 1), rewards, bootstrap, terminated, cut_pieces(truncated, self.steps))
-        return dae_loss(self.advantages(batch)[0].transpose(0, 1), *given, gamma=self.gamma, valid=valid)[0]
+        given = (self.advantages(batch)[0].transpose(0, 1), values.transpose(0, 1), rewards, bootstrap, terminated, truncated)
+        return dae_loss(*given, gamma=self.gamma, dae_lambda=self.dae_lambda, valid=valid)[0]
 
     def advantages(self, batch: Any) -> tuple[Tensor, Tensor]:
         """(Â of the actions taken [E, T]; sqrt(mean_s E_π Â²), 0-d) of a batch of environments."""

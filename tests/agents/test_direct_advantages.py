@@ -8,7 +8,7 @@ from fastrl.agents import PGAgent, agent_from_config
 from fastrl.batchers import RolloutBatcher
 from fastrl.envs import GymEnv
 from fastrl.errors import SettingError
-from fastrl.losses.dae import advantage_scale, advantage_variance, centred_advantages, cut_pieces, dae_loss
+from fastrl.losses.dae import advantage_scale, advantage_variance, centred_advantages, dae_loss
 from fastrl.models import A2CModel, AdvantageModel, PPOClipModel, ValueModel
 from fastrl.nn.distributions import Categorical
 from fastrl.optimizers import JointOpt, SingleOpt
@@ -102,8 +102,8 @@ def test_mini_batches_are_whole_environments_and_the_loss_is_that_of_the_rollout
     torch.testing.assert_close(found, expected)
 
 
-def test_shorter_pieces_start_from_the_value():
-    """`steps` against the sums of a rollout that is truncated there."""
+def test_without_a_trace_every_sum_stops_at_the_next_value():
+    """`dae_lambda` 0 against the sums of a rollout that is truncated at every step."""
     agent = make_agent(env="ProofofMemory-v0")
     model = agent.models.advantage
     rollout = agent.collect()
@@ -111,11 +111,12 @@ def test_shorter_pieces_start_from_the_value():
     agent.estimate(rollout)
     model.load_state_dict(before)
     found = {}
-    for steps, truncated in ((3, rollout.truncated), (None, cut_pieces(rollout.truncated, 3)), ("whole", rollout.truncated)):
-        model.steps = None if steps == "whole" else steps
+    everywhere = torch.ones_like(rollout.truncated)
+    for name, dae_lambda, truncated in (("none", 0.0, rollout.truncated), ("cut", 1.0, everywhere), ("whole", 1.0, rollout.truncated)):
+        model.dae_lambda = dae_lambda
         with torch.no_grad():
-            found[steps] = model.dae_loss(model.by_environment(rollout | {"truncated": truncated})).item()
-    assert found[3] == found[None] != found["whole"]
+            found[name] = model.dae_loss(model.by_environment(rollout | {"truncated": truncated})).item()
+    assert found["none"] == pytest.approx(found["cut"], rel=1e-5) and abs(found["none"] - found["whole"]) > 1e-3
 
 
 def test_a_batch_without_a_transition_moves_nothing():
@@ -167,8 +168,8 @@ def test_what_does_not_fit_together_is_named():
         DAE(SingleOpt(value))
     with pytest.raises(SettingError, match=r"gamma must be a number in \[0, 1\], got 2"):
         AdvantageModel.from_config(network(), batcher=agent.batcher, value_model=value, gamma=2)
-    with pytest.raises(SettingError, match="steps must be a whole number of at least 1, or None, got 0"):
-        AdvantageModel.from_config(network(), batcher=agent.batcher, value_model=value, steps=0)
+    with pytest.raises(SettingError, match=r"dae_lambda must be a number in \[0, 1\], got -0.1"):
+        AdvantageModel.from_config(network(), batcher=agent.batcher, value_model=value, dae_lambda=-0.1)
     with pytest.raises(SettingError, match="value_model must be a ValueModel, got PPOClipModel"):
         AdvantageModel.from_config(network(), batcher=agent.batcher, value_model=policy)
     with pytest.raises(ValueError, match="batch must have 'policy_t'"):

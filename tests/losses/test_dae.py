@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from fastrl.envs.toy import LinearQuadratic
-from fastrl.losses.dae import advantage_scale, advantage_variance, centred_advantages, cut_pieces, dae_loss
+from fastrl.losses.dae import advantage_scale, advantage_variance, centred_advantages, dae_loss
 from fastrl.nn import AdvantageLinear
 from fastrl.nn.action_heads import JointBranches
 from fastrl.nn.distributions import Categorical, DiagonalGaussian
@@ -67,15 +67,21 @@ def test_the_loss_by_hand():
     assert loss.item() == pytest.approx(sum(error**2 for error in expected) / 7)
 
 
-def test_cut_pieces_start_from_the_value():
-    """The first environment of `test_the_loss_by_hand`, cut behind its second row; what was truncated stays so."""
-    cut = cut_pieces(flags(3, 1), 2)
-    given = (torch.tensor([[2.0], [4.0], [8.0]]), torch.tensor([[10.0], [20.0], [30.0], [40.0]]), flags(3, 1), cut)
-    _, targets = dae_loss(torch.tensor([[1.0], [2.0], [4.0]]), torch.zeros(3, 1), *given, gamma=0.5)
-    assert targets.flatten().tolist() == [1 + 0.5 * 17, 2 + 0.5 * 30, 24.0]
-    truncated = torch.tensor([[False], [True], [False], [False], [False], [False], [False]])
-    assert cut_pieces(truncated, None) is truncated
-    assert cut_pieces(truncated, 3).flatten().tolist() == [False, True, True, False, False, True, False]
+def test_the_mean_of_sums_that_stop_sooner_by_hand():
+    """The environments of `test_the_loss_by_hand` with λ = 1/2: 1 + ½ 20 = 11 and 1 + ½ 2 + ¼ 30 = 9.5 and 8, and so on."""
+    advantages = torch.tensor([[1.0], [2.0], [4.0]]).expand(3, 3)
+    rewards = torch.tensor([[2.0], [4.0], [8.0]]).expand(3, 3)
+    bootstrap = torch.tensor([[10.0], [20.0], [30.0], [40.0]]).expand(4, 3)
+    terminated, truncated, valid = flags(3, 3), flags(3, 3), ~flags(3, 3)
+    terminated[1, 1] = truncated[1, 2] = True
+    valid[2, 1] = valid[2, 2] = False
+    given = (advantages, torch.zeros(3, 3), rewards, bootstrap, terminated, truncated)
+    _, targets = dae_loss(*given, gamma=0.5, dae_lambda=0.5, valid=valid)
+    first = [11 / 2 + 9.5 / 4 + 8 / 4, 11 / 2 + 2 / 2, 11 / 2 + 9.5 / 2]
+    assert targets[0].tolist() == first
+    assert targets[1].tolist() == [17 / 2 + 14 / 2, 2.0, 17.0] and targets[2, 0] == 24.0
+    _, one_step = dae_loss(*given, gamma=0.5, dae_lambda=0.0, valid=valid)
+    assert one_step[valid].tolist() == [11.0, 11.0, 11.0, 17.0, 2.0, 17.0, 24.0]
 
 
 def test_a_loss_over_no_transition_is_zero():
@@ -115,25 +121,28 @@ def test_gaussian_advantages_are_centred():
 # ---------------------------------------------------------------------------------------------------- gradients
 
 
-def plain_loss(advantages, values, rewards, bootstrap, terminated, truncated, valid, gamma):
-    """Every e_t as the sum that the paper writes, one after the other."""
+def plain_loss(advantages, values, rewards, bootstrap, terminated, truncated, valid, gamma, dae_lambda):
+    """Every e_t as the mean of the sums that the paper writes, one after the other."""
     errors = []
     steps, envs = rewards.shape
     for env in range(envs):
         for t in (t for t in range(steps) if valid[t, env]):
-            total, discount = -values[t, env], 1.0
+            error, total, discount, left = -values[t, env], 0.0, 1.0, 1.0
             for k in range(t, steps):
                 total = total + discount * (rewards[k, env] - advantages[k, env])
                 discount *= gamma
+                stopped = total + (0.0 if terminated[k, env] else discount * bootstrap[k + 1, env])
                 if terminated[k, env] or truncated[k, env] or k + 1 == steps:
-                    total = total + (0.0 if terminated[k, env] else discount * bootstrap[k + 1, env])
+                    error = error + left * stopped
                     break
-            errors.append(total)
+                error, left = error + left * (1.0 - dae_lambda) * stopped, left * dae_lambda
+            errors.append(error)
     return torch.stack(errors).square().mean()
 
 
+@pytest.mark.parametrize("dae_lambda", [1.0, 0.7])
 @pytest.mark.parametrize("kind", ["discrete", "gaussian"])
-def test_gradients_are_those_of_the_sums_of_the_paper(kind):
+def test_gradients_are_those_of_the_sums_of_the_paper(kind, dae_lambda):
     torch.manual_seed(3)
     steps, envs = 11, 4
     outputs = torch.randn(steps, envs, 3, *([2] if kind == "gaussian" else []), dtype=torch.float64, requires_grad=True)
@@ -147,10 +156,10 @@ def test_gradients_are_those_of_the_sums_of_the_paper(kind):
     valid[5, 0] = valid[8, 1] = valid[6, 1] = valid[10, 2] = False
     given = (rewards, bootstrap, terminated, truncated)
 
-    loss, _ = dae_loss(centred_advantages(outputs, policy, actions), values, *given, gamma=GAMMA, valid=valid)
+    loss, _ = dae_loss(centred_advantages(outputs, policy, actions), values, *given, gamma=GAMMA, dae_lambda=dae_lambda, valid=valid)
     found = torch.autograd.grad(loss, (outputs, values, logits, bootstrap), allow_unused=True)
     advantages = centred_advantages(outputs, policy, actions)
-    plain = plain_loss(advantages, values, *(entry.detach() for entry in given), valid, GAMMA)
+    plain = plain_loss(advantages, values, *(entry.detach() for entry in given), valid, GAMMA, dae_lambda)
     expected = torch.autograd.grad(plain, (outputs, values))
     assert loss.item() == pytest.approx(plain.item(), rel=1e-12)
     torch.testing.assert_close(found[:2], expected, rtol=1e-10, atol=1e-12)

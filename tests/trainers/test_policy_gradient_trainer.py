@@ -59,13 +59,13 @@ def test_runs_on_the_command_line(config_class, tmp_path, capsys):
 
 def test_direct_advantages_on_the_command_line_and_their_settings(tmp_path, capsys):
     words = ["--num-envs", "4", "--num-steps", "16", "--layer-sizes", "8", "--eval-episodes", "4", "--advantage-estimator", "dae"]
-    words += ["--dae-epochs", "3", "--dae-mini-batches", "2", "--dae-steps", "5", "--gamma", "0.9", "--total-steps", "150"]
+    words += ["--dae-epochs", "3", "--dae-mini-batches", "2", "--dae-lambda", "0.5", "--gamma", "0.9", "--total-steps", "150"]
     assert main(["train", "ppo", "--env-id", "CartPole-v1", *words, "--out-dir", str(tmp_path / "run")]) == 0
     logged = {f"SingleOpt/AdvantageModel/{name}" for name in ("Loss", "Grad Norm", "LR")}
     assert logged | {"AdvantageModel/Loss/dae_loss"} <= set(rows_of(tmp_path / "run" / "metrics.csv")[-1])
-    with make_trainer(**DAE, dae_epochs=3, dae_mini_batches=2, dae_steps=5, gamma=0.9) as trainer:
+    with make_trainer(**DAE, dae_epochs=3, dae_mini_batches=2, dae_lambda=0.5, gamma=0.9) as trainer:
         model, optimizer = trainer.pg_agent.models.advantage, trainer.pg_agent.advantage.optimizer
-        assert (model.gamma, model.steps, optimizer.num_epochs, optimizer.num_mini_batches) == (0.9, 5, 3, 2)
+        assert (model.gamma, model.dae_lambda, optimizer.num_epochs, optimizer.num_mini_batches) == (0.9, 0.5, 3, 2)
         assert trainer.pg_agent.opt.models == [trainer.pg_agent.models.policy]
         assert model.model.layers.head.layers.output.linear.weight.abs().max() < 0.02  # at first no action is better than another
 

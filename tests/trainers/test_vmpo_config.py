@@ -10,10 +10,10 @@ from fastrl.errors import SettingError
 from fastrl.trainers.vmpo.config import PRESETS, VMPOConfig
 
 POSITIVE = [
-    *("policy_lr", "value_lr", "temperature_lr", "alpha_lr", "epsilon_eta", "epsilon_mu", "epsilon_sigma", "temperature_init"),
-    *("alpha_mu_init", "alpha_sigma_init", "kl_stop", "max_grad_norm", "clip_observation", "clip_reward"),
+    *("policy_lr", "value_lr", "advantage_lr", "temperature_lr", "alpha_lr", "epsilon_eta", "epsilon_mu", "epsilon_sigma"),
+    *("temperature_init", "alpha_mu_init", "alpha_sigma_init", "kl_stop", "max_grad_norm", "clip_observation", "clip_reward"),
 ]
-COUNTS = ["rollout_steps", "m_steps", "updates_per_step", "target_update_period", "dae_epochs", "dae_mini_batches", "dae_steps"]
+COUNTS = ["rollout_steps", "m_steps", "updates_per_step", "target_update_period", "dae_epochs", "dae_mini_batches"]
 RESUMABLE = {
     *("total_steps", "device", "threads", "env_threads", "eval_interval", "eval_episodes", "stop_at_return", "save_interval"),
     *(
@@ -25,10 +25,10 @@ RESUMABLE = {
         "gae_lambda",
         "dae_epochs",
         "dae_mini_batches",
-        "dae_steps",
+        "dae_lambda",
         "normalize_advantages",
     ),
-    *("policy_lr", "value_lr", "temperature_lr", "alpha_lr", "sgd_momentum", "topk_fraction", "epsilon_eta", "epsilon_mu"),
+    *("policy_lr", "value_lr", "advantage_lr", "temperature_lr", "alpha_lr", "sgd_momentum", "topk_fraction", "epsilon_eta", "epsilon_mu"),
     *("epsilon_sigma", "kl_stop", "max_grad_norm", "clip_observation", "clip_reward"),
 }
 
@@ -50,7 +50,7 @@ def test_counts(name):
     refuse(name, 0, "at least 1")
 
 
-@pytest.mark.parametrize("name", ["gamma", "gae_lambda"])
+@pytest.mark.parametrize("name", ["gamma", "gae_lambda", "dae_lambda"])
 @pytest.mark.parametrize("value", [-0.1, 1.1, math.nan])
 def test_discounts(name, value):
     refuse(name, value, r"in [0, 1]")

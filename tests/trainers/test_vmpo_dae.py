@@ -56,8 +56,9 @@ def parameters_of(agent):
 
 @both_kinds
 @pytest.mark.parametrize("shared", [False, True], ids=["apart", "shared encoder"])
-def test_a_step_of_the_fit_is_the_gradient_of_the_loss_and_leaves_the_policy_alone(discrete, shared):
-    plain = {"optimizer_type": "sgd", "sgd_momentum": 0.0, "value_lr": 1.0, "policy_lr": 3.0, "max_grad_norm": 1e9}
+@pytest.mark.parametrize("rate", [None, 0.5])
+def test_a_step_of_the_fit_is_the_gradient_of_the_loss_and_leaves_the_policy_alone(discrete, shared, rate):
+    plain = {"optimizer_type": "sgd", "sgd_momentum": 0.0, "value_lr": 1.0, "advantage_lr": rate, "policy_lr": 3.0, "max_grad_norm": 1e9}
     agent = make_agent(discrete, shared_encoder=shared, dae_epochs=1, dae_mini_batches=1, **plain)
     segments = make_segments(agent)
     twin = copy.deepcopy(agent)
@@ -81,7 +82,8 @@ def test_a_step_of_the_fit_is_the_gradient_of_the_loss_and_leaves_the_policy_alo
     for name, parameter in parameters_of(agent).items():
         step = before[name] - parameter
         if name in fitted:
-            torch.testing.assert_close(step, expected[name].float(), rtol=1e-3, atol=1e-5)
+            factor = rate if rate is not None and name.startswith("advantage") else 1.0
+            torch.testing.assert_close(step, factor * expected[name].float(), rtol=1e-3, atol=1e-5)
         else:
             assert not step.any(), name
 
@@ -117,29 +119,29 @@ def test_the_gradient_of_advantage_and_value_together_is_clipped(discrete):
     assert torch.stack(steps).sum().sqrt().item() == pytest.approx(1e-3, rel=1e-3) and metrics["grad/dae_norm"] > 1e-2
 
 
-def plain_targets(trainer, rewards, advantages, values, steps):
-    """What V is fitted to, as the paper writes it: rewards less advantages up to the end of each piece, then V."""
-    rollout, gamma = trainer.rollout, trainer.agent.gamma
+def plain_targets(trainer, rewards, advantages, values):
+    """What V is fitted to: rewards less advantages up to the end of each piece, then V, and the mean with the sums that stop sooner."""
+    rollout, gamma, dae_lambda = trainer.rollout, trainer.agent.gamma, trainer.agent.dae_lambda
     targets = torch.zeros_like(rewards, dtype=torch.float64)
     for start, env in rollout.valid.nonzero().tolist():
-        total, discount = 0.0, 1.0
+        total, discount, left = 0.0, 1.0, 1.0
         for t in range(start, trainer.rollout_steps):
             total, discount = total + discount * (rewards[t, env] - advantages[t, env]).item(), discount * gamma
-            if rollout.terminated[t, env]:
+            stopped = total + (0.0 if rollout.terminated[t, env] else discount * values[t + 1, env].item())
+            if rollout.terminated[t, env] or rollout.truncated[t, env] or t + 1 == trainer.rollout_steps:
+                targets[start, env] += left * stopped
                 break
-            if rollout.truncated[t, env] or t + 1 == trainer.rollout_steps or (steps and (t + 1) % steps == 0):
-                total += discount * values[t + 1, env].item()
-                break
-        targets[start, env] = total
+            targets[start, env] += left * (1.0 - dae_lambda) * stopped
+            left *= dae_lambda
     return targets
 
 
-@pytest.mark.parametrize("steps", [None, 3])
+@pytest.mark.parametrize("dae_lambda", [1.0, 0.8])
 @pytest.mark.parametrize("env_id", ["ProofofMemory-v0", "IdentityContinuous-v0"])
-def test_rollouts_of_a_trainer_by_hand(env_id, steps):
+def test_rollouts_of_a_trainer_by_hand(env_id, dae_lambda):
     """Scaled rewards, observations of the second rollout normalised, a policy that acts and is not the one that learns, reset rows."""
     settings = {"rollout_steps": 40, "num_envs": 3, "dae_epochs": 2, "dae_mini_batches": 2, "m_steps": 2, "policy_lr": 1e-2}
-    with make_trainer(env_id, **settings, dae_steps=steps, target_update_period=2) as trainer:
+    with make_trainer(env_id, **settings, dae_lambda=dae_lambda, target_update_period=2) as trainer:
         agent, rollout = trainer.agent, trainer.rollout
         for _ in range(2):
             trainer.collect()
@@ -152,7 +154,7 @@ def test_rollouts_of_a_trainer_by_hand(env_id, steps):
             advantages = centred_advantages(outputs, acted, rollout.actions.flatten(0, 1)).view(40, 3)
             scale = advantage_variance(outputs, acted)[rollout.valid.flatten()].mean().sqrt()
             torch.testing.assert_close(trainer.rows.advantages, (advantages / scale)[rollout.valid], rtol=1e-4, atol=1e-5)
-            targets = plain_targets(trainer, trainer.reward_scaler(rollout.rewards), advantages, values, steps)
+            targets = plain_targets(trainer, trainer.reward_scaler(rollout.rewards), advantages, values)
             torch.testing.assert_close(trainer.rows.returns, targets[rollout.valid].float(), rtol=1e-4, atol=1e-5)
             trainer.learn()
         assert not rollout.valid.all() and agent.policy.obs_normalizer.count > 0

@@ -13,10 +13,10 @@ RANGES: Ranges = (
     (
         "at least 1",
         lambda value: value >= 1,
-        ("num_steps", "num_epochs", "num_mini_batches", "dae_epochs", "dae_mini_batches", "dae_steps"),
+        ("num_steps", "num_epochs", "num_mini_batches", "dae_epochs", "dae_mini_batches"),
     ),
     ("layer widths of at least 1", lambda value: min(value, default=1) >= 1, ("layer_sizes",)),
-    ("in [0, 1]", lambda value: 0 <= value <= 1, ("gamma", "gae_lambda")),
+    ("in [0, 1]", lambda value: 0 <= value <= 1, ("gamma", "gae_lambda", "dae_lambda")),
     ("finite", math.isfinite, ("initial_log_std",)),
     ("finite and at least 0", lambda value: 0 <= value < math.inf, ("entropy_coef", "value_coef")),
     ("finite and above 0", lambda value: 0 < value < math.inf, ("lr", "clip_grad_norm", "clip_observation", "clip_reward")),
@@ -58,8 +58,8 @@ class PolicyGradientConfig(RunConfig):
     """With dae: passes over a batch in which both are fitted."""
     dae_mini_batches: int = 1
     """With dae: minibatches of a pass, each of whole environments; at most num_envs."""
-    dae_steps: int | None = None
-    """With dae: steps after which sums of rewards are cut and start from V; none: only where an episode or the rollout ends."""
+    dae_lambda: float = 1.0
+    """With dae: λ of the sums that Â and V are fitted to, in [0, 1]; 1: up to where the episode or the rollout ends, as published."""
     normalize_advantages: bool = True
     """Standardise advantages over the batch; with dae divide them by their deviation under the policy."""
     lr: float = 3e-4

@@ -93,7 +93,7 @@ class PolicyGradientTrainer(Trainer):
         shared = policy.body if settings.shared_body else None
         value = ValueModel.from_config(network, body=shared, clip_range=clip, **made)
         direct = settings.advantage_estimator == "dae"
-        fit: dict[str, Any] = {"value_model": value, "gamma": settings.gamma, "steps": settings.dae_steps} | made
+        fit: dict[str, Any] = {"value_model": value, "gamma": settings.gamma, "dae_lambda": settings.dae_lambda} | made
         advantage = AdvantageModel.from_config(network, **fit) if direct else None
         for model, gain in ((policy, 0.01), (value, 1.0), (advantage, 0.01)):
             if model is not None:

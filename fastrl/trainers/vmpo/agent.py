@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from fastrl import ops
 from fastrl.errors import SettingError
-from fastrl.losses.dae import centred_advantages, cut_pieces, dae_loss
+from fastrl.losses.dae import centred_advantages, dae_loss
 from fastrl.losses.mpo import Dual, e_step_weights, multiplier_loss, temperature_loss, top_fraction
 from fastrl.losses.value import explained_variance, standardize
 from fastrl.nn.distributions import DiagonalGaussian
@@ -58,7 +58,8 @@ class VMPOAgent:
             sqrt(mean_s E_π Â²) alone, in `fit_advantages`, and take those that `update` is given as they are.
         gamma: discount per environment step, in [0, 1].
         advantage_estimator: "returns" (bootstrapped Monte-Carlo return minus V), "gae", or "dae", Direct Advantage Estimation: Â from a
-            network of its own (`value_layer_sizes`, `value_lr`), fitted together with V on each rollout before the policy learns from it.
+            network of its own (`value_layer_sizes`, `advantage_lr`), fitted together with V on each rollout before the policy learns
+            from it.
         gae_lambda: λ of GAE, in [0, 1].
         policy_lr, value_lr: learning rates.
         topk_fraction: share of the rows in D~, in (0, 1].
@@ -80,7 +81,8 @@ class VMPOAgent:
         kl_stop: leave out the remaining M-steps of an update as soon as a KL is found above this many times its bound; None never does.
         dae_epochs: with "dae", passes over a rollout.
         dae_mini_batches: with "dae", minibatches of a pass, each of whole environments; at most one for each environment.
-        dae_steps: with "dae", steps after which sums of rewards are cut and start from V; None: only where an episode or the rollout ends.
+        dae_lambda: with "dae", λ of the sums that Â and V are fitted to, in [0, 1]; 1: up to where the episode or the rollout ends.
+        advantage_lr: with "dae", learning rate of the advantage function; None: `value_lr`. Lower averages over more rollouts.
 
     Raises:
         SettingError: a setting is out of range; the message names it.
@@ -122,7 +124,8 @@ class VMPOAgent:
         kl_stop: float | None = None,
         dae_epochs: int = 16,
         dae_mini_batches: int = 1,
-        dae_steps: int | None = None,
+        dae_lambda: float = 1.0,
+        advantage_lr: float | None = None,
     ) -> None:
         given = {name: value for name, value in locals().items() if name in VMPOConfig.__dataclass_fields__ and name != "device"}
         VMPOConfig(env_id="", **given).check()
@@ -141,7 +144,7 @@ class VMPOAgent:
         self.trace_lambda = gae_lambda if advantage_estimator == "gae" else 1.0
         self.dae_epochs = dae_epochs
         self.dae_mini_batches = dae_mini_batches
-        self.dae_steps = dae_steps
+        self.dae_lambda = dae_lambda
         self.topk_fraction = topk_fraction
         self.epsilon_eta = epsilon_eta
         self.max_grad_norm = max_grad_norm
@@ -165,7 +168,7 @@ class VMPOAgent:
         self.advantage_network: AdvantageNetwork | None = None
         if advantage_estimator == "dae":
             self.advantage_network = AdvantageNetwork(obs_dim, act_dim, value_layer_sizes, discrete=self.discrete).to(self.device)
-            groups["advantage"] = (list(self.advantage_network.parameters()), value_lr)
+            groups["advantage"] = (list(self.advantage_network.parameters()), value_lr if advantage_lr is None else advantage_lr)
         self._parameters = {name: parameters for name, (parameters, _) in groups.items()}
         self.optimizer = self._build_optimizer([{"params": parameters, "lr": rate} for parameters, rate in groups.values()])
         self.temperature_optimizer = self._build_optimizer(self.temperature.parameters(), temperature_lr, eps=DUAL_EPS)
@@ -290,9 +293,8 @@ class VMPOAgent:
         outputs = self.advantage_network(self.policy.obs_normalizer(rows)).unflatten(0, sizes)
         advantages = centred_advantages(outputs, segments.acted, segments.actions)
         values = self.policy.get_value(rows).view(sizes)
-        ends = (segments.terminated, cut_pieces(segments.truncated, self.dae_steps))
-        given = (advantages, values, segments.rewards, segments.bootstrap, *ends)
-        return *dae_loss(*given, gamma=self.gamma, valid=segments.valid), outputs
+        given = (advantages, values, segments.rewards, segments.bootstrap, segments.terminated, segments.truncated)
+        return *dae_loss(*given, gamma=self.gamma, dae_lambda=self.dae_lambda, valid=segments.valid), outputs
 
     # ------------------------------------------------------------------------------------------------ learning
 

@@ -12,10 +12,10 @@ RANGES: Ranges = (
     (
         "at least 1",
         lambda value: value >= 1,
-        ("rollout_steps", "m_steps", "updates_per_step", "target_update_period", "dae_epochs", "dae_mini_batches", "dae_steps"),
+        ("rollout_steps", "m_steps", "updates_per_step", "target_update_period", "dae_epochs", "dae_mini_batches"),
     ),
     ("layer widths of at least 1", lambda value: min(value, default=1) >= 1, ("policy_layer_sizes", "value_layer_sizes")),
-    ("in [0, 1]", lambda value: 0 <= value <= 1, ("gamma", "gae_lambda")),
+    ("in [0, 1]", lambda value: 0 <= value <= 1, ("gamma", "gae_lambda", "dae_lambda")),
     ("finite", math.isfinite, ("initial_log_std",)),
     ("in (0, 1]", lambda value: 0 < value <= 1, ("topk_fraction",)),
     ("in [0, 1)", lambda value: 0 <= value < 1, ("sgd_momentum",)),
@@ -23,7 +23,7 @@ RANGES: Ranges = (
         "finite and above 0",
         lambda value: 0 < value < math.inf,
         (
-            *("policy_lr", "value_lr", "temperature_lr", "alpha_lr", "epsilon_eta", "epsilon_mu", "epsilon_sigma"),
+            *("policy_lr", "value_lr", "advantage_lr", "temperature_lr", "alpha_lr", "epsilon_eta", "epsilon_mu", "epsilon_sigma"),
             *("temperature_init", "alpha_mu_init", "alpha_sigma_init"),
             *("kl_stop", "max_grad_norm", "clip_observation", "clip_reward"),
         ),
@@ -57,14 +57,16 @@ class VMPOConfig(RunConfig):
     """With dae: passes over a rollout in which Â and V are fitted together, before the policy learns from Â."""
     dae_mini_batches: int = 1
     """With dae: minibatches of a pass, each of whole environments; at most one for each environment."""
-    dae_steps: int | None = None
-    """With dae: steps after which sums of rewards are cut and start from V; none: only where an episode or the rollout ends."""
+    dae_lambda: float = 1.0
+    """With dae: λ of the sums that Â and V are fitted to, in [0, 1]; 1: up to where the episode or the rollout ends, as published."""
+    advantage_lr: float | None = None
+    """With dae: learning rate of the advantage function; none: value_lr."""
     normalize_advantages: bool = True
     """Standardise advantages over the valid rows of a batch; with dae divide them by their deviation under the policy."""
     policy_lr: float = 0.0005
     """Learning rate of the policy."""
     value_lr: float = 0.001
-    """Learning rate of the value function, and with dae of the advantage function."""
+    """Learning rate of the value function."""
     topk_fraction: float = 0.5
     """Share of the rows, by advantage, that the policy learns from, in (0, 1]."""
     temperature_init: float = 1.0
@@ -176,7 +178,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         "value_layer_sizes": (128, 128),
         "gamma": 0.98,
         "gae_lambda": 0.9,
-        "dae_steps": 32,
+        "dae_lambda": 0.9,
         "policy_lr": 0.0003,
         "value_lr": 0.001,
         "temperature_init": 5.0,

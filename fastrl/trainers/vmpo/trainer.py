@@ -73,7 +73,7 @@ class VMPOTrainer(Trainer):
         policy_layer_sizes, value_layer_sizes, normalize_advantages, gamma, advantage_estimator, gae_lambda, policy_lr, value_lr,
             topk_fraction, temperature_init, temperature_lr, epsilon_eta, epsilon_mu, epsilon_sigma, alpha_lr, max_grad_norm,
             optimizer_type, sgd_momentum, m_steps, shared_encoder, alpha_mu_init, alpha_sigma_init, target_update_period, initial_log_std,
-            kl_stop, dae_epochs, dae_mini_batches, dae_steps: as for `VMPOAgent`.
+            kl_stop, dae_epochs, dae_mini_batches, dae_lambda, advantage_lr: as for `VMPOAgent`.
         rollout_steps: T, steps per environment and round.
         num_envs: N.
         normalize_observation: run observations through the running normaliser.
@@ -127,7 +127,8 @@ class VMPOTrainer(Trainer):
         kl_stop: float | None = None,
         dae_epochs: int = 16,
         dae_mini_batches: int = 1,
-        dae_steps: int | None = None,
+        dae_lambda: float = 1.0,
+        advantage_lr: float | None = None,
         normalize_observation: bool = True,
         clip_observation: float | None = 10.0,
         normalize_reward: bool = True,
