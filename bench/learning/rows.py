@@ -66,16 +66,16 @@ RETURNS, DAE = ('advantage_estimator="returns"',), ('advantage_estimator="dae"',
 CUDA = ('device="cuda"',)
 PROOF = 1.185  # the most that its 20 evaluation episodes allow
 
-# The toolkit's seeds begin at 11: its settings were chosen on others.
+# The toolkit's seeds begin at 11, those of V-MPO's HalfCheetah at 31: settings were chosen on others.
 ROWS = (
     Row("vmpo", "CartPole-v1", 5, 475),
     Row("vmpo", "CartPole-v1", 5, 475, "returns", RETURNS),
     Row("vmpo", "CartPole-v1", 5, 475, "dae", DAE),
     Row("vmpo", "Catch-v0", 3, 0.95, "dae", DAE),
     Row("vmpo", "Pendulum-v1", 5, -200),
-    Row("vmpo", "HalfCheetah-v5", 3, 1900),
-    Row("vmpo", "HalfCheetah-v5", 3, 1900, "returns", RETURNS),
-    Row("vmpo", "HalfCheetah-v5", 3, 1900, "dae", DAE),
+    Row("vmpo", "HalfCheetah-v5", 3, 1900, first_seed=31),
+    Row("vmpo", "HalfCheetah-v5", 3, 1900, "returns", RETURNS, first_seed=31),
+    Row("vmpo", "HalfCheetah-v5", 3, 1900, "dae", (*DAE, "epsilon_mu=0.025"), first_seed=31),
     Row("ppo-trxl", "ProofofMemory-v0", 10, PROOF),
     Row("ppo-trxl", "ProofofMemory-v0", 10, PROOF, "15k", ("anneal_steps=15000",), total_steps=15_000),
     Row("ppo-trxl", "ProofofMemory-v0", 10, None, "without-memory", NO_MEMORY),
@@ -93,6 +93,7 @@ ROWS = (
     Row("a2c", "CartPole-v1", 5, 450, first_seed=11, published=A2C_CARTPOLE),
     Row("surrogate-pg", "CartPole-v1", 5, 400, first_seed=11),
     Row("ppo", "CartPole-v1", 5, 480, first_seed=11, published=CARTPOLE),
+    Row("ppo", "CartPole-v1", 5, 480, "dae", DAE, first_seed=11),
     Row("ppo-adaptive", "CartPole-v1", 5, 400, first_seed=11),
     Row("ppo", "Acrobot-v1", 3, -90, first_seed=11, published=ACROBOT),
     Row("ppo", "Pendulum-v1", 3, -200, first_seed=11, published=PENDULUM),

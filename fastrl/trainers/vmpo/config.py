@@ -179,6 +179,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         "gamma": 0.98,
         "gae_lambda": 0.9,
         "dae_lambda": 0.9,
+        "advantage_lr": 0.0001,
         "policy_lr": 0.0003,
         "value_lr": 0.001,
         "temperature_init": 5.0,
