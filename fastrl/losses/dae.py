@@ -98,8 +98,13 @@ def dae_loss(
     Reference: Pan, Gürtler, Neitz, Schölkopf 2022, Direct Advantage Estimation, the multi-step objective; Sutton 1988, Learning to predict
         by the methods of temporal differences, for λ.
     """
+    if not 0.0 <= dae_lambda <= 1.0:
+        raise ValueError(f"dae_loss: dae_lambda must be in [0, 1], got {dae_lambda}")
+    if bootstrap.shape[1:] != rewards.shape[1:] or bootstrap.shape[0] != rewards.shape[0] + 1:
+        raise ValueError(f"dae_loss: bootstrap must have a row more than rewards {list(rewards.shape)}, got {list(bootstrap.shape)}")
     bootstrap = bootstrap.detach()
-    if dae_lambda != 1.0:  # Σ (γλ)^{k−t} (r_k − Â_k + γ (1−λ) V_target(s_{k+1})) is the same mean
+    if dae_lambda != 1.0:
+        # the same mean is Σ (γλ)^{k−t} (r_k − Â_k + γ (1−λ) V_target(s_{k+1})), and at the end (γλ)^{T−t} V_target(s_T)
         rewards = rewards + gamma * (1.0 - dae_lambda) * torch.where(terminated, 0.0, bootstrap[1:])
     targets = ops.dae_targets(rewards, advantages, bootstrap, terminated, truncated, gamma=gamma * dae_lambda, valid=valid)
     return _mean((targets - values).square(), valid), targets.detach()

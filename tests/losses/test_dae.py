@@ -84,6 +84,14 @@ def test_the_mean_of_sums_that_stop_sooner_by_hand():
     assert one_step[valid].tolist() == [11.0, 11.0, 11.0, 17.0, 2.0, 17.0, 24.0]
 
 
+@pytest.mark.parametrize("change", [{"dae_lambda": 1.5}, {"dae_lambda": math.nan}, {"bootstrap": torch.zeros(2, 2)}])
+def test_the_argument_at_fault_is_named(change):
+    given = {"advantages": torch.zeros(2, 2), "values": torch.zeros(2, 2), "rewards": torch.zeros(2, 2), "bootstrap": torch.zeros(3, 2)}
+    given |= {"terminated": flags(2, 2), "truncated": flags(2, 2), "gamma": 0.9, "dae_lambda": 0.5} | change
+    with pytest.raises(ValueError, match=next(iter(change))):
+        dae_loss(**given)
+
+
 def test_a_loss_over_no_transition_is_zero():
     ones = torch.ones(2, 1, requires_grad=True)
     loss, _ = dae_loss(ones, ones, torch.ones(2, 1), torch.ones(3, 1), flags(2, 1), flags(2, 1), gamma=0.9, valid=flags(2, 1))
