@@ -63,10 +63,11 @@ A2C_CARTPOLE = (zoo("500.0 ± 0.0", "CartPole-v1, 500k steps"),)
 NO_MEMORY = ("trxl_memory_length=0",)
 ONE_STEP, BFLOAT16 = ("use_retrace=false",), ("bfloat16=true",)
 RETURNS, DAE = ('advantage_estimator="returns"',), ('advantage_estimator="dae"',)
+PPO_DAE = (*DAE, "dae_lambda=0.9", "normalize_reward=true", "normalize_advantages=false")
 CUDA = ('device="cuda"',)
 PROOF = 1.185  # the most that its 20 evaluation episodes allow
 
-# The toolkit's seeds begin at 11, those of V-MPO's HalfCheetah at 31: settings were chosen on others.
+# The toolkit's seeds begin at 11, with dae at 21, those of V-MPO's HalfCheetah at 31: settings were chosen on others.
 ROWS = (
     Row("vmpo", "CartPole-v1", 5, 475),
     Row("vmpo", "CartPole-v1", 5, 475, "returns", RETURNS),
@@ -93,7 +94,7 @@ ROWS = (
     Row("a2c", "CartPole-v1", 5, 450, first_seed=11, published=A2C_CARTPOLE),
     Row("surrogate-pg", "CartPole-v1", 5, 400, first_seed=11),
     Row("ppo", "CartPole-v1", 5, 480, first_seed=11, published=CARTPOLE),
-    Row("ppo", "CartPole-v1", 5, 480, "dae", DAE, first_seed=11),
+    Row("ppo", "CartPole-v1", 5, 480, "dae", PPO_DAE, first_seed=21),
     Row("ppo-adaptive", "CartPole-v1", 5, 400, first_seed=11),
     Row("ppo", "Acrobot-v1", 3, -90, first_seed=11, published=ACROBOT),
     Row("ppo", "Pendulum-v1", 3, -200, first_seed=11, published=PENDULUM),

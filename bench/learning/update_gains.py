@@ -51,7 +51,7 @@ from fastrl.trainers.vmpo.trainer import VMPOTrainer  # noqa: E402
 
 FOR_TRUTH, FOR_UPDATES = 200, 20  # rollouts
 TRUTH_LAMBDA, TRUTH_EPOCHS, TRUTH_ROWS, TRUTH_WIDTHS = 0.95, 8, 2048, (256, 256)
-DAE = ('advantage_estimator="dae"',)
+DAE = ('advantage_estimator="dae"', "epsilon_mu=0.025")  # as in rows.py
 
 Kind = Callable[[VMPOAgent, Segments, float], Tensor]  # advantages [T, N] of a rollout; λ of gae
 
@@ -79,9 +79,9 @@ class Frozen:
 # ---------------------------------------------------------------------------------------------------- a policy and its advantages
 
 
-def train(env_id: str, seed: int, steps: int) -> VMPOTrainer:
-    """A trainer after `steps` environment steps with dae and the preset's other settings."""
-    config = runs.settings("vmpo", env_id, seed, None, DAE)
+def train(env_id: str, seed: int, steps: int, changes: tuple[str, ...]) -> VMPOTrainer:
+    """A trainer after `steps` environment steps with dae, the changes and the preset's other settings."""
+    config = runs.settings("vmpo", env_id, seed, None, DAE + changes)
     config.total_steps, config.eval_interval, config.save_interval = steps, 0, 0
     trainer = VMPOTrainer.from_config(config)
     with tempfile.TemporaryDirectory() as folder:
@@ -245,11 +245,11 @@ def rows_of(agent: VMPOAgent, rollout: Segments, advantages: Tensor, gae_lambda:
     return Rows(rollout.obs[take], rollout.actions[take], returns[take], advantages, acted, unmoved=True)
 
 
-def measure(env_id: str, seed: int, steps: int) -> dict[str, dict[str, float]]:
+def measure(env_id: str, seed: int, steps: int, changes: tuple[str, ...]) -> dict[str, dict[str, float]]:
     """Means over updates, by kind of advantages."""
     torch.set_num_threads(1)
     settings = runs.settings("vmpo", env_id, seed, None)
-    with train(env_id, seed, steps) as trainer:
+    with train(env_id, seed, steps, changes) as trainer:
         frozen = freeze(trainer, settings)
     found: dict[str, dict[str, float]] = {}
     for name, kind in kinds(frozen).items():
@@ -264,11 +264,23 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--env-id", default="HalfCheetah-v5")
     parser.add_argument("--steps", type=int, default=60_000, help="environment steps before the policy is frozen")
-    parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3])
+    parser.add_argument("--seeds", type=int, nargs="+", default=[31, 32, 33])
+    parser.add_argument("--set", nargs="+", default=[], metavar="NAME=VALUE", help="other settings, in TOML")
+    parser.add_argument("--label", default="", help="part of the result's name")
     arguments = parser.parse_args()
-    found = {seed: measure(arguments.env_id, seed, arguments.steps) for seed in arguments.seeds}
-    what = {"env_id": arguments.env_id, "steps": arguments.steps, "updates": FOR_UPDATES, "rollouts_for_truth": FOR_TRUTH}
-    print(record.write_result(f"update-gains-{runs.plain(arguments.env_id)}", what | {"seeds": found}))
+    found = {seed: measure(arguments.env_id, seed, arguments.steps, tuple(arguments.set)) for seed in arguments.seeds}
+    what = {
+        "env_id": arguments.env_id,
+        "steps": arguments.steps,
+        "updates": FOR_UPDATES,
+        "rollouts_for_truth": FOR_TRUTH,
+        "changes": arguments.set,
+    }
+    print(
+        record.write_result(
+            "-".join(filter(None, ["update-gains", runs.plain(arguments.env_id), arguments.label])), what | {"seeds": found}
+        )
+    )
 
 
 if __name__ == "__main__":
