@@ -1,14 +1,14 @@
-"""What one V-MPO update gains, by the advantages that it is made with: why `dae` learns HalfCheetah more slowly than `gae`.
+"""What one V-MPO update gains, by the advantages that it is made with: continuous actions, and why `dae` wants an Â that learns slowly.
 
     python bench/learning/update_gains.py                      three policies, about two minutes each; the result in bench/results
-    python bench/learning/update_gains.py --seeds 1 --steps 20000
+    python bench/learning/update_gains.py --set advantage_lr=0.001 dae_lambda=1.0 --label published
 
 A policy is trained with dae for a while and then stands still. From 200 of its rollouts its advantages are learned as well as can be (A*,
 by regression of gae's at λ = 0.95, with a value function fitted to these rollouts). Then the update of the preset is made, each time from
 the same weights and on another rollout, with advantages of one kind:
 
 - gae: as `advantage_estimator="gae"` has them;
-- gae, regressed: their least-squares fit by a network of the form of Â, as many steps as dae makes: what gae knows, without its noise
+- gae, regressed: their least-squares fit by a network of the form of Â, as many steps as dae makes: what gae knows, without its noise;
 - dae: Â as `advantage_estimator="dae"` has it; dae, anew: the same from a network without a past;
 - dae, before: Â as training left it, which has not seen the rollout;
 - A*.
@@ -42,6 +42,7 @@ import record  # noqa: E402
 import runs  # noqa: E402
 
 from fastrl import ops  # noqa: E402
+from fastrl.errors import SettingError  # noqa: E402
 from fastrl.losses.dae import centred_advantages  # noqa: E402
 from fastrl.losses.value import standardize  # noqa: E402
 from fastrl.trainers.vmpo.agent import VMPOAgent  # noqa: E402
@@ -50,7 +51,7 @@ from fastrl.trainers.vmpo.direct_advantage import AdvantageNetwork, Segments  # 
 from fastrl.trainers.vmpo.trainer import VMPOTrainer  # noqa: E402
 
 FOR_TRUTH, FOR_UPDATES = 200, 20  # rollouts
-TRUTH_LAMBDA, TRUTH_EPOCHS, TRUTH_ROWS, TRUTH_WIDTHS = 0.95, 8, 2048, (256, 256)
+TRUTH_LAMBDA, TRUTH_EPOCHS, TRUTH_WIDTHS = 0.95, 8, (256, 256)
 DAE = ('advantage_estimator="dae"', "epsilon_mu=0.025")  # as in rows.py
 
 Kind = Callable[[VMPOAgent, Segments, float], Tensor]  # advantages [T, N] of a rollout; λ of gae
@@ -105,6 +106,8 @@ def collect(trainer: VMPOTrainer, count: int) -> list[Recorded]:
 def freeze(trainer: VMPOTrainer, settings: Any) -> Frozen:
     """The policy as it is, with its true advantages."""
     agent = trainer.agent
+    if agent.discrete:
+        raise SettingError(f"env_id {trainer.env.name!r} has discrete actions; slopes are of continuous ones")
     truth = true_advantages(agent, collect(trainer, FOR_TRUTH))
     rest = [recorded.segments for recorded in collect(trainer, FOR_UPDATES + 1)]
     states = rest[-1].obs.flatten(0, 1)
@@ -268,7 +271,10 @@ def main() -> None:
     parser.add_argument("--set", nargs="+", default=[], metavar="NAME=VALUE", help="other settings, in TOML")
     parser.add_argument("--label", default="", help="part of the result's name")
     arguments = parser.parse_args()
-    found = {seed: measure(arguments.env_id, seed, arguments.steps, tuple(arguments.set)) for seed in arguments.seeds}
+    try:
+        found = {seed: measure(arguments.env_id, seed, arguments.steps, tuple(arguments.set)) for seed in arguments.seeds}
+    except SettingError as error:
+        sys.exit(str(error))
     what = {
         "env_id": arguments.env_id,
         "steps": arguments.steps,
