@@ -13,14 +13,13 @@ from torch import Tensor, nn
 
 from fastrl import ops
 from fastrl.errors import SettingError
-from fastrl.losses.dae import centred_advantages, dae_loss
 from fastrl.losses.mpo import Dual, e_step_weights, multiplier_loss, temperature_loss, top_fraction
 from fastrl.losses.value import explained_variance, standardize
 from fastrl.nn.distributions import DiagonalGaussian
 from fastrl.nn.layers import layer_init
 from fastrl.trainers.vmpo.batch import Rows, rows_from_batch
 from fastrl.trainers.vmpo.config import VMPOConfig
-from fastrl.trainers.vmpo.direct_advantage import AdvantageNetwork, Segments, scaled_advantages
+from fastrl.trainers.vmpo.direct_advantage import AdvantageFitting, AdvantageNetwork
 from fastrl.trainers.vmpo.gradients import ROWS_PER_BLOCK, accumulate_gradients
 from fastrl.trainers.vmpo.policy import ActorCritic, CategoricalPolicy, DiagonalGaussianPolicy
 from fastrl.training.optimizers import load_parts, require_finite_step
@@ -30,7 +29,7 @@ __all__ = ["CategoricalPolicy", "DiagonalGaussianPolicy", "VMPOAgent", "layer_in
 DUAL_EPS = 1e-8  # the gradient of a multiplier is ε − KL, often below the networks' 1e-5
 
 
-class VMPOAgent:
+class VMPOAgent(AdvantageFitting):
     """V-MPO: policy iteration on visited states with a weighted maximum-likelihood step inside a KL bound.
 
     With D~ the valid rows of the larger advantages and π_old the policy that acted:
@@ -165,7 +164,7 @@ class VMPOAgent:
         self.epsilons = (epsilon_mu,) if self.discrete else (epsilon_mu, epsilon_sigma)
         self.alphas = nn.ModuleList(Dual(value) for value in (alpha_mu_init, alpha_sigma_init)[: len(self.epsilons)]).to(self.device)
         groups = {"policy": (self.policy.policy_parameters(), policy_lr), "value": (self.policy.value_parameters(), value_lr)}
-        self.advantage_network: AdvantageNetwork | None = None
+        self.advantage_network = None
         if advantage_estimator == "dae":
             self.advantage_network = AdvantageNetwork(obs_dim, act_dim, value_layer_sizes, discrete=self.discrete).to(self.device)
             groups["advantage"] = (list(self.advantage_network.parameters()), value_lr if advantage_lr is None else advantage_lr)
@@ -254,47 +253,6 @@ class VMPOAgent:
     def estimate(self, rewards: Tensor, values: Tensor, terminated: Tensor, truncated: Tensor, valid: Tensor) -> tuple[Tensor, Tensor]:
         """(advantages, returns), each [T, N], by the configured estimator; values has T+1 rows. See `fastrl.ops.gae`."""
         return ops.gae(rewards, values, terminated, truncated, gamma=self.gamma, gae_lambda=self.trace_lambda, valid=valid)
-
-    def fit_advantages(self, segments: Segments) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
-        """With "dae": fit Â and V together on a rollout, `dae_epochs` times, and look at Â afterwards. The policy does not move.
-
-        Minibatches without a transition are passed over: their gradient is 0, but the optimiser's momentum would move the networks.
-
-        Returns:
-            (Â [T, N], over sqrt(mean_s E_π Â²) with `normalize_advantages`; what V(s_t) is fitted to with this Â, [T, N]; metrics).
-
-        Raises:
-            NonFiniteError: the loss or its gradient is not finite; that gradient step was not taken.
-        """
-        parts = (part for _ in range(self.dae_epochs) for part in segments.mini_batches(self.dae_mini_batches))
-        steps = [self._critic_step(part) for part in parts if bool(part.valid.any())]
-        with torch.no_grad():
-            loss, targets, outputs = self._dae_loss(segments)
-            advantages, scale = scaled_advantages(outputs, segments, scale=self.normalize_advantages)
-        metrics = {name: torch.stack([step[name] for step in steps]).mean() for name in (steps[0] if steps else ())}
-        return advantages, targets, metrics | {"dae/loss_after": loss, "dae/advantage_std": scale}
-
-    def _critic_step(self, segments: Segments) -> dict[str, Tensor]:
-        """One gradient step of advantage and value function on whole environments."""
-        self.optimizer.zero_grad()
-        loss = self._dae_loss(segments)[0]
-        loss.backward()
-        for parameter in self._parameters["policy"]:
-            parameter.grad = None  # a shared encoder is moved by M-steps only: π is still to be the policy that acted
-        metrics = {"loss/dae": loss.detach(), "grad/dae_norm": self._clip("value", "advantage")}
-        require_finite_step("VMPOAgent", self.updates, metrics)
-        self.optimizer.step()
-        return metrics
-
-    def _dae_loss(self, segments: Segments) -> tuple[Tensor, Tensor, Tensor]:
-        """(loss 0-d; what V(s_t) is fitted to [T, N]; what the advantage network says [T, N, ...])."""
-        assert self.advantage_network is not None
-        rows, sizes = segments.obs.flatten(0, 1), segments.rewards.shape
-        outputs = self.advantage_network(self.policy.obs_normalizer(rows)).unflatten(0, sizes)
-        advantages = centred_advantages(outputs, segments.acted, segments.actions)
-        values = self.policy.get_value(rows).view(sizes)
-        given = (advantages, values, segments.rewards, segments.bootstrap, segments.terminated, segments.truncated)
-        return *dae_loss(*given, gamma=self.gamma, dae_lambda=self.dae_lambda, valid=segments.valid), outputs
 
     # ------------------------------------------------------------------------------------------------ learning
 

@@ -1,18 +1,20 @@
-"""Direct advantage estimation for V-MPO: the network of Â, and a rollout of whole environments to train it on."""
+"""Direct advantage estimation for V-MPO: the network of Â, a rollout of whole environments to train it on, and the fit itself."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
-from fastrl.losses.dae import advantage_scale, centred_advantages
+from fastrl.losses.dae import advantage_scale, centred_advantages, dae_loss
 from fastrl.nn.containers import AdvantageLinear
 from fastrl.nn.distributions import Categorical, DiagonalGaussian, Distribution
 from fastrl.nn.layers import mlp
 from fastrl.nn.sequence import run_layers
+from fastrl.trainers.vmpo.policy import ActorCritic
+from fastrl.training.optimizers import require_finite_step
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,3 +103,60 @@ def scaled_advantages(outputs: Tensor, segments: Segments, *, scale: bool) -> tu
     advantages = centred_advantages(outputs, segments.acted, segments.actions)
     deviation = advantage_scale(outputs, segments.acted, segments.valid)
     return advantages / deviation if scale else advantages, deviation
+
+
+class AdvantageFitting:
+    """The part of `VMPOAgent` that fits Â and V to a rollout."""
+
+    policy: ActorCritic
+    advantage_network: AdvantageNetwork | None
+    optimizer: torch.optim.Optimizer
+    gamma: float
+    normalize_advantages: bool
+    dae_epochs: int
+    dae_mini_batches: int
+    dae_lambda: float
+    updates: int
+    _parameters: Mapping[str, Sequence[nn.Parameter]]
+    _clip: Callable[..., Tensor]
+
+    def fit_advantages(self, segments: Segments) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
+        """With "dae": fit Â and V together on a rollout, `dae_epochs` times, and look at Â afterwards. The policy does not move.
+
+        Minibatches without a transition are passed over: their gradient is 0, but the optimiser's momentum would move the networks.
+
+        Returns:
+            (Â [T, N], over sqrt(mean_s E_π Â²) with `normalize_advantages`; what V(s_t) is fitted to with this Â, [T, N]; metrics).
+
+        Raises:
+            NonFiniteError: the loss or its gradient is not finite; that gradient step was not taken.
+        """
+        parts = (part for _ in range(self.dae_epochs) for part in segments.mini_batches(self.dae_mini_batches))
+        steps = [self._critic_step(part) for part in parts if bool(part.valid.any())]
+        with torch.no_grad():
+            loss, targets, outputs = self._dae_loss(segments)
+            advantages, scale = scaled_advantages(outputs, segments, scale=self.normalize_advantages)
+        metrics = {name: torch.stack([step[name] for step in steps]).mean() for name in (steps[0] if steps else ())}
+        return advantages, targets, metrics | {"dae/loss_after": loss, "dae/advantage_std": scale}
+
+    def _critic_step(self, segments: Segments) -> dict[str, Tensor]:
+        """One gradient step of advantage and value function on whole environments."""
+        self.optimizer.zero_grad()
+        loss = self._dae_loss(segments)[0]
+        loss.backward()
+        for parameter in self._parameters["policy"]:
+            parameter.grad = None  # a shared encoder is moved by M-steps only: π is still to be the policy that acted
+        metrics = {"loss/dae": loss.detach(), "grad/dae_norm": self._clip("value", "advantage")}
+        require_finite_step("VMPOAgent", self.updates, metrics)
+        self.optimizer.step()
+        return metrics
+
+    def _dae_loss(self, segments: Segments) -> tuple[Tensor, Tensor, Tensor]:
+        """(loss 0-d; what V(s_t) is fitted to [T, N]; what the advantage network says [T, N, ...])."""
+        assert self.advantage_network is not None
+        rows, sizes = segments.obs.flatten(0, 1), segments.rewards.shape
+        outputs = self.advantage_network(self.policy.obs_normalizer(rows)).unflatten(0, sizes)
+        advantages = centred_advantages(outputs, segments.acted, segments.actions)
+        values = self.policy.get_value(rows).view(sizes)
+        given = (advantages, values, segments.rewards, segments.bootstrap, segments.terminated, segments.truncated)
+        return *dae_loss(*given, gamma=self.gamma, dae_lambda=self.dae_lambda, valid=segments.valid), outputs
