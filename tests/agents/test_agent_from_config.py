@@ -57,6 +57,10 @@ def weights(agent):
     return [value for model in agent.models.values() for value in model.state_dict().values()]
 
 
+def parameters(agent):
+    return [value for model in agent.models.values() for value in model.parameters()]
+
+
 def same(one, other):
     return all(torch.equal(mine, its) for mine, its in zip(weights(one), weights(other), strict=True))
 
@@ -67,12 +71,12 @@ def test_every_default_trains(name, capsys):
     config.seed = 1
     before = config.as_dict()
     agent = agent_from_config(config, env=GymEnv("CartPole-v1"), log_dir=None)
-    start = [value.clone() for value in weights(agent)]
+    start = [value.detach().clone() for value in parameters(agent)]
     agent.train(max_iters=3)
     assert config.as_dict() == before  # a configuration serves any number of agents
     assert type(agent) is PGAgent and agent.models.policy.name == f"{name}Model" and agent.batcher.env.num_envs == config.env.num_envs
     assert config.batch_size * 2 < agent.num_steps <= config.batch_size * 3
-    moved = [not torch.equal(mine, its) for mine, its in zip(weights(agent), start, strict=True)]
+    moved = [not torch.equal(mine, its) for mine, its in zip(parameters(agent), start, strict=True)]
     assert all(moved) and all(torch.isfinite(value).all() for value in weights(agent))
     assert type(agent.opt) is (ListOpt if name in ("SurrogatePG", "VanillaPG") else JointOpt)
 
