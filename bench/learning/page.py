@@ -19,8 +19,8 @@ Written by `make scoreboard` ([bench/learning](../bench/learning), rows in [rows
 prints their names and state, `--page` writes this page without running anything.
 
 - **steps**: valid environment steps of a run, over all its environments; rows that only reset an environment are not counted.
-- **seeds**: how many, and which; each trains from nothing. The toolkit's rows begin at 11, with
-  dae at 21, and V-MPO's on HalfCheetah at 31: their settings were chosen on other seeds.
+- **seeds**: how many, and which; each trains from nothing. The toolkit's rows begin at 11, with dae at 21, and V-MPO's on HalfCheetah at
+  31: their settings were chosen on other seeds.
 - **return**: of the last evaluation of each seed, deterministic policy, 20 episodes in environments of its own; the mean over seeds and the
   95 % percentile bootstrap interval of the mean (10,000 resamples of the seeds). With 3 seeds such an interval is no wider than from the
   worst seed to the best. The files have Student's t beside it.

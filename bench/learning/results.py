@@ -17,6 +17,7 @@ from fastrl.trainers.registry import find_algorithm
 from fastrl.training.config import RunConfig
 
 RESAMPLES = 10_000
+OF_DAE = ("dae_", "advantage_lr")  # how settings begin that only this estimator reads
 # by number of seeds
 STUDENT_T_975 = {2: 12.706, 3: 4.303, 4: 3.182, 5: 2.776, 6: 2.571, 7: 2.447, 8: 2.365, 9: 2.306, 10: 2.262, 15: 2.145, 20: 2.093}
 
@@ -65,7 +66,7 @@ def settings_in_use(config: RunConfig) -> dict[str, Any]:
     values = dict(config.to_dict())
     if values.get("advantage_estimator") == "dae":
         return values
-    return {name: value for name, value in values.items() if not name.startswith("dae_")}
+    return {name: value for name, value in values.items() if not name.startswith(OF_DAE)}
 
 
 def bootstrap(finals: Sequence[float]) -> list[float]:

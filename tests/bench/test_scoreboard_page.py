@@ -82,11 +82,13 @@ def test_the_newest_result_of_the_present_settings_is_taken(scoreboard: ModuleTy
     assert "| 1 (11) | 1 | ≥ 450 |" in line and "| fewer; the row has changed since |" in line
 
 
-def test_settings_of_an_estimator_that_is_not_used_do_not_count(scoreboard: ModuleType, row: Any) -> None:
+@pytest.mark.parametrize(("algorithm", "setting"), [("ppo", "dae_epochs=3"), ("vmpo", "dae_lambda=0.5"), ("vmpo", "advantage_lr=0.5")])
+def test_settings_of_an_estimator_that_is_not_used_do_not_count(scoreboard: ModuleType, row: Any, algorithm: str, setting: str) -> None:
+    row = row._replace(algorithm=algorithm)
     for estimator, counts in (("gae", False), ("dae", True)):
         changes = (f'advantage_estimator="{estimator}"',)
-        put(scoreboard, row._replace(changes=changes), result(scoreboard, row._replace(changes=(*changes, "dae_epochs=3"))))
-        (line,) = [line for line in lines_of(scoreboard, row._replace(changes=changes)) if "| ppo |" in line]
+        put(scoreboard, row._replace(changes=changes), result(scoreboard, row._replace(changes=(*changes, setting))))
+        (line,) = [line for line in lines_of(scoreboard, row._replace(changes=changes)) if f"| {algorithm} |" in line]
         assert ("the row has changed since" in line) is counts
 
 
