@@ -8,20 +8,19 @@ One thread, float32, four inputs, hidden layers with tanh, two outputs; both way
 from __future__ import annotations
 
 import argparse
-import statistics
 import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import torch
-from linear import ROUND_SECONDS, seconds
 from torch import Tensor, nn
 
 from fastrl.nn.sequence import run_layers
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import record  # noqa: E402
+from beside_torch import in_turns  # noqa: E402
 
 HIDDEN, ROWS = ((64, 64), (256, 256)), (8, 64, 256, 2048)
 
@@ -48,20 +47,8 @@ def compare(hidden: tuple[int, ...], rows: int, with_gradient: bool, rounds: int
             return forward()
 
     around = train if with_gradient else act
-    ways = {"fastrl": lambda: around(lambda: run_layers([layers], x)), "torch": lambda: around(lambda: layers(x))}
-    torch.testing.assert_close(ways["fastrl"](), ways["torch"](), rtol=1e-4, atol=1e-5)
-    calls = max(1, int(ROUND_SECONDS / seconds(ways["torch"], 10)))
-    taken: dict[str, list[float]] = {name: [] for name in ways}
-    for _ in range(rounds):
-        for name, call in ways.items():
-            taken[name].append(seconds(call, calls))
-    return {
-        "hidden": list(hidden),
-        "rows": rows,
-        "with_gradient": with_gradient,
-        **{f"{name}_us": statistics.median(spent) * 1e6 for name, spent in taken.items()},
-        "times_fastrl": statistics.median(other / mine for mine, other in zip(taken["fastrl"], taken["torch"], strict=True)),
-    }
+    times = in_turns(lambda: around(lambda: run_layers([layers], x)), lambda: around(lambda: layers(x)), rounds, atol=1e-5)
+    return {"hidden": list(hidden), "rows": rows, "with_gradient": with_gradient, **times}
 
 
 def main() -> None:

@@ -8,54 +8,29 @@ One thread, float32, both in turns, so that a busy machine slows both alike; med
 from __future__ import annotations
 
 import argparse
-import statistics
 import sys
-import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from fastrl.nn.linear import product
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import record  # noqa: E402
+from beside_torch import in_turns  # noqa: E402
 
 SIZES = ((16, 512, 256), (1024, 512, 256), (1024, 64, 64))  # rows, features in, features out
-ROUND_SECONDS = 2e-3
-
-
-def seconds(call: Callable[[], Tensor], calls: int) -> float:
-    """Time of one call, over `calls` of them."""
-    start = time.perf_counter()
-    for _ in range(calls):
-        call()
-    return (time.perf_counter() - start) / calls
 
 
 def compare(rows: int, features_in: int, features_out: int, rounds: int) -> dict[str, Any]:
     """Medians of both, their ratio within a round, and the rates."""
     generator = torch.Generator().manual_seed(0)
     x, w = torch.randn(rows, features_in, generator=generator), torch.randn(features_out, features_in, generator=generator)
-    ways: dict[str, Callable[[], Tensor]] = {"fastrl": lambda: product(x, w), "torch": lambda: x @ w.T}
-    torch.testing.assert_close(ways["fastrl"](), ways["torch"](), rtol=1e-4, atol=1e-3)
-    calls = max(1, int(ROUND_SECONDS / seconds(ways["torch"], 10)))
-    taken: dict[str, list[float]] = {name: [] for name in ways}
-    for _ in range(rounds):
-        for name, call in ways.items():
-            taken[name].append(seconds(call, calls))
+    times = in_turns(lambda: product(x, w), lambda: x @ w.T, rounds, atol=1e-3)
     operations = 2 * rows * features_in * features_out
-    ours, theirs = statistics.median(taken["fastrl"]), statistics.median(taken["torch"])
-    return {
-        "sizes": [rows, features_in, features_out],
-        "fastrl_us": ours * 1e6,
-        "torch_us": theirs * 1e6,
-        "times_fastrl": statistics.median(other / mine for mine, other in zip(taken["fastrl"], taken["torch"], strict=True)),
-        "fastrl_gflop_per_s": operations / ours / 1e9,
-        "torch_gflop_per_s": operations / theirs / 1e9,
-    }
+    rates = {f"{name}_gflop_per_s": operations / times[f"{name}_us"] / 1e3 for name in ("fastrl", "torch")}
+    return {"sizes": [rows, features_in, features_out], **times, **rates}
 
 
 def main() -> None:
