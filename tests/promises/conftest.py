@@ -62,7 +62,7 @@ def config_of() -> Callable[..., Any]:
 
 @pytest.fixture
 def trainer_of() -> Callable[..., Any]:
-    """`trainer_of(name, **changes)`: a trainer of `small_config`."""
+    """`trainer_of(name, **changes)`: a trainer of `small_config`. Its `train` takes `total_steps` and `out_dir` by name."""
 
     def make(name: str, **changes: Any) -> Any:
         return find_algorithm(name).trainer_class().from_config(small_config(name, **changes))
