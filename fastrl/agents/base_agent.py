@@ -66,6 +66,10 @@ class BaseAgent(ABC):
     def step(self) -> None:
         """One iteration: collect a batch and learn from it."""
 
+    def follow(self) -> None:
+        """Let optimisers follow what was done to the models since the last batch, see `BaseOpt.follow`."""
+        self.opt.follow()
+
     def _register_model(self, name: str, model: Any) -> None:
         """Store a model under a name and give it the logger."""
         self.models[name] = model
@@ -99,8 +103,9 @@ class BaseAgent(ABC):
             eval_freq: environment steps between evaluations, the first one after the first iteration; None: at every iteration.
 
         Raises:
-            SettingError: a limit is out of range, or there is none at all.
+            SettingError: a limit is out of range, or there is none at all; or the models have changed so that their optimiser cannot follow.
         """
+        self.follow()
         self._limits = _limits(max_iters=max_iters, max_episodes=max_episodes, max_steps=max_steps)
         keep_freed_memory()
         self.logger.set_log_freq(log_freq)

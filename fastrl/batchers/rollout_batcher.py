@@ -15,6 +15,7 @@ from fastrl.batchers.transforms import Transform
 from fastrl.batchers.view import StateView, ViewPlayer
 from fastrl.data.rollout import Rollout
 from fastrl.envs import Episode, VectorEnv, make_vector_env
+from fastrl.envs.absent import AbsentEnvs
 from fastrl.envs.space_info import SpaceInfo, space_info
 from fastrl.envs.toolkit import BaseEnv
 from fastrl.errors import SettingError
@@ -24,6 +25,8 @@ SelectAction = Callable[[Tensor, int], Tensor | np.ndarray]
 
 class RolloutBatcher:
     """Steps vector environments with the policy of the moment; rollouts follow one another and cut episodes where they end.
+
+    Copies and pickles of a batcher have no environments; `use_environments` gives them some.
 
     Args:
         env: an id, a `GymEnv` (whose kind is made `num_envs` times), or a `VectorEnv`, which is used as it is.
@@ -55,6 +58,7 @@ class RolloutBatcher:
         self.batch_size, self.transforms = batch_size, list(transforms)
         self._view = StateView(self.transforms)
         self.num_steps = 0  # transitions, over all environments
+        self.steps_before_rollout = 0  # those before the rollout that was taken last: what schedules of an update go by
         self.num_episodes = 0
         self._finished: list[Episode] = []
         self._state_shape = tuple(self.env.obs_shape)
@@ -69,6 +73,29 @@ class RolloutBatcher:
             device=device,
         )
         self._obs = self.env.reset()
+
+    def __getstate__(self) -> dict[str, Any]:
+        """For copies and pickles: live environments stay behind."""
+        return self.__dict__ | {"env": AbsentEnvs(self.env, "give it some by batcher.use_environments(...)")}
+
+    def use_environments(self, env: VectorEnv) -> None:
+        """Go on in other environments, all of which begin an episode; a half-collected rollout is dropped.
+
+        Args:
+            env: as many as before, with the same observations and actions.
+
+        Raises:
+            SettingError: they do not fit.
+        """
+        for name in ("num_envs", "obs_shape", "obs_dtype"):
+            if getattr(env, name) != getattr(self.env, name):
+                raise SettingError(f"env must have {name} {getattr(self.env, name)}, got {getattr(env, name)}")
+        if (env.action.kind, env.action.shape) != (self.env.action.kind, self.env.action.shape):
+            raise SettingError(f"env must have the actions of {self.env.name}, {self.env.action}, got {env.action}")
+        self.env = env
+        self._rollout.reset()
+        self._obs = env.reset()
+        self._view.restart()
 
     def get_state_info(self) -> SpaceInfo:
         """Shape, space and dtype of a state as models see it; no environment is touched."""
@@ -109,6 +136,7 @@ class RolloutBatcher:
     def take(self) -> Batch:
         """The complete rollout as models see it; statistics then move, once."""
         rollout = self._rollout
+        self.steps_before_rollout = self.num_steps - int(rollout.valid.sum())
         stages = self._view.stages(rollout)
         states = stages[-1]
         batch = Batch(

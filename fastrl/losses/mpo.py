@@ -43,7 +43,8 @@ class Dual(nn.Module):
     @torch.no_grad()
     def project_(self) -> None:
         """Keep the multiplier at or above 1e-8; call after each optimiser step."""
-        self.multiplier.clamp_(min=MINIMUM_DUAL)
+        if self.multiplier.requires_grad:  # a frozen one is somebody else's to set
+            self.multiplier.clamp_(min=MINIMUM_DUAL)
 
 
 def top_fraction(advantages: Tensor, fraction: float) -> Tensor:

@@ -183,6 +183,16 @@ class Trainer(ABC):
         threads = min(self.threads.env, num_envs)
         return make_vector_env(self.env_id, num_envs, seed=seed, device=self.device, num_threads=threads, **self.env_options)
 
+    def follow_parameters(self) -> None:
+        """Let the learner's optimisers follow what was done to the networks since the last update; SettingError where they cannot.
+
+        Each update does so itself; `run` does it before the first step, since networks that were moved or cast cannot act either.
+        """
+        self.agent.follow()
+
+    def anneal_over(self, total_steps: int) -> None:  # noqa: B027  # most trainers have no schedule of the whole run
+        """Let what is annealed over the whole run go over this many environment steps; `run` calls it with those that it was given."""
+
     @abstractmethod
     def describe(self) -> str:
         """What is about to run, in a line or two: environments, threads, memory that will be taken."""
@@ -212,6 +222,8 @@ class Trainer(ABC):
         """
         if total_steps < 1:
             raise SettingError(f"total_steps must be at least 1 environment step, got {total_steps}")
+        self.follow_parameters()
+        self.anneal_over(total_steps)
         folder = Path(out_dir)
         console = Console(total_steps, start_steps=self.env_steps)
         settings = {} if self.config is None else self.config.to_dict()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 from typing import Any, TypeVar
 
 import numpy as np
@@ -175,13 +176,18 @@ def normalize(array: Array) -> Array:
 
 
 # ---------------------------------------------------------------------------------------------------- schedules
+# partial functions, not functions within functions: these could not be pickled, nor could the optimisers and models that have them
 
 
 def make_callable(x: Any) -> Any:
     """A function of anything: a function stays one, a list or tuple becomes a list of functions, all else a function that returns it."""
     if isinstance(x, list | tuple):
         return [make_callable(entry) for entry in x]
-    return x if callable(x) else lambda *args, **kwargs: x
+    return x if callable(x) else partial(_constant, x)
+
+
+def _constant(value: Any, /, *args: Any, **kwargs: Any) -> Any:
+    return value
 
 
 def linear_schedule(initial: float, final: float, final_step: float, initial_step: float = 0) -> Schedule:
@@ -193,11 +199,12 @@ def linear_schedule(initial: float, final: float, final_step: float, initial_ste
     if not final_step > initial_step:
         raise SettingError(f"final_step must be after initial_step, {initial_step}, got {final_step}")
 
-    def value(step: float) -> float:
-        share = min(max((step - initial_step) / (final_step - initial_step), 0.0), 1.0)
-        return initial * (1.0 - share) + final * share
+    return partial(_on_a_line, initial, final, final_step, initial_step)
 
-    return value
+
+def _on_a_line(initial: float, final: float, final_step: float, initial_step: float, step: float) -> float:
+    share = min(max((step - initial_step) / (final_step - initial_step), 0.0), 1.0)
+    return initial * (1.0 - share) + final * share
 
 
 def piecewise_linear_schedule(values: Sequence[float], boundaries: Sequence[float]) -> Schedule:
@@ -215,4 +222,8 @@ def piecewise_linear_schedule(values: Sequence[float], boundaries: Sequence[floa
     steps = [0, *boundaries]
     if any(not after > before for before, after in zip(steps, steps[1:], strict=False)):
         raise SettingError(f"boundaries must rise, beginning above 0, got {list(boundaries)}")
-    return lambda step: float(np.interp(step, steps, values))
+    return partial(_between, steps, values)
+
+
+def _between(steps: Sequence[float], values: Sequence[float], step: float) -> float:
+    return float(np.interp(step, steps, values))

@@ -28,9 +28,10 @@ from fastrl.losses.mpo import (
 from fastrl.losses.value import half_squared_error
 from fastrl.nn.distributions import Categorical, DiagonalGaussian, Distribution
 from fastrl.nn.flat import FlatParameters
+from fastrl.nn.kept import KeptParameters
 from fastrl.trainers.mpo.config import MPOConfig
 from fastrl.trainers.mpo.networks import Critic, DiscreteCritic, DiscretePolicy, GaussianPolicy, Policy
-from fastrl.training.optimizers import load_parts, names_of_non_finite
+from fastrl.training.optimizers import backward, load_parts, names_of_non_finite
 
 MOST_SKIPPED = 100  # batches that are not finite, one after the other
 
@@ -129,8 +130,9 @@ class MPOAgent:
 
     def _make_optimizers(self) -> None:
         config = self.config
-        self._policy_weights, self._critic_weights = FlatParameters(self.policy.parameters()), FlatParameters(self.critics.parameters())
-        self._target_weights = [FlatParameters(self.target_policy.parameters()), FlatParameters(self.target_critics.parameters())]
+        self._policy_weights, self._critic_weights = FlatParameters([self.policy]), FlatParameters([self.critics])
+        self._target_weights = [FlatParameters([self.target_policy]), FlatParameters([self.target_critics])]
+        self._dual_weights = KeptParameters(self._duals())
         self.policy_optimizer = self._build_optimizer([self._policy_weights.whole], config.policy_lr)
         self.critic_optimizer = self._build_optimizer([self._critic_weights.whole], config.q_lr)
         temperatures = [dual.multiplier for dual in self._duals()[: -len(self.alphas)]]
@@ -144,6 +146,15 @@ class MPOAgent:
         if self.config.optimizer_type == "adam":
             return torch.optim.Adam(params, lr=lr, eps=1e-5, fused=True)
         return torch.optim.SGD(params, lr=lr, momentum=self.config.sgd_momentum)
+
+    def follow(self) -> None:
+        """Follow parameters that were replaced since the last update, see `fastrl.nn.kept`; every update does it by itself.
+
+        Raises:
+            SettingError: they have changed so that their optimiser cannot follow.
+        """
+        for weights in (self._policy_weights, self._critic_weights, self._dual_weights, *self._target_weights):
+            weights.follow()
 
     # ------------------------------------------------------------------------------------------------ acting
 
@@ -200,7 +211,9 @@ class MPOAgent:
 
         Raises:
             NonFiniteError: more than 100 batches in a row were left out; the message names what was not finite.
+            SettingError: parameters have changed so that their optimiser cannot follow.
         """
+        self.follow()
         batch = replace(batch, obs=batch.obs.float())
         try:
             found = self._targets(batch)
@@ -274,10 +287,10 @@ class MPOAgent:
         self._critic_weights.zero_grad()
         losses = [(weight * half_squared_error(critic(obs, actions), targets.flatten())).sum() for critic in self.critics]
         loss = torch.stack(losses).sum()
-        loss.backward()
+        backward(loss)
         norm = self._critic_weights.clip_grad_norm_(self.config.max_grad_norm)
         _require_finite({"loss/q": loss.detach(), "grad/q_norm": norm})
-        self.critic_optimizer.step()
+        self._critic_weights.step(self.critic_optimizer)
         return {"loss/q": loss.detach(), "grad/q_norm": norm, "q/target_mean": (weight * targets.flatten()).sum()}
 
     def _policy_steps(self, batch: Sequences, found: Mapping[str, Tensor], m_steps: int) -> dict[str, Tensor]:
@@ -319,11 +332,11 @@ class MPOAgent:
         duals = torch.stack(multipliers if dual_loss is None else [*multipliers, dual_loss]).sum()
         self._policy_weights.zero_grad()
         self.dual_optimizer.zero_grad()
-        (policy_loss + penalty).backward()
-        duals.backward()
+        backward(policy_loss + penalty)
+        backward(duals)
         norm = self._policy_weights.clip_grad_norm_(self.config.max_grad_norm)
         _require_finite({"loss/policy": policy_loss.detach(), "grad/policy_norm": norm, "loss/dual": duals.detach()})
-        self.policy_optimizer.step()
+        self._policy_weights.step(self.policy_optimizer)
         self.dual_optimizer.step()
         for dual in self._duals():
             dual.project_()

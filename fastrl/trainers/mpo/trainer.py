@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from typing import Any
+from typing import Any, Self
 
 import gymnasium as gym
 import numpy as np
@@ -17,7 +17,7 @@ from fastrl.errors import SettingError
 from fastrl.trainers.mpo.agent import MPOAgent
 from fastrl.trainers.mpo.config import MPOConfig
 from fastrl.trainers.mpo.storing import StoringTrainer, harmless
-from fastrl.training.config import config_of_arguments
+from fastrl.training.config import RunConfig, config_of_arguments
 from fastrl.training.evaluation import MemorylessPlayer, Player, evaluate_policy
 from fastrl.training.loop import Intervals
 from fastrl.training.memory import require_memory
@@ -164,6 +164,7 @@ class MPOTrainer(StoringTrainer):
         intervals: Intervals = DEFAULT_INTERVALS,
     ) -> None:
         given = {name: value for name, value in locals().items() if name in MPOConfig.__dataclass_fields__}
+        # batch_size, update_after and m_steps are arguments of `train`; until then, whole windows
         config = config_of_arguments(MPOConfig, given | {"batch_size": 256 * max(retrace_steps, 1)} | intervals.settings())
         super().__init__(seed=seed, intervals=intervals)
         self.settings = config
@@ -182,6 +183,26 @@ class MPOTrainer(StoringTrainer):
         self.obs = self._begin()
 
     # ------------------------------------------------------------------------------------------------ construction
+
+    @classmethod
+    def from_config(cls, config: RunConfig) -> Self:
+        """A trainer with the settings of a configuration, those among them that `train` takes too.
+
+        Raises:
+            SettingError: a setting is out of range; the message names it.
+        """
+        assert isinstance(config, MPOConfig)
+        _check_batch(config)
+        trainer = super().from_config(config)
+        trainer._learn_from(config.update_after, config.batch_size, config.m_steps)
+        return trainer
+
+    def _learn_from(self, update_after: int, batch_size: int, m_steps: int) -> None:
+        """When updates begin, and what one takes."""
+        settings = replace(self.settings, update_after=update_after, batch_size=batch_size, m_steps=m_steps)
+        _check_batch(settings)
+        self.settings = settings
+        self.batch_size, self.update_after, self.m_steps = batch_size, update_after, m_steps
 
     def _make_agent(self) -> MPOAgent:
         action = self.env.action
@@ -229,11 +250,7 @@ class MPOTrainer(StoringTrainer):
         Raises:
             SettingError: a number is out of range, or batch_size is no multiple of `retrace_steps`, or more than the replay can hold.
         """
-        self.settings = replace(self.settings, update_after=update_after, batch_size=batch_size, m_steps=m_steps)
-        self.settings.check()
-        if batch_size > self.settings.replay_size:
-            raise SettingError(f"batch_size must be at most replay_size = {self.settings.replay_size}, got {batch_size}")
-        self.batch_size, self.update_after, self.m_steps = batch_size, update_after, m_steps
+        self._learn_from(update_after, batch_size, m_steps)
         if isinstance(self.config, MPOConfig):
             self.config = replace(self.config, update_after=update_after, batch_size=batch_size, m_steps=m_steps)
         self.run(total_steps, out_dir)
@@ -320,6 +337,12 @@ class MPOTrainer(StoringTrainer):
             if len(self.replay):
                 self._break_sequences()
             self.obs = self._begin()
+
+
+def _check_batch(config: MPOConfig) -> None:
+    config.check()
+    if config.batch_size > config.replay_size:
+        raise SettingError(f"batch_size must be at most replay_size = {config.replay_size}, got {config.batch_size}")
 
 
 def _obs_dim(env: VectorEnv) -> int:

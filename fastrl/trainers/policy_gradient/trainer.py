@@ -34,7 +34,7 @@ from fastrl.training.threads import choose_threads, hidden_weights
 from fastrl.utils.config import Config
 from fastrl.utils.estimators.advantage import DAE, GAE
 from fastrl.utils.estimators.rollout import Estimator
-from fastrl.utils.utils import linear_schedule
+from fastrl.utils.utils import Schedule, linear_schedule
 
 MODELS: dict[str, type[BasePGModel]] = {
     "vanilla-pg": VanillaPGModel,
@@ -131,9 +131,18 @@ class PolicyGradientTrainer(Trainer):
         return {
             "opt_fn": torch.optim.RMSprop if rmsprop else torch.optim.Adam,
             "opt_params": {"lr": settings.lr, "eps": 1e-5},
-            "lr_schedule": linear_schedule(settings.lr, 0.0, settings.total_steps) if settings.anneal_lr else None,
+            "lr_schedule": self._lr_schedule(settings.total_steps),
             "clip_grad_norm": settings.clip_grad_norm,
         }
+
+    def _lr_schedule(self, total_steps: int) -> Schedule | None:
+        return linear_schedule(self.settings.lr, 0.0, total_steps) if self.settings.anneal_lr else None
+
+    def anneal_over(self, total_steps: int) -> None:
+        """The learning rate, from `lr` in the first update to nearly 0 in the last one of a run of so many steps."""
+        schedule = self._lr_schedule(total_steps)
+        for optimizer in self.pg_agent.optimizers:
+            optimizer.lr_schedule = schedule
 
     # ------------------------------------------------------------------------------------------------ one round
 
@@ -200,6 +209,9 @@ class _Learner:
         self.collector = _Collector()
         for model in agent.models.values():
             model.attach_logger(self.collector)
+
+    def follow(self) -> None:
+        self._agent.follow()
 
     def state_dict(self) -> dict[str, Any]:
         return self._agent.learner_state()

@@ -416,6 +416,10 @@ class PPOTRxLTrainer(SingleEnvironmentTrainer):
         """The mode of the policy, with an empty memory."""
         return self._new_player(num_envs)
 
+    def follow_parameters(self) -> None:
+        """See `Trainer.follow_parameters`."""
+        self.learner.parameters.follow()
+
     def describe(self) -> str:
         """Environments, network, threads and memory."""
         settings = self.settings

@@ -16,13 +16,14 @@ from fastrl.errors import SettingError
 from fastrl.losses.mpo import Dual, e_step_weights, multiplier_loss, temperature_loss, top_fraction
 from fastrl.losses.value import explained_variance, standardize
 from fastrl.nn.distributions import DiagonalGaussian
+from fastrl.nn.kept import KeptParameters
 from fastrl.nn.layers import layer_init
 from fastrl.trainers.vmpo.batch import Rows, rows_from_batch
 from fastrl.trainers.vmpo.config import VMPOConfig
 from fastrl.trainers.vmpo.direct_advantage import AdvantageFitting, AdvantageNetwork
 from fastrl.trainers.vmpo.gradients import ROWS_PER_BLOCK, accumulate_gradients
 from fastrl.trainers.vmpo.policy import ActorCritic, CategoricalPolicy, DiagonalGaussianPolicy
-from fastrl.training.optimizers import load_parts, require_finite_step
+from fastrl.training.optimizers import backward, load_parts, require_finite_step
 
 __all__ = ["CategoricalPolicy", "DiagonalGaussianPolicy", "VMPOAgent", "layer_init"]
 
@@ -169,6 +170,7 @@ class VMPOAgent(AdvantageFitting):
             self.advantage_network = AdvantageNetwork(obs_dim, act_dim, value_layer_sizes, discrete=self.discrete).to(self.device)
             groups["advantage"] = (list(self.advantage_network.parameters()), value_lr if advantage_lr is None else advantage_lr)
         self._parameters = {name: parameters for name, (parameters, _) in groups.items()}
+        self._weights = KeptParameters([*self._networks(), self.temperature, self.alphas])
         self.optimizer = self._build_optimizer([{"params": parameters, "lr": rate} for parameters, rate in groups.values()])
         self.temperature_optimizer = self._build_optimizer(self.temperature.parameters(), temperature_lr, eps=DUAL_EPS)
         self.alpha_optimizer = self._build_optimizer(self.alphas.parameters(), alpha_lr, eps=DUAL_EPS)
@@ -187,6 +189,17 @@ class VMPOAgent(AdvantageFitting):
         if self.optimizer_type == "sgd":
             return torch.optim.SGD(params, lr=rate, momentum=self.sgd_momentum)
         raise SettingError(f'optimizer_type must be "adam" or "sgd", got {self.optimizer_type!r}')
+
+    def follow(self) -> None:
+        """Follow parameters that were replaced since the last update, see `fastrl.nn.kept`; every update does it by itself.
+
+        Raises:
+            SettingError: they have changed so that their optimiser cannot follow.
+        """
+        self._weights.follow()
+
+    def _networks(self) -> list[nn.Module]:
+        return [self.policy] if self.advantage_network is None else [self.policy, self.advantage_network]
 
     def _acting_copy(self) -> ActorCritic:
         """π_old: the learned policy itself, or a frozen copy that shares the observation statistics."""
@@ -272,12 +285,14 @@ class VMPOAgent(AdvantageFitting):
         Raises:
             ValueError: a key is missing or has the wrong shape, or no row is valid.
             NonFiniteError: a loss term or gradient is not finite; that gradient step was not taken.
+            SettingError: parameters have changed so that their optimiser cannot follow.
         """
         rows = rows_from_batch(batch, obs_dim=self.obs_dim, act_dim=self.act_dim, discrete=self.discrete, device=self.device)
         return {name: float(value) for name, value in self.learn(rows).items()}
 
     def learn(self, rows: Rows) -> dict[str, Tensor]:
         """`update` on rows that are already checked; the metrics stay tensors."""
+        self.follow()
         on_scale = not self.normalize_advantages or self.advantage_network is not None
         advantages = rows.advantages if on_scale else standardize(rows.advantages)
         psi, dual_loss, metrics = self._e_step(advantages, rows.log_importance)
@@ -315,7 +330,7 @@ class VMPOAgent(AdvantageFitting):
 
     def _step_temperature(self, loss: Tensor) -> None:
         self.temperature_optimizer.zero_grad()
-        loss.backward()
+        backward(loss)
         self.temperature_optimizer.step()
         self.temperature.project_()
 
@@ -334,7 +349,7 @@ class VMPOAgent(AdvantageFitting):
         self.alpha_optimizer.zero_grad()
         alpha_terms = [multiplier_loss(m, eps, kl) for m, eps, kl in zip(multipliers, self.epsilons, kls, strict=True)]
         alpha_loss = torch.stack(alpha_terms).sum()
-        alpha_loss.backward()
+        backward(alpha_loss)
         penalty = torch.stack([m.detach() * kl for m, kl in zip(multipliers, kls, strict=True)]).sum()
         losses = {"loss/policy": policy_loss, "loss/value": value_loss, "loss/kl": penalty, "loss/alpha": alpha_loss.detach()}
         norms = {f"grad/{name}_norm": self._clip(name) for name in ("policy", "value")}

@@ -1,0 +1,49 @@
+"""In place of environments, which are never copied: what they were, without anything to step."""
+
+from __future__ import annotations
+
+from typing import NoReturn
+
+import numpy as np
+from torch import Tensor
+
+from fastrl.envs.base import Advance, Timestep, VectorEnv
+from fastrl.errors import SettingError
+
+
+class AbsentEnvs(VectorEnv):
+    """Tells what a copied object's environments were: number, shapes, actions, limit. Stepping them is an error that says what to do.
+
+    Args:
+        env: the environments of the original; they stay its own.
+        advice: what to do, the end of the message.
+    """
+
+    def __init__(self, env: VectorEnv, advice: str) -> None:
+        super().__init__(
+            name=env.name,
+            num_envs=env.num_envs,
+            obs_shape=env.obs_shape,
+            obs_dtype=env.obs_dtype,
+            action=env.action,
+            max_episode_steps=env.max_episode_steps,
+            device=env.device,
+        )
+        self.advice = advice
+
+    def _refuse(self) -> NoReturn:
+        raise SettingError(f"a copy has no environments, those of {self.name} stayed with the original: {self.advice}")
+
+    def reset(self) -> Tensor:
+        """Refused, as `step` is."""
+        self._refuse()
+
+    def step(self, actions: Tensor | np.ndarray) -> Timestep:
+        """Refused."""
+        self._refuse()
+
+    def _reset_all(self) -> np.ndarray:
+        self._refuse()
+
+    def _advance(self, actions: np.ndarray) -> Advance:
+        self._refuse()
