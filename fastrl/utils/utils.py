@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from typing import Any, TypeVar
@@ -10,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from fastrl.envs import BaseEnv, make_vector_env
 from fastrl.errors import SettingError
 from fastrl.losses.value import explained_variance
 from fastrl.nn.containers import to_tensor as to_tensor
@@ -25,15 +27,23 @@ Schedule = Callable[[float], float]
 # ---------------------------------------------------------------------------------------------------- objects from configurations
 
 
-def get_func(config: Config | Mapping[str, Any]) -> Callable[..., Any]:
+def get_func(config: Config | Mapping[str, Any], kind: type | None = None) -> Callable[..., Any]:
     """The class or function that the entry `func` of a configuration is or names.
 
+    Args:
+        config: with `func`.
+        kind: what a name must stand for, a subclass of this; None: anything that may be named. Classes and functions that are given as
+            they are can be any.
+
     Raises:
-        SettingError: there is no such entry, or it is neither.
+        SettingError: there is no such entry, or it is neither, or a name stands for something of another kind.
     """
     func = config.get("func")
     if isinstance(func, str):
-        return resolve(func)
+        found = resolve(func)
+        if kind is not None and not (inspect.isclass(found) and issubclass(found, kind)):
+            raise SettingError(f"func must be a subclass of {kind.__name__}, got {func}")
+        return found
     if not callable(func):
         raise SettingError(f"config must have 'func', a class or its dotted name, got {dict(config.items())!r}")
     return func
@@ -65,6 +75,9 @@ def env_from_config(config: Config) -> Any:
     """
     if "env" not in config:
         raise AttributeError("the configuration has no section 'env' to make an environment from")
+    func = get_func(config.env)
+    if isinstance(config.env.get("func"), str) and func is not make_vector_env:
+        get_func(config.env, BaseEnv)
     return get_obj({name: value for name, value in config.env.items() if name != "num_envs"})
 
 
