@@ -14,9 +14,10 @@ from torch import Tensor
 from fastrl.envs import Episode, VectorEnv
 from fastrl.envs.toolkit import BaseEnv
 from fastrl.errors import SettingError
+from fastrl.nn.observations import as_rows
 from fastrl.training.allocator import keep_freed_memory
 from fastrl.training.checkpoint import load_checkpoint, save_checkpoint
-from fastrl.training.evaluation import Evaluation, evaluate_policy
+from fastrl.training.evaluation import Evaluation, Player, evaluate_policy
 from fastrl.training.seeding import rng_state, set_rng_state
 from fastrl.utils.logger import Logger
 from fastrl.utils.memories import SimpleMemory
@@ -76,9 +77,41 @@ class BaseAgent(ABC):
         model.attach_logger(self.logger)
 
     def select_action(self, state: Tensor | np.ndarray, step: int) -> Any:
-        """Actions [E] or [E, A] of the policy, or of `select_action_fn`, at states [E, ...]."""
+        """Actions [E] or [E, A] of the policy, or of `select_action_fn`, at states [E, ...], or at one of them.
+
+        States are what the batcher's transforms make of observations; `act` takes observations as environments give them.
+        """
         choose = self.select_action_fn or self.models.policy.select_action
         return choose(model=self.models.policy, state=state, step=step)
+
+    def act(self, obs: Any, deterministic: bool = False) -> np.ndarray:
+        """Choose actions for observations as the environments give them: they go through the batcher's transforms, which stand still.
+
+        Transforms that look back take each observation for the first one of its episode; for whole episodes there is `batcher.player`.
+
+        Args:
+            obs: one observation [*obs_shape], or a batch [B, *obs_shape].
+            deterministic: the most probable actions, those of `evaluate`, instead of drawn ones.
+
+        Returns:
+            As the environments' `step` takes them: a number or [A], or a batch of these.
+
+        Raises:
+            ValueError: obs has another shape.
+        """
+        env = self.batcher.env
+        rows, single = as_rows(f"{type(self).__name__}.act", obs, env.obs_shape, env.device)
+        actions = self._player(deterministic).choose(rows).cpu().numpy()
+        return actions[0] if single else actions
+
+    def _player(self, deterministic: bool) -> Player:
+        """The policy at play in environments that it has not seen."""
+        policy = self.models.policy
+        if deterministic:
+            choose = self.eval_select_action_fn or policy.select_best_action
+        else:
+            choose = self.select_action_fn or policy.select_action
+        return self.batcher.player(lambda state: torch.as_tensor(choose(model=policy, state=state, step=self.num_steps)))
 
     # ------------------------------------------------------------------------------------------------ training
 
@@ -159,12 +192,7 @@ class BaseAgent(ABC):
             `eval/return_mean`, `eval/return_std`, `eval/return_min`, `eval/return_max`, `eval/length_mean`.
         """
         env = eval_env if isinstance(eval_env, VectorEnv) else eval_env.env
-        choose = self.eval_select_action_fn or self.models.policy.select_best_action
-
-        def act(state: Tensor) -> Tensor:
-            return torch.as_tensor(choose(model=self.models.policy, state=state, step=self.num_steps))
-
-        metrics = evaluate_policy(self.batcher.player(act), env, n_episodes)
+        metrics = evaluate_policy(self._player(deterministic=True), env, n_episodes)
         assert metrics is not None  # nothing interrupts it
         return metrics
 

@@ -19,6 +19,7 @@ from fastrl.envs.absent import AbsentEnvs
 from fastrl.envs.space_info import SpaceInfo, space_info
 from fastrl.envs.toolkit import BaseEnv
 from fastrl.errors import SettingError
+from fastrl.nn.precision import require_float32_default
 
 SelectAction = Callable[[Tensor, int], Tensor | np.ndarray]
 
@@ -51,6 +52,7 @@ class RolloutBatcher:
         num_threads: int | None = None,
         device: torch.device | str = "cpu",
     ) -> None:
+        require_float32_default()
         self.env = _vector_env(env, num_envs, seed, num_threads, device)
         envs = self.env.num_envs
         if batch_size < envs or batch_size % envs:
@@ -180,7 +182,7 @@ class RolloutBatcher:
 
     def player(self, choose: Callable[[Tensor], Tensor]) -> ViewPlayer:
         """A policy for an evaluation in other environments: `choose` gets states [N, ...] as models see them."""
-        return ViewPlayer(self.transforms, choose)
+        return ViewPlayer(self.transforms, choose, self.env.obs_shape)
 
     def pop_episodes(self) -> list[Episode]:
         """Episodes that have ended since the last call: raw return and length."""

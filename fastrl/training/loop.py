@@ -19,6 +19,8 @@ from torch import Tensor
 
 from fastrl.envs import Episode, VectorEnv, make_vector_env
 from fastrl.errors import CheckpointError, NonFiniteError, SettingError
+from fastrl.nn.observations import as_rows
+from fastrl.nn.precision import require_float32_default, without_autocast
 from fastrl.training.allocator import keep_freed_memory
 from fastrl.training.checkpoint import load_checkpoint, save_checkpoint
 from fastrl.training.config import RunConfig
@@ -168,6 +170,7 @@ class Trainer(ABC):
             env_kwargs: options of the environment, those that a configuration cannot hold included.
             threads: of torch and of the environments.
         """
+        require_float32_default()
         self.env_id, self.device, self.threads = env_id, torch.device(device), threads
         self.config = config if isinstance(env_id, str) else None
         self.env_options = {"obs_keys": config.obs_keys, "max_episode_steps": config.max_episode_steps, "env_kwargs": env_kwargs}
@@ -211,6 +214,7 @@ class Trainer(ABC):
 
     # ------------------------------------------------------------------------------------------------ the loop
 
+    @without_autocast
     def run(self, total_steps: int, out_dir: str | Path) -> None:
         """Train until `env_steps` reaches `total_steps`, then evaluate and save; progress is printed.
 
@@ -222,6 +226,7 @@ class Trainer(ABC):
         """
         if total_steps < 1:
             raise SettingError(f"total_steps must be at least 1 environment step, got {total_steps}")
+        require_float32_default()
         self.follow_parameters()
         self.anneal_over(total_steps)
         folder = Path(out_dir)
@@ -343,8 +348,38 @@ class Trainer(ABC):
                 f"at step {first_step + step} of update {self.updates}"
             )
 
-    # ------------------------------------------------------------------------------------------------ evaluation
+    # ------------------------------------------------------------------------------------------------ acting, evaluation
 
+    @without_autocast
+    @torch.no_grad()
+    def act(self, obs: Any, deterministic: bool = False) -> np.ndarray:
+        """Choose actions for observations as the environments give them; what the trainer normalises is normalised here.
+
+        A policy with a memory takes each observation for the first one of its episode; for whole episodes there is `player`.
+
+        Args:
+            obs: one observation [*obs_shape], or a batch [B, *obs_shape].
+            deterministic: the most probable actions, those of an evaluation, instead of drawn ones.
+
+        Returns:
+            As the environments' `step` takes them: a number or [A], or a batch of these.
+
+        Raises:
+            ValueError: obs has another shape or type.
+        """
+        who = f"{type(self).__name__}.act"
+        rows, single = as_rows(who, obs, self.env.obs_shape, self.device)
+        if self.env.obs_dtype == torch.uint8 and rows.dtype != torch.uint8:
+            raise ValueError(f"{who}: obs must be bytes (uint8), as the environments give them, got {str(rows.dtype).removeprefix('torch.')}")
+        rows = rows.to(self.env.obs_dtype)
+        actions = (self.player(len(rows)).choose(rows) if deterministic else self.draw(rows)).cpu().numpy()
+        return actions[0] if single else actions
+
+    def draw(self, obs: Tensor) -> Tensor:
+        """Actions for observations [B, *obs_shape], drawn from the policy that acts in training."""
+        raise NotImplementedError(f"{type(self).__name__} does not say how it draws actions")
+
+    @without_autocast
     def evaluate(self, n_episodes: int = 20, seed: int | None = None) -> Evaluation:
         """Play whole episodes with the deterministic policy in environments of their own.
 

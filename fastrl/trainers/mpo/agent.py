@@ -29,6 +29,8 @@ from fastrl.losses.value import half_squared_error
 from fastrl.nn.distributions import Categorical, DiagonalGaussian, Distribution
 from fastrl.nn.flat import FlatParameters
 from fastrl.nn.kept import KeptParameters
+from fastrl.nn.observations import as_rows
+from fastrl.nn.precision import require_float32_default, without_autocast
 from fastrl.trainers.mpo.config import MPOConfig
 from fastrl.trainers.mpo.networks import Critic, DiscreteCritic, DiscretePolicy, GaussianPolicy, Policy
 from fastrl.training.optimizers import backward, load_parts, names_of_non_finite
@@ -77,6 +79,7 @@ class MPOAgent:
         action_low: Tensor | None = None,
         action_high: Tensor | None = None,
     ) -> None:
+        require_float32_default()
         config.check()
         for name, size in (("obs_dim", obs_dim), ("act_dim", act_dim)):
             if size < 1:
@@ -158,6 +161,7 @@ class MPOAgent:
 
     # ------------------------------------------------------------------------------------------------ acting
 
+    @without_autocast
     @torch.no_grad()
     def draw(self, obs: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """(executed, raw actions [N, A] or [N], log-probability of the raw ones [N]) of the policy at obs [N, obs_dim]."""
@@ -165,11 +169,15 @@ class MPOAgent:
         raw = policy.sample()
         return self.executed(raw), raw, policy.log_prob(raw)
 
+    @without_autocast
     @torch.no_grad()
     def mode(self, obs: Tensor) -> Tensor:
-        """The policy's most probable actions at obs [N, obs_dim], as they are executed."""
-        return self.executed(self.policy(obs).mode())
+        """The policy's most probable actions at obs [N, obs_dim], or at one of them, as they are executed; ValueError for other shapes."""
+        rows, single = as_rows("MPOAgent.mode", obs, (self.obs_dim,), self.device)
+        actions = self.executed(self.policy(rows).mode())
+        return actions[0] if single else actions
 
+    @without_autocast
     def act_with_logp(self, obs: np.ndarray, deterministic: bool = False) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Choose actions.
 
@@ -179,11 +187,13 @@ class MPOAgent:
 
         Returns:
             (executed action, raw action, log-probability of the raw action in nats) as numpy, with the batch dimension only if obs has it.
+
+        Raises:
+            ValueError: obs has another shape.
         """
-        single = np.ndim(obs) == 1
-        rows = torch.as_tensor(np.atleast_2d(obs), dtype=torch.float32, device=self.device)
+        rows, single = as_rows("MPOAgent.act_with_logp", obs, (self.obs_dim,), self.device)
         with torch.no_grad():
-            policy: Distribution = self.policy(rows)
+            policy: Distribution = self.policy(rows.float())
             raw = policy.mode() if deterministic else policy.sample()
             results = [value.cpu().numpy() for value in (self.executed(raw), raw, policy.log_prob(raw))]
         executed, drawn, logp = (value[0] if single else value for value in results)
@@ -199,6 +209,7 @@ class MPOAgent:
         """One update from replayed windows; see `learn`. Returns metrics as floats."""
         return {name: float(value) for name, value in self.learn(batch, m_steps).items()}
 
+    @without_autocast
     def learn(self, batch: Sequences, m_steps: int = 1) -> dict[str, Tensor]:
         """One step of the critic, one of the duals' E-step part, and `m_steps` of policy and KL multipliers, on replayed windows.
 

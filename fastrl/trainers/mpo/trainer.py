@@ -14,6 +14,7 @@ from torch import Tensor
 from fastrl.data.replay import SequenceReplay
 from fastrl.envs import VectorEnv, make_vector_env, wrappers
 from fastrl.errors import SettingError
+from fastrl.nn.observations import as_rows
 from fastrl.trainers.mpo.agent import MPOAgent
 from fastrl.trainers.mpo.config import MPOConfig
 from fastrl.trainers.mpo.storing import StoringTrainer, harmless
@@ -57,14 +58,25 @@ def _evaluate_vectorized(agent: MPOAgent, eval_envs: gym.vector.VectorEnv, seed:
         `eval/return_mean`, `eval/return_std`, `eval/return_min`, `eval/return_max`, `eval/length_mean` over N episodes.
     """
     env = make_vector_env(eval_envs, eval_envs.num_envs, seed=seed, device=agent.device)
-    metrics = evaluate_policy(_player(agent), env, env.num_envs)
+    metrics = evaluate_policy(_player(agent, env.obs_shape), env, env.num_envs)
     assert metrics is not None  # nothing interrupts it
     return metrics
 
 
-def _player(agent: MPOAgent) -> Player:
+def _player(agent: MPOAgent, obs_shape: tuple[int, ...]) -> Player:
     """The mode of the policy, which remembers nothing; as in training it sees 0 for what is not finite."""
-    return MemorylessPlayer(lambda obs: agent.mode(harmless(obs.reshape(obs.shape[0], -1).float())))
+
+    def choose(obs: Tensor) -> Tensor:
+        rows, single = as_rows("MPO's player", obs, obs_shape, agent.device)
+        actions = agent.mode(_seen(rows))
+        return actions[0] if single else actions
+
+    return MemorylessPlayer(choose)
+
+
+def _seen(rows: Tensor) -> Tensor:
+    """Observations [N, *shape] as the networks get them, [N, obs_dim]."""
+    return harmless(rows.flatten(1).float())
 
 
 class MPOTrainer(StoringTrainer):
@@ -297,7 +309,11 @@ class MPOTrainer(StoringTrainer):
 
     def player(self, num_envs: int) -> Player:
         """The mode of the policy, which remembers nothing."""
-        return _player(self.agent)
+        return _player(self.agent, self.env.obs_shape)
+
+    def draw(self, obs: Tensor) -> Tensor:
+        """See `Trainer.draw`."""
+        return self.agent.draw(_seen(obs))[0]
 
     def describe(self) -> str:
         """Environments, networks, replay and threads."""

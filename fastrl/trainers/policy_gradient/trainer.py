@@ -183,6 +183,10 @@ class PolicyGradientTrainer(Trainer):
         policy = self.pg_agent.models.policy
         return self.batcher.player(lambda state: torch.as_tensor(policy.select_best_action(policy, state, self.env_steps)))
 
+    def draw(self, obs: Tensor) -> Tensor:
+        """See `Trainer.draw`."""
+        return torch.as_tensor(self.pg_agent.act(obs))
+
     def describe(self) -> str:
         """Environments, rollout, networks and threads."""
         parameters = sum(parameter.numel() for parameter in dict.fromkeys(p for m in self.pg_agent.models.values() for p in m.parameters()))

@@ -14,6 +14,7 @@ from fastrl.losses.value import explained_variance, standardize
 from fastrl.nn.encoders import reconstruction_loss
 from fastrl.nn.flat import FlatParameters
 from fastrl.nn.memory_transformer import Bank, Transformer, Window
+from fastrl.nn.precision import without_autocast
 from fastrl.trainers.ppo_trxl.agent import TrXLAgent
 from fastrl.trainers.ppo_trxl.memory import MemoryBank
 from fastrl.training.optimizers import backward
@@ -121,6 +122,7 @@ class Learner:
         self.parameters = FlatParameters([agent])
         self.optimizer = torch.optim.AdamW([self.parameters.whole], eps=1e-5, fused=True)
 
+    @without_autocast
     def learn(self, rows: Rows, bank: MemoryBank, *, lr: float, ent_coef: float) -> dict[str, Tensor]:
         """One update on the rows of a rollout; returns metrics, averaged over the minibatches that were learned from.
 

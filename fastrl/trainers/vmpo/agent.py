@@ -18,6 +18,8 @@ from fastrl.losses.value import explained_variance, standardize
 from fastrl.nn.distributions import DiagonalGaussian
 from fastrl.nn.kept import KeptParameters
 from fastrl.nn.layers import layer_init
+from fastrl.nn.observations import as_rows
+from fastrl.nn.precision import require_float32_default, without_autocast
 from fastrl.trainers.vmpo.batch import Rows, rows_from_batch
 from fastrl.trainers.vmpo.config import VMPOConfig
 from fastrl.trainers.vmpo.direct_advantage import AdvantageFitting, AdvantageNetwork
@@ -128,6 +130,7 @@ class VMPOAgent(AdvantageFitting):
         advantage_lr: float | None = None,
     ) -> None:
         given = {name: value for name, value in locals().items() if name in VMPOConfig.__dataclass_fields__ and name != "device"}
+        require_float32_default()
         VMPOConfig(env_id="", **given).check()
         for name, size in (("obs_dim", obs_dim), ("act_dim", act_dim)):
             if size < 1:
@@ -211,6 +214,7 @@ class VMPOAgent(AdvantageFitting):
 
     # ------------------------------------------------------------------------------------------------ acting
 
+    @without_autocast
     @torch.no_grad()
     def act(self, obs: np.ndarray, deterministic: bool = False) -> tuple[np.ndarray, float | np.ndarray, np.ndarray, np.ndarray]:
         """Choose actions as the acting policy does.
@@ -227,8 +231,7 @@ class VMPOAgent(AdvantageFitting):
         Raises:
             ValueError: obs has another shape.
         """
-        array = self._as_observations("act", obs)
-        rows = torch.as_tensor(array, device=self.device).reshape(-1, self.obs_dim)
+        rows, single = self._rows("act", obs)
         distribution = self.acting_policy.distribution(rows)
         action = distribution.mode() if deterministic else distribution.sample()
         if isinstance(distribution, DiagonalGaussian):
@@ -237,26 +240,25 @@ class VMPOAgent(AdvantageFitting):
             parameters = (distribution.logits, distribution.logits[:, :0])
         # copies: the mode is the mean's own memory, and the log standard deviation the parameter's
         outputs = [t.cpu().numpy().copy() for t in (action, self.policy.get_value(rows).squeeze(-1), *parameters)]
-        if array.ndim == 2:
-            return outputs[0], outputs[1], outputs[2], outputs[3]
-        return outputs[0][0], float(outputs[1][0]), outputs[2][0], outputs[3][0]
+        if single:
+            return outputs[0][0], float(outputs[1][0]), outputs[2][0], outputs[3][0]
+        return outputs[0], outputs[1], outputs[2], outputs[3]
 
+    @without_autocast
     @torch.no_grad()
     def value(self, obs: np.ndarray) -> float | np.ndarray:
         """State value of one observation [obs_dim] (a float) or of a batch [B, obs_dim] (an array [B])."""
-        rows = torch.as_tensor(self._as_observations("value", obs), device=self.device)
+        rows, single = self._rows("value", obs)
         values = self.policy.get_value(rows).squeeze(-1).cpu().numpy()
-        return float(values) if values.ndim == 0 else values
+        return float(values[0]) if single else values
 
-    def _as_observations(self, method: str, obs: np.ndarray) -> np.ndarray:
-        array = np.asarray(obs, dtype=np.float32)
-        if array.ndim not in (1, 2) or array.shape[-1] != self.obs_dim:
-            expected = f"[{self.obs_dim}] or [B, {self.obs_dim}]"
-            raise ValueError(f"VMPOAgent.{method}: obs must have shape {expected}, got {list(array.shape)}")
-        return array
+    def _rows(self, method: str, obs: Any) -> tuple[Tensor, bool]:
+        rows, single = as_rows(f"VMPOAgent.{method}", obs, (self.obs_dim,), self.device)
+        return rows.float(), single
 
     # ------------------------------------------------------------------------------------------------ estimation
 
+    @without_autocast
     @torch.no_grad()
     def values_of(self, obs: Tensor) -> Tensor:
         """State values [...] of observations [..., obs_dim], in row blocks that stay in cache."""
@@ -290,6 +292,7 @@ class VMPOAgent(AdvantageFitting):
         rows = rows_from_batch(batch, obs_dim=self.obs_dim, act_dim=self.act_dim, discrete=self.discrete, device=self.device)
         return {name: float(value) for name, value in self.learn(rows).items()}
 
+    @without_autocast
     def learn(self, rows: Rows) -> dict[str, Tensor]:
         """`update` on rows that are already checked; the metrics stay tensors."""
         self.follow()

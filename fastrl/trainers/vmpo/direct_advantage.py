@@ -12,6 +12,7 @@ from fastrl.losses.dae import advantage_scale, centred_advantages, dae_loss
 from fastrl.nn.containers import AdvantageLinear
 from fastrl.nn.distributions import Categorical, DiagonalGaussian, Distribution
 from fastrl.nn.layers import mlp
+from fastrl.nn.precision import without_autocast
 from fastrl.nn.sequence import run_layers
 from fastrl.trainers.vmpo.policy import ActorCritic
 from fastrl.training.optimizers import backward, require_finite_step
@@ -121,6 +122,7 @@ class AdvantageFitting:
     _clip: Callable[..., Tensor]
     follow: Callable[[], None]
 
+    @without_autocast
     def fit_advantages(self, segments: Segments) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
         """With "dae": fit Â and V together on a rollout, `dae_epochs` times, and look at Â afterwards. The policy does not move.
 
