@@ -136,7 +136,7 @@ class BaseAgent(ABC):
             eval_freq: environment steps between evaluations, the first one after the first iteration; None: at every iteration.
 
         Raises:
-            SettingError: a limit is out of range, or there is none at all; or the models have changed so that their optimiser cannot follow.
+            SettingError: a limit is out of range, or there is none; or the models have changed so that their optimiser cannot follow.
         """
         self.follow()
         self._limits = _limits(max_iters=max_iters, max_episodes=max_episodes, max_steps=max_steps)

@@ -30,6 +30,10 @@ class FlatParameters(KeptParameters):
 
     def __init__(self, modules: Iterable[nn.Module], *, trained_only: bool = False) -> None:
         super().__init__(modules, trained_only=trained_only)
+        self._slices: list[slice] = []  # of each parameter in the whole
+        self._gradients: list[Tensor] = []
+        self._wanted: list[bool] = []  # whether each required a gradient at the last `follow`
+        self._frozen: list[slice] = []  # those that did not
         with torch.no_grad():
             self.whole = nn.Parameter(torch.cat([parameter.flatten() for parameter in self.parameters]))
         self._seat()
@@ -56,10 +60,7 @@ class FlatParameters(KeptParameters):
     def _seat(self) -> None:
         """Every parameter and its gradient as a view of the whole, with the parameter's present value."""
         self.whole.grad = torch.zeros_like(self.whole)
-        self._slices: list[slice] = []
-        self._gradients: list[Tensor] = []
-        self._frozen: list[slice] = []
-        self._wanted = [True] * len(self.parameters)
+        self._slices, self._gradients, self._wanted, self._frozen = [], [], [], []
         start = 0
         for parameter in self.parameters:
             here = slice(start, start := start + parameter.numel())
@@ -96,8 +97,10 @@ class FlatParameters(KeptParameters):
 
     @torch.no_grad()
     def step(self, optimizer: torch.optim.Optimizer) -> None:
-        """Step an optimiser over `whole`. Parameters that required no gradient at the last `follow` stay as they are, and so do its averages
-        of them: a gradient of 0 alone would not keep momentum and weight decay from moving them.
+        """Step an optimiser over `whole`.
+
+        Parameters that required no gradient at the last `follow` stay as they are, and so do the optimiser's averages of them: a gradient
+        of 0 alone would not keep momentum and weight decay from moving them.
         """
         if not self._frozen:
             optimizer.step()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from itertools import chain
 from operator import is_
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -28,8 +28,9 @@ class Place(NamedTuple):
 class KeptParameters:
     """Parameters of modules, of which an optimiser has averages.
 
-    An optimiser knows parameters as objects. `load_state_dict(assign=True)` gives a module others in their place, and so does a layer that is
-    replaced; the optimiser would then move what nobody computes with. `follow` gives the modules these parameters back, with the new values.
+    An optimiser knows parameters as objects. `load_state_dict(assign=True)` gives a module others in their place, and so does whoever
+    replaces a layer; the optimiser would then move what nobody computes with. `follow` gives the modules these parameters back, with the
+    new values.
 
     Args:
         modules: what is trained; a parameter that several of them have is there once.
@@ -81,7 +82,7 @@ class KeptParameters:
     def _remember(self, places: Mapping[str, Place]) -> None:
         """How things are, to find out quickly whether they have changed."""
         modules = dict.fromkeys(module for root in self.modules for module in root.modules())
-        self._holders = [holder for module in modules for holder in (module._modules, module._parameters)]
+        self._holders: list[dict[str, Any]] = [holder for module in modules for holder in (module._modules, module._parameters)]
         self._held = list(chain.from_iterable(map(dict.values, self._holders)))
         self._pointers = list(map(Tensor.data_ptr, self.parameters))
         kept = {path for paths in self._paths for path in paths}
@@ -119,8 +120,8 @@ class KeptParameters:
         for path, place in places.items():
             if path not in known and place.parameter.requires_grad:
                 raise SettingError(
-                    f"{self._called(path)} requires a gradient, which it did not when the optimiser was made, or is new; the optimiser would "
-                    "not move it: make a new one, or freeze the parameter"
+                    f"{self._called(path)} requires a gradient, which it did not when the optimiser was made, or is new; the optimiser "
+                    "would not move it: make a new one, or freeze the parameter"
                 )
 
     def _called(self, path: str) -> str:

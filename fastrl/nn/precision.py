@@ -26,8 +26,8 @@ def require_float32_default() -> None:
     if dtype != torch.float32:
         name = str(dtype).removeprefix("torch.")
         raise SettingError(
-            f"torch's default dtype is {name}, and networks here are float32: call torch.set_default_dtype(torch.float32) before making and "
-            "training them"
+            f"torch's default dtype is {name}, and networks here are float32: call torch.set_default_dtype(torch.float32) before making "
+            "and training them"
         )
 
 

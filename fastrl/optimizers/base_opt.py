@@ -22,9 +22,9 @@ EVENTS = ("train_start", "epoch_start", "mini_batch_start", "mini_batch_end", "e
 class BaseOpt(ABC):
     """One torch optimiser over the parameters of some models; a parameter that several of them share is there once.
 
-    Parameters that are frozen (`requires_grad` is False) stay as they are, also by momentum and a decay of weights, and go on where they were
-    once they are free again. Those that are frozen when the optimiser is made are left out: freeing one later is an error. Parameters that
-    are replaced, by `load_state_dict(assign=True)` for example, are followed; see `fastrl.nn.kept`.
+    Parameters that are frozen (`requires_grad` is False) stay as they are, also by momentum and a decay of weights, and go on where they
+    were once they are free again. Those that are frozen when the optimiser is made are left out: freeing one later is an error. Parameters
+    that are replaced, by `load_state_dict(assign=True)` for example, are followed; see `fastrl.nn.kept`.
 
     A callback of a model that returns True ends what it is in: at `train_start` the whole training, at a mini-batch the epoch, at an epoch
     the training. Within one event they run in the order of the models, and the first True is the last call. `cleanup` comes after an error

@@ -370,7 +370,9 @@ class Trainer(ABC):
         who = f"{type(self).__name__}.act"
         rows, single = as_rows(who, obs, self.env.obs_shape, self.device)
         if self.env.obs_dtype == torch.uint8 and rows.dtype != torch.uint8:
-            raise ValueError(f"{who}: obs must be bytes (uint8), as the environments give them, got {str(rows.dtype).removeprefix('torch.')}")
+            raise ValueError(
+                f"{who}: obs must be bytes (uint8), as the environments give them, got {str(rows.dtype).removeprefix('torch.')}"
+            )
         rows = rows.to(self.env.obs_dtype)
         actions = (self.player(len(rows)).choose(rows) if deterministic else self.draw(rows)).cpu().numpy()
         return actions[0] if single else actions

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from learners import play, values_of, modules_of
+from learners import modules_of, play, values_of
 
 from fastrl.errors import SettingError
 
@@ -23,7 +23,7 @@ def made(trainer_of: Callable[..., Any], algorithm: str, env_id: str) -> Any:
 
 
 @pytest.mark.parametrize("env_id", ["CartPole-v1", "LinearQuadratic-v0"])
-def test_one_observation_is_a_row_of_a_batch_and_what_an_evaluation_plays(algorithm: str, env_id: str, trainer_of: Callable[..., Any]) -> None:
+def test_one_observation_is_a_row_of_a_batch_and_of_an_evaluation(algorithm: str, env_id: str, trainer_of: Callable[..., Any]) -> None:
     with made(trainer_of, algorithm, env_id) as trainer:
         obs = 3.0 * torch.randn(5, *trainer.env.obs_shape)
         played = trainer.player(5).choose(obs).numpy()
@@ -60,6 +60,7 @@ def test_learning_under_autocast_is_learning_without_it(algorithm: str, trainer_
             torch.autocast("cpu", dtype=torch.bfloat16, enabled=active),
         ):
             trainer.run(64, tmp_path / str(active))
+            play(trainer)  # a loop of one's own
             obs = torch.ones(2, *trainer.env.obs_shape)
             ends.append((values_of(modules_of(trainer)), trainer.act(obs, deterministic=True), trainer.act(obs)))
     assert all(torch.equal(value, ends[1][0][key]) for key, value in ends[0][0].items())

@@ -10,13 +10,15 @@ from typing import Any
 
 import pytest
 import torch
+from learners import learner_of, modules_of, modules_of_learner, play, update_on_same_data, values_of
 from torch import nn
 
 from fastrl.errors import SettingError
-from learners import learner_of, modules_of, modules_of_learner, play, update_on_same_data, values_of
 
 CHANGES: dict[str, Callable[[nn.Module], Any]] = {
-    "load_state_dict(assign=True)": lambda m: m.load_state_dict({name: value.clone() for name, value in m.state_dict().items()}, assign=True),
+    "load_state_dict(assign=True)": lambda m: m.load_state_dict(
+        {name: value.clone() for name, value in m.state_dict().items()}, assign=True
+    ),
     "double().float()": lambda m: m.double().float(),
     "data": lambda m: [setattr(parameter, "data", parameter.data.clone()) for parameter in m.parameters()],
     "zero_grad": lambda m: m.zero_grad(),

@@ -25,6 +25,7 @@ from fastrl.models import (
 from fastrl.nn.containers import ActionLinear
 from fastrl.nn.layers import Tanh, layer_init
 from fastrl.nn.linear import Linear
+from fastrl.nn.precision import without_autocast
 from fastrl.optimizers import JointOpt, SingleOpt
 from fastrl.trainers.policy_gradient.config import A2CConfig, PolicyGradientConfig, PPOAdaptiveConfig, PPOConfig
 from fastrl.training.config import RunConfig
@@ -155,6 +156,7 @@ class PolicyGradientTrainer(Trainer):
         """
         self.run(total_steps, out_dir)
 
+    @without_autocast
     def collect(self) -> bool:
         """Fill a rollout; False when a signal asked to stop first (what is stored stays)."""
         before = self.batcher.num_steps
@@ -163,6 +165,7 @@ class PolicyGradientTrainer(Trainer):
         self.count(self.batcher.num_steps - before, self.batcher.pop_episodes())
         return full
 
+    @without_autocast
     def estimate(self) -> None:
         """Advantages and targets of the rollout's transitions."""
         batch = self.batcher.take()
@@ -170,6 +173,7 @@ class PolicyGradientTrainer(Trainer):
         self.require_finite("reward", batch.reward)
         self.batch: Batch = self.pg_agent.estimate(batch)
 
+    @without_autocast
     def learn(self) -> Mapping[str, Tensor]:
         """Epochs of the optimiser over the batch."""
         self.pg_agent.learn(self.batch)
