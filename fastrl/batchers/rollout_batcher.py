@@ -15,6 +15,7 @@ from fastrl.batchers.transforms import Transform
 from fastrl.batchers.view import StateView, ViewPlayer
 from fastrl.data.rollout import Rollout
 from fastrl.envs import Episode, VectorEnv, make_vector_env
+from fastrl.envs.action_scale import require_same_scale
 from fastrl.envs.space_info import SpaceInfo, space_info
 from fastrl.envs.toolkit import BaseEnv
 from fastrl.errors import SettingError
@@ -75,7 +76,7 @@ class RolloutBatcher:
         return SpaceInfo(shape=self._state_shape, space="continuous", dtype="float32")
 
     def get_action_info(self) -> SpaceInfo:
-        """Shape, space and dtype of an action."""
+        """Shape, space, dtype and bounds of an action as policies choose it: in [−1, 1] where the environments' bounds are finite."""
         from fastrl.envs.single import spaces_of
 
         return space_info(spaces_of(self.env.obs_shape, self.env.action, self.env.obs_dtype)[1])
@@ -161,7 +162,7 @@ class RolloutBatcher:
 
     def state_dict(self) -> dict[str, Any]:
         """Counts, statistics of the transforms, a rollout that is half collected, and the environments where they can be saved."""
-        return {**self.progress_state(), "env": self.env.state_dict()}
+        return {**self.progress_state(), "env": self.env.state_dict(), "action_bounds": self.env.scaled_bounds()}
 
     def progress_state(self) -> dict[str, Any]:
         """The state without the environments."""
@@ -175,7 +176,12 @@ class RolloutBatcher:
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Counterpart of `state_dict`; environments that could not be saved begin new episodes."""
+        """Counterpart of `state_dict`; environments that could not be saved begin new episodes.
+
+        Raises:
+            CheckpointError: these environments take actions in other units.
+        """
+        require_same_scale(state.get("action_bounds"), self.env)
         if state["env"] is not None:
             self.env.load_state_dict(state["env"])
         self.load_progress(state, environments_continue=state["env"] is not None)

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from fastrl.envs.action_spec import ActionSpec
-from fastrl.envs.bounds import box_bounds
+from fastrl.envs.bounds import own_bounds
 from fastrl.errors import SettingError
 
 
@@ -17,7 +17,7 @@ class ActionMap:
     """Actions of one space.
 
     Discrete is "discrete"; MultiDiscrete, MultiBinary and boxes of integers are "multi_discrete"; boxes of floats are "continuous",
-    flattened to [A], with the bounds of `box_bounds`.
+    flattened to [A], with the bounds of `own_bounds`. Units and dtype are the environment's own (see `ActionScale`).
 
     Args:
         space: action space of one environment.
@@ -37,7 +37,7 @@ class ActionMap:
             self._start = int(space.start)
             self.spec = ActionSpec.discrete(int(space.n))
         elif isinstance(space, spaces.Box) and self._dtype.kind == "f":
-            low, high = (np.ravel(bound) for bound in box_bounds(space))
+            low, high = (np.ravel(bound) for bound in own_bounds(space))
             self.spec = ActionSpec("continuous", (int(low.size),), (), torch.from_numpy(low), torch.from_numpy(high))
         else:
             nvec, start = _choices(space, name)

@@ -17,6 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from fastrl.envs.action_scale import scale_of
 from fastrl.envs.action_spec import ActionSpec
 from fastrl.errors import SettingError
 
@@ -86,11 +87,17 @@ class VectorEnv(ABC):
         name: id or class name, used in messages.
         num_envs: N.
         obs_shape, obs_dtype: shape of one observation; torch.float32, or torch.uint8 for images.
-        action: what one action is.
+        action: what one action is, in the environment's own units: what `_advance` gets.
         max_episode_steps: time limit in steps, or None when there is none or it is not known.
         device: where observations, rewards and flags go.
         num_threads: threads that step the environments.
         seeds: seed of each environment, for messages.
+        scale_actions: policies act in [−1, 1], which `step` maps to the bounds of continuous actions (see `ActionScale`); False: actions
+            are in the environment's own units for policies too.
+
+    Attributes:
+        action: what one action is for policies: what `step` takes.
+        own_action: what one action is in the environment's own units.
     """
 
     def __init__(
@@ -105,6 +112,7 @@ class VectorEnv(ABC):
         device: torch.device | str,
         num_threads: int = 1,
         seeds: list[int] | None = None,
+        scale_actions: bool = True,
     ) -> None:
         if num_envs < 1:
             raise SettingError(f"num_envs must be at least 1, got {num_envs}")
@@ -112,7 +120,9 @@ class VectorEnv(ABC):
         self.num_envs = num_envs
         self.obs_shape = obs_shape
         self.obs_dtype = obs_dtype
-        self.action = action
+        self.scale_actions = scale_actions
+        self._scale = scale_of(action, name) if scale_actions else None
+        self.own_action, self.action = action, action if self._scale is None else action.with_bounds(self._scale.low, self._scale.high)
         self.max_episode_steps = max_episode_steps
         self.device = torch.device(device)
         self.num_threads = num_threads
@@ -134,7 +144,12 @@ class VectorEnv(ABC):
 
     @abstractmethod
     def _advance(self, actions: np.ndarray) -> Advance:
-        """Step once. Environments in `self._done` are reset instead, whatever their action."""
+        """Step once. Environments in `self._done` are reset instead, whatever their action.
+
+        Args:
+            actions: as `own_action` describes them: int64, or floats in the dtype of its bounds (float32 where nothing was scaled), inside
+                them.
+        """
 
     def _close(self) -> None:  # noqa: B027  # most environments hold nothing
         """Release what the environments hold."""
@@ -152,6 +167,13 @@ class VectorEnv(ABC):
         if self.obs_dtype == torch.uint8:
             return np.zeros(self.obs_shape, np.uint8), np.full(self.obs_shape, 255, np.uint8)
         return np.full(self.obs_shape, -np.inf, np.float32), np.full(self.obs_shape, np.inf, np.float32)
+
+    def scaled_bounds(self) -> dict[str, list[float]] | None:
+        """"low" and "high" that −1 and 1 stand for, as plain numbers [A], infinite where there is no bound; None where nothing is scaled."""
+        if self._scale is None:
+            return None
+        assert self.own_action.low is not None and self.own_action.high is not None
+        return {"low": self.own_action.low.tolist(), "high": self.own_action.high.tolist()}
 
     def reset(self) -> Tensor:
         """Start a new episode in every environment; unfinished ones are forgotten.
@@ -189,7 +211,8 @@ class VectorEnv(ABC):
         """Step every environment once; one whose episode ended in the last step is reset instead.
 
         Args:
-            actions: discrete int64 [N], multi-discrete int64 [N, branches], continuous float32 [N, A] (clipped to the bounds here).
+            actions: discrete int64 [N], multi-discrete int64 [N, branches], continuous float32 [N, A], clipped to the bounds of `action`
+                here: in [−1, 1] where the environment has finite bounds, unless `scale_actions` is off.
 
         Raises:
             ValueError: the actions are not of that shape and type, or out of range.
@@ -199,6 +222,8 @@ class VectorEnv(ABC):
             self._require_open()
             raise RuntimeError(f"{self.name}: call reset() before step()")
         checked = self.action.check(actions, self.num_envs)
+        if self._scale is not None:
+            checked = self._scale.to_environment(checked)
         try:
             advance = self._advance(checked)
         except EnvironmentFailure:

@@ -45,6 +45,7 @@ class EnvPoolEnv(VectorEnv):
         obs_keys: entries of a dict observation to take (see `ObservationMap`).
         max_episode_steps: another time limit.
         env_kwargs: options of the environment; `crop` for MiniGrid (see `ObservationMap`) and `num_actions` (see `ActionMap`).
+        scale_actions: see `VectorEnv`.
 
     Raises:
         SettingError: an unknown or unusable option, or more than one player.
@@ -61,6 +62,7 @@ class EnvPoolEnv(VectorEnv):
         obs_keys: Sequence[str] | None = None,
         max_episode_steps: int | None = None,
         env_kwargs: Mapping[str, Any] | None = None,
+        scale_actions: bool = True,
     ) -> None:
         import envpool
 
@@ -101,6 +103,7 @@ class EnvPoolEnv(VectorEnv):
             device=device,
             num_threads=threads,
             seeds=seeds,
+            scale_actions=scale_actions,
         )
 
     @property

@@ -26,6 +26,7 @@ class GymnasiumEnv(VectorEnv):
         device: where tensors go.
         obs_keys, crop: see `ObservationMap`.
         num_actions: see `ActionMap`.
+        scale_actions: see `VectorEnv`.
     """
 
     def __init__(
@@ -38,6 +39,7 @@ class GymnasiumEnv(VectorEnv):
         obs_keys: Sequence[str] | None = None,
         crop: int | None = None,
         num_actions: int | None = None,
+        scale_actions: bool = True,
     ) -> None:
         first = envs[0]
         name = name or env_name(first)
@@ -57,6 +59,7 @@ class GymnasiumEnv(VectorEnv):
             max_episode_steps=time_limit(first),
             device=device,
             seeds=environment_seeds(seed, len(envs)),
+            scale_actions=scale_actions,
         )
 
     @property
@@ -110,6 +113,7 @@ class GymnasiumVectorEnv(VectorEnv):
         device: where tensors go.
         obs_keys, crop: see `ObservationMap`.
         num_actions: see `ActionMap`.
+        scale_actions: see `VectorEnv`.
     """
 
     def __init__(
@@ -122,6 +126,7 @@ class GymnasiumVectorEnv(VectorEnv):
         obs_keys: Sequence[str] | None = None,
         crop: int | None = None,
         num_actions: int | None = None,
+        scale_actions: bool = True,
     ) -> None:
         name = name or env_name(env)
         self.env = env
@@ -140,6 +145,7 @@ class GymnasiumVectorEnv(VectorEnv):
             max_episode_steps=time_limit(env),
             device=device,
             seeds=environment_seeds(seed, env.num_envs),
+            scale_actions=scale_actions,
         )
 
     @property

@@ -40,6 +40,7 @@ def make_vector_env(
     obs_keys: Sequence[str] | None = None,
     max_episode_steps: int | None = None,
     env_kwargs: Mapping[str, Any] | None = None,
+    scale_actions: bool = True,
 ) -> VectorEnv:
     """Environments for a trainer.
 
@@ -56,6 +57,8 @@ def make_vector_env(
         max_episode_steps: another time limit. A vector environment that is already made keeps its own: one that tells another is refused,
             and where it tells none this is taken for what it has, and not enforced.
         env_kwargs: options of the environment; `crop` for MiniGrid, and `num_actions`: only the first ones of its discrete actions.
+        scale_actions: continuous actions go from −1 to 1 and are mapped to the environment's bounds, in each dimension whose bounds are
+            finite (see `fastrl.envs.action_scale.ActionScale`); False: they are in the environment's own units.
 
     Returns:
         A `VectorEnv`; call `reset` first. A `VectorEnv` given as `env` is returned as it is.
@@ -66,8 +69,8 @@ def make_vector_env(
     if num_envs < 1:
         raise SettingError(f"num_envs must be at least 1, got {num_envs}")
     if isinstance(env, VectorEnv):
-        return _as_it_is(env, num_envs, max_episode_steps, _split(env_kwargs)[1])
-    placement: dict[str, Any] = {"seed": seed, "device": device}
+        return _as_it_is(env, num_envs, max_episode_steps, _split(env_kwargs)[1], scale_actions)
+    placement: dict[str, Any] = {"seed": seed, "device": device, "scale_actions": scale_actions}
     if not isinstance(env, str):
         return _from_object(env, num_envs, obs_keys, max_episode_steps, env_kwargs, placement)
     if env in TOYS:
@@ -224,11 +227,13 @@ def _split(env_kwargs: Mapping[str, Any] | None) -> tuple[dict[str, Any], dict[s
     return options, {key: value for key, value in maps.items() if value is not None}
 
 
-def _as_it_is(env: VectorEnv, num_envs: int, max_episode_steps: int | None, maps: Mapping[str, Any]) -> VectorEnv:
+def _as_it_is(env: VectorEnv, num_envs: int, max_episode_steps: int | None, maps: Mapping[str, Any], scale_actions: bool) -> VectorEnv:
     _check_count(num_envs, env.num_envs, env.name)
     _check_limit(max_episode_steps, env.max_episode_steps, env.name)
     if maps:
         raise SettingError(f"env_kwargs: {', '.join(maps)} cannot be given to a VectorEnv that is already made ({env.name})")
+    if env.scale_actions and not scale_actions:
+        raise SettingError(f"scale_actions must be given where a VectorEnv is made; {env.name} is already made, and scales its actions")
     return env
 
 
@@ -277,7 +282,7 @@ def _from_factory(
 
     first = factory()
     if isinstance(first, VectorEnv):
-        return _as_it_is(first, num_envs, max_episode_steps, maps)
+        return _as_it_is(first, num_envs, max_episode_steps, maps, placement["scale_actions"])
     if isinstance(first, gym.vector.VectorEnv):
         return _from_object(first, num_envs, obs_keys, max_episode_steps, maps, placement)
     if not isinstance(first, gym.Env):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import time
+import warnings
 from abc import ABC, abstractmethod
 from collections import defaultdict, deque
 from collections.abc import Iterator, Mapping
@@ -18,6 +19,7 @@ import torch
 from torch import Tensor
 
 from fastrl.envs import Episode, VectorEnv, make_vector_env
+from fastrl.envs.action_scale import RawActionsWarning, require_same_scale
 from fastrl.errors import CheckpointError, NonFiniteError, SettingError
 from fastrl.training.allocator import keep_freed_memory
 from fastrl.training.checkpoint import load_checkpoint, save_checkpoint
@@ -181,7 +183,10 @@ class Trainer(ABC):
     def make_env(self, num_envs: int, seed: int) -> VectorEnv:
         """Fresh environments of the kind the trainer was built for."""
         threads = min(self.threads.env, num_envs)
-        return make_vector_env(self.env_id, num_envs, seed=seed, device=self.device, num_threads=threads, **self.env_options)
+        with warnings.catch_warnings():
+            if hasattr(self, "env"):  # said of the training environments
+                warnings.simplefilter("ignore", RawActionsWarning)
+            return make_vector_env(self.env_id, num_envs, seed=seed, device=self.device, num_threads=threads, **self.env_options)
 
     @abstractmethod
     def describe(self) -> str:
@@ -384,6 +389,7 @@ class Trainer(ABC):
             "marks": dict(self.marks),
             "agent": self.agent.state_dict(),
             "env": self.env.state_dict(),
+            "action_bounds": self.env.scaled_bounds(),
             "trainer": self.trainer_state(),
             "rng": rng_state(),
         }
@@ -392,6 +398,7 @@ class Trainer(ABC):
         """Counterpart of `state_dict`."""
         if state.get("algorithm") != self.algorithm:
             raise CheckpointError(f"the checkpoint is of algorithm {state.get('algorithm')!r}, this trainer is {self.algorithm!r}")
+        require_same_scale(state.get("action_bounds"), self.env)
         self.env_steps, self.updates, self.episodes = state["env_steps"], state["updates"], state["episodes"]
         self.recent.clear()
         self.recent.extend((value, length) for value, length in state["recent"])
