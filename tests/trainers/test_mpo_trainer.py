@@ -142,9 +142,9 @@ def test_a_bandit_is_solved_within_one_percent(monkeypatch):
 
 def test_a_linear_quadratic_task_is_solved_within_one_percent():
     def gain():
-        """The policy's mean is −gain · s, over states that were visited."""
+        """The policy's mean is −gain · s in the environment's own units, ±2, over states that were visited."""
         obs = trainer.replay.sample(1_000, 1).obs[0]
-        return -float((trainer.agent.mode(obs) * obs).sum() / obs.square().sum())
+        return -float((2 * trainer.agent.mode(obs) * obs).sum() / obs.square().sum())
 
     settings = LEARNING | {"gamma": 0.9}
     with make_trainer("LinearQuadratic-v0", env_kwargs={"noise": 0.02}, **settings) as trainer:
