@@ -169,7 +169,7 @@ class VectorEnv(ABC):
         return np.full(self.obs_shape, -np.inf, np.float32), np.full(self.obs_shape, np.inf, np.float32)
 
     def scaled_bounds(self) -> dict[str, list[float]] | None:
-        """"low" and "high" that −1 and 1 stand for, plain numbers [A], infinite where there is no bound; None where nothing is scaled."""
+        """ "low" and "high" that −1 and 1 stand for, plain numbers [A], infinite where there is no bound; None where nothing is scaled."""
         if self._scale is None:
             return None
         assert self.own_action.low is not None and self.own_action.high is not None

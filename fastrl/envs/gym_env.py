@@ -131,8 +131,8 @@ class GymEnv(BaseEnv):
         """Step once.
 
         Args:
-            action: a whole number (discrete), [branches] of them (multi-discrete), or floats [A], clipped to the bounds (continuous; a
-                plain number where A is 1). Arrays, tensors and lists alike.
+            action: a whole number (discrete), [branches] of them (multi-discrete), or floats [A] in the environment's own units, clipped
+                to its bounds (continuous; a plain number where A is 1). Arrays, tensors and lists alike.
 
         Returns:
             (next_state, reward, done, info). `next_state` is the true last state where the episode ended; `done` is True where

@@ -182,7 +182,7 @@ class LinearQuadratic(ToyDynamics):
     """Keep a point at the origin cheaply: s' = 0.9 s + 0.5 a + w, reward −(s² + 0.1 a²), w uniform within ±`noise`.
 
     An episode starts at s uniform in [−1, 1] and is truncated, never terminated. The best action is −`gain(gamma)` · s whatever w does,
-    among policies of any kind, as long as it is within the bounds ±2.
+    among policies of any kind, as long as it is within the bounds ±2 of its own units.
 
     Args:
         seeds: one per column.

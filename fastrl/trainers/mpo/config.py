@@ -101,7 +101,7 @@ class MPOConfig(RunConfig):
     twin_critic: bool = False
     """Two critics, of which the lower one counts."""
     init_std: float = 0.5
-    """Standard deviation of the actions to start from, in [1e-8, 7.3]."""
+    """Standard deviation of the actions to start from, in [1e-8, 7.3]; bounds of actions are -1 and 1."""
     optimizer_type: str = "adam"
     """adam or sgd."""
     sgd_momentum: float = 0.9

@@ -34,6 +34,8 @@ LARGEST_IMAGE = 1024  # numbers; a multilayer perceptron takes no camera
 def _make_env(env_id: str, *, seed: int | None = None) -> gym.Env:
     """One Gymnasium environment, seeded, observations flattened, episode statistics recorded; `dm_control/<domain>/<task>` names too.
 
+    Actions are in its own units (see `fastrl.envs.ActionScale`).
+
     Raises:
         SettingError: there is no such environment, or a package it needs is missing.
     """
@@ -102,7 +104,7 @@ class MPOTrainer(StoringTrainer):
         action_penalty: keep means within the bounds of the actions.
         per_dimension_kl: a bound and a multiplier for each action dimension; else for their sum.
         twin_critic: two critics, of which the lower value counts.
-        init_std: standard deviation of the actions to start from.
+        init_std: standard deviation of the actions to start from, in policy units: bounds are −1 and 1.
         bfloat16: evaluate the target critic at sampled actions with bfloat16 matrix products; everything else stays float32.
         save_replay: keep the replay in checkpoints: a resumed run then goes on exactly.
         threads, env_threads: threads of torch and of the environments; None chooses (see `fastrl.training.threads`).

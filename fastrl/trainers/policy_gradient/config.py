@@ -45,7 +45,7 @@ class PolicyGradientConfig(RunConfig):
     layer_sizes: tuple[int, ...] = (64, 64)
     """Widths of the hidden layers of policy and value function."""
     initial_log_std: float = 0.0
-    """Logarithm of the standard deviation of continuous actions to start from."""
+    """Logarithm of the standard deviation of continuous actions to start from; bounds of actions are -1 and 1."""
     shared_body: bool = False
     """One body for policy and value function."""
     gamma: float = 0.99

@@ -163,7 +163,8 @@ class VMPOTrainer(Trainer):
     def _make_train_env(self, *, env_id: str, seed: int, env_index: int, gamma: float) -> gym.Env:
         """One Gymnasium environment as training would wrap it, with normalised observations and rewards, seeded `seed + env_index`.
 
-        For loops of one's own; this trainer steps vector environments and normalises outside them.
+        For loops of one's own; this trainer steps vector environments and normalises outside them. Actions are in the environment's own
+        units (see `fastrl.envs.ActionScale`).
         """
         return _make_env(env_id, seed=seed + env_index, gamma=gamma)
 
@@ -296,7 +297,7 @@ class VMPOTrainer(Trainer):
 
     @torch.no_grad()
     def choose(self, obs: Tensor) -> Tensor:
-        """The mode of the acting policy for observations [N, ...]. Raises NonFiniteError if one is not finite."""
+        """The mode of the acting policy, in policy units, for observations [N, ...]. Raises NonFiniteError if one is not finite."""
         require_finite_observations(obs, self.env.name)
         return self.agent.acting_policy.distribution(obs.reshape(obs.shape[0], -1).float()).mode()
 
