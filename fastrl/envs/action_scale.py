@@ -119,12 +119,14 @@ def require_same_scale(saved: Any, env: VectorEnv) -> None:
     now = env.scaled_bounds()
     if saved == now:
         return
-    words = ["in the environment's own units" if each is None else f"scaled from [-1, 1] to {_range(each)}" for each in (saved, now)]
-    raise CheckpointError(f"the checkpoint's policy acts {words[0]}, but actions of {env.name} are {words[1]}")
+    raise CheckpointError(f"the checkpoint's policy acts {_units(saved)}, but actions of {env.name} are {_units(now)}")
 
 
-def _range(bounds: dict[str, list[float]]) -> str:
-    low, high = bounds["low"], bounds["high"]
-    if len(set(low)) == len(set(high)) == 1:
-        return f"[{low[0]:g}, {high[0]:g}]"
-    return f"low {_listed([f'{bound:g}' for bound in low])}, high {_listed([f'{bound:g}' for bound in high])}"
+def _units(bounds: Any) -> str:
+    if bounds is None:
+        return "in the environment's own units"
+    try:
+        pairs = [f"[{low:g}, {high:g}]" for low, high in zip(bounds["low"], bounds["high"], strict=True)]
+    except (TypeError, KeyError, ValueError):  # a checkpoint can hold anything
+        return "in units that cannot be read"
+    return f"scaled from [-1, 1] to {pairs[0] if len(set(pairs)) == 1 else _listed(pairs)}"

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from fastrl.envs import GymEnv, VectorEnv, make_vector_env
-from fastrl.envs.action_scale import ActionScale, RawActionsWarning
+from fastrl.envs.action_scale import ActionScale, RawActionsWarning, require_same_scale
 from fastrl.envs.action_spec import ActionSpec
 from fastrl.envs.base import Advance
 from fastrl.envs.bounds import inward_float32
@@ -16,7 +16,7 @@ from fastrl.envs.masked import MaskedEnv
 from fastrl.envs.single import SingleEnv
 from fastrl.envs.toy_gymnasium import ToyVectorGym
 from fastrl.envs.wrapped import make_wrapped_envs
-from fastrl.errors import SettingError
+from fastrl.errors import CheckpointError, SettingError
 
 INF = np.inf
 
@@ -214,6 +214,23 @@ def test_what_has_gymnasiums_interface_speaks_the_environments_units():
         assert np.array_equal(seen, toolkit.step(action)[0])
     with toolkit.vector(3) as many:  # for a batcher
         assert many.action.high.tolist() == [1]
+
+
+@pytest.mark.parametrize(
+    ("saved", "words"),
+    [
+        (None, "in the environment's own units"),
+        ({"low": [-3.0], "high": [3.0]}, r"scaled from \[-1, 1\] to \[-3, 3\]"),
+        ({"low": [0.0, -INF], "high": [1.5, 2.0]}, r"scaled from \[-1, 1\] to \[0, 1.5\], \[-inf, 2\]"),
+        ({"low": ["x"], "high": [1.0]}, "in units that cannot be read"),
+        (7, "in units that cannot be read"),
+    ],
+)
+def test_a_policy_of_other_units_is_refused(saved, words):
+    env = make_vector_env("Pendulum-v1")
+    require_same_scale(env.scaled_bounds(), env)
+    with pytest.raises(CheckpointError, match=rf"policy acts {words}, but actions of Pendulum-v1 are scaled from \[-1, 1\] to \[-2, 2\]$"):
+        require_same_scale(saved, env)
 
 
 def test_wrappers_see_the_environments_units():
