@@ -18,6 +18,7 @@ from fastrl.envs import Episode, VectorEnv, make_vector_env
 from fastrl.envs.space_info import SpaceInfo, space_info
 from fastrl.envs.toolkit import BaseEnv
 from fastrl.errors import SettingError
+from fastrl.machine import require_memory
 
 SelectAction = Callable[[Tensor, int], Tensor | np.ndarray]
 
@@ -34,7 +35,7 @@ class RolloutBatcher:
         num_threads: threads that step them; None chooses.
 
     Raises:
-        SettingError: batch_size is no multiple of the number of environments.
+        SettingError: batch_size is no multiple of the number of environments, or a batch is more than the machine's memory.
     """
 
     def __init__(
@@ -61,13 +62,13 @@ class RolloutBatcher:
         for transform in self.transforms:
             self._state_shape = transform.state_shape(self._state_shape)
         action = self.env.action
-        self._rollout = Rollout(
-            batch_size // envs,
-            envs,
-            obs=(tuple(self.env.obs_shape), self.env.obs_dtype),
-            action=(tuple(action.shape), torch.float32 if action.kind == "continuous" else torch.int64),
-            device=device,
-        )
+        sizes: dict[str, Any] = {
+            "obs": (tuple(self.env.obs_shape), self.env.obs_dtype),
+            "action": (tuple(action.shape), torch.float32 if action.kind == "continuous" else torch.int64),
+        }
+        wanted = Rollout(batch_size // envs, envs, **sizes, device="meta").nbytes  # counted without being taken
+        require_memory({"rollout": wanted}, "batch_size", device=str(device))
+        self._rollout = Rollout(batch_size // envs, envs, **sizes, device=device)
         self._obs = self.env.reset()
 
     def get_state_info(self) -> SpaceInfo:

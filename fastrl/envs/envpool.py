@@ -15,6 +15,7 @@ from fastrl.envs.actions import ActionMap
 from fastrl.envs.base import Advance, VectorEnv, environment_seeds
 from fastrl.envs.observations import ObservationMap
 from fastrl.envs.shared_core import new_threads, on_one_core
+from fastrl.envs.time_limit import as_limit
 from fastrl.errors import SettingError, nearest
 from fastrl.machine import available_cores
 
@@ -97,7 +98,7 @@ class EnvPoolEnv(VectorEnv):
             obs_shape=self._observations.shape,
             obs_dtype=self._observations.torch_dtype,
             action=self._actions.spec,
-            max_episode_steps=self._pool.config.get("max_episode_steps"),
+            max_episode_steps=as_limit(self._pool.config.get("max_episode_steps")),  # BabyAI's 0: it depends on the mission
             device=device,
             num_threads=threads,
             seeds=seeds,

@@ -14,6 +14,7 @@ from fastrl.envs.base import VectorEnv
 from fastrl.envs.toy import TOYS
 from fastrl.envs.toy_vector import ToyVectorEnv
 from fastrl.errors import SettingError, nearest
+from fastrl.machine import require_envs, require_threads
 
 if TYPE_CHECKING:
     import gymnasium as gym
@@ -63,8 +64,8 @@ def make_vector_env(
     Raises:
         SettingError: no such environment (the message names the nearest), a missing package, or a setting that does not fit.
     """
-    if num_envs < 1:
-        raise SettingError(f"num_envs must be at least 1, got {num_envs}")
+    require_envs(num_envs)
+    require_threads("num_threads", num_threads)
     if isinstance(env, VectorEnv):
         return _as_it_is(env, num_envs, max_episode_steps, _split(env_kwargs)[1])
     placement: dict[str, Any] = {"seed": seed, "device": device}
@@ -113,12 +114,13 @@ def make_gymnasium_env(
     import gymnasium as gym
 
     from fastrl.envs.single import SingleEnv
+    from fastrl.envs.time_limit import limited
 
     own, maps = _split(options)
     single = partial(SingleEnv, env, max_episode_steps=max_episode_steps, **own, **maps)
     if not isinstance(env, str):
         made = _single_of_factory(env, own)
-        return single() if maps else _limited(made, max_episode_steps)
+        return single() if maps else limited(made, max_episode_steps)
     elsewhere = env in TOYS or env in MASKED or _envpool_id(env) is not None
     drawn = "render_mode" in own
     if maps or (elsewhere and not drawn and (own or env not in gym.registry)):
@@ -211,12 +213,6 @@ def _check_count(wanted: int, there: int, name: str) -> None:
         raise SettingError(f"num_envs is {wanted}, but {name} has {there} environments")
 
 
-def _check_limit(wanted: int | None, there: int | None, name: str) -> None:
-    """Of an environment that cannot be given another limit: one that it does not tell may be said from outside."""
-    if wanted is not None and there is not None and wanted != there:
-        raise SettingError(f"max_episode_steps is {wanted}, but {name} is already made, with a limit of {there} steps")
-
-
 def _split(env_kwargs: Mapping[str, Any] | None) -> tuple[dict[str, Any], dict[str, Any]]:
     """Options of the environment itself, and those of `_MAP_OPTIONS` that are given."""
     options = dict(env_kwargs or {})
@@ -225,8 +221,10 @@ def _split(env_kwargs: Mapping[str, Any] | None) -> tuple[dict[str, Any], dict[s
 
 
 def _as_it_is(env: VectorEnv, num_envs: int, max_episode_steps: int | None, maps: Mapping[str, Any]) -> VectorEnv:
+    from fastrl.envs.time_limit import check_limit
+
     _check_count(num_envs, env.num_envs, env.name)
-    _check_limit(max_episode_steps, env.max_episode_steps, env.name)
+    check_limit(max_episode_steps, env.max_episode_steps, env.name)
     if maps:
         raise SettingError(f"env_kwargs: {', '.join(maps)} cannot be given to a VectorEnv that is already made ({env.name})")
     return env
@@ -249,18 +247,19 @@ def _from_object(
         return _from_factory(partial(env, **options), num_envs, obs_keys, max_episode_steps, maps, placement)
     if options:
         raise SettingError(f"env_kwargs: {', '.join(sorted(options))} cannot be given to an environment that is already made")
-    from fastrl.envs.gymnasium import GymnasiumEnv, GymnasiumVectorEnv, env_name, time_limit
+    from fastrl.envs.gymnasium import GymnasiumEnv, GymnasiumVectorEnv, env_name
+    from fastrl.envs.time_limit import check_limit, limited, time_limit
 
     settings = {"obs_keys": obs_keys, **maps, **placement}
     if isinstance(env, gym.vector.VectorEnv):
         _check_count(num_envs, env.num_envs, env_name(env))
         if type(env) is gym.vector.SyncVectorEnv:  # its environments can be stepped directly, whatever its autoreset mode
-            return GymnasiumEnv([_limited(each, max_episode_steps) for each in env.envs], **settings)
-        _check_limit(max_episode_steps, time_limit(env), env_name(env))
+            return GymnasiumEnv([limited(each, max_episode_steps) for each in env.envs], **settings)
+        check_limit(max_episode_steps, time_limit(env), env_name(env))
         return GymnasiumVectorEnv(env, **settings)
     if num_envs != 1:
         raise SettingError(f"num_envs must be 1 for a single environment object, got {num_envs}; give a factory to make more")
-    return GymnasiumEnv([_limited(env, max_episode_steps)], **settings)
+    return GymnasiumEnv([limited(env, max_episode_steps)], **settings)
 
 
 def _from_factory(
@@ -274,6 +273,7 @@ def _from_factory(
     import gymnasium as gym
 
     from fastrl.envs.gymnasium import GymnasiumEnv
+    from fastrl.envs.time_limit import limited
 
     first = factory()
     if isinstance(first, VectorEnv):
@@ -285,7 +285,7 @@ def _from_factory(
     envs = [first, *(factory() for _ in range(num_envs - 1))]
     if len({id(one) for one in envs}) < num_envs:
         raise SettingError("env must be a factory that makes a new environment at every call; it returned the same one twice")
-    return GymnasiumEnv([_limited(each, max_episode_steps) for each in envs], obs_keys=obs_keys, **maps, **placement)
+    return GymnasiumEnv([limited(each, max_episode_steps) for each in envs], obs_keys=obs_keys, **maps, **placement)
 
 
 def _single_of_factory(factory: Callable[..., Any], options: Mapping[str, Any]) -> gym.Env[Any, Any]:
@@ -295,18 +295,3 @@ def _single_of_factory(factory: Callable[..., Any], options: Mapping[str, Any]) 
     if not isinstance(made, gym.Env):
         raise SettingError(f"env_id is a factory of {type(made).__name__}; for a single environment it must make Gymnasium environments")
     return made
-
-
-def _limited(env: gym.Env[Any, Any], max_episode_steps: int | None) -> gym.Env[Any, Any]:
-    """The environment with another time limit: that of its own TimeLimit where it has one."""
-    if max_episode_steps is None:
-        return env
-    import gymnasium as gym
-
-    wrapper: Any = env
-    while wrapper is not None and not isinstance(wrapper, gym.wrappers.TimeLimit):
-        wrapper = getattr(wrapper, "env", None)
-    if wrapper is None:
-        return gym.wrappers.TimeLimit(env, max_episode_steps)
-    wrapper._max_episode_steps = max_episode_steps
-    return env

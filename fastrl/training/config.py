@@ -9,9 +9,14 @@ import typing
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from fastrl.errors import SettingError, nearest
+from fastrl.machine import require_envs, require_threads
+
+if TYPE_CHECKING:
+    from fastrl.envs import VectorEnv
+    from fastrl.training.memory import Need
 
 ALGORITHM_KEY = "algorithm"  # the one entry of config.toml that is no field
 NONE_WORDS = ("none", "None")  # TOML has no null
@@ -24,6 +29,9 @@ RANGES: Ranges = (
     ("in [0, 2^31)", lambda value: 0 <= value < 2**31, ("seed",)),
     ("finite", math.isfinite, ("stop_at_return",)),
 )
+LARGEST_WHOLE_NUMBER = 2**53  # logs and files hold numbers as float64
+LARGEST_NUMBER = 1e15  # float32 overflows where larger ones are squared
+LARGEST_LEARNING_RATE = 1e6
 
 
 @dataclass(kw_only=True)
@@ -82,9 +90,17 @@ class RunConfig:
         for name, hint in field_types(type(self)).items():
             setattr(self, name, convert(name, hint, getattr(self, name)))
         check_ranges(self, RANGES)
+        check_magnitudes(self)
+        require_envs(self.num_envs)
+        require_threads("threads", self.threads)
+        require_threads("env_threads", self.env_threads)
         if self.track not in (None, "wandb"):
             raise SettingError(f"track must be wandb or none, got {self.track!r}{nearest(str(self.track), ['wandb'])}")
         check_device(self.device)
+
+    def needs(self, env: VectorEnv) -> list[Need]:
+        """The memory that a run on these environments will take beside them: networks, rollout, replay. An algorithm says its own."""
+        return []
 
     def to_dict(self) -> dict[str, Any]:
         """Every field by name, in order."""
@@ -252,6 +268,25 @@ def check_ranges(config: RunConfig, ranges: Ranges) -> None:
             value = getattr(config, name)
             if value is not None and not holds(value):
                 raise SettingError(f"{name} must be {words}, got {value}")
+
+
+def check_magnitudes(config: RunConfig) -> None:
+    """Raises SettingError naming the first number that is too large to count or to learn with.
+
+    Whole numbers are at most 2^53, others 1e15, learning rates (settings named `lr` or `..._lr`) 1e6; lists of numbers likewise.
+    """
+    for name, value in config.to_dict().items():
+        for number in value if isinstance(value, tuple) else (value,):
+            if isinstance(number, bool) or not isinstance(number, int | float):
+                continue
+            if isinstance(number, int):
+                words, largest = "2^53", LARGEST_WHOLE_NUMBER
+            elif name == "lr" or name.endswith("_lr"):
+                words, largest = "1e6", LARGEST_LEARNING_RATE
+            else:
+                words, largest = "1e15", LARGEST_NUMBER
+            if math.isfinite(number) and abs(number) > largest:  # an algorithm's own ranges speak of infinity
+                raise SettingError(f"{name} must be at most {words}, got {number}")
 
 
 def find_preset(presets: Mapping[str, dict[str, Any]], env_id: str) -> dict[str, Any]:

@@ -24,6 +24,7 @@ from fastrl.training.checkpoint import load_checkpoint, save_checkpoint
 from fastrl.training.config import RunConfig
 from fastrl.training.console import Console
 from fastrl.training.evaluation import Evaluation, Player, evaluate_policy
+from fastrl.training.memory import require_needs
 from fastrl.training.metrics import MetricsLogger
 from fastrl.training.run_folder import ensure_config
 from fastrl.training.seeding import derived_seed, rng_state, seed_everything, set_rng_state
@@ -176,6 +177,11 @@ class Trainer(ABC):
         keep_freed_memory()
         seed_everything(self.seed)
         self.env = self.make_env(config.num_envs, self.seed)
+        try:
+            require_needs(config.needs(self.env), str(self.device))
+        except SettingError:
+            self.env.close()
+            raise
         self.fixed_num_envs = self.env.num_envs if is_factory(env_id) else None
 
     def make_env(self, num_envs: int, seed: int) -> VectorEnv:
