@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import torch
 
 from fastrl.envs.base import VectorEnv
+from fastrl.envs.construction import build, constructing
 from fastrl.envs.toy import TOYS
 from fastrl.envs.toy_vector import ToyVectorEnv
 from fastrl.errors import SettingError, nearest
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
 
 MASKED = {"MaskedCartPole-v1": ("CartPole-v1", (0, 2))}  # EnvPool's id, and the columns of its observation that are seen
+GYMNASIUM = "gymnasium:"  # before an id: Gymnasium's environment, where EnvPool has the id too
 _MAP_OPTIONS = ("crop", "num_actions")  # of `env_kwargs`, those that fastrl applies to any environment
 
 
@@ -47,7 +49,7 @@ def make_vector_env(
     Args:
         env: an id: one of fastrl's own (`Identity-v0`, `IdentityContinuous-v0`, `Counter-v0`, `ProofofMemory-v0`,
             `MaskedCartPole-v1`), EnvPool's where it has the id, else Gymnasium's; `dm_control/<domain>-<task>` or
-            `dm_control/<domain>/<task>` is EnvPool's task. Or a Gymnasium environment (then N is 1), a Gymnasium vector environment (then
+            `dm_control/<domain>/<task>` is EnvPool's task; `gymnasium:<id>` is Gymnasium's. Or a Gymnasium environment (then N is 1), a Gymnasium vector environment (then
             N is its own), or a factory: called without arguments N times for Gymnasium environments, or once for a vector environment.
         num_envs: N.
         seed: gives each environment a seed of its own; the same seed gives the same environments.
@@ -135,14 +137,20 @@ def make_gymnasium_env(
 
 
 def list_env_ids(contains: str = "") -> list[EnvId]:
-    """Every id `make_vector_env` takes whose name contains `contains` (upper and lower case alike), fastrl's own first."""
+    """Every id `make_vector_env` takes whose name contains `contains` (upper and lower case alike), fastrl's own first.
+
+    Gymnasium's environments of ids that EnvPool or fastrl has too are listed, as `gymnasium:<id>`, where `contains` begins like that.
+    """
     from fastrl.envs.envpool import envpool_ids
 
     pool = envpool_ids()
     own = [*TOYS, *(env_id for env_id, (base, _) in MASKED.items() if base in pool)]
     taken = {*own, *pool}
     listed = [EnvId(env_id, "fastrl") for env_id in own] + [EnvId(env_id, "envpool") for env_id in pool]
-    listed += [EnvId(env_id, "gymnasium") for env_id in _gymnasium_ids() if env_id not in taken]
+    if contains.lower().startswith(GYMNASIUM):
+        listed = [EnvId(GYMNASIUM + env_id, "gymnasium") for env_id in _gymnasium_ids()]
+    else:
+        listed += [EnvId(env_id, "gymnasium") for env_id in _gymnasium_ids() if env_id not in taken]
     return [entry for entry in listed if contains.lower() in entry.env_id.lower()]
 
 
@@ -164,11 +172,11 @@ def _gymnasium_ids() -> list[str]:
 
 def _envpool_id(env_id: str) -> str | None:
     """EnvPool's name of an id, or None when it does not have it."""
-    from fastrl.envs.envpool import dm_control_id, envpool_ids
+    from fastrl.envs.envpool import CRASHING, dm_control_id, envpool_ids
 
     known = envpool_ids()
     if not env_id.startswith("dm_control/"):
-        return env_id if env_id in known else None
+        return env_id if env_id in known or env_id in CRASHING else None
     found = dm_control_id(env_id)
     if found is None and env_id not in _gymnasium_ids():
         task = "".join(word[:1].upper() + word[1:] for word in re.split("[-_/]", env_id.removeprefix("dm_control/")))
@@ -189,6 +197,7 @@ def _masked(env_id: str, num_envs: int, options: Mapping[str, Any]) -> VectorEnv
 def _gymnasium_make(env_id: str, options: Mapping[str, Any]) -> gym.Env[Any, Any]:
     import gymnasium as gym
 
+    env_id = env_id.removeprefix(GYMNASIUM)
     module, _, name = env_id.rpartition(":")
     try:
         if module:  # "module:id" registers its environments when the module is imported
@@ -197,12 +206,8 @@ def _gymnasium_make(env_id: str, options: Mapping[str, Any]) -> gym.Env[Any, Any
     except (gym.error.Error, ImportError) as error:
         known = [entry.env_id for entry in list_env_ids()]
         raise SettingError(f"env_id: there is no environment {env_id!r}{nearest(env_id, known)}") from error
-    try:
+    with constructing(env_id, options):
         return gym.make(env_id, **options)
-    except (gym.error.Error, ImportError) as error:
-        raise SettingError(f"env_id: {env_id} cannot be made: {error}") from error
-    except TypeError as error:
-        raise SettingError(f"env_kwargs: {env_id} cannot be made with {dict(options)}: {error}") from error
 
 
 # ---------------------------------------------------------------------------------------------------- objects and factories
@@ -244,7 +249,7 @@ def _from_object(
     if not isinstance(env, gym.vector.VectorEnv | gym.Env):
         if not callable(env):
             raise SettingError(f"env must be an id, a Gymnasium environment or a factory, got {type(env).__name__}")
-        return _from_factory(partial(env, **options), num_envs, obs_keys, max_episode_steps, maps, placement)
+        return _from_factory(partial(build, env, options), num_envs, obs_keys, max_episode_steps, maps, placement)
     if options:
         raise SettingError(f"env_kwargs: {', '.join(sorted(options))} cannot be given to an environment that is already made")
     from fastrl.envs.gymnasium import GymnasiumEnv, GymnasiumVectorEnv, env_name
@@ -291,7 +296,7 @@ def _from_factory(
 def _single_of_factory(factory: Callable[..., Any], options: Mapping[str, Any]) -> gym.Env[Any, Any]:
     import gymnasium as gym
 
-    made = factory(**options)
+    made = build(factory, options)
     if not isinstance(made, gym.Env):
         raise SettingError(f"env_id is a factory of {type(made).__name__}; for a single environment it must make Gymnasium environments")
     return made
