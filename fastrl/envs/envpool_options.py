@@ -150,18 +150,21 @@ def _whole(name: str, value: Any, least: int) -> int:
 
 
 def _gymnasium_hint(env_id: str, option: str | None = None) -> str:
-    """The tail of a message: that Gymnasium has an environment of the same id, and the option; nothing where it does not have the id."""
+    """The tail of a message: that Gymnasium has such an environment, and the option; nothing where it does not."""
     import gymnasium as gym
 
-    if env_id not in gym.registry:
+    name = env_id.rpartition("-v")[0] or env_id
+    same = [known for known, spec in gym.registry.items() if spec.name == name and spec.namespace is None]
+    if not same:
         return ""
+    its_id = env_id if env_id in same else same[-1]  # of another version
     if option is None:
-        return f"; Gymnasium's can draw: give the id gymnasium:{env_id}"
-    its_own = _parameters(gym.registry[env_id].entry_point)
+        return f"; Gymnasium's can draw: give the id gymnasium:{its_id}"
+    its_own = _parameters(gym.registry[its_id].entry_point)
     if its_own is not None and option not in its_own:
         return ""
     has = "may have it" if its_own is None else "has it"
-    return f"; EnvPool's is taken where both have an id, and Gymnasium's {has}: give the id gymnasium:{env_id}"
+    return f"; EnvPool's is taken where both have an id, and Gymnasium's {has}: give the id gymnasium:{its_id}"
 
 
 def _parameters(entry_point: Any) -> set[str] | None:

@@ -24,7 +24,7 @@ NONE_WORDS = ("none", "None")  # TOML has no null
 # (the range in words, whether a value is in it, the settings it holds for)
 Ranges = tuple[tuple[str, Callable[[Any], bool], tuple[str, ...]], ...]
 RANGES: Ranges = (
-    ("at least 1", lambda value: value >= 1, ("num_envs", "max_episode_steps", "total_steps", "eval_episodes", "threads", "env_threads")),
+    ("at least 1", lambda value: value >= 1, ("num_envs", "max_episode_steps", "total_steps", "eval_episodes", "eval_max_steps", "threads", "env_threads")),
     ("at least 0", lambda value: value >= 0, ("eval_interval", "save_interval", "log_interval")),
     ("in [0, 2^31)", lambda value: 0 <= value < 2**31, ("seed",)),
     ("finite", math.isfinite, ("stop_at_return",)),
@@ -62,6 +62,8 @@ class RunConfig:
     """Environment steps between evaluations; 0: only at the end."""
     eval_episodes: int = 20
     """Episodes of one evaluation, ≥ 1."""
+    eval_max_steps: int | None = None
+    """Steps after which an evaluation leaves an episode, ≥ 1; none: 10,000 where there is no time limit or one above 100,000."""
     stop_at_return: float | None = None
     """End the run at the first evaluation whose mean return reaches this; none: never."""
     save_interval: int = 50_000

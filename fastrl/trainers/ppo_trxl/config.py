@@ -126,11 +126,12 @@ class PPOTrXLConfig(RunConfig):
         parameters = dim * dim * (layers * (5 + (12 if self.trxl_gating == "gru" else 0)) + 2) + dim * action_size(env)
         if env.obs_dtype.is_floating_point:
             parameters += dim * obs_size(env)
-        table = (env.max_episode_steps or self.max_episode_steps or 0) * dim if self.trxl_positional_encoding == "learned" else 0
+        steps = (env.max_episode_steps or self.max_episode_steps or 0) if self.trxl_positional_encoding == "learned" else 0
+        table = network_need(steps * dim, f"max_episode_steps (learned positions have a row for each of {steps:,} steps)")
         bank = layers * (rows + env.num_envs * self.trxl_memory_length) * dim * FLOAT
         return [
             network_need(parameters, "trxl_dim or trxl_num_layers"),
-            network_need(table, "max_episode_steps (of which learned positions have a row each)")._replace(purpose="positions"),
+            table._replace(purpose="positions"),
             Need("memory bank", bank, "num_envs, num_steps, trxl_memory_length or trxl_dim"),
             Need("rollout", rows * row_bytes(env), "num_envs or num_steps"),
             Need("activations", FLOAT * 8 * dim * layers * rows // self.num_minibatches, "num_steps, trxl_dim or trxl_num_layers"),
