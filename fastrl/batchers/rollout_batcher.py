@@ -19,6 +19,7 @@ from fastrl.envs.space_info import SpaceInfo, space_info
 from fastrl.envs.toolkit import BaseEnv
 from fastrl.errors import SettingError
 from fastrl.machine import require_memory
+from fastrl.training.memory import row_bytes
 
 SelectAction = Callable[[Tensor, int], Tensor | np.ndarray]
 
@@ -62,13 +63,14 @@ class RolloutBatcher:
         for transform in self.transforms:
             self._state_shape = transform.state_shape(self._state_shape)
         action = self.env.action
-        sizes: dict[str, Any] = {
-            "obs": (tuple(self.env.obs_shape), self.env.obs_dtype),
-            "action": (tuple(action.shape), torch.float32 if action.kind == "continuous" else torch.int64),
-        }
-        wanted = Rollout(batch_size // envs, envs, **sizes, device="meta").nbytes  # counted without being taken
-        require_memory({"rollout": wanted}, "batch_size", device=str(device))
-        self._rollout = Rollout(batch_size // envs, envs, **sizes, device=device)
+        require_memory({"rollout": batch_size * row_bytes(self.env)}, "batch_size", device=str(device))
+        self._rollout = Rollout(
+            batch_size // envs,
+            envs,
+            obs=(tuple(self.env.obs_shape), self.env.obs_dtype),
+            action=(tuple(action.shape), torch.float32 if action.kind == "continuous" else torch.int64),
+            device=device,
+        )
         self._obs = self.env.reset()
 
     def get_state_info(self) -> SpaceInfo:

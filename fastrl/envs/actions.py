@@ -66,7 +66,7 @@ def _first_choices(spec: ActionSpec, num_actions: Any, name: str) -> ActionSpec:
 def _choices(space: gym.Space[Any], name: str) -> tuple[np.ndarray, np.ndarray]:
     spaces = gym.spaces
     if isinstance(space, spaces.MultiDiscrete):
-        require_few_choices(f"actions of {name}", space, np.ravel(space.nvec))
+        require_few_choices(f"actions of {name}", space, np.ravel(space.nvec).tolist())
         return np.ravel(space.nvec), np.ravel(space.start)
     if isinstance(space, spaces.MultiBinary):
         size = int(np.prod(space.shape))

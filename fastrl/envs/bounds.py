@@ -23,7 +23,7 @@ def box_bounds(space: gym.spaces.Box) -> tuple[np.ndarray, np.ndarray]:
         low[(low == limits.tiny) | (low <= limits.min)] = -np.inf
         high[high >= limits.max] = np.inf
     elif np.dtype(space.dtype).itemsize >= 4:
-        ends = np.iinfo(space.dtype)
+        ends: Any = np.iinfo(np.dtype(space.dtype).name)
         if ends.min < 0:
             low[space.low == ends.min] = -np.inf
         high[space.high == ends.max] = np.inf

@@ -11,6 +11,7 @@ import math
 import operator
 import subprocess
 import sys
+import tempfile
 from collections.abc import Mapping
 from typing import Any
 
@@ -197,8 +198,10 @@ def _tried(order: Mapping[str, Any]) -> str | None:
 def _trial(order: Mapping[str, Any]) -> str | None:
     """What was wrong, or None."""
     command = [sys.executable, "-c", _TRIAL, json.dumps(order)]
+    streams: dict[str, Any] = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL}
     try:
-        done = subprocess.run(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, timeout=_TRY_SECONDS)
+        with tempfile.TemporaryDirectory() as folder:  # simulators write logs where they are
+            done = subprocess.run(command, **streams, cwd=folder, timeout=_TRY_SECONDS)
     except subprocess.TimeoutExpired:
         return f"in a trial EnvPool did not come back within {_TRY_SECONDS:g} seconds"
     except OSError:  # no further process can be started here

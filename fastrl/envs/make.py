@@ -49,8 +49,9 @@ def make_vector_env(
     Args:
         env: an id: one of fastrl's own (`Identity-v0`, `IdentityContinuous-v0`, `Counter-v0`, `ProofofMemory-v0`,
             `MaskedCartPole-v1`), EnvPool's where it has the id, else Gymnasium's; `dm_control/<domain>-<task>` or
-            `dm_control/<domain>/<task>` is EnvPool's task; `gymnasium:<id>` is Gymnasium's. Or a Gymnasium environment (then N is 1), a Gymnasium vector environment (then
-            N is its own), or a factory: called without arguments N times for Gymnasium environments, or once for a vector environment.
+            `dm_control/<domain>/<task>` is EnvPool's task, and `gymnasium:<id>` always Gymnasium's environment. Or a Gymnasium environment
+            (then N is 1), a Gymnasium vector environment (then N is its own), or a factory: called without arguments N times for
+            Gymnasium environments, or once for a vector environment.
         num_envs: N.
         seed: gives each environment a seed of its own; the same seed gives the same environments.
         device: where observations, rewards and flags go.

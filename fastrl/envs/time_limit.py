@@ -55,8 +55,8 @@ def limited(env: gym.Env[Any, Any], max_episode_steps: int | None) -> gym.Env[An
         return env
     wrappers = [layer for layer in _layers(env) if isinstance(layer, gym.Wrapper)]
     limits = [wrapper for wrapper in wrappers if isinstance(wrapper, gym.wrappers.TimeLimit)]
-    for wrapper in limits:
-        wrapper._max_episode_steps = max_episode_steps
+    for limit in limits:
+        limit._max_episode_steps = max_episode_steps
     for wrapper in wrappers:  # they remember the spec that they were asked for
         wrapper._cached_spec = None
     its_own = time_limit(env)

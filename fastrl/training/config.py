@@ -24,7 +24,11 @@ NONE_WORDS = ("none", "None")  # TOML has no null
 # (the range in words, whether a value is in it, the settings it holds for)
 Ranges = tuple[tuple[str, Callable[[Any], bool], tuple[str, ...]], ...]
 RANGES: Ranges = (
-    ("at least 1", lambda value: value >= 1, ("num_envs", "max_episode_steps", "total_steps", "eval_episodes", "eval_max_steps", "threads", "env_threads")),
+    (
+        "at least 1",
+        lambda value: value >= 1,
+        ("num_envs", "max_episode_steps", "total_steps", "eval_episodes", "eval_max_steps", "threads", "env_threads"),
+    ),
     ("at least 0", lambda value: value >= 0, ("eval_interval", "save_interval", "log_interval")),
     ("in [0, 2^31)", lambda value: 0 <= value < 2**31, ("seed",)),
     ("finite", math.isfinite, ("stop_at_return",)),
@@ -281,14 +285,18 @@ def check_magnitudes(config: RunConfig) -> None:
         for number in value if isinstance(value, tuple) else (value,):
             if isinstance(number, bool) or not isinstance(number, int | float):
                 continue
-            if isinstance(number, int):
-                words, largest = "2^53", LARGEST_WHOLE_NUMBER
-            elif name == "lr" or name.endswith("_lr"):
-                words, largest = "1e6", LARGEST_LEARNING_RATE
-            else:
-                words, largest = "1e15", LARGEST_NUMBER
+            words, largest = _largest(name, number)
             if math.isfinite(number) and abs(number) > largest:  # an algorithm's own ranges speak of infinity
                 raise SettingError(f"{name} must be at most {words}, got {number}")
+
+
+def _largest(name: str, number: float) -> tuple[str, float]:
+    """The largest value of a setting, in words and as a number."""
+    if isinstance(number, int):
+        return "2^53", LARGEST_WHOLE_NUMBER
+    if name == "lr" or name.endswith("_lr"):
+        return "1e6", LARGEST_LEARNING_RATE
+    return "1e15", LARGEST_NUMBER
 
 
 def find_preset(presets: Mapping[str, dict[str, Any]], env_id: str) -> dict[str, Any]:

@@ -63,8 +63,8 @@ def evaluate_policy(
         max_steps: steps after which any episode is left; None: as said above.
 
     Returns:
-        `eval/return_mean`, `eval/return_std` (population), `eval/return_min`, `eval/return_max`, `eval/length_mean` (environment steps), and
-        `eval/cut_episodes` where episodes were left; None when it was interrupted.
+        `eval/return_mean`, `eval/return_std` (population), `eval/return_min`, `eval/return_max`, `eval/length_mean` (environment steps),
+        and `eval/cut_episodes` where episodes were left; None when it was interrupted.
 
     Raises:
         ValueError: n_episodes or max_steps is below 1.

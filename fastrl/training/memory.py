@@ -11,15 +11,10 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 from fastrl.errors import SettingError
-from fastrl.machine import SHARE, available_memory, in_words, require_memory
+from fastrl.machine import SHARE, available_memory, in_words
 
 if TYPE_CHECKING:
     from fastrl.envs import VectorEnv
-
-__all__ = [
-    *("Need", "action_size", "available_memory", "in_words", "network_need", "obs_size", "perceptron", "require_memory"),
-    *("require_needs", "row_bytes"),
-]
 
 FLOAT = 4  # bytes
 COPIES = 4  # of a parameter while it is learned: itself, its gradient, and Adam's two averages

@@ -2,8 +2,8 @@
 
 import pytest
 
-from fastrl.errors import SettingError
 from fastrl import machine
+from fastrl.errors import SettingError
 from fastrl.machine import available_memory, in_words, require_memory
 
 
