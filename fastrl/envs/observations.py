@@ -10,7 +10,7 @@ import gymnasium as gym
 import numpy as np
 import torch
 
-from fastrl.envs.bounds import box_bounds
+from fastrl.envs.bounds import box_bounds, require_few_choices
 from fastrl.errors import SettingError, nearest
 
 Path = tuple[str | int, ...]
@@ -175,6 +175,8 @@ def _dig(obs: Any, path: Path) -> Any:
 def _select(space: gym.Space[Any], obs_keys: Sequence[str] | None, name: str) -> list[Leaf]:
     found = list(_leaves(space))
     leaves = [leaf for leaf in found if isinstance(leaf, Leaf)]
+    for leaf in leaves:
+        require_few_choices(f"observations of {name}", space, leaf.nvec)
     if obs_keys is not None:
         return _by_key(leaves, obs_keys, name)
     if not leaves:

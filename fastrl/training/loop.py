@@ -26,6 +26,7 @@ from fastrl.training.checkpoint import load_checkpoint, save_checkpoint
 from fastrl.training.config import RunConfig
 from fastrl.training.console import Console
 from fastrl.training.evaluation import Evaluation, Player, evaluate_policy
+from fastrl.training.memory import require_needs
 from fastrl.training.metrics import MetricsLogger
 from fastrl.training.run_folder import ensure_config
 from fastrl.training.seeding import derived_seed, rng_state, seed_everything, set_rng_state
@@ -46,6 +47,7 @@ class Intervals:
         log: steps between logged rows; 0 logs every update.
         eval_episodes: episodes of one evaluation.
         stop_at_return: end the run at the first evaluation whose mean return reaches this; None never does.
+        eval_max_steps: steps after which an evaluation leaves an episode; None: see `evaluate_policy`.
     """
 
     evaluate: int = 0
@@ -53,6 +55,13 @@ class Intervals:
     log: int = 0
     eval_episodes: int = 20
     stop_at_return: float | None = None
+    eval_max_steps: int | None = None
+
+    @classmethod
+    def of(cls, config: RunConfig) -> Self:
+        """Those of a configuration."""
+        intervals = (config.eval_interval, config.save_interval, config.log_interval)
+        return cls(*intervals, config.eval_episodes, config.stop_at_return, config.eval_max_steps)
 
     def settings(self) -> dict[str, Any]:
         """By the names that configurations have for them."""
@@ -62,6 +71,7 @@ class Intervals:
             "log_interval": self.log,
             "eval_episodes": self.eval_episodes,
             "stop_at_return": self.stop_at_return,
+            "eval_max_steps": self.eval_max_steps,
         }
 
     def __post_init__(self) -> None:
@@ -153,8 +163,7 @@ class Trainer(ABC):
         """A trainer with the settings of a configuration: those fields that the constructor has, by the same names."""
         taken = inspect.signature(cls).parameters
         settings = {field.name: getattr(config, field.name) for field in fields(config) if field.name in taken}
-        intervals = Intervals(config.eval_interval, config.save_interval, config.log_interval, config.eval_episodes, config.stop_at_return)
-        trainer = cls(**settings | {"device": torch.device(config.device), "intervals": intervals})
+        trainer = cls(**settings | {"device": torch.device(config.device), "intervals": Intervals.of(config)})
         trainer.track, trainer.config = config.track, config
         return trainer
 
@@ -178,6 +187,11 @@ class Trainer(ABC):
         keep_freed_memory()
         seed_everything(self.seed)
         self.env = self.make_env(config.num_envs, self.seed)
+        try:
+            require_needs(config.needs(self.env), str(self.device))
+        except SettingError:
+            self.env.close()
+            raise
         self.fixed_num_envs = self.env.num_envs if is_factory(env_id) else None
 
     def make_env(self, num_envs: int, seed: int) -> VectorEnv:
@@ -347,8 +361,8 @@ class Trainer(ABC):
                 where `env_id` is a factory of fastrl's own `VectorEnv`s, which come with the seeds that the factory gave them.
 
         Returns:
-            `eval/return_mean`, `eval/return_std`, `eval/return_min`, `eval/return_max`, `eval/length_mean`; empty when a signal asked
-            to stop.
+            `eval/return_mean`, `eval/return_std`, `eval/return_min`, `eval/return_max`, `eval/length_mean`, and `eval/cut_episodes` where
+            episodes were left before their end (see `evaluate_policy`); empty when a signal asked to stop.
         """
         if n_episodes < 1:
             raise ValueError(f"evaluate: n_episodes must be at least 1, got {n_episodes}")
@@ -356,7 +370,8 @@ class Trainer(ABC):
             raise SettingError("env_id is an environment object, which cannot be made again for evaluation; give an id or a factory")
         chosen = derived_seed(self.seed, "evaluation") if seed is None else seed
         with self.make_env(self.fixed_num_envs or min(n_episodes, MAX_EVALUATION_ENVS), chosen) as env:
-            return evaluate_policy(self.player(env.num_envs), env, n_episodes, interrupted=self.stop_requested) or {}
+            bounds: dict[str, Any] = {"interrupted": self.stop_requested, "max_steps": self.intervals.eval_max_steps}
+            return evaluate_policy(self.player(env.num_envs), env, n_episodes, **bounds) or {}
 
     # ------------------------------------------------------------------------------------------------ state
 

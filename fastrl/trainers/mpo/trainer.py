@@ -14,13 +14,14 @@ from torch import Tensor
 from fastrl.data.replay import SequenceReplay
 from fastrl.envs import VectorEnv, make_vector_env, wrappers
 from fastrl.errors import SettingError
+from fastrl.machine import require_memory
 from fastrl.trainers.mpo.agent import MPOAgent
 from fastrl.trainers.mpo.config import MPOConfig
 from fastrl.trainers.mpo.storing import StoringTrainer, harmless
 from fastrl.training.config import config_of_arguments
 from fastrl.training.evaluation import MemorylessPlayer, Player, evaluate_policy
 from fastrl.training.loop import Intervals
-from fastrl.training.memory import require_memory
+from fastrl.training.memory import require_needs
 from fastrl.training.metrics import _format_metrics
 from fastrl.training.seeding import derived_seed
 from fastrl.training.threads import choose_threads, hidden_weights
@@ -235,6 +236,8 @@ class MPOTrainer(StoringTrainer):
         self.settings.check()
         if batch_size > self.settings.replay_size:
             raise SettingError(f"batch_size must be at most replay_size = {self.settings.replay_size}, got {batch_size}")
+        drawn = [need for need in self.settings.needs(self.env) if need.purpose in ("batch", "samples")]  # all else is taken already
+        require_needs(drawn, str(self.device))
         self.batch_size, self.update_after, self.m_steps = batch_size, update_after, m_steps
         if isinstance(self.config, MPOConfig):
             self.config = replace(self.config, update_after=update_after, batch_size=batch_size, m_steps=m_steps)

@@ -54,8 +54,7 @@ class PolicyGradientTrainer(Trainer):
 
     def __init__(self, config: PolicyGradientConfig) -> None:
         config.check()
-        intervals = Intervals(config.eval_interval, config.save_interval, config.log_interval, config.eval_episodes, config.stop_at_return)
-        super().__init__(seed=config.seed, intervals=intervals)
+        super().__init__(seed=config.seed, intervals=Intervals.of(config))
         self.algorithm = config.ALGORITHM
         self.settings = config
         threads = choose_threads(config.num_envs, config.threads, config.env_threads, 2 * hidden_weights(config.layer_sizes))

@@ -17,6 +17,7 @@ from fastrl.envs import VectorEnv
 from fastrl.envs.final_info import _extract_episode_returns, _extract_final_observations, _iter_final_info_entries
 from fastrl.envs.wrappers import _find_wrapper, _make_env, _transform_observation, _transform_reward
 from fastrl.errors import SettingError
+from fastrl.machine import require_memory
 from fastrl.nn.distributions import Categorical, DiagonalGaussian, Distribution
 from fastrl.nn.normalizer import RewardScaler
 from fastrl.trainers.vmpo.agent import DiagonalGaussianPolicy, VMPOAgent
@@ -32,7 +33,6 @@ from fastrl.trainers.vmpo.gymnasium_evaluation import (
 from fastrl.training.config import config_of_arguments
 from fastrl.training.evaluation import MemorylessPlayer, Player, require_finite_observations
 from fastrl.training.loop import Intervals, Trainer
-from fastrl.training.memory import require_memory
 from fastrl.training.metrics import _format_metrics
 from fastrl.training.threads import choose_threads, hidden_weights
 
