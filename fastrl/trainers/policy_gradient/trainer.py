@@ -22,7 +22,7 @@ from fastrl.models import (
     ValueModel,
     VanillaPGModel,
 )
-from fastrl.nn.containers import ActionLinear
+from fastrl.nn.containers import ActionLinear, FlattenLinear
 from fastrl.nn.layers import Tanh, layer_init
 from fastrl.nn.linear import Linear
 from fastrl.optimizers import JointOpt, SingleOpt
@@ -86,6 +86,8 @@ class PolicyGradientTrainer(Trainer):
     def _make_agent(self) -> PGAgent:
         settings = self.settings
         body = [layer for size in settings.layer_sizes for layer in ({"func": Linear, "out_features": size}, {"func": Tanh})]
+        if body and len(self.env.obs_shape) > 1:  # a small grid, or a table of numbers
+            body[0] = body[0] | {"func": FlattenLinear}
         network = Config(nn_config=Config(body=body))
         made: dict[str, Any] = {"batcher": self.batcher, "cuda_default": False}
         policy = MODELS[self.algorithm].from_config(network, entropy_coef=settings.entropy_coef, **made, **_policy_settings(settings))
