@@ -103,7 +103,7 @@ class Leaf:
         """The same values, if casting them to the declared dtype can be meant.
 
         Raises:
-            ObservationFault: floats, or whole numbers out of range, where bytes are declared (a cast would make zeros of them), or no numbers.
+            ObservationFault: no numbers; or floats, or whole numbers out of range, where bytes are declared: a cast would lose them.
         """
         if batch.dtype == self.dtype:
             return batch
@@ -139,7 +139,9 @@ class Leaf:
             row, branch = (int(i) for i in np.argwhere(wrong)[0])
             which = "" if len(self.nvec) == 1 else f" in place {branch}"
             low, high = self.start[branch], self.start[branch] + self.nvec[branch] - 1
-            raise ObservationFault(f"{self.called} is {given[row, branch]}{which}, but its space declares choices from {low} to {high}", row)
+            raise ObservationFault(
+                f"{self.called} is {given[row, branch]}{which}, but its space declares choices from {low} to {high}", row
+            )
         encoded = np.zeros((len(batch), self.size), np.float32)
         np.put_along_axis(encoded, choices + first, 1.0, axis=1)
         return encoded

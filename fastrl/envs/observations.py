@@ -104,7 +104,7 @@ class ObservationMap:
             values = values[:, self._window[0], self._window[1]]
         elif not leaf.shape:
             values = values.reshape(-1, 1)
-        numbers = np.ascontiguousarray(values, self._dtype)
+        numbers: Any = np.ascontiguousarray(values, self._dtype)
         return numbers / np.float32(255) if leaf.scaled and not self._stays_uint8 else numbers
 
 

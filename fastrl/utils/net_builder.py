@@ -11,7 +11,16 @@ from typing import Any
 from torch import nn
 
 from fastrl.errors import SettingError, nearest
-from fastrl.nn.containers import ActionLinear, ChannelsFirst, FlattenLinear, SequentialExtended, Shape, as_shape, channels_last, output_shape
+from fastrl.nn.containers import (
+    ActionLinear,
+    ChannelsFirst,
+    FlattenLinear,
+    SequentialExtended,
+    Shape,
+    as_shape,
+    channels_last,
+    output_shape,
+)
 from fastrl.utils.config import Config
 from fastrl.utils.utils import get_func, get_obj
 

@@ -14,7 +14,9 @@ from fastrl.envs.final_info import FINAL_OBS_KEYS
 ENDS = 8  # ends of episodes that are looked at
 
 
-def check_autoreset(env: gym.vector.VectorEnv[Any, Any, Any], draw: Callable[[], np.ndarray], steps: int, seed: int, report: Report) -> None:
+def check_autoreset(
+    env: gym.vector.VectorEnv[Any, Any, Any], draw: Callable[[], np.ndarray], steps: int, seed: int, report: Report
+) -> None:
     """Compare the mode in the metadata with what the environment does.
 
     Args:
@@ -37,17 +39,16 @@ def check_autoreset(env: gym.vector.VectorEnv[Any, Any, Any], draw: Callable[[],
         report.note("autoreset", f"{words.get(told, mode)}{'' if found else ', and no episode ended to see it'}")
 
 
-def _found(
-    env: gym.vector.VectorEnv[Any, Any, Any], draw: Callable[[], np.ndarray], steps: int, seed: int, report: Report
-) -> str | None:
-    """"nextstep", "samestep", "disabled", or None where it does not show."""
+def _found(env: gym.vector.VectorEnv[Any, Any, Any], draw: Callable[[], np.ndarray], steps: int, seed: int, report: Report) -> str | None:
+    """ "nextstep", "samestep", "disabled", or None where it does not show."""
     env.reset(seed=seed)
     ended, ends = np.zeros(env.num_envs, bool), 0
     after: list[float] = []  # rewards of the steps that follow an end
     other = False  # whether any other reward is not 0
     for _ in range(steps):
         try:
-            _, reward, terminated, truncated, infos = env.step(draw())
+            returned: Any = env.step(draw())
+            _, reward, terminated, truncated, infos = returned
         except (Exception, SystemExit) as error:
             if not ended.any():
                 report.error("step", f"step raised {said(error)}")

@@ -37,7 +37,7 @@ class Contract:
     def reset(self, seed: int | None = None) -> tuple[Any, Any] | None:
         """(observation, info), or None with an error."""
         try:
-            returned = self.env.reset(seed=seed) if seed is not None else self.env.reset()
+            returned: Any = self.env.reset(seed=seed) if seed is not None else self.env.reset()
         except (Exception, SystemExit) as error:
             advice = ""
             if isinstance(error, TypeError) and "seed" in str(error):
@@ -45,14 +45,16 @@ class Contract:
             self._report.error("reset", f"reset raised {said(error)}{advice}")
             return None
         if not isinstance(returned, tuple) or len(returned) != 2 or not isinstance(returned[1], Mapping):
-            self._report.error("reset", f"reset returned {_form(returned)}; it must return a tuple of two, (observation, info), info a dict")
+            self._report.error(
+                "reset", f"reset returned {_form(returned)}; it must return a tuple of two, (observation, info), info a dict"
+            )
             return None
         return returned
 
     def step(self, action: Any) -> Stepped | None:
         """What a step returned, or None with an error."""
         try:
-            returned = self.env.step(action)
+            returned: Any = self.env.step(action)
         except (Exception, SystemExit) as error:
             self._report.error("step", f"step({_short(action)}) raised {said(error)}, {self._report.steps} steps in")
             return None
@@ -70,7 +72,7 @@ class Contract:
         if isinstance(value, bool | np.bool_):
             return True
         if np.ndim(value) == 0 and isinstance(value, int | np.integer | np.ndarray) and value in (0, 1):
-            self._report.note("step", f"{name} is {_form(value)}, it should be a bool")
+            self._report.note("step", f"{name} is of type {type(value).__name__}, it should be a bool")
             return True
         self._report.error("step", f"{name} is {_form(value)}, it must be a bool")
         return False

@@ -53,7 +53,7 @@ class Check:
     def run(self) -> Report:
         """Make the environment, look at it, and close it if it was made here."""
         given = isinstance(self._env, VectorEnv | gym.Env | gym.vector.VectorEnv)
-        env = self._env if given else self._make()
+        env: Any = self._env if given else self._make()
         if env is None:
             return self.report
         try:
@@ -70,9 +70,10 @@ class Check:
         if not isinstance(env, str):
             if not callable(env):
                 raise SettingError(f"env must be an id, an environment or a factory of environments, got {type(env).__name__}")
+            made = None
             with self.report.guard("environment", "making it"):
-                return env(**self._options)
-            return None
+                made = env(**self._options)
+            return made
         try:
             if env_source(env) != "gymnasium":
                 return self._vector()
@@ -105,7 +106,9 @@ class Check:
             self._look_at_single(env, given)
         else:
             kind = type(env)
-            old = "; it is of the old package gym: wrap it with shimmy's GymV21CompatibilityV0" if kind.__module__.startswith("gym.") else ""
+            old = (
+                "; it is of the old package gym: wrap it with shimmy's GymV21CompatibilityV0" if kind.__module__.startswith("gym.") else ""
+            )
             report.error("environment", f"it is a {kind.__name__}, not a gymnasium.Env{old}")
 
     # ------------------------------------------------------------------------------------------------ by kind

@@ -13,8 +13,8 @@ from fastrl.envs.actions import ActionMap
 from fastrl.envs.base import ObservationFault
 from fastrl.envs.check.actions import mask_of, random_actions
 from fastrl.envs.check.contract import Contract, Stepped
-from fastrl.envs.check.report import Report
 from fastrl.envs.check.repeats import check_repeats
+from fastrl.envs.check.report import Report
 from fastrl.envs.check.watches import EntryWatch, EpisodeWatch, RewardWatch
 from fastrl.envs.gymnasium import time_limit
 from fastrl.envs.observation_entries import Leaf, entries
@@ -117,7 +117,9 @@ class SingleCheck:
     def _see_reuse(self, arrays: list[np.ndarray]) -> None:
         """Whether the array of the observation before was written into."""
         if any(not np.array_equal(array, copy) for array, copy in self._before if array.dtype.kind in "biuf"):
-            self._report.note("observations", "every one is written into the array of the one before; fastrl copies, loops of your own must too")
+            self._report.note(
+                "observations", "every one is written into the array of the one before; fastrl copies, loops of your own must too"
+            )
         self._before = [(array, array.copy()) for array in arrays]
 
     def _draw(self, info: Any) -> Any:

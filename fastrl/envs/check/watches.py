@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from fastrl.envs.base import ObservationFault
-from fastrl.envs.check.report import Report, said
+from fastrl.envs.check.report import Level, Report, said
 from fastrl.envs.observation_entries import Leaf
 from fastrl.envs.ranges import LARGE_NUMBER, Ranges
 
@@ -164,7 +164,9 @@ class EpisodeWatch:
         self.longest = max(self.longest, unfinished)
         told, report = self._told, self._report
         if self._lengths:
-            report.note("limit", f"episodes of random actions last {min(self._lengths)} to {max(self._lengths)} steps; limit {told or 'none'}")
+            report.note(
+                "limit", f"episodes of random actions last {min(self._lengths)} to {max(self._lengths)} steps; limit {told or 'none'}"
+            )
         if told is None:
             self._say_without_limit()
         elif self.longest > told:
@@ -172,7 +174,8 @@ class EpisodeWatch:
         elif self._cut and max(self._cut) < told and len(set(self._cut)) == 1:
             report.warn("limit", f"a limit of {told} steps is told, but episodes are truncated after {self._cut[0]}")
         elif told > HUGE_LIMIT:
-            report.warn("limit", f"a limit of {told:,} steps is as good as none: give max_episode_steps")
+            level: Level = "note" if self._lengths else "warning"
+            report.add(level, "limit", f"a limit of {told:,} steps is as good as none: give max_episode_steps")
         elif not self._lengths:
             report.note("limit", f"no episode ended within {self.longest} steps; the limit is {told}")
 

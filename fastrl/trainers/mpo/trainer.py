@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from fastrl.data.replay import SequenceReplay
-from fastrl.envs import make_vector_env, wrappers
+from fastrl.envs import VectorEnv, make_vector_env, wrappers
 from fastrl.errors import SettingError
 from fastrl.trainers.mpo.agent import MPOAgent
 from fastrl.trainers.mpo.config import MPOConfig
