@@ -72,6 +72,10 @@ class RolloutBatcher:
             action=(tuple(action.shape), torch.float32 if action.kind == "continuous" else torch.int64),
             device=device,
         )
+        self.env.look_at_first_steps(
+            scales_observations=any(transform.scales_states for transform in self.transforms),
+            scales_rewards=any(transform.scales_rewards for transform in self.transforms),
+        )
         self._obs = self.env.reset()
 
     def get_state_info(self) -> SpaceInfo:

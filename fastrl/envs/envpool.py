@@ -131,6 +131,17 @@ class EnvPoolEnv(VectorEnv):
         """As the environment's space says."""
         return self._observations.bounds()
 
+    @property
+    def own_spaces(self) -> tuple[Any, Any] | None:
+        """EnvPool's own."""
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message=".*precision lowered.*")
+            return self._pool.observation_space, self._pool.action_space
+
+    def obs_place(self, column: int) -> str:
+        """By the space's own names."""
+        return self._observations.place(column)
+
     def many_steps(self) -> AbstractContextManager[None]:
         """With one thread, that thread and the caller's, of which one always waits for the other, share a core with EnvPool's helper."""
         if self.num_threads != 1 or torch.get_num_threads() != 1:  # threads that torch started inside would stay on that core

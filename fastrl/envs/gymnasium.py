@@ -68,6 +68,10 @@ class GymnasiumEnv(VectorEnv):
         """As the environment's space says."""
         return self._observations.bounds()
 
+    def obs_place(self, column: int) -> str:
+        """By the space's own names."""
+        return self._observations.place(column)
+
     def _reset_all(self) -> np.ndarray:
         seeds: Sequence[int | None] = [None] * self.num_envs if self._seeded or self.seeds is None else self.seeds
         observations = []
@@ -153,6 +157,10 @@ class GymnasiumVectorEnv(VectorEnv):
     def obs_bounds(self) -> tuple[np.ndarray, np.ndarray]:
         """As the environment's space says."""
         return self._observations.bounds()
+
+    def obs_place(self, column: int) -> str:
+        """By the space's own names."""
+        return self._observations.place(column)
 
     def _reset_all(self) -> np.ndarray:
         self._obs = self._batch(self._first_reset() if not self._seeded else self.env.reset()[0])

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import gymnasium as gym
 import numpy as np
@@ -28,6 +28,7 @@ from fastrl.training.console import Console
 from fastrl.training.evaluation import Evaluation, Player, evaluate_policy
 from fastrl.training.memory import require_needs
 from fastrl.training.metrics import MetricsLogger
+from fastrl.training.observation_kinds import require_vectors
 from fastrl.training.run_folder import ensure_config
 from fastrl.training.seeding import derived_seed, rng_state, seed_everything, set_rng_state
 from fastrl.training.signals import StopOnSignal
@@ -114,6 +115,7 @@ class Trainer(ABC):
     """
 
     algorithm: str
+    takes_images: ClassVar[bool] = False  # whether its networks convolve; the others refuse cameras when they are constructed
     env_id: Any
     device: torch.device
     threads: ThreadChoice
@@ -189,9 +191,13 @@ class Trainer(ABC):
         self.env = self.make_env(config.num_envs, self.seed)
         try:
             require_needs(config.needs(self.env), str(self.device))
+            if not self.takes_images:
+                require_vectors(self.env, self.algorithm)
         except SettingError:
             self.env.close()
             raise
+        scales = {f"scales_{what}s": bool(getattr(config, f"normalize_{what}", False)) for what in ("observation", "reward")}
+        self.env.look_at_first_steps(**scales)
         self.fixed_num_envs = self.env.num_envs if is_factory(env_id) else None
 
     def make_env(self, num_envs: int, seed: int) -> VectorEnv:
@@ -249,6 +255,7 @@ class Trainer(ABC):
                 console.message(self.describe())
                 self._loop(total_steps, logger, folder / "checkpoints")
             finally:
+                self.env.end_first_look()  # of a run that is shorter than it
                 self.interrupted, self._stop = stop.requested, None
 
     def _loop(self, total_steps: int, logger: MetricsLogger, checkpoints: Path) -> None:

@@ -11,7 +11,16 @@ from typing import Any
 from torch import nn
 
 from fastrl.errors import SettingError, nearest
-from fastrl.nn.containers import ActionLinear, FlattenLinear, SequentialExtended, Shape, as_shape, output_shape
+from fastrl.nn.containers import (
+    ActionLinear,
+    ChannelsFirst,
+    FlattenLinear,
+    SequentialExtended,
+    Shape,
+    as_shape,
+    channels_last,
+    output_shape,
+)
 from fastrl.training.memory import network_need, require_needs
 from fastrl.utils.config import Config
 from fastrl.utils.utils import get_func, get_obj
@@ -96,6 +105,9 @@ def nn_from_config(
 ) -> SequentialExtended:
     """A network of a body and a head.
 
+    Images with channels last, [height, width, channels], are turned for a body that begins with a convolution: where the last of three axes
+    is the smallest it holds the channels, unless the layer's `in_channels` says that the first one does.
+
     Args:
         config: `body` and `head`, lists of layers as in `get_module_list`; one that is missing is the identity. Not changed, so it builds
             any number of networks.
@@ -117,10 +129,19 @@ def nn_from_config(
         raise SettingError(f"state_info must have 'shape', it has {', '.join(map(repr, state_info)) or 'nothing'}")
     shape = as_shape("state_info: shape", state_info["shape"])
     if body is None:
-        body = _part("body", config, shape, action_info)
+        body = _body(config, shape, action_info)
     if head is None:
         head = _part("head", config, output_shape(body, shape), action_info)
     return SequentialExtended(body=body, head=head)
+
+
+def _body(config: Config | Mapping[str, Any], shape: tuple[int, ...], action_info: Mapping[str, Any] | None) -> SequentialExtended:
+    """The body, behind a layer that turns images where it begins with a convolution and they have their channels last."""
+    first = next(iter(_layers(config.get("body") or [])), None)
+    if first is None or not channels_last(shape) or not _is(get_func(first), nn.Conv2d) or first.get("in_channels") == shape[0]:
+        return _part("body", config, shape, action_info)
+    turned = _part("body", config, (shape[2], *shape[:2]), action_info)
+    return SequentialExtended(ChannelsFirst(), *turned.layers)
 
 
 def _part(name: str, config: Config | Mapping[str, Any], shape: Shape, action_info: Mapping[str, Any] | None) -> SequentialExtended:
@@ -171,7 +192,8 @@ def _input_value(func: Any, name: str, shape: tuple[int, ...]) -> int | tuple[in
     if name == "normalized_shape" or _is(func, FlattenLinear, ActionLinear):
         return shape
     if name == "in_features" and len(shape) != 1:
-        raise SettingError(f"{_called(func)} needs a flat input, got shape {list(shape)}; FlattenLinear takes any")
+        images = "; images go through the convolutions of from_arch('dqn') or from_arch('a3c')" if len(shape) == 3 else ""
+        raise SettingError(f"{_called(func)} needs a flat input, got shape {list(shape)}; FlattenLinear takes any{images}")
     if name == "in_channels" and len(shape) < 2:
         raise SettingError(f"{_called(func)} needs channels and at least one more dimension, got shape {list(shape)}")
     return shape[0]

@@ -130,6 +130,7 @@ class PPOTRxLTrainer(SingleEnvironmentTrainer):
     """
 
     algorithm = "ppo-trxl"
+    takes_images = True
 
     def __init__(
         self,

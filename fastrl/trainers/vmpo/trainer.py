@@ -54,7 +54,6 @@ __all__ = [
 
 DEFAULT_INTERVALS = Intervals()
 ActionKind = Literal["continuous", "discrete"]
-LARGEST_IMAGE = 1024  # numbers; a grid world's view is a vector to a multilayer perceptron, a camera's is not
 
 
 class VMPOTrainer(Trainer):
@@ -342,8 +341,6 @@ _AGENT_SETTINGS = frozenset(inspect.signature(VMPOAgent).parameters) - {"device"
 def _spaces(env: VectorEnv) -> tuple[int, int, ActionKind]:
     """(features of a flat observation, action dimensions or number of actions, kind of action) that V-MPO's networks need."""
     obs_dim = int(np.prod(env.obs_shape))
-    if env.obs_dtype == torch.uint8 and obs_dim > LARGEST_IMAGE:
-        raise SettingError(f"env_id {env.name!r} has image observations {list(env.obs_shape)}; V-MPO's networks take vectors")
     if env.action.kind == "discrete":
         return obs_dim, env.action.num_actions, "discrete"
     if env.action.kind == "continuous":
