@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import csv
 import io
-import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
+from fastrl.training.safe_files import GIGABYTE, append_to_file, read_file, replace_file
+
 STEP_COLUMN = "env_steps"
+LARGEST = GIGABYTE
 
 Row = dict[str, str]
 
@@ -38,8 +40,10 @@ class CsvTable:
             self.columns = [*(self.columns or [STEP_COLUMN]), *new]
             self._rewrite([*rows, row])
         else:
-            with self.path.open("a", newline="") as file:
-                file.write(_text(self.columns, [row], header=False))
+            try:
+                append_to_file(self.path, _text(self.columns, [row], header=False).encode())
+            except FileNotFoundError:  # someone has removed it
+                self._rewrite([row])
         self.last_step = env_steps
 
     def cut(self, env_steps: int) -> None:
@@ -52,12 +56,8 @@ class CsvTable:
         self._rewrite(kept)
 
     def _rewrite(self, rows: Iterable[Row]) -> None:
-        temporary = self.path.with_name(self.path.name + ".tmp")
-        with temporary.open("w", newline="") as file:
-            file.write(_text(self.columns, rows, header=True))
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(self.path)
+        text = _text(self.columns, rows, header=True)
+        replace_file(self.path, lambda file: file.write(text.encode()))
         self._intact = True
 
 
@@ -72,7 +72,7 @@ def read_columns(path: Path, *names: str) -> list[tuple[float, ...]]:
 def _read(path: Path) -> tuple[list[str], list[Row]]:
     """(columns, complete rows) of a file; empty when it is missing."""
     try:
-        text = path.read_text()
+        text = read_file(path, max_bytes=LARGEST).decode()
     except FileNotFoundError:
         return [], []
     complete = text[: text.rfind("\n") + 1]

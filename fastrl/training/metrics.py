@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import importlib
+import os
+import secrets
 from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
@@ -14,6 +16,7 @@ from torch import Tensor
 from fastrl.errors import SettingError
 from fastrl.training.csv_table import CsvTable
 from fastrl.training.run_folder import CURVE_FILE, EVALUATION_FILE, METRICS_FILE
+from fastrl.training.safe_files import KILOBYTE, read_file, replace_file, require_folder
 
 if TYPE_CHECKING:
     from fastrl.training.console import Console
@@ -154,7 +157,9 @@ class MetricsLogger:
         if self._events is None and self._tensorboard_wanted:
             from torch.utils.tensorboard import SummaryWriter  # takes a while to import
 
-            self._events = SummaryWriter(str(self.out_dir), purge_step=self._purge_step)
+            # a name that cannot be foreseen: the writer would follow a link of that name
+            suffix = f".{secrets.token_hex(8)}"
+            self._events = SummaryWriter(str(self.out_dir), purge_step=self._purge_step, filename_suffix=suffix)
         return self._events
 
     def _draw_curve(self) -> None:
@@ -188,15 +193,18 @@ def _start_wandb(track: str | None, out_dir: Path, config: Mapping[str, Any] | N
         wandb = importlib.import_module("wandb")
     except ImportError:
         raise SettingError("track is 'wandb', but the package wandb is not installed; run `pip install wandb`") from None
+    if os.path.lexists(out_dir / "wandb"):  # where the package writes files of its own
+        require_folder(out_dir / "wandb")
     # one tracked run per folder, found again on resume
     return wandb.init(dir=str(out_dir), name=out_dir.name, id=_run_id(out_dir), resume="allow", config=dict(config or {}))
 
 
 def _run_id(out_dir: Path) -> str:
     """An identity for the tracked run that stays with the folder."""
-    import secrets
-
     file = out_dir / "wandb_id"
-    if not file.exists():
-        file.write_text(secrets.token_hex(8))
-    return file.read_text().strip()
+    try:
+        return read_file(file, max_bytes=KILOBYTE).decode(errors="replace").strip()
+    except FileNotFoundError:
+        identity = secrets.token_hex(8)
+        replace_file(file, lambda new: new.write(identity.encode()))
+        return identity

@@ -9,13 +9,15 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from fastrl.errors import SettingError, nearest
+from fastrl.errors import RunFolderError, SettingError, nearest
 from fastrl.training.config import ALGORITHM_KEY, RunConfig, parse_toml
+from fastrl.training.safe_files import MEGABYTE, read_file, replace_file
 
 CONFIG_FILE, METRICS_FILE, EVALUATION_FILE = "config.toml", "metrics.csv", "eval.csv"
 CURVE_FILE, CHECKPOINTS = "curve.png", "checkpoints"
 TRACES = (CONFIG_FILE, METRICS_FILE, EVALUATION_FILE, CHECKPOINTS)  # any of these means that a run has been here
 RUNS = Path("runs")
+LARGEST_CONFIG = MEGABYTE
 
 
 @dataclass(frozen=True)
@@ -35,6 +37,10 @@ class RunFolder:
         """The run's settings."""
         return self.path / CONFIG_FILE
 
+    def config_text(self) -> str:
+        """What config.toml holds; SettingError saying why if it cannot be read."""
+        return _config_text(self.path)
+
 
 def create_run(algorithm: str, config: RunConfig, out_dir: Path | None = None) -> RunFolder:
     """Make the folder of a new run and write its config.toml.
@@ -50,7 +56,7 @@ def create_run(algorithm: str, config: RunConfig, out_dir: Path | None = None) -
     path = out_dir or RUNS / f"{algorithm}-{_plain(config.env_id)}-{config.seed}-{time.strftime('%Y%m%d-%H%M%S')}"
     if out_dir is None:
         path = _unused(path)
-    elif any((path / trace).exists() for trace in TRACES):
+    elif _traces(path):
         raise SettingError(f"out_dir {str(path)!r} already holds a run; choose another folder, or continue it with --resume {path}")
     try:
         path.mkdir(parents=True, exist_ok=True)
@@ -68,7 +74,7 @@ def withdraw_run(run: RunFolder, *, keep_folder: bool) -> None:
         run: what `create_run` returned.
         keep_folder: leave the folder itself, which was there before.
     """
-    if any((run.path / trace).exists() for trace in TRACES if trace != CONFIG_FILE):
+    if set(_traces(run.path)) - {CONFIG_FILE}:
         return
     run.config_file.unlink(missing_ok=True)
     if not keep_folder:
@@ -81,12 +87,7 @@ def open_run(path: Path) -> RunFolder:
 
     Raises: SettingError if there is none, naming the nearest folder beside it.
     """
-    try:
-        text = (path / CONFIG_FILE).read_text()
-    except OSError:
-        beside = [entry.name for entry in path.parent.iterdir() if (entry / CONFIG_FILE).exists()] if path.parent.is_dir() else []
-        raise SettingError(f"there is no run in {str(path)!r}: it has no readable {CONFIG_FILE}{nearest(path.name, beside)}") from None
-    algorithm = parse_toml(text, str(path / CONFIG_FILE)).get(ALGORITHM_KEY)
+    algorithm = parse_toml(_config_text(path), str(path / CONFIG_FILE)).get(ALGORITHM_KEY)
     if not isinstance(algorithm, str):
         raise SettingError(f"{path / CONFIG_FILE} does not name its algorithm")
     return RunFolder(path, algorithm)
@@ -94,12 +95,8 @@ def open_run(path: Path) -> RunFolder:
 
 def write_config(run: RunFolder, config: RunConfig) -> None:
     """Write config.toml, replacing an older one in one step."""
-    temporary = run.path / f".{CONFIG_FILE}.tmp"
-    with temporary.open("w") as file:
-        file.write(config.to_toml(run.algorithm))
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(run.config_file)
+    text = config.to_toml(run.algorithm)
+    replace_file(run.config_file, lambda file: file.write(text.encode()))
 
 
 def ensure_config(path: Path, algorithm: str, config: RunConfig) -> None:
@@ -114,13 +111,31 @@ def ensure_config(path: Path, algorithm: str, config: RunConfig) -> None:
         SettingError: the folder or the file cannot be written.
     """
     run = RunFolder(path, algorithm)
-    if run.config_file.exists():
+    if os.path.lexists(run.config_file):
         return
     try:
         path.mkdir(parents=True, exist_ok=True)
         write_config(run, config)
     except OSError as error:
         raise SettingError(f"out_dir {str(path)!r} cannot be written: {error.strerror}") from None
+
+
+def _config_text(path: Path) -> str:
+    """What a run folder's config.toml holds; SettingError if it has none, or why it cannot be read."""
+    try:
+        return read_file(path / CONFIG_FILE, max_bytes=LARGEST_CONFIG).decode()
+    except FileNotFoundError:
+        beside = [entry.name for entry in path.parent.iterdir() if os.path.exists(entry / CONFIG_FILE)] if path.parent.is_dir() else []
+        raise SettingError(f"there is no run in {str(path)!r}: it has no readable {CONFIG_FILE}{nearest(path.name, beside)}") from None
+    except RunFolderError as error:
+        raise SettingError(f"there is no run in {str(path)!r}: {error}") from None
+    except UnicodeDecodeError:
+        raise SettingError(f"{path / CONFIG_FILE} cannot be read: it is no text") from None
+
+
+def _traces(path: Path) -> list[str]:
+    """What a run has left in a folder; links count, wherever they lead."""
+    return [trace for trace in TRACES if os.path.lexists(path / trace)]
 
 
 def _plain(env_id: str) -> str:
