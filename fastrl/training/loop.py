@@ -25,12 +25,14 @@ from fastrl.training.config import RunConfig
 from fastrl.training.console import Console
 from fastrl.training.evaluation import Evaluation, Player, evaluate_policy
 from fastrl.training.metrics import MetricsLogger
+from fastrl.training.notes import RunNotes
 from fastrl.training.run_folder import ensure_config
 from fastrl.training.seeding import derived_seed, rng_state, seed_everything, set_rng_state
 from fastrl.training.signals import StopOnSignal
 from fastrl.training.threads import ThreadChoice
 
 MAX_EVALUATION_ENVS = 64
+LOGGED = "logged"  # the mark of the last row that was due
 RECENT_EPISODES = 100  # `rollout/ep_return_mean` is over this many finished episodes
 
 
@@ -121,8 +123,11 @@ class Trainer(ABC):
         self.config: RunConfig | None = None  # written into the run folder where there is none
         self.can_make_envs = True  # an environment object cannot be made a second time
         self.fixed_num_envs: int | None = None  # a factory of vector environments always gives this many
-        self.marks: dict[str, int] = {}  # environment steps at which to log, evaluate and save next
+        self.marks: dict[str, int] = {}  # environment steps at which to log, evaluate and save next, and of the last row in its turn
         self._evaluated_at: int | None = None
+        self._last_round: tuple[float | None, Mapping[str, Tensor]] = (None, {})  # steps per second, metrics of the learner
+        self.unwritten: list[str] = []  # logs of the last run that found no room, by name
+        self._notes: RunNotes | None = None  # while a run is going on
         self.interrupted: str | None = None  # name of the signal that ended the last run early
         self._stop: StopOnSignal | None = None  # while a run is going on
 
@@ -204,7 +209,8 @@ class Trainer(ABC):
     def run(self, total_steps: int, out_dir: str | Path) -> None:
         """Train until `env_steps` reaches `total_steps`, then evaluate and save; progress is printed.
 
-        SIGINT and SIGTERM end it early with a checkpoint; `interrupted` then names the signal.
+        SIGINT, SIGTERM and SIGHUP end it early with a checkpoint; `interrupted` then names the signal. So does a pipe whose reader has
+        gone, as "SIGPIPE". Logs and output that cannot be written do not end it: notes.txt and `unwritten` name them.
 
         Args:
             total_steps: environment steps of the whole run, those of earlier sessions included.
@@ -213,7 +219,7 @@ class Trainer(ABC):
         if total_steps < 1:
             raise SettingError(f"total_steps must be at least 1 environment step, got {total_steps}")
         folder = Path(out_dir)
-        console = Console(total_steps, start_steps=self.env_steps)
+        console = Console(total_steps, start_steps=self.env_steps, on_lost=self._output_lost)
         settings = {} if self.config is None else self.config.to_dict()
         with (
             StopOnSignal() as stop,
@@ -221,16 +227,27 @@ class Trainer(ABC):
                 folder, console=console, track=self.track, config=settings, reference_returns=self.env.reference_returns
             ) as logger,
         ):
-            self._stop = stop
+            self._stop, self._notes = stop, logger.notes
             try:
                 if self.env_steps > 0:
-                    logger.resume_from(self.env_steps)
+                    logger.resume_from(self.env_steps, last_row=self.marks.get(LOGGED))
                 if self.config is not None:
                     ensure_config(folder, self.algorithm, replace(self.config, total_steps=total_steps))
                 console.message(self.describe())
                 self._loop(total_steps, logger, folder / "checkpoints")
             finally:
-                self.interrupted, self._stop = stop.requested, None
+                self.interrupted, self._stop, self._notes = stop.requested, None, None
+        self.unwritten = logger.failed
+
+    def _output_lost(self, env_steps: int, error: Exception) -> None:
+        """Output that fails ends no run, but for a pipe that nobody reads any more: that is a wish to end, as everywhere."""
+        assert self._stop is not None and self._notes is not None
+        where = f"standard output failed at {env_steps:,} steps ({getattr(error, 'strerror', None) or error})"
+        if isinstance(error, BrokenPipeError):
+            self._stop.request("SIGPIPE")
+            self._notes.add(f"{where}: nobody reads it any more, so the run is saved and ends; --resume continues it")
+        else:
+            self._notes.add(f"{where}; the run goes on without it")
 
     def _loop(self, total_steps: int, logger: MetricsLogger, checkpoints: Path) -> None:
         self._set_marks()
@@ -240,7 +257,10 @@ class Trainer(ABC):
         while self.env_steps < total_steps and not (content or self.stop_requested()):
             if self._round(logger):
                 content = self._attend(logger, checkpoints)
-        self.save(checkpoints)  # before the last evaluation, which may fail or be cut off
+        try:
+            self.save(checkpoints)  # before the last evaluation, which may fail or be cut off
+        finally:
+            self._log_rest(logger)
         if not self.stop_requested() and self._evaluated_at != self.env_steps:
             self._evaluate_and_log(logger)
 
@@ -254,10 +274,18 @@ class Trainer(ABC):
         with self.stopwatch("learning"):
             metrics = self.learn()
         rate = (self.env_steps - steps_before) / (time.perf_counter() - started)
+        self._last_round = rate, metrics
         if self._due("log"):
             self._move_mark("log")
+            self.marks[LOGGED] = self.env_steps
             logger.log({**self.progress(rate), **metrics}, env_steps=self.env_steps)
         return True
+
+    def _log_rest(self, logger: MetricsLogger) -> None:
+        """A row of what came after the last one. A continued run drops it, so that its rows are those of an uninterrupted one."""
+        if self.env_steps > (logger.last_step or 0):
+            rate, metrics = self._last_round
+            logger.log({**self.progress(rate), **metrics}, env_steps=self.env_steps)
 
     def _attend(self, logger: MetricsLogger, checkpoints: Path) -> bool:
         """Evaluate and save where it is time to; whether an evaluation says that the run may end."""
@@ -273,6 +301,7 @@ class Trainer(ABC):
 
     def _set_marks(self) -> None:
         """Where the next log, evaluation and checkpoint are due; a mark that a checkpoint brought along may lie behind."""
+        self.marks.setdefault(LOGGED, self.env_steps)
         for name in ("log", "evaluate", "save"):
             following = self._following_mark(name)
             self.marks[name] = min(self.marks.get(name, following), following)
@@ -309,14 +338,15 @@ class Trainer(ABC):
             self.episodes += 1
             self.recent.append((episode.episode_return, episode.length))
 
-    def progress(self, env_steps_per_s: float) -> dict[str, float]:
-        """Episode statistics of the last 100 finished episodes, counters, and seconds per phase since the last call."""
+    def progress(self, env_steps_per_s: float | None) -> dict[str, float]:
+        """Episode statistics of the last 100 finished episodes, counters, the rate if there is one, seconds per phase since the last call."""
         metrics = {"rollout/episodes": float(self.episodes), "train/updates": float(self.updates)}
         if self.recent:
             returns, lengths = zip(*self.recent, strict=True)
             metrics |= {"rollout/ep_return_mean": float(np.mean(returns)), "rollout/ep_length_mean": float(np.mean(lengths))}
         seconds = self.stopwatch.drain()
-        metrics["time/env_steps_per_s"] = env_steps_per_s
+        if env_steps_per_s is not None:
+            metrics["time/env_steps_per_s"] = env_steps_per_s
         return metrics | {f"time/{phase}_s": spent for phase, spent in seconds.items()}
 
     def require_finite(self, what: str, field: Tensor, first_step: int = 0) -> None:

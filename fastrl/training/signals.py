@@ -20,17 +20,17 @@ class _Request:
 
     def __init__(self) -> None:
         self.name: str | None = None
-        self.time = 0.0
+        self.time: float | None = None  # of the first signal
 
 
 class StopOnSignal:
     """While entered, the first SIGINT, SIGTERM or SIGHUP only sets `requested`; the next one ends the process at once.
 
-    SIGHUP is what a terminal sends that is closed; where it is ignored (`nohup`) it stays ignored. Ending at once is the signal's own default
-    (no clean-up runs), which checkpoints survive by their protocol; it also works inside a long native call that has let go of Python's
-    lock. Signals within 0.3 s of the first are the same request. Contexts may be nested: all of them see the request, also one that came
-    before they were entered. The handlers found on entry are put back on exit. Outside the main thread, where Python delivers no signals,
-    nothing is installed.
+    SIGHUP is what a terminal sends that is closed; where it is ignored (`nohup`) it stays ignored. Ending at once is the signal's own
+    default (no clean-up runs), which checkpoints survive by their protocol; it also works inside a long native call that has let go of
+    Python's lock. Signals within 0.3 s of the first are the same request. Contexts may be nested: all of them see the request, also one that
+    came before they were entered. The handlers found on entry are put back on exit. Outside the main thread, where Python delivers no
+    signals, nothing is installed.
 
     Example:
         with StopOnSignal() as stop:
@@ -50,6 +50,10 @@ class StopOnSignal:
     def requested(self) -> str | None:
         """Name of the signal that asked to stop ("SIGINT", "SIGTERM", "SIGHUP"), or None."""
         return self._request.name
+
+    def request(self, name: str) -> None:
+        """Ask as a signal would; one that has asked already stays the one that is named."""
+        self._request.name = self._request.name or name
 
     def __enter__(self) -> Self:
         if threading.current_thread() is not threading.main_thread():
@@ -80,8 +84,9 @@ class StopOnSignal:
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
         request, now = self._request, time.monotonic()
-        if request.name is None:
-            request.name, request.time = signal.Signals(number).name, now
+        self.request(signal.Signals(number).name)
+        if request.time is None:
+            request.time = now
         elif now - request.time > REPEAT_WINDOW:
             signal.signal(number, signal.SIG_DFL)
             os.kill(os.getpid(), number)
