@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import time
+import weakref
 from abc import ABC, abstractmethod
 from collections import defaultdict, deque
 from collections.abc import Iterator, Mapping
@@ -19,13 +20,13 @@ from torch import Tensor
 
 from fastrl.envs import Episode, VectorEnv, make_vector_env
 from fastrl.errors import CheckpointError, NonFiniteError, SettingError
-from fastrl.training.allocator import keep_freed_memory
 from fastrl.training.checkpoint import load_checkpoint, save_checkpoint
 from fastrl.training.config import RunConfig
 from fastrl.training.console import Console
 from fastrl.training.evaluation import Evaluation, Player, evaluate_policy
 from fastrl.training.metrics import MetricsLogger
 from fastrl.training.notes import RunNotes
+from fastrl.training.process import ProcessSettings
 from fastrl.training.run_folder import ensure_config
 from fastrl.training.seeding import derived_seed, rng_state, seed_everything, set_rng_state
 from fastrl.training.signals import StopOnSignal
@@ -166,6 +167,8 @@ class Trainer(ABC):
     ) -> None:
         """Set threads and seeds, and make the training environments; a constructor calls this before it makes networks.
 
+        Until `close` the process has the trainer's number of torch threads, and keeps freed memory.
+
         Args:
             env_id: what `make_vector_env` takes.
             device: where tensors go.
@@ -177,8 +180,10 @@ class Trainer(ABC):
         self.config = config if isinstance(env_id, str) else None
         self.env_options = {"obs_keys": config.obs_keys, "max_episode_steps": config.max_episode_steps, "env_kwargs": env_kwargs}
         self.can_make_envs = isinstance(env_id, str) or is_factory(env_id)
-        threads.apply()
-        keep_freed_memory()
+        settings = ProcessSettings(threads.torch)
+        # a trainer that is dropped without `close`, or whose constructor fails, leaves nothing behind either
+        self._restore_process = weakref.finalize(self, settings.restore)
+        settings.apply()
         seed_everything(self.seed)
         self.env = self.make_env(config.num_envs, self.seed)
         self.fixed_num_envs = self.env.num_envs if is_factory(env_id) else None
@@ -339,7 +344,7 @@ class Trainer(ABC):
             self.recent.append((episode.episode_return, episode.length))
 
     def progress(self, env_steps_per_s: float | None) -> dict[str, float]:
-        """Episode statistics of the last 100 finished episodes, counters, the rate if there is one, seconds per phase since the last call."""
+        """Episode statistics of the last 100 finished episodes, counters, the rate where known, seconds per phase since the last call."""
         metrics = {"rollout/episodes": float(self.episodes), "train/updates": float(self.updates)}
         if self.recent:
             returns, lengths = zip(*self.recent, strict=True)
@@ -445,8 +450,11 @@ class Trainer(ABC):
         self.env = self.make_env(num_envs, derived_seed(self.seed, "resumed", self.env_steps))
 
     def close(self) -> None:
-        """Close the environments."""
-        self.env.close()
+        """Close the environments, and put the process back: torch's threads, and what becomes of freed memory."""
+        try:
+            self.env.close()
+        finally:
+            self._restore_process()
 
     def __enter__(self) -> Self:
         return self

@@ -28,9 +28,9 @@ class StopOnSignal:
 
     SIGHUP is what a terminal sends that is closed; where it is ignored (`nohup`) it stays ignored. Ending at once is the signal's own
     default (no clean-up runs), which checkpoints survive by their protocol; it also works inside a long native call that has let go of
-    Python's lock. Signals within 0.3 s of the first are the same request. Contexts may be nested: all of them see the request, also one that
-    came before they were entered. The handlers found on entry are put back on exit. Outside the main thread, where Python delivers no
-    signals, nothing is installed.
+    Python's lock. Signals within 0.3 s of the first are the same request. Contexts may be nested: all of them see the request, also one
+    that came before they were entered. The handlers found on entry are put back on exit. Outside the main thread, where Python delivers
+    no signals, nothing is installed.
 
     Example:
         with StopOnSignal() as stop:
