@@ -14,9 +14,9 @@ from torch import Tensor
 from fastrl.envs import Episode, VectorEnv
 from fastrl.envs.toolkit import BaseEnv
 from fastrl.errors import SettingError
-from fastrl.training.process import ProcessSettings
 from fastrl.training.checkpoint import load_checkpoint, save_checkpoint
 from fastrl.training.evaluation import Evaluation, evaluate_policy
+from fastrl.training.process import ProcessSettings
 from fastrl.training.seeding import rng_state, set_rng_state
 from fastrl.utils.logger import Logger
 from fastrl.utils.memories import SimpleMemory

@@ -16,7 +16,7 @@ from fastrl.trainers.registry import ALGORITHMS, find_algorithm
 from fastrl.training.config import RunConfig
 from fastrl.training.csv_table import read_columns
 from fastrl.training.notes import NOTES_FILE
-from fastrl.training.run_folder import CURVE_FILE, EVALUATION_FILE, RunFolder, create_run, withdraw_run, write_config
+from fastrl.training.run_folder import CURVE_FILE, EVALUATION_FILE, RunFolder, create_run, withdraw_run, write_config, writing_into
 from fastrl.training.signals import StopOnSignal
 
 
@@ -46,7 +46,7 @@ def _train(trainer_class: Any, order: TrainOrder) -> list[str]:
     try:
         with _folder_of(trainer, order) as folder:
             start = trainer.env_steps
-            print(_opening(config, folder, start), flush=True)
+            print(_opening(config, folder, None if order.resume is None else start), flush=True)
             began = time.monotonic()
             trainer.train(total_steps=config.total_steps, out_dir=str(folder.path), **config.train_arguments())
             print(_closing(trainer, config, folder, trainer.env_steps - start, time.monotonic() - began), flush=True)
@@ -62,12 +62,9 @@ def _train(trainer_class: Any, order: TrainOrder) -> list[str]:
 def _folder_of(trainer: Any, order: TrainOrder) -> Iterator[RunFolder]:
     """The run to continue, loaded; or a new one, which a failure before its first row or checkpoint takes away again."""
     if order.resume is not None:
-        trainer.load(order.resume.checkpoints)
-        if trainer.env_steps >= order.config.total_steps:
-            have, wanted = f"{trainer.env_steps:,}", f"{order.config.total_steps:,}"
-            raise SettingError(f"total_steps must be above the {have} steps that {order.resume.path} has made already, got {wanted}")
-        write_config(order.resume, order.config)
-        yield order.resume
+        with writing_into(order.resume.path):  # from before it is read: another process must not go on meanwhile
+            _continue(trainer, order.resume, order.config)
+            yield order.resume
         return
     was_there = order.out_dir is not None and order.out_dir.exists()
     folder = create_run(trainer.algorithm, order.config, order.out_dir)
@@ -76,6 +73,18 @@ def _folder_of(trainer: Any, order: TrainOrder) -> Iterator[RunFolder]:
     except BaseException:
         withdraw_run(folder, keep_folder=was_there)
         raise
+
+
+def _continue(trainer: Any, run: RunFolder, config: RunConfig) -> None:
+    """Load the newest checkpoint, and write down the settings that may have changed."""
+    if run.has_begun():
+        trainer.load(run.checkpoints)
+    else:
+        print(f"{run.path} was ended before its first checkpoint and has no rows: it begins anew", flush=True)
+    if trainer.env_steps >= config.total_steps:
+        have, wanted = f"{trainer.env_steps:,}", f"{config.total_steps:,}"
+        raise SettingError(f"total_steps must be above the {have} steps that {run.path} has made already, got {wanted}")
+    write_config(run, config)
 
 
 def _require_tracker(track: str | None) -> None:
@@ -88,8 +97,8 @@ def _require_tracker(track: str | None) -> None:
         raise SettingError(f"track is {track!r}, but the package {track} is not installed; run `pip install {track}`") from None
 
 
-def _opening(config: RunConfig, folder: RunFolder, start: int) -> str:
-    begin = f"continuing at {start:,} of" if start else "for"
+def _opening(config: RunConfig, folder: RunFolder, start: int | None) -> str:
+    begin = "for" if start is None else f"continuing at {start:,} of"
     return f"{folder.algorithm} on {config.env_id} {begin} {config.total_steps:,} steps; run folder: {folder.path}"
 
 

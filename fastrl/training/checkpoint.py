@@ -127,6 +127,24 @@ def load_checkpoint(path: str | Path) -> dict[str, Any]:
     raise CheckpointError(f"no checkpoint in {path} can be loaded: {'; '.join(failures)}")
 
 
+def holds_checkpoint(root: Path) -> bool:
+    """Whether there is a checkpoint below `root`, good or damaged."""
+    return root.is_dir() and any(NAME.fullmatch(entry.name) for entry in root.iterdir())
+
+
+def holds_steps(root: Path) -> bool:
+    """Whether there is more below `root` than checkpoints at step 0, which a run writes before it does anything."""
+    if not root.is_dir():
+        return os.path.lexists(root)
+    matches = [NAME.fullmatch(entry.name) for entry in root.iterdir() if entry.name != LATEST and not TEMPORARY.fullmatch(entry.name)]
+    return any(match is None or int(match[1]) > 0 for match in matches)
+
+
+def name_of_newest(root: Path) -> str | None:
+    """Name of the checkpoint that LATEST names; None if it names none."""
+    return _read_latest(root)
+
+
 # -------------------------------------------------------------------------------------------------------------------- reading
 
 

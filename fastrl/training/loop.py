@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import inspect
+import os
 import time
 import weakref
 from abc import ABC, abstractmethod
 from collections import defaultdict, deque
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any, Self
@@ -19,15 +20,16 @@ import torch
 from torch import Tensor
 
 from fastrl.envs import Episode, VectorEnv, make_vector_env
-from fastrl.errors import CheckpointError, NonFiniteError, SettingError
-from fastrl.training.checkpoint import load_checkpoint, save_checkpoint
+from fastrl.errors import CheckpointError, NonFiniteError, RunFolderError, SettingError
+from fastrl.training.checkpoint import holds_checkpoint, load_checkpoint, save_checkpoint
 from fastrl.training.config import RunConfig
 from fastrl.training.console import Console
 from fastrl.training.evaluation import Evaluation, Player, evaluate_policy
 from fastrl.training.metrics import MetricsLogger
 from fastrl.training.notes import RunNotes
 from fastrl.training.process import ProcessSettings
-from fastrl.training.run_folder import ensure_config
+from fastrl.training.run_folder import CHECKPOINTS, ensure_config, saying_what_is_kept, writing_into
+from fastrl.training.safe_files import require_folder
 from fastrl.training.seeding import derived_seed, rng_state, seed_everything, set_rng_state
 from fastrl.training.signals import StopOnSignal
 from fastrl.training.threads import ThreadChoice
@@ -129,6 +131,7 @@ class Trainer(ABC):
         self._last_round: tuple[float | None, Mapping[str, Tensor]] = (None, {})  # steps per second, metrics of the learner
         self.unwritten: list[str] = []  # logs of the last run that found no room, by name
         self._notes: RunNotes | None = None  # while a run is going on
+        self._loaded = False  # whether a checkpoint has been loaded, which may have been one at step 0
         self.interrupted: str | None = None  # name of the signal that ended the last run early
         self._stop: StopOnSignal | None = None  # while a run is going on
 
@@ -219,7 +222,12 @@ class Trainer(ABC):
 
         Args:
             total_steps: environment steps of the whole run, those of earlier sessions included.
-            out_dir: run folder; a trainer that has steps behind it goes on with the logs it finds there.
+            out_dir: run folder; a trainer that has loaded a checkpoint goes on with the logs it finds there.
+
+        Raises:
+            SettingError: total_steps is below 1, or the folder cannot be made or holds another run.
+            RunFolderError: another process writes into the folder, or it cannot be written; the message says what is kept.
+            CheckpointError: a checkpoint cannot be written; earlier ones are as they were.
         """
         if total_steps < 1:
             raise SettingError(f"total_steps must be at least 1 environment step, got {total_steps}")
@@ -228,18 +236,24 @@ class Trainer(ABC):
         settings = {} if self.config is None else self.config.to_dict()
         with (
             StopOnSignal() as stop,
+            writing_into(folder),
+            saying_what_is_kept(folder),
             MetricsLogger(
                 folder, console=console, track=self.track, config=settings, reference_returns=self.env.reference_returns
             ) as logger,
         ):
             self._stop, self._notes = stop, logger.notes
             try:
-                if self.env_steps > 0:
+                if self.env_steps > 0 or self._loaded:
                     logger.resume_from(self.env_steps, last_row=self.marks.get(LOGGED))
                 if self.config is not None:
                     ensure_config(folder, self.algorithm, replace(self.config, total_steps=total_steps))
                 console.message(self.describe())
-                self._loop(total_steps, logger, folder / "checkpoints")
+                self._loop(total_steps, logger, folder / CHECKPOINTS)
+            except RunFolderError:  # what has been learned since the last checkpoint may be written all the same
+                with suppress(CheckpointError):
+                    self.save(folder / CHECKPOINTS)
+                raise
             finally:
                 self.interrupted, self._stop, self._notes = stop.requested, None, None
         self.unwritten = logger.failed
@@ -258,6 +272,8 @@ class Trainer(ABC):
         self._set_marks()
         if not self.can_make_envs and logger.console is not None:
             logger.console.message("no evaluation: an environment object cannot be made again; give an id or a factory")
+        if not holds_checkpoint(checkpoints):
+            self.save(checkpoints)  # so that a run can be continued whenever it is killed
         content = self._attend(logger, checkpoints)  # an evaluation that a signal cut off is made up for before anything else
         while self.env_steps < total_steps and not (content or self.stop_requested()):
             if self._round(logger):
@@ -404,8 +420,13 @@ class Trainer(ABC):
             CheckpointError: nothing loadable is there, or it is another algorithm's.
         """
         folder = Path(path)
-        if (folder / "checkpoints").is_dir():
-            folder = folder / "checkpoints"
+        inside = folder / CHECKPOINTS
+        if os.path.lexists(inside):
+            try:
+                require_folder(inside)
+            except RunFolderError as error:
+                raise CheckpointError(str(error)) from None
+            folder = inside
         self.load_state_dict(load_checkpoint(folder))
 
     def state_dict(self) -> dict[str, Any]:
@@ -442,6 +463,7 @@ class Trainer(ABC):
         except (KeyError, TypeError, ValueError, RuntimeError) as error:  # what a state of other sizes leads to
             raise CheckpointError(f"the checkpoint was written with other settings than this trainer's: {error}") from error
         set_rng_state(state["rng"])
+        self._loaded = True
 
     def _renew_environments(self) -> None:
         """Environments under a new seed: the first one would replay the episodes of the first session."""

@@ -5,13 +5,17 @@ from __future__ import annotations
 import contextlib
 import os
 import re
+import shutil
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from fastrl.errors import RunFolderError, SettingError, nearest
+from fastrl.training.checkpoint import holds_checkpoint, holds_steps, name_of_newest
 from fastrl.training.config import ALGORITHM_KEY, RunConfig, parse_toml
-from fastrl.training.safe_files import MEGABYTE, read_file, replace_file
+from fastrl.training.run_lock import RunLock
+from fastrl.training.safe_files import MEGABYTE, read_file, remove_leftovers, replace_file, require_folder
 
 CONFIG_FILE, METRICS_FILE, EVALUATION_FILE = "config.toml", "metrics.csv", "eval.csv"
 CURVE_FILE, CHECKPOINTS = "curve.png", "checkpoints"
@@ -31,6 +35,10 @@ class RunFolder:
     def checkpoints(self) -> Path:
         """Directory of the run's checkpoints."""
         return self.path / CHECKPOINTS
+
+    def has_begun(self) -> bool:
+        """Whether there is anything to go on from; not so if the run was killed before its first checkpoint, which comes before any row."""
+        return bool(set(_traces(self.path)) & {METRICS_FILE, EVALUATION_FILE}) or holds_checkpoint(self.checkpoints)
 
     @property
     def config_file(self) -> Path:
@@ -56,26 +64,54 @@ def create_run(algorithm: str, config: RunConfig, out_dir: Path | None = None) -
     path = out_dir or RUNS / f"{algorithm}-{_plain(config.env_id)}-{config.seed}-{time.strftime('%Y%m%d-%H%M%S')}"
     if out_dir is None:
         path = _unused(path)
-    elif _traces(path):
-        raise SettingError(f"out_dir {str(path)!r} already holds a run; choose another folder, or continue it with --resume {path}")
+    _require_no_run(path)
+    run = RunFolder(path, algorithm)
+    with writing_into(path):
+        _require_no_run(path)  # another process may have been quicker
+        write_config(run, config)
+    return run
+
+
+@contextlib.contextmanager
+def writing_into(path: Path) -> Iterator[None]:
+    """A run folder, made if it is missing, that nobody else writes into meanwhile (see `RunLock`).
+
+    Raises:
+        SettingError: the folder cannot be made.
+        RunFolderError: someone else is writing into it, or its `checkpoints` are a link.
+    """
     try:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise SettingError(f"out_dir {str(path)!r} cannot be made: {error.strerror}") from None
-    run = RunFolder(path, algorithm)
-    write_config(run, config)
-    return run
+    with RunLock(path):
+        remove_leftovers(path)
+        if os.path.lexists(path / CHECKPOINTS):
+            require_folder(path / CHECKPOINTS)
+        yield
+
+
+@contextlib.contextmanager
+def saying_what_is_kept(path: Path) -> Iterator[None]:
+    """Adds to a RunFolderError of the body what can be gone on from."""
+    try:
+        yield
+    except RunFolderError as error:
+        newest = name_of_newest(path / CHECKPOINTS)
+        kept = f"the checkpoint {newest} is complete; continue with --resume {path}" if newest else "there is no checkpoint yet"
+        raise RunFolderError(f"{error}; {kept}") from error
 
 
 def withdraw_run(run: RunFolder, *, keep_folder: bool) -> None:
-    """Undo `create_run` after a failure: the folder is free for a next attempt, unless a row or a checkpoint has been written.
+    """Undo `create_run` after a failure: the folder is free for a next attempt, unless a row or a later checkpoint than the first is there.
 
     Args:
         run: what `create_run` returned.
         keep_folder: leave the folder itself, which was there before.
     """
-    if set(_traces(run.path)) - {CONFIG_FILE}:
+    if set(_traces(run.path)) - {CONFIG_FILE, CHECKPOINTS} or holds_steps(run.checkpoints):
         return
+    shutil.rmtree(run.checkpoints, ignore_errors=True)
     run.config_file.unlink(missing_ok=True)
     if not keep_folder:
         with contextlib.suppress(OSError):  # something else is in it
@@ -85,11 +121,16 @@ def withdraw_run(run: RunFolder, *, keep_folder: bool) -> None:
 def open_run(path: Path) -> RunFolder:
     """The run in a folder.
 
-    Raises: SettingError if there is none, naming the nearest folder beside it.
+    Raises: SettingError if there is none, naming the nearest folder beside it, or if it is no run that fastrl has written.
     """
     algorithm = parse_toml(_config_text(path), str(path / CONFIG_FILE)).get(ALGORITHM_KEY)
     if not isinstance(algorithm, str):
         raise SettingError(f"{path / CONFIG_FILE} does not name its algorithm")
+    if os.path.lexists(path / CHECKPOINTS):
+        try:
+            require_folder(path / CHECKPOINTS)
+        except RunFolderError as error:
+            raise SettingError(f"there is no run in {str(path)!r}: {error}") from None
     return RunFolder(path, algorithm)
 
 
@@ -131,6 +172,11 @@ def _config_text(path: Path) -> str:
         raise SettingError(f"there is no run in {str(path)!r}: {error}") from None
     except UnicodeDecodeError:
         raise SettingError(f"{path / CONFIG_FILE} cannot be read: it is no text") from None
+
+
+def _require_no_run(path: Path) -> None:
+    if _traces(path):
+        raise SettingError(f"out_dir {str(path)!r} already holds a run; choose another folder, or continue it with --resume {path}")
 
 
 def _traces(path: Path) -> list[str]:

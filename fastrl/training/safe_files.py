@@ -8,7 +8,9 @@ itself may be a link: the user named it.
     read_file(path, max_bytes=...)   the bytes of a regular file
     replace_file(path, write)        `write(file)` fills a new binary file, which then takes the place of `path`
     append_to_file(path, data)       adds bytes to a file that is there, all of them or none
+    open_to_lock(path)               a descriptor for `run_lock`
     make_folder(path)                a folder that is no link, made if it is missing
+    require_folder(path)             an error if it is something else than a folder
     remove_leftovers(folder)         what killed calls of `replace_file` left
 
 A file to read or add to that is missing is a FileNotFoundError, which callers usually expect. Everything else that goes wrong (a full disk,
@@ -99,6 +101,16 @@ def append_to_file(path: Path, data: bytes) -> None:
             raise
 
 
+def open_to_lock(path: Path) -> int:
+    """Descriptor of a regular file, made if it is missing, open for reading and writing; the caller closes it.
+
+    Raises:
+        RunFolderError: it is no regular file, or cannot be opened or made.
+    """
+    with _named(path, "written"):
+        return _open(path, os.O_RDWR | os.O_CREAT)
+
+
 def make_folder(path: Path) -> None:
     """A folder inside a run, made if it is missing; the folders above it must be there.
 
@@ -130,20 +142,27 @@ def remove_leftovers(folder: Path) -> None:
 
 @contextlib.contextmanager
 def _opened(path: Path, flags: int) -> Iterator[int]:
-    """Descriptor of a regular file that is there."""
+    """Descriptor of a regular file, closed afterwards."""
+    descriptor = _open(path, flags)
     try:
-        descriptor = os.open(path, flags | CAREFULLY)
+        yield descriptor
+    finally:
+        os.close(descriptor)
+
+
+def _open(path: Path, flags: int) -> int:
+    """Descriptor of a regular file; an OSError says what else it is."""
+    try:
+        descriptor = os.open(path, flags | CAREFULLY, 0o666)
     except OSError as error:
         if error.errno in (errno.ELOOP, errno.ENXIO, errno.EISDIR):  # a link; a pipe that nobody reads; a folder
             raise OSError(error.errno, _what_it_is(path.lstat().st_mode)) from None
         raise
-    try:
-        kind = os.fstat(descriptor).st_mode
-        if not stat.S_ISREG(kind):
-            raise OSError(errno.EINVAL, _what_it_is(kind))
-        yield descriptor
-    finally:
+    kind = os.fstat(descriptor).st_mode
+    if not stat.S_ISREG(kind):
         os.close(descriptor)
+        raise OSError(errno.EINVAL, _what_it_is(kind))
+    return descriptor
 
 
 def _what_it_is(mode: int) -> str:
