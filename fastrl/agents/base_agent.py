@@ -12,12 +12,13 @@ import torch
 from torch import Tensor
 
 from fastrl.envs import Episode, VectorEnv
+from fastrl.envs.action_scale import own_units
 from fastrl.envs.toolkit import BaseEnv
 from fastrl.errors import SettingError
 from fastrl.nn.observations import as_rows
-from fastrl.training.allocator import keep_freed_memory
 from fastrl.training.checkpoint import load_checkpoint, save_checkpoint
 from fastrl.training.evaluation import Evaluation, Player, evaluate_policy
+from fastrl.training.process import ProcessSettings
 from fastrl.training.seeding import rng_state, set_rng_state
 from fastrl.utils.logger import Logger
 from fastrl.utils.memories import SimpleMemory
@@ -94,7 +95,7 @@ class BaseAgent(ABC):
             deterministic: the most probable actions, those of `evaluate`, instead of drawn ones.
 
         Returns:
-            As the environments' `step` takes them: a number or [A], or a batch of these.
+            As the environments' `step` takes them, in policy units where they are continuous: a number or [A], or a batch of these.
 
         Raises:
             ValueError: obs has another shape.
@@ -104,14 +105,20 @@ class BaseAgent(ABC):
         actions = self._player(deterministic).choose(rows).cpu().numpy()
         return actions[0] if single else actions
 
-    def _player(self, deterministic: bool) -> Player:
-        """The policy at play in environments that it has not seen."""
+    def _player(self, deterministic: bool, played: VectorEnv | None = None) -> Player:
+        """The policy at play in environments that it has not seen; in `played`, whose actions may be in their own units."""
         policy = self.models.policy
         if deterministic:
             choose = self.eval_select_action_fn or policy.select_best_action
         else:
             choose = self.select_action_fn or policy.select_action
-        return self.batcher.player(lambda state: torch.as_tensor(choose(model=policy, state=state, step=self.num_steps)))
+        units = None if played is None else own_units(self.batcher.env, played)
+
+        def act(state: Tensor) -> Tensor:
+            actions = torch.as_tensor(choose(model=policy, state=state, step=self.num_steps))
+            return actions if units is None else torch.as_tensor(units.to_environment(actions.cpu().numpy()))
+
+        return self.batcher.player(act)
 
     # ------------------------------------------------------------------------------------------------ training
 
@@ -140,16 +147,16 @@ class BaseAgent(ABC):
         """
         self.follow()
         self._limits = _limits(max_iters=max_iters, max_episodes=max_episodes, max_steps=max_steps)
-        keep_freed_memory()
         self.logger.set_log_freq(log_freq)
         next_evaluation = self.num_steps
-        while not self._check_termination():
-            self.step()
-            self.num_iters += 1
-            if eval_env is not None and self.num_steps >= next_evaluation:
-                next_evaluation = self.num_steps + (eval_freq or 0)
-                self._log_evaluation(eval_env)
-            self.write_logs()
+        with ProcessSettings():
+            while not self._check_termination():
+                self.step()
+                self.num_iters += 1
+                if eval_env is not None and self.num_steps >= next_evaluation:
+                    next_evaluation = self.num_steps + (eval_freq or 0)
+                    self._log_evaluation(eval_env)
+                self.write_logs()
         self.logger.log_rest(self._header())
 
     def _check_termination(self) -> bool:
@@ -185,14 +192,15 @@ class BaseAgent(ABC):
         """Play whole episodes with the most probable actions, or with `eval_select_action_fn`. Statistics of transforms stand still.
 
         Args:
-            eval_env: a `GymEnv` or vector environments of the training environments' kind; they stay open.
+            eval_env: a `GymEnv` or vector environments of the training environments' kind; they stay open. Where they take actions in
+                the environment's own units, as a `GymEnv` does, the policy's are mapped to those.
             n_episodes: episodes, ≥ 1.
 
         Returns:
             `eval/return_mean`, `eval/return_std`, `eval/return_min`, `eval/return_max`, `eval/length_mean`.
         """
         env = eval_env if isinstance(eval_env, VectorEnv) else eval_env.env
-        metrics = evaluate_policy(self._player(deterministic=True), env, n_episodes)
+        metrics = evaluate_policy(self._player(deterministic=True, played=env), env, n_episodes)
         assert metrics is not None  # nothing interrupts it
         return metrics
 

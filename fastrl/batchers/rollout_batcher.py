@@ -16,10 +16,13 @@ from fastrl.batchers.view import StateView, ViewPlayer
 from fastrl.data.rollout import Rollout
 from fastrl.envs import Episode, VectorEnv, make_vector_env
 from fastrl.envs.absent import AbsentEnvs
+from fastrl.envs.action_scale import require_same_scale
 from fastrl.envs.space_info import SpaceInfo, space_info
 from fastrl.envs.toolkit import BaseEnv
 from fastrl.errors import SettingError
+from fastrl.machine import require_memory
 from fastrl.nn.precision import require_float32_default
+from fastrl.training.memory import row_bytes
 
 SelectAction = Callable[[Tensor, int], Tensor | np.ndarray]
 
@@ -38,7 +41,7 @@ class RolloutBatcher:
         num_threads: threads that step them; None chooses.
 
     Raises:
-        SettingError: batch_size is no multiple of the number of environments.
+        SettingError: batch_size is no multiple of the number of environments, or a batch is more than the machine's memory.
     """
 
     def __init__(
@@ -67,6 +70,7 @@ class RolloutBatcher:
         for transform in self.transforms:
             self._state_shape = transform.state_shape(self._state_shape)
         action = self.env.action
+        require_memory({"rollout": batch_size * row_bytes(self.env)}, "batch_size", device=str(device))
         self._rollout = Rollout(
             batch_size // envs,
             envs,
@@ -74,7 +78,14 @@ class RolloutBatcher:
             action=(tuple(action.shape), torch.float32 if action.kind == "continuous" else torch.int64),
             device=device,
         )
-        self._obs = self.env.reset()
+        self._obs = self._first_observations()
+
+    def _first_observations(self) -> Tensor:
+        self.env.look_at_first_steps(
+            scales_observations=any(transform.scales_states for transform in self.transforms),
+            scales_rewards=any(transform.scales_rewards for transform in self.transforms),
+        )
+        return self.env.reset()
 
     def __getstate__(self) -> dict[str, Any]:
         """For copies and pickles: live environments stay behind."""
@@ -94,9 +105,11 @@ class RolloutBatcher:
                 raise SettingError(f"env must have {name} {getattr(self.env, name)}, got {getattr(env, name)}")
         if (env.action.kind, env.action.shape) != (self.env.action.kind, self.env.action.shape):
             raise SettingError(f"env must have the actions of {self.env.name}, {self.env.action}, got {env.action}")
+        if env.scaled_bounds() != self.env.scaled_bounds():
+            raise SettingError(f"env must scale actions to {self.env.scaled_bounds()}, as {self.env.name} does, got {env.scaled_bounds()}")
         self.env = env
         self._rollout.reset()
-        self._obs = env.reset()
+        self._obs = self._first_observations()
         self._view.restart()
 
     def get_state_info(self) -> SpaceInfo:
@@ -104,7 +117,7 @@ class RolloutBatcher:
         return SpaceInfo(shape=self._state_shape, space="continuous", dtype="float32")
 
     def get_action_info(self) -> SpaceInfo:
-        """Shape, space and dtype of an action."""
+        """Shape, space, dtype and bounds of an action as policies choose it: in [−1, 1] where the environments' bounds are finite."""
         from fastrl.envs.single import spaces_of
 
         return space_info(spaces_of(self.env.obs_shape, self.env.action, self.env.obs_dtype)[1])
@@ -191,7 +204,7 @@ class RolloutBatcher:
 
     def state_dict(self) -> dict[str, Any]:
         """Counts, statistics of the transforms, a rollout that is half collected, and the environments where they can be saved."""
-        return {**self.progress_state(), "env": self.env.state_dict()}
+        return {**self.progress_state(), "env": self.env.state_dict(), "action_bounds": self.env.scaled_bounds()}
 
     def progress_state(self) -> dict[str, Any]:
         """The state without the environments."""
@@ -205,7 +218,12 @@ class RolloutBatcher:
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Counterpart of `state_dict`; environments that could not be saved begin new episodes."""
+        """Counterpart of `state_dict`; environments that could not be saved begin new episodes.
+
+        Raises:
+            CheckpointError: these environments take actions in other units.
+        """
+        require_same_scale(state.get("action_bounds"), self.env)
         if state["env"] is not None:
             self.env.load_state_dict(state["env"])
         self.load_progress(state, environments_continue=state["env"] is not None)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import NoReturn
 
 import numpy as np
 from torch import Tensor
 
+from fastrl.envs.action_scale import RawActionsWarning
 from fastrl.envs.base import Advance, Timestep, VectorEnv
 from fastrl.errors import SettingError
 
@@ -20,15 +22,18 @@ class AbsentEnvs(VectorEnv):
     """
 
     def __init__(self, env: VectorEnv, advice: str) -> None:
-        super().__init__(
-            name=env.name,
-            num_envs=env.num_envs,
-            obs_shape=env.obs_shape,
-            obs_dtype=env.obs_dtype,
-            action=env.action,
-            max_episode_steps=env.max_episode_steps,
-            device=env.device,
-        )
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", RawActionsWarning)  # said of the original
+            super().__init__(
+                name=env.name,
+                num_envs=env.num_envs,
+                obs_shape=env.obs_shape,
+                obs_dtype=env.obs_dtype,
+                action=env.own_action,
+                max_episode_steps=env.max_episode_steps,
+                device=env.device,
+                scale_actions=env.scale_actions,
+            )
         self.advice = advice
 
     def _refuse(self) -> NoReturn:

@@ -70,7 +70,8 @@ class BasePGModel(BaseModel):
             step: environment steps so far.
 
         Returns:
-            [E] whole numbers, [E, branches] of them, or [E, A]; without the first dimension for one state.
+            [E] whole numbers, [E, branches] of them, or [E, A] in policy units, where finite bounds are −1 and 1; without the first
+            dimension for one state.
 
         Raises:
             ValueError: state has another shape.

@@ -59,7 +59,8 @@ class MPOAgent:
         obs_dim: features of an observation.
         act_dim: A, action dimensions, or the number of actions when they are discrete.
         device: where networks and updates live.
-        action_low, action_high: [A], bounds of continuous actions; None for discrete ones.
+        action_low, action_high: [A], bounds of continuous actions in policy units (−1 and 1 where an environment's are finite, see
+            `fastrl.envs.ActionScale`); None for discrete ones.
         config: the settings; those of `MPOTrainer`.
 
     Raises:
@@ -151,11 +152,7 @@ class MPOAgent:
         return torch.optim.SGD(params, lr=lr, momentum=self.config.sgd_momentum)
 
     def follow(self) -> None:
-        """Follow parameters that were replaced since the last update, see `fastrl.nn.kept`; every update does it by itself.
-
-        Raises:
-            SettingError: they have changed so that their optimiser cannot follow.
-        """
+        """Follow parameters that were replaced, see `fastrl.nn.kept`; SettingError if that cannot be. Every update does it by itself."""
         for weights in (self._policy_weights, self._critic_weights, self._dual_weights, *self._target_weights):
             weights.follow()
 
@@ -187,6 +184,7 @@ class MPOAgent:
 
         Returns:
             (executed action, raw action, log-probability of the raw action in nats) as numpy, with the batch dimension only if obs has it.
+            Both actions are in policy units; the executed one is clipped to the bounds.
 
         Raises:
             ValueError: obs has another shape.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any, Self
@@ -14,6 +15,7 @@ from torch import Tensor
 from fastrl.data.replay import SequenceReplay
 from fastrl.envs import VectorEnv, make_vector_env, wrappers
 from fastrl.errors import SettingError
+from fastrl.machine import require_memory
 from fastrl.nn.observations import as_rows
 from fastrl.trainers.mpo.agent import MPOAgent
 from fastrl.trainers.mpo.config import MPOConfig
@@ -21,7 +23,7 @@ from fastrl.trainers.mpo.storing import StoringTrainer, harmless
 from fastrl.training.config import RunConfig, config_of_arguments
 from fastrl.training.evaluation import MemorylessPlayer, Player, evaluate_policy
 from fastrl.training.loop import Intervals
-from fastrl.training.memory import require_memory
+from fastrl.training.memory import require_needs
 from fastrl.training.metrics import _format_metrics
 from fastrl.training.seeding import derived_seed
 from fastrl.training.threads import choose_threads, hidden_weights
@@ -29,11 +31,12 @@ from fastrl.training.threads import choose_threads, hidden_weights
 __all__ = ["MPOTrainer", "_evaluate_vectorized", "_format_metrics", "_make_env", "_to_device_tensor"]
 
 DEFAULT_INTERVALS = Intervals(log=1_000)
-LARGEST_IMAGE = 1024  # numbers; a multilayer perceptron takes no camera
 
 
 def _make_env(env_id: str, *, seed: int | None = None) -> gym.Env:
     """One Gymnasium environment, seeded, observations flattened, episode statistics recorded; `dm_control/<domain>/<task>` names too.
+
+    Actions are in its own units (see `fastrl.envs.ActionScale`).
 
     Raises:
         SettingError: there is no such environment, or a package it needs is missing.
@@ -114,7 +117,7 @@ class MPOTrainer(StoringTrainer):
         action_penalty: keep means within the bounds of the actions.
         per_dimension_kl: a bound and a multiplier for each action dimension; else for their sum.
         twin_critic: two critics, of which the lower value counts.
-        init_std: standard deviation of the actions to start from.
+        init_std: standard deviation of the actions to start from, in policy units: bounds are −1 and 1.
         bfloat16: evaluate the target critic at sampled actions with bfloat16 matrix products; everything else stays float32.
         save_replay: keep the replay in checkpoints: a resumed run then goes on exactly.
         threads, env_threads: threads of torch and of the environments; None chooses (see `fastrl.training.threads`).
@@ -182,7 +185,7 @@ class MPOTrainer(StoringTrainer):
         self.settings = config
         weights = hidden_weights(policy_layer_sizes) + hidden_weights(critic_layer_sizes)
         self.open_environments(env_id, device, config, env_kwargs, choose_threads(num_envs, threads, env_threads, weights))
-        self.obs_dim = _obs_dim(self.env)
+        self.obs_dim = math.prod(self.env.obs_shape)
         self.agent: MPOAgent = self._make_agent()
         self.replay = self._make_replay()
         self.batch_size, self.update_after, self.m_steps = config.batch_size, config.update_after, 1
@@ -263,6 +266,8 @@ class MPOTrainer(StoringTrainer):
             SettingError: a number is out of range, or batch_size is no multiple of `retrace_steps`, or more than the replay can hold.
         """
         self._learn_from(update_after, batch_size, m_steps)
+        drawn = [need for need in self.settings.needs(self.env) if need.purpose in ("batch", "samples")]  # all else is taken already
+        require_needs(drawn, str(self.device))
         if isinstance(self.config, MPOConfig):
             self.config = replace(self.config, update_after=update_after, batch_size=batch_size, m_steps=m_steps)
         self.run(total_steps, out_dir)
@@ -359,10 +364,3 @@ def _check_batch(config: MPOConfig) -> None:
     config.check()
     if config.batch_size > config.replay_size:
         raise SettingError(f"batch_size must be at most replay_size = {config.replay_size}, got {config.batch_size}")
-
-
-def _obs_dim(env: VectorEnv) -> int:
-    size = int(np.prod(env.obs_shape))
-    if env.obs_dtype == torch.uint8 and size > LARGEST_IMAGE:
-        raise SettingError(f"env_id {env.name!r} has image observations {list(env.obs_shape)}; MPO's networks take vectors")
-    return size

@@ -79,7 +79,7 @@ class VMPOAgent(AdvantageFitting):
         action_kind: "continuous" or "discrete".
         alpha_mu_init, alpha_sigma_init: KL multipliers to start from, in real units.
         target_update_period: T_target, updates between copies of the learned policy into the acting one, π_old. 1: the newest policy acts.
-        initial_log_std: log σ to start from, of continuous actions; discrete ones have none.
+        initial_log_std: log σ to start from, of continuous actions, σ in policy units; discrete ones have none.
         kl_stop: leave out the remaining M-steps of an update as soon as a KL is found above this many times its bound; None never does.
         dae_epochs: with "dae", passes over a rollout.
         dae_mini_batches: with "dae", minibatches of a pass, each of whole environments; at most one for each environment.
@@ -173,7 +173,8 @@ class VMPOAgent(AdvantageFitting):
             self.advantage_network = AdvantageNetwork(obs_dim, act_dim, value_layer_sizes, discrete=self.discrete).to(self.device)
             groups["advantage"] = (list(self.advantage_network.parameters()), value_lr if advantage_lr is None else advantage_lr)
         self._parameters = {name: parameters for name, (parameters, _) in groups.items()}
-        self._weights = KeptParameters([*self._networks(), self.temperature, self.alphas])
+        networks = [network for network in (self.policy, self.advantage_network) if network is not None]
+        self._weights = KeptParameters([*networks, self.temperature, self.alphas])
         self.optimizer = self._build_optimizer([{"params": parameters, "lr": rate} for parameters, rate in groups.values()])
         self.temperature_optimizer = self._build_optimizer(self.temperature.parameters(), temperature_lr, eps=DUAL_EPS)
         self.alpha_optimizer = self._build_optimizer(self.alphas.parameters(), alpha_lr, eps=DUAL_EPS)
@@ -194,15 +195,8 @@ class VMPOAgent(AdvantageFitting):
         raise SettingError(f'optimizer_type must be "adam" or "sgd", got {self.optimizer_type!r}')
 
     def follow(self) -> None:
-        """Follow parameters that were replaced since the last update, see `fastrl.nn.kept`; every update does it by itself.
-
-        Raises:
-            SettingError: they have changed so that their optimiser cannot follow.
-        """
+        """Follow parameters that were replaced, see `fastrl.nn.kept`; SettingError if that cannot be. Every update does it by itself."""
         self._weights.follow()
-
-    def _networks(self) -> list[nn.Module]:
-        return [self.policy] if self.advantage_network is None else [self.policy, self.advantage_network]
 
     def _acting_copy(self) -> ActorCritic:
         """π_old: the learned policy itself, or a frozen copy that shares the observation statistics."""
@@ -226,7 +220,8 @@ class VMPOAgent(AdvantageFitting):
         Returns:
             (action, value, mean, log_std) as numpy, with the batch dimension only if obs has it: action [A], value a float, mean [A],
             log_std [A].
-            Discrete: action is an int64 index, mean the logits [A], log_std an empty array [0]. Actions are not clipped to bounds.
+            Discrete: action is an int64 index, mean the logits [A], log_std an empty array [0]. Actions are in policy units, where
+            finite bounds are −1 and 1 (see `fastrl.envs.ActionScale`), and not clipped to them.
 
         Raises:
             ValueError: obs has another shape.
