@@ -152,8 +152,7 @@ class TrXLAgent(nn.Module):
             ValueError: x has another shape.
         """
         if tuple(x.shape[1:]) != tuple(self.obs_shape):
-            expected = ", ".join(map(str, ("B", *self.obs_shape)))
-            raise ValueError(f"TrXLAgent: x must have shape [{expected}], got {list(x.shape)}")
+            raise ValueError(f"TrXLAgent: x must have shape {['B', *self.obs_shape]}, got {list(x.shape)}")
         return self.encode(x)
 
     # ------------------------------------------------------------------------------------------------ memory read from a bank
