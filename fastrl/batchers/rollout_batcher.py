@@ -19,6 +19,8 @@ from fastrl.envs.action_scale import require_same_scale
 from fastrl.envs.space_info import SpaceInfo, space_info
 from fastrl.envs.toolkit import BaseEnv
 from fastrl.errors import SettingError
+from fastrl.machine import require_memory
+from fastrl.training.memory import row_bytes
 
 SelectAction = Callable[[Tensor, int], Tensor | np.ndarray]
 
@@ -35,7 +37,7 @@ class RolloutBatcher:
         num_threads: threads that step them; None chooses.
 
     Raises:
-        SettingError: batch_size is no multiple of the number of environments.
+        SettingError: batch_size is no multiple of the number of environments, or a batch is more than the machine's memory.
     """
 
     def __init__(
@@ -62,12 +64,17 @@ class RolloutBatcher:
         for transform in self.transforms:
             self._state_shape = transform.state_shape(self._state_shape)
         action = self.env.action
+        require_memory({"rollout": batch_size * row_bytes(self.env)}, "batch_size", device=str(device))
         self._rollout = Rollout(
             batch_size // envs,
             envs,
             obs=(tuple(self.env.obs_shape), self.env.obs_dtype),
             action=(tuple(action.shape), torch.float32 if action.kind == "continuous" else torch.int64),
             device=device,
+        )
+        self.env.look_at_first_steps(
+            scales_observations=any(transform.scales_states for transform in self.transforms),
+            scales_rewards=any(transform.scales_rewards for transform in self.transforms),
         )
         self._obs = self.env.reset()
 

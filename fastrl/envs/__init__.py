@@ -3,6 +3,7 @@
 from fastrl.envs.action_scale import ActionScale
 from fastrl.envs.action_spec import ActionSpec
 from fastrl.envs.base import EnvironmentFailure, Episode, Timestep, VectorEnv
+from fastrl.envs.check import check_env
 from fastrl.envs.gym_env import GymEnv
 from fastrl.envs.make import EnvId, list_env_ids, make_vector_env
 from fastrl.envs.roboschool import RoboschoolEnv
@@ -19,6 +20,7 @@ __all__ = [
     "RoboschoolEnv",
     "Timestep",
     "VectorEnv",
+    "check_env",
     "list_env_ids",
     "make_vector_env",
 ]

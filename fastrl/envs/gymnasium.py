@@ -14,6 +14,7 @@ from fastrl.envs.actions import ActionMap
 from fastrl.envs.base import Advance, VectorEnv, environment_seeds
 from fastrl.envs.final_info import _extract_final_observations
 from fastrl.envs.observations import ObservationMap
+from fastrl.envs.time_limit import time_limit
 
 
 class GymnasiumEnv(VectorEnv):
@@ -66,6 +67,10 @@ class GymnasiumEnv(VectorEnv):
     def obs_bounds(self) -> tuple[np.ndarray, np.ndarray]:
         """As the environment's space says."""
         return self._observations.bounds()
+
+    def obs_place(self, column: int) -> str:
+        """By the space's own names."""
+        return self._observations.place(column)
 
     def _reset_all(self) -> np.ndarray:
         seeds: Sequence[int | None] = [None] * self.num_envs if self._seeded or self.seeds is None else self.seeds
@@ -153,6 +158,10 @@ class GymnasiumVectorEnv(VectorEnv):
         """As the environment's space says."""
         return self._observations.bounds()
 
+    def obs_place(self, column: int) -> str:
+        """By the space's own names."""
+        return self._observations.place(column)
+
     def _reset_all(self) -> np.ndarray:
         self._obs = self._batch(self._first_reset() if not self._seeded else self.env.reset()[0])
         self._seeded, self._next_obs = True, None
@@ -226,12 +235,3 @@ def env_name(env: Any) -> str:
     spec = getattr(env, "spec", None)
     env_id = getattr(spec, "id", None)
     return env_id if isinstance(env_id, str) else type(getattr(env, "unwrapped", env)).__name__
-
-
-def time_limit(env: Any) -> int | None:
-    """Time limit in steps as the environment's spec or a TimeLimit wrapper says; None where neither does."""
-    found = getattr(getattr(env, "spec", None), "max_episode_steps", None)
-    while found is None and env is not None:
-        found = getattr(env, "_max_episode_steps", None)
-        env = getattr(env, "env", None)
-    return found if isinstance(found, int) else None

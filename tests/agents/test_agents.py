@@ -106,9 +106,7 @@ def test_a_policy_plays_the_same_in_policy_units_and_in_the_environments_own():
         agent.evaluate(scaled, 4)
     state = agent.state_dict()
     agent.batcher.env = scaled
-    with pytest.raises(
-        CheckpointError, match=r"in the environment's own units, but actions of .* are scaled from \[-1, 1\] to \[-2, 2\]"
-    ):
+    with pytest.raises(CheckpointError, match=r"in the environment's own units, but actions of .* are scaled from \[-1, 1\] to \[-2, 2\]"):
         agent.load_state_dict(state)
 
 

@@ -116,7 +116,7 @@ def test_minigrid_gives_its_image_and_crops_it_around_the_agent():
         ({"env_kwargs": {"agent_view_size": 3}}, "agent_view_size corrupts memory"),
         ({"env_kwargs": {"crop": 4}}, "crop must be"),
         ({"env_kwargs": {"sizee": 9}}, "sizee.*did you mean 'size'"),
-        ({"env_kwargs": {"size": "large"}}, "wrong type"),
+        ({"env_kwargs": {"size": "large"}}, "size of MiniGrid-MemoryS7-v0 must be a whole number"),
         ({"env_kwargs": {"batch_size": 1}}, "batch_size"),
         ({"obs_keys": ["imagee"]}, "imagee.*did you mean 'image'"),
         ({"obs_keys": []}, "obs_keys"),

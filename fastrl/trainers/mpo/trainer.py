@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
@@ -14,13 +15,14 @@ from torch import Tensor
 from fastrl.data.replay import SequenceReplay
 from fastrl.envs import VectorEnv, make_vector_env, wrappers
 from fastrl.errors import SettingError
+from fastrl.machine import require_memory
 from fastrl.trainers.mpo.agent import MPOAgent
 from fastrl.trainers.mpo.config import MPOConfig
 from fastrl.trainers.mpo.storing import StoringTrainer, harmless
 from fastrl.training.config import config_of_arguments
 from fastrl.training.evaluation import MemorylessPlayer, Player, evaluate_policy
 from fastrl.training.loop import Intervals
-from fastrl.training.memory import require_memory
+from fastrl.training.memory import require_needs
 from fastrl.training.metrics import _format_metrics
 from fastrl.training.seeding import derived_seed
 from fastrl.training.threads import choose_threads, hidden_weights
@@ -28,7 +30,6 @@ from fastrl.training.threads import choose_threads, hidden_weights
 __all__ = ["MPOTrainer", "_evaluate_vectorized", "_format_metrics", "_make_env", "_to_device_tensor"]
 
 DEFAULT_INTERVALS = Intervals(log=1_000)
-LARGEST_IMAGE = 1024  # numbers; a multilayer perceptron takes no camera
 
 
 def _make_env(env_id: str, *, seed: int | None = None) -> gym.Env:
@@ -171,7 +172,7 @@ class MPOTrainer(StoringTrainer):
         self.settings = config
         weights = hidden_weights(policy_layer_sizes) + hidden_weights(critic_layer_sizes)
         self.open_environments(env_id, device, config, env_kwargs, choose_threads(num_envs, threads, env_threads, weights))
-        self.obs_dim = _obs_dim(self.env)
+        self.obs_dim = math.prod(self.env.obs_shape)
         self.agent: MPOAgent = self._make_agent()
         self.replay = self._make_replay()
         self.batch_size, self.update_after, self.m_steps = config.batch_size, config.update_after, 1
@@ -235,6 +236,8 @@ class MPOTrainer(StoringTrainer):
         self.settings.check()
         if batch_size > self.settings.replay_size:
             raise SettingError(f"batch_size must be at most replay_size = {self.settings.replay_size}, got {batch_size}")
+        drawn = [need for need in self.settings.needs(self.env) if need.purpose in ("batch", "samples")]  # all else is taken already
+        require_needs(drawn, str(self.device))
         self.batch_size, self.update_after, self.m_steps = batch_size, update_after, m_steps
         if isinstance(self.config, MPOConfig):
             self.config = replace(self.config, update_after=update_after, batch_size=batch_size, m_steps=m_steps)
@@ -322,10 +325,3 @@ class MPOTrainer(StoringTrainer):
             if len(self.replay):
                 self._break_sequences()
             self.obs = self._begin()
-
-
-def _obs_dim(env: VectorEnv) -> int:
-    size = int(np.prod(env.obs_shape))
-    if env.obs_dtype == torch.uint8 and size > LARGEST_IMAGE:
-        raise SettingError(f"env_id {env.name!r} has image observations {list(env.obs_shape)}; MPO's networks take vectors")
-    return size

@@ -17,6 +17,7 @@ from fastrl.data.rollout import Field, Rollout
 from fastrl.envs import VectorEnv
 from fastrl.envs.single import spaces_of
 from fastrl.errors import SettingError
+from fastrl.machine import require_memory
 from fastrl.nn.encoders import require_symbols
 from fastrl.nn.layers import layer_init
 from fastrl.nn.memory_transformer import MultiHeadAttention, Transformer, TransformerLayer
@@ -32,7 +33,6 @@ from fastrl.trainers.ppo_trxl.single_environments import SingleEnvironmentTraine
 from fastrl.trainers.ppo_trxl.video import require_video
 from fastrl.training.config import config_of_arguments
 from fastrl.training.loop import Intervals
-from fastrl.training.memory import require_memory
 from fastrl.training.metrics import _format_metrics
 from fastrl.training.threads import choose_threads
 
@@ -130,6 +130,7 @@ class PPOTRxLTrainer(SingleEnvironmentTrainer):
     """
 
     algorithm = "ppo-trxl"
+    takes_images = True
 
     def __init__(
         self,

@@ -17,6 +17,7 @@ from fastrl.envs import VectorEnv
 from fastrl.envs.final_info import _extract_episode_returns, _extract_final_observations, _iter_final_info_entries
 from fastrl.envs.wrappers import _find_wrapper, _make_env, _transform_observation, _transform_reward
 from fastrl.errors import SettingError
+from fastrl.machine import require_memory
 from fastrl.nn.distributions import Categorical, DiagonalGaussian, Distribution
 from fastrl.nn.normalizer import RewardScaler
 from fastrl.trainers.vmpo.agent import DiagonalGaussianPolicy, VMPOAgent
@@ -32,7 +33,6 @@ from fastrl.trainers.vmpo.gymnasium_evaluation import (
 from fastrl.training.config import config_of_arguments
 from fastrl.training.evaluation import MemorylessPlayer, Player, require_finite_observations
 from fastrl.training.loop import Intervals, Trainer
-from fastrl.training.memory import require_memory
 from fastrl.training.metrics import _format_metrics
 from fastrl.training.threads import choose_threads, hidden_weights
 
@@ -54,7 +54,6 @@ __all__ = [
 
 DEFAULT_INTERVALS = Intervals()
 ActionKind = Literal["continuous", "discrete"]
-LARGEST_IMAGE = 1024  # numbers; a grid world's view is a vector to a multilayer perceptron, a camera's is not
 
 
 class VMPOTrainer(Trainer):
@@ -342,8 +341,6 @@ _AGENT_SETTINGS = frozenset(inspect.signature(VMPOAgent).parameters) - {"device"
 def _spaces(env: VectorEnv) -> tuple[int, int, ActionKind]:
     """(features of a flat observation, action dimensions or number of actions, kind of action) that V-MPO's networks need."""
     obs_dim = int(np.prod(env.obs_shape))
-    if env.obs_dtype == torch.uint8 and obs_dim > LARGEST_IMAGE:
-        raise SettingError(f"env_id {env.name!r} has image observations {list(env.obs_shape)}; V-MPO's networks take vectors")
     if env.action.kind == "discrete":
         return obs_dim, env.action.num_actions, "discrete"
     if env.action.kind == "continuous":
