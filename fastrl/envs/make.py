@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import torch
 
 from fastrl.envs.base import VectorEnv
-from fastrl.envs.construction import build, constructing
+from fastrl.envs.construction import build, build_many, constructing
 from fastrl.envs.toy import TOYS
 from fastrl.envs.toy_vector import ToyVectorEnv
 from fastrl.errors import SettingError, nearest
@@ -100,7 +100,8 @@ def make_vector_env(
         options["max_episode_steps"] = max_episode_steps
     from fastrl.envs.gymnasium import GymnasiumEnv
 
-    return GymnasiumEnv([_gymnasium_make(env, options) for _ in range(num_envs)], name=env, obs_keys=obs_keys, **maps, **placement)
+    envs = build_many(partial(_gymnasium_make, env, options), num_envs, env)
+    return GymnasiumEnv(envs, name=env, obs_keys=obs_keys, **maps, **placement)
 
 
 def make_gymnasium_env(
@@ -293,7 +294,7 @@ def _from_factory(
         return _from_object(first, num_envs, obs_keys, max_episode_steps, maps, placement)
     if not isinstance(first, gym.Env):
         raise SettingError(f"env must be a factory of Gymnasium environments; it returned {type(first).__name__}")
-    envs = [first, *(factory() for _ in range(num_envs - 1))]
+    envs = [first, *build_many(factory, num_envs - 1, "the factory")]
     if len({id(one) for one in envs}) < num_envs:
         raise SettingError("env must be a factory that makes a new environment at every call; it returned the same one twice")
     return GymnasiumEnv([limited(each, max_episode_steps) for each in envs], obs_keys=obs_keys, **maps, **placement)
