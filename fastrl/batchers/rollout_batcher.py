@@ -18,6 +18,8 @@ from fastrl.envs import Episode, VectorEnv, make_vector_env
 from fastrl.envs.space_info import SpaceInfo, space_info
 from fastrl.envs.toolkit import BaseEnv
 from fastrl.errors import SettingError
+from fastrl.training.state_check import Maybe
+from fastrl.training.trainer_state import rollout_outline
 
 SelectAction = Callable[[Tensor, int], Tensor | np.ndarray]
 
@@ -173,6 +175,19 @@ class RolloutBatcher:
             "obs": self._obs,
             "rollout": None if self._rollout.full else self._rollout.state_dict(),
         }
+
+    def progress_outline(self) -> dict[str, Any]:
+        """What a saved `progress_state` must look like (see `fastrl.training.state_check`)."""
+        return {
+            **self.progress_state(),
+            "transforms": [transform.state_outline(self._rollout.num_envs) for transform in self.transforms],
+            "view": self._view.state_outline(self._rollout.num_envs),
+            "rollout": Maybe(rollout_outline(self._rollout, self.env.action)),
+        }
+
+    def state_outline(self) -> dict[str, Any]:
+        """What a saved `state_dict` must look like; the environments look at their part themselves."""
+        return {**self.progress_outline(), "env": None}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Counterpart of `state_dict`; environments that could not be saved begin new episodes."""
