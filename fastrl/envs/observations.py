@@ -14,6 +14,7 @@ from fastrl.envs.bounds import box_bounds
 from fastrl.errors import SettingError, nearest
 
 Path = tuple[str | int, ...]
+NUMBERS = "biuf"  # kinds of numpy's dtypes: booleans, whole numbers, floats
 MINIGRID_VIEW = 7  # cells on a side of MiniGrid's egocentric view
 
 
@@ -138,11 +139,11 @@ class ObservationMap:
 
     def batch(self, obs: Any) -> np.ndarray:
         """Observations of N environments, each entry already an array [N, ...]; may share memory with the input."""
-        return self._encode(lambda path: np.asarray(_dig(obs, path)))
+        return self._encode(lambda path: _numbers(np.asarray(entry_of(obs, path))))
 
     def stack(self, obs: Sequence[Any]) -> np.ndarray:
         """A list of single observations as a new array [N, ...]."""
-        return self._encode(lambda path: np.stack([np.asarray(_dig(one, path)) for one in obs]))
+        return self._encode(lambda path: _numbers(np.stack([np.asarray(entry_of(one, path)) for one in obs])))
 
     def bounds(self) -> tuple[np.ndarray, np.ndarray]:
         """Smallest and largest value of each number of an observation, [*shape] each, in the observations' dtype."""
@@ -166,7 +167,14 @@ class ObservationMap:
         return np.ascontiguousarray(values, self._dtype)
 
 
-def _dig(obs: Any, path: Path) -> Any:
+def _numbers(values: np.ndarray) -> np.ndarray:
+    if values.dtype.kind not in NUMBERS:  # numpy would read text, and drop imaginary parts
+        raise TypeError(f"observations must be numbers, got an array of {values.dtype}")
+    return values
+
+
+def entry_of(obs: Any, path: Path) -> Any:
+    """The entry of an observation at a leaf's path."""
     for key in path:
         obs = obs[key]
     return obs
