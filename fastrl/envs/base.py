@@ -181,7 +181,7 @@ class VectorEnv(ABC):
         except BaseException as error:
             self._fail(error)
         torch.set_grad_enabled(grad)
-        self._require_rows(obs)
+        self._require_shape(obs)
         self._require_finite(obs)
         self.broken = False
         self._clear_statistics()
@@ -224,7 +224,10 @@ class VectorEnv(ABC):
         if torch.is_grad_enabled() is not grad:  # an environment with a network of its own
             torch.set_grad_enabled(grad)
         obs, reward, terminated, truncated, held, score, over = advance
-        self._require_rows(obs, reward, terminated, truncated)
+        self._require_shape(obs)
+        if not reward.shape == terminated.shape == truncated.shape == self._done.shape:
+            shapes = [list(column.shape) for column in (reward, terminated, truncated)]
+            raise self.failure(WrongReturn(f"rewards and flags should have shape {[self.num_envs]}, they have {shapes}"))
         valid = ~self._done
         if held is not None:
             valid &= ~held
@@ -266,10 +269,10 @@ class VectorEnv(ABC):
         raise RuntimeError(f"{self.name} cannot restore its state")
 
     def close(self) -> None:
-        """Release the environments; further calls do nothing. One that fails then is a warning: what was done with it is not lost."""
+        """Release the environments; further calls of `close` do nothing."""
         if not self._closed:
             self._closed, self._started = True, False
-            self._release(self._close)
+            self._close()
 
     def __enter__(self) -> Self:
         return self
@@ -306,7 +309,7 @@ class VectorEnv(ABC):
         return None, error
 
     def _release(self, close: Callable[[], object], env_index: int | None = None) -> None:
-        """Call `close`; what it raises is a warning."""
+        """Call `close`, of one environment or of all; what it raises is a warning, and so is that it does not return in time."""
         try:
             _ = close() if self.timeout is None else within(self.timeout, close)
         except BaseException as error:
@@ -320,15 +323,13 @@ class VectorEnv(ABC):
             return "seed unknown"
         return f"seeds {self.seeds[:4]}..." if env_index is None else f"seed {self.seeds[env_index]}"
 
-    def _require_rows(self, obs: np.ndarray, *columns: np.ndarray) -> None:
-        """A row for each environment: torch would spread a smaller one over the rows."""
-        if not isinstance(obs, np.ndarray) or obs.shape != (self.num_envs, *self.obs_shape):
+    def _require_shape(self, obs: np.ndarray) -> None:
+        if not isinstance(obs, np.ndarray) or obs.shape != (
+            self.num_envs,
+            *self.obs_shape,
+        ):  # torch would spread a smaller one over the rows
             expected, got = list(self.obs_shape), list(obs.shape[1:]) if isinstance(obs, np.ndarray) else type(obs).__name__
             raise self.failure(WrongReturn(f"its observations should have shape {expected}, one has {got}"))
-        for column in columns:
-            if column.shape != (self.num_envs,):
-                expected, got = [self.num_envs], list(column.shape)
-                raise self.failure(WrongReturn(f"rewards and flags should have shape {expected}, one has {got}"))
 
     def _require_finite(self, obs: np.ndarray, reward: np.ndarray | None = None, score: np.ndarray | None = None) -> None:
         """Raise NonFiniteError where a number is not finite; rewards of rows that are no transition are 0 by now."""
@@ -340,8 +341,10 @@ class VectorEnv(ABC):
             name, values = "observation", obs
         self.broken = True
         env_index, what = first_fault(values, name)
+        begins = reward is None or self._done[env_index]
+        episode_step = "the first observation of an episode" if begins else f"step {self._lengths[env_index] + 1} of its episode"
         where = f"environment {env_index} of {self.name} ({self._seed_of(env_index)})"
-        raise NonFiniteError(f"{where} returned a non-finite {name} at step {self._steps}: {what}")
+        raise NonFiniteError(f"{where} returned a non-finite {name} at step {self._steps}, {episode_step}: {what}")
 
     def _require_open(self) -> None:
         if self._closed:

@@ -6,6 +6,8 @@ import re
 import signal
 import threading
 
+from fastrl.envs.deadline import NoAnswer
+
 FIVE_VALUES = "step must return five values (observation, reward, terminated, truncated, info)"
 TWO_VALUES = "reset must return two values, (observation, info)"
 
@@ -38,7 +40,7 @@ def is_of_the_process(error: BaseException) -> bool:
     Where a handler has taken SIGINT over, as training does, a `KeyboardInterrupt` out of an environment is the environment's: that of a
     worker process which got the same Ctrl-C, for example.
     """
-    if isinstance(error, Exception) or threading.current_thread() is not threading.main_thread():
+    if isinstance(error, Exception | NoAnswer) or threading.current_thread() is not threading.main_thread():
         return False
     handlers = [signal.getsignal(number) for number in signal.valid_signals()]
     if isinstance(error, KeyboardInterrupt) and signal.default_int_handler in handlers:

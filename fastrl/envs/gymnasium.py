@@ -248,7 +248,7 @@ class GymnasiumVectorEnv(VectorEnv):
     def _close(self) -> None:
         if self._workers is not None:
             self._workers.end(PATIENCE if self.timeout is None else self.timeout)
-        self.env.close()
+        self._release(self.env.close)
 
 
 def autoreset_mode(env: gym.vector.VectorEnv[Any, Any, Any], name: str) -> str:

@@ -75,11 +75,13 @@ class Workers:
         self.env.closed = True
 
     def _ended(self, patience: float) -> tuple[int, WorkerEnded] | None:
-        """A worker that has ended, and how. Its pipe is closed a moment before the system tells its exit code, hence `patience`."""
-        multiprocessing.connection.wait([process.sentinel for process in self.env.processes], patience)
+        """A worker that has ended, and how; its pipes are closed a moment before the system tells that, hence `patience` in seconds."""
+        ending = multiprocessing.connection.wait([process.sentinel for process in self.env.processes], patience)
         for index, process in enumerate(self.env.processes):
-            if process.exitcode is not None:
-                return index, WorkerEnded(f"its worker process {_how(process.exitcode)}")
+            if process.sentinel in ending:
+                process.join(patience)
+                if process.exitcode is not None:
+                    return index, WorkerEnded(f"its worker process {_how(process.exitcode)}")
         return None
 
 

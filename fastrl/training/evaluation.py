@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from fastrl.envs import Episode, Timestep, VectorEnv
+from fastrl.envs import EnvironmentFailure, Episode, Timestep, VectorEnv
 from fastrl.errors import NonFiniteError
 
 Evaluation = dict[str, float]
@@ -58,9 +58,17 @@ def evaluate_policy(
 
     Raises:
         ValueError: n_episodes is below 1.
+        EnvironmentFailure, NonFiniteError: an environment failed.
     """
     if n_episodes < 1:
         raise ValueError(f"evaluate: n_episodes must be at least 1, got {n_episodes}")
+    try:
+        return _play(player, env, n_episodes, interrupted)
+    except (EnvironmentFailure, NonFiniteError) as error:
+        raise type(error)(f"{error}, during an evaluation") from error
+
+
+def _play(player: Player, env: VectorEnv, n_episodes: int, interrupted: Callable[[], bool]) -> Evaluation | None:
     wanted = np.full(env.num_envs, n_episodes // env.num_envs)
     wanted[: n_episodes % env.num_envs] += 1
     returns: list[float] = []
