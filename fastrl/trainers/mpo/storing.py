@@ -177,7 +177,7 @@ class StoringTrainer(Trainer):
         """Count refused transitions; warn of the first and then rarely."""
         before, self.refused = self.refused, self.refused + count
         if before == 0 or before // WARNED_EVERY != self.refused // WARNED_EVERY:
-            what = f"transitions with numbers that are not finite or above {LARGEST_NUMBER:g}"
+            what = "transitions that are not finite, or too large to be squared,"
             warnings.warn(f"MPO: {self.refused} {what} have been refused so far", RuntimeWarning, stacklevel=3)
 
     def _get_sequence_offsets(self, seq_len: int) -> Tensor:
