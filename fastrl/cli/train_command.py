@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from fastrl.cli.train_flags import HELP_FLAGS, TrainOrder, read_train_flags
+from fastrl.cli.trust import imports_as_trusted
 from fastrl.errors import SettingError
 from fastrl.trainers.registry import ALGORITHMS, find_algorithm
 from fastrl.training.config import RunConfig
@@ -28,7 +29,7 @@ def run(arguments: Sequence[str]) -> int:
     algorithm = find_algorithm(arguments[0])
     order = read_train_flags(algorithm, arguments[1:])
 
-    with StopOnSignal() as stop:
+    with StopOnSignal() as stop, _imports(order):
         _train(algorithm.trainer_class(), order)
         return 0 if stop.requested is None else 128 + signal.Signals[stop.requested]
 
@@ -48,6 +49,13 @@ def _train(trainer_class: Any, order: TrainOrder) -> None:
             print(_closing(trainer, config, folder, trainer.env_steps - start, time.monotonic() - began), flush=True)
     finally:
         trainer.close()
+
+
+def _imports(order: TrainOrder) -> contextlib.AbstractContextManager[None]:
+    """A new run imports what its user names; one that is continued does not import what its folder alone names."""
+    if order.resume is None:
+        return contextlib.nullcontext()
+    return imports_as_trusted(order.resume, order.config.env_id, named=order.named, trust=order.trust)
 
 
 @contextlib.contextmanager

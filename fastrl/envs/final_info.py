@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -43,12 +43,17 @@ def _column(columns: Mapping[str, Any], index: int) -> dict[str, Any]:
     return picked
 
 
-def _extract_final_observations(infos: Mapping[str, Any], num_envs: int) -> list[Any]:
+def _extract_final_observations(infos: Mapping[str, Any] | Sequence[Any], num_envs: int) -> list[Any]:
     """The last observation of each environment whose episode has just ended (a dict for dict observations), None for the others.
 
-    Read from `final_obs` or `final_observation` with its mask, else from the final infos.
+    Read from `final_obs` or `final_observation` with its mask, else from the final infos; or from the environment's own info where `infos`
+    is a list of them.
     """
     found: list[Any] = [None] * num_envs
+    if not isinstance(infos, Mapping):
+        for index, own in enumerate(infos[:num_envs]):
+            found[index] = next((own[key] for key in FINAL_OBS_KEYS if own.get(key) is not None), None)
+        return found
     for key in FINAL_OBS_KEYS:
         if infos.get(key) is not None:
             _pick_final_observations(infos[key], infos.get(f"_{key}"), found)

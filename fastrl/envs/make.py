@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import re
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
@@ -11,6 +10,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import torch
 
 from fastrl.envs.base import VectorEnv
+from fastrl.envs.modules import find_in_module, names_module, present_folder
+from fastrl.envs.own import require_present
 from fastrl.envs.toy import TOYS
 from fastrl.envs.toy_vector import ToyVectorEnv
 from fastrl.errors import SettingError, nearest
@@ -40,14 +41,17 @@ def make_vector_env(
     obs_keys: Sequence[str] | None = None,
     max_episode_steps: int | None = None,
     env_kwargs: Mapping[str, Any] | None = None,
+    autoreset_mode: str | None = None,
 ) -> VectorEnv:
     """Environments for a trainer.
 
     Args:
         env: an id: one of fastrl's own (`Identity-v0`, `IdentityContinuous-v0`, `Counter-v0`, `ProofofMemory-v0`,
             `MaskedCartPole-v1`), EnvPool's where it has the id, else Gymnasium's; `dm_control/<domain>-<task>` or
-            `dm_control/<domain>/<task>` is EnvPool's task. Or a Gymnasium environment (then N is 1), a Gymnasium vector environment (then
-            N is its own), or a factory: called without arguments N times for Gymnasium environments, or once for a vector environment.
+            `dm_control/<domain>/<task>` is EnvPool's task. `module:name` imports the module (the present folder counts) and takes the
+            id that it registers with Gymnasium, else its class or function of that name, as a factory. Or a Gymnasium environment
+            (then N is 1), a Gymnasium vector environment (then N is its own), or a factory: called N times for Gymnasium environments, or
+            once for a vector environment, with `env_kwargs` as its arguments.
         num_envs: N.
         seed: gives each environment a seed of its own; the same seed gives the same environments.
         device: where observations, rewards and flags go.
@@ -56,6 +60,8 @@ def make_vector_env(
         max_episode_steps: another time limit. A vector environment that is already made keeps its own: one that tells another is refused,
             and where it tells none this is taken for what it has, and not enforced.
         env_kwargs: options of the environment; `crop` for MiniGrid, and `num_actions`: only the first ones of its discrete actions.
+        autoreset_mode: "next_step", "same_step" or "disabled", of a Gymnasium vector environment that does not tell its mode; None finds it
+            out (see `fastrl.envs.autoreset`). `env_kwargs` may hold it too.
 
     Returns:
         A `VectorEnv`; call `reset` first. A `VectorEnv` given as `env` is returned as it is.
@@ -65,11 +71,21 @@ def make_vector_env(
     """
     if num_envs < 1:
         raise SettingError(f"num_envs must be at least 1, got {num_envs}")
+    require_present(env, env_kwargs)
     if isinstance(env, VectorEnv):
-        return _as_it_is(env, num_envs, max_episode_steps, _split(env_kwargs)[1])
+        return _as_it_is(env, num_envs, max_episode_steps, obs_keys, env_kwargs)
     placement: dict[str, Any] = {"seed": seed, "device": device}
     if not isinstance(env, str):
-        return _from_object(env, num_envs, obs_keys, max_episode_steps, env_kwargs, placement)
+        return _from_object(env, num_envs, obs_keys, max_episode_steps, _with_mode(env_kwargs, autoreset_mode), placement)
+    if names_module(env):
+        with present_folder():
+            found = find_in_module(env)
+            placement["name"] = env
+            if isinstance(found, str):
+                return _from_gymnasium(found, num_envs, obs_keys, max_episode_steps, env_kwargs, placement)
+            return _from_object(found, num_envs, obs_keys, max_episode_steps, _with_mode(env_kwargs, autoreset_mode), placement)
+    if autoreset_mode is not None:
+        raise SettingError(f"autoreset_mode is for Gymnasium vector environments that do not tell theirs; {env} is an id")
     if env in TOYS:
         if obs_keys is not None:
             raise SettingError(f"obs_keys is for dict observations; those of {env} are a single array")
@@ -88,12 +104,7 @@ def make_vector_env(
         from fastrl.envs.envpool import EnvPoolEnv
 
         return EnvPoolEnv(envpool_id, num_envs, **pool_options)
-    options, maps = _split(env_kwargs)
-    if max_episode_steps is not None:
-        options["max_episode_steps"] = max_episode_steps
-    from fastrl.envs.gymnasium import GymnasiumEnv
-
-    return GymnasiumEnv([_gymnasium_make(env, options) for _ in range(num_envs)], name=env, obs_keys=obs_keys, **maps, **placement)
+    return _from_gymnasium(env, num_envs, obs_keys, max_episode_steps, env_kwargs, placement | {"name": env})
 
 
 def make_gymnasium_env(
@@ -102,7 +113,7 @@ def make_gymnasium_env(
     """One environment with Gymnasium's interface: Gymnasium's own where it has the id and what it needs, else EnvPool's or fastrl's.
 
     Args:
-        env: an id, or a factory of Gymnasium environments.
+        env: an id, `module:name` among them, or a factory of Gymnasium environments.
         max_episode_steps: another time limit.
         options: as `env_kwargs` of `make_vector_env`, and of the environment that it makes: of EnvPool's, where EnvPool has the id. With a
             `render_mode` among them it has to be Gymnasium's.
@@ -116,16 +127,14 @@ def make_gymnasium_env(
 
     own, maps = _split(options)
     single = partial(SingleEnv, env, max_episode_steps=max_episode_steps, **own, **maps)
-    if not isinstance(env, str):
-        made = _single_of_factory(env, own)
-        return single() if maps else _limited(made, max_episode_steps)
+    if not isinstance(env, str) or names_module(env):
+        return single() if maps else one_gymnasium_env(env, own, max_episode_steps)
     elsewhere = env in TOYS or env in MASKED or _envpool_id(env) is not None
     drawn = "render_mode" in own
     if maps or (elsewhere and not drawn and (own or env not in gym.registry)):
         return single()
-    limit = {} if max_episode_steps is None else {"max_episode_steps": max_episode_steps}
     try:
-        return _gymnasium_make(env, own | limit)
+        return one_gymnasium_env(env, own, max_episode_steps)
     except SettingError:
         if elsewhere and not drawn:  # MuJoCo ids without the package mujoco
             return single()
@@ -187,11 +196,8 @@ def _masked(env_id: str, num_envs: int, options: Mapping[str, Any]) -> VectorEnv
 def _gymnasium_make(env_id: str, options: Mapping[str, Any]) -> gym.Env[Any, Any]:
     import gymnasium as gym
 
-    module, _, name = env_id.rpartition(":")
     try:
-        if module:  # "module:id" registers its environments when the module is imported
-            importlib.import_module(module)
-        gym.spec(name)
+        gym.spec(env_id)
     except (gym.error.Error, ImportError) as error:
         known = [entry.env_id for entry in list_env_ids()]
         raise SettingError(f"env_id: there is no environment {env_id!r}{nearest(env_id, known)}") from error
@@ -203,12 +209,46 @@ def _gymnasium_make(env_id: str, options: Mapping[str, Any]) -> gym.Env[Any, Any
         raise SettingError(f"env_kwargs: {env_id} cannot be made with {dict(options)}: {error}") from error
 
 
+def _from_gymnasium(
+    env_id: str,
+    num_envs: int,
+    obs_keys: Sequence[str] | None,
+    max_episode_steps: int | None,
+    env_kwargs: Mapping[str, Any] | None,
+    placement: dict[str, Any],
+) -> VectorEnv:
+    from fastrl.envs.gymnasium import GymnasiumEnv
+
+    options, maps = _split(env_kwargs)
+    if max_episode_steps is not None:
+        options["max_episode_steps"] = max_episode_steps
+    return GymnasiumEnv([_gymnasium_make(env_id, options) for _ in range(num_envs)], obs_keys=obs_keys, **maps, **placement)
+
+
+def one_gymnasium_env(env: Any, options: Mapping[str, Any], max_episode_steps: int | None) -> gym.Env[Any, Any]:
+    """Gymnasium's own environment of an id or of `module:name`, what a factory makes, or the Gymnasium environment that is given.
+
+    Raises:
+        SettingError: there is no such environment, or it is a vector environment.
+    """
+    import gymnasium as gym
+
+    if isinstance(env, gym.Env):
+        return _limited(env, max_episode_steps)
+    if not isinstance(env, str):
+        return _limited(_single_of_factory(env, options), max_episode_steps)
+    if names_module(env):
+        with present_folder():
+            return one_gymnasium_env(find_in_module(env), options, max_episode_steps)
+    return _gymnasium_make(env, {**options} | ({} if max_episode_steps is None else {"max_episode_steps": max_episode_steps}))
+
+
 # ---------------------------------------------------------------------------------------------------- objects and factories
 
 
 def _check_count(wanted: int, there: int, name: str) -> None:
     if wanted not in (1, there):  # 1 is also what stands there when nothing was said
-        raise SettingError(f"num_envs is {wanted}, but {name} has {there} environments")
+        raise SettingError(f"num_envs is {wanted}, but {name} has {there} environments; give num_envs={there}, or a factory")
 
 
 def _check_limit(wanted: int | None, there: int | None, name: str) -> None:
@@ -224,11 +264,24 @@ def _split(env_kwargs: Mapping[str, Any] | None) -> tuple[dict[str, Any], dict[s
     return options, {key: value for key, value in maps.items() if value is not None}
 
 
-def _as_it_is(env: VectorEnv, num_envs: int, max_episode_steps: int | None, maps: Mapping[str, Any]) -> VectorEnv:
+def _with_mode(env_kwargs: Mapping[str, Any] | None, autoreset_mode: str | None) -> dict[str, Any]:
+    """Options with the autoreset mode among them, if one is given."""
+    return {**(env_kwargs or {})} | ({} if autoreset_mode is None else {"autoreset_mode": autoreset_mode})
+
+
+def _as_it_is(
+    env: VectorEnv,
+    num_envs: int,
+    max_episode_steps: int | None,
+    obs_keys: Sequence[str] | None,
+    env_kwargs: Mapping[str, Any] | None,
+) -> VectorEnv:
     _check_count(num_envs, env.num_envs, env.name)
     _check_limit(max_episode_steps, env.max_episode_steps, env.name)
-    if maps:
-        raise SettingError(f"env_kwargs: {', '.join(maps)} cannot be given to a VectorEnv that is already made ({env.name})")
+    if env_kwargs:
+        raise SettingError(f"env_kwargs: {', '.join(env_kwargs)} cannot be given to a VectorEnv that is already made ({env.name})")
+    if obs_keys is not None:
+        raise SettingError(f"obs_keys cannot be given to a VectorEnv that is already made ({env.name})")
     return env
 
 
@@ -243,10 +296,11 @@ def _from_object(
     import gymnasium as gym
 
     options, maps = _split(env_kwargs)
+    mode = options.pop("autoreset_mode", None)
     if not isinstance(env, gym.vector.VectorEnv | gym.Env):
         if not callable(env):
             raise SettingError(f"env must be an id, a Gymnasium environment or a factory, got {type(env).__name__}")
-        return _from_factory(partial(env, **options), num_envs, obs_keys, max_episode_steps, maps, placement)
+        return _from_factory(partial(env, **options), num_envs, obs_keys, max_episode_steps, _with_mode(maps, mode), placement)
     if options:
         raise SettingError(f"env_kwargs: {', '.join(sorted(options))} cannot be given to an environment that is already made")
     from fastrl.envs.gymnasium import GymnasiumEnv, GymnasiumVectorEnv, env_name, time_limit
@@ -257,7 +311,9 @@ def _from_object(
         if type(env) is gym.vector.SyncVectorEnv:  # its environments can be stepped directly, whatever its autoreset mode
             return GymnasiumEnv([_limited(each, max_episode_steps) for each in env.envs], **settings)
         _check_limit(max_episode_steps, time_limit(env), env_name(env))
-        return GymnasiumVectorEnv(env, **settings)
+        return GymnasiumVectorEnv(env, mode=mode, **settings)
+    if mode is not None:
+        raise SettingError(f"autoreset_mode is for vector environments; {env_name(env)} is a single one")
     if num_envs != 1:
         raise SettingError(f"num_envs must be 1 for a single environment object, got {num_envs}; give a factory to make more")
     return GymnasiumEnv([_limited(env, max_episode_steps)], **settings)
@@ -277,11 +333,13 @@ def _from_factory(
 
     first = factory()
     if isinstance(first, VectorEnv):
-        return _as_it_is(first, num_envs, max_episode_steps, maps)
+        return _as_it_is(first, num_envs, max_episode_steps, obs_keys, maps)
     if isinstance(first, gym.vector.VectorEnv):
         return _from_object(first, num_envs, obs_keys, max_episode_steps, maps, placement)
     if not isinstance(first, gym.Env):
         raise SettingError(f"env must be a factory of Gymnasium environments; it returned {type(first).__name__}")
+    if "autoreset_mode" in maps:
+        raise SettingError("autoreset_mode is for vector environments; the factory makes single ones")
     envs = [first, *(factory() for _ in range(num_envs - 1))]
     if len({id(one) for one in envs}) < num_envs:
         raise SettingError("env must be a factory that makes a new environment at every call; it returned the same one twice")
@@ -291,7 +349,7 @@ def _from_factory(
 def _single_of_factory(factory: Callable[..., Any], options: Mapping[str, Any]) -> gym.Env[Any, Any]:
     import gymnasium as gym
 
-    made = factory(**options)
+    made = factory(**options) if callable(factory) else factory
     if not isinstance(made, gym.Env):
         raise SettingError(f"env_id is a factory of {type(made).__name__}; for a single environment it must make Gymnasium environments")
     return made

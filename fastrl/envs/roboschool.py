@@ -37,7 +37,7 @@ class RoboschoolEnv(GymEnv):
     """
 
     @staticmethod
-    def _resolve(env_name: str) -> str:
+    def _resolve(env_name: Any) -> Any:
         if env_name in SUCCESSORS.values():
             return env_name
         successor = SUCCESSORS.get(env_name)

@@ -79,7 +79,7 @@ def test_environments_come_as_ids_as_gym_envs_and_as_they_are():
         assert batcher.get_batch(first_action).state_t.shape == (10, 4, 4)
         assert batcher.get_state_info().shape == (4,) and batcher.get_action_info().space == "discrete"
         batcher.close()
-    with pytest.raises(SettingError, match="env must be an id, a GymEnv or a VectorEnv, got int"):
+    with pytest.raises(SettingError, match="env must be an id, a factory, a GymEnv, a Gymnasium environment or a VectorEnv, got int"):
         make_batcher(3)
     with pytest.raises(SettingError, match="batch_size must be a multiple of the 4 environments, got 42"):
         make_batcher(batch_size=42)

@@ -96,7 +96,7 @@ def test_folders(read):
         ("--seed 1 2", "'2' is one value too many"),
         ("--seed -1", "seed must be in [0, 2^31), got -1"),
         ("--track tensorboard", "track must be wandb or none, got 'tensorboard'"),
-        ("--env-kwargs crop", "env_kwargs must be name=value pairs, each name once, each value"),
+        ("--env-kwargs crop", "env_kwargs must be name=value pairs, each name once, lists and tables as JSON or TOML, got 'crop'"),
         ("--env-kwargs none", "env_kwargs must be name=value pairs"),
         ("--env-kwargs =3", "env_kwargs must be name=value pairs"),
         ("--env-kwargs a=1 a=2", "env_kwargs must be name=value pairs, each name once"),

@@ -422,7 +422,7 @@ def test_what_is_no_list_of_wrappers_is_refused(wrappers, message):
     ("env_id", "options", "message"),
     [
         ("CartPol-v1", {}, "did you mean 'CartPole-v1'"),
-        (3, {}, "env_name must be the id of an environment, got int"),
+        (3, {}, "env_name must be the id of an environment, a factory or an environment, got int"),
         ("CartPole-v1", {"gravity": 3}, "no option 'gravity'"),
         ("CartPole-v1", {"scale_reward": True}, "scale_reward is no option of an environment"),
         ("CartPole-v1", {"seed": -1}, "seed must be at least 0"),

@@ -282,7 +282,7 @@ def test_other_settings_than_the_checkpoints_are_an_error(tmp_path):
         ({"policy_layer_sizes": 8}, "policy_layer_sizes"),
         ({"policy_layer_sizes": (0,)}, "policy_layer_sizes"),
         ({"seed": -1}, "seed"),
-        ({"num_envs": 2.0}, "num_envs"),
+        ({"num_envs": 2.5}, "num_envs"),
         ({"clip_reward": -1.0}, "clip_reward"),
         ({"env_id": _always_the_same}, "new environment at every call"),
     ],
