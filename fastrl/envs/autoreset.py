@@ -5,8 +5,8 @@ the same actions until an episode ends, and different ones from then on.
 
 - SAME_STEP: the step on which an episode ends comes with its last observation in `infos`.
 - NEXT_STEP: the step after the end ignores its action (both plays return the same), and ends nothing; the one after that, the first of the
-  new episode, does not ignore it. Or, where actions never matter: every reset gives one and the same observation, and the step after the end
-  gives it, the end itself does not.
+  new episode, does not ignore it. Or, where actions never matter: every reset gives one and the same observation, and the step after the
+  end gives it, the end itself does not.
 - DISABLED: the step after the end is refused by the environment, and a reset of the ended columns alone is not.
 
 Anything else (actions and starts that tell nothing, episodes that do not end, plays that do not repeat themselves, last observations that
@@ -148,12 +148,12 @@ class _Probe:
         """From the first seed to the first end of an episode, or for so many steps."""
         self._reset(SEEDS[0])
         digest = hashlib.sha256()
-        for length, actions in enumerate(self.choices[:longest], start=1):
-            last = self._step(actions)
+        length, ended = 0, False
+        while length < longest and not ended:
+            last = self._step(self.choices[length])
             for array in (last.obs, last.reward, last.ended):
-                digest.update(np.ascontiguousarray(array))
-            if last.ended.any():
-                break
+                digest.update(array.tobytes())
+            length, ended = length + 1, bool(last.ended.any())
         return _Play(last, length, digest.digest())
 
     def _resets_by_mask(self, length: int) -> bool:

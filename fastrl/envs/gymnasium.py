@@ -217,9 +217,9 @@ def single_spaces(env: Any, name: str) -> tuple[gym.Space[Any], gym.Space[Any]]:
     Raises:
         SettingError: they are not told.
     """
-    spaces = [getattr(env, f"single_{what}_space", None) for what in ("observation", "action")]
-    if all(isinstance(space, gym.Space) for space in spaces):
-        return spaces[0], spaces[1]
+    observation, action = (getattr(env, f"single_{what}_space", None) for what in ("observation", "action"))
+    if isinstance(observation, gym.Space) and isinstance(action, gym.Space):
+        return observation, action
     space = env.observation_space
     leaf = ObservationMap(space, name=name).leaves[0]
     value: Any = env.reset(seed=0)[0]
