@@ -191,7 +191,7 @@ def field_types(config_class: type[RunConfig]) -> Mapping[str, Any]:
 
 
 def convert(name: str, hint: Any, value: Any) -> Any:
-    """`value` as the type of the setting `name`: int for float, 1e6 for int, numpy's numbers, list for tuple and "none" for None are accepted.
+    """`value` as the type of the setting `name`: int for float, 1e6 for int, numpy's, list for tuple and "none" for None are accepted.
 
     Raises: SettingError naming the setting.
     """

@@ -241,7 +241,7 @@ class MPOTrainer(StoringTrainer):
         chosen: dict[str, Any] = {name: getattr(settings, name) for name in given}
         self.config = replace(self.config, **chosen)
 
-    def train(
+    def train(  # type: ignore[override]  # its documented order of arguments has out_dir behind two others
         self,
         total_steps: int,
         update_after: int | str | PathLike[str] | None = None,
