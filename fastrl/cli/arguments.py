@@ -14,7 +14,7 @@ from typing import Any, NoReturn
 
 from fastrl.errors import SettingError, nearest
 
-LARGEST_WHOLE = 10**18  # what lies above is no number of steps or environments
+MOST_DIGITS = 18  # of a whole number written with an exponent: 1e999999999 would take all memory
 
 
 class Parser(argparse.ArgumentParser):
@@ -41,7 +41,8 @@ def whole_word(text: str) -> str:
         number = Decimal(text)
     except InvalidOperation:
         return text
-    return str(int(number)) if number.is_finite() and abs(number) < LARGEST_WHOLE and number == number.to_integral_value() else text
+    whole = number.is_finite() and number.adjusted() < MOST_DIGITS and number == number.to_integral_value()
+    return str(int(number)) if whole else text
 
 
 def whole_number(text: str) -> int:

@@ -87,6 +87,8 @@ class GymEnv(BaseEnv):
         from fastrl.envs.single import spaces_of
 
         env = self._make(1, self._seed) if self._video is None else self._wrapped(1, self._seed, video=self._video)
+        if env.num_envs != 1:
+            raise SettingError(f"env_name must be a single environment, {env.name} has {env.num_envs}")
         self._observation_space, self._action_space = spaces_of(env.obs_shape, env.action, env.obs_dtype, env.obs_bounds)
         self._action_space.seed(self._seed)
         self._playing = False

@@ -164,7 +164,7 @@ class GymnasiumVectorEnv(VectorEnv):
         try:
             each: Any = list(self.seeds)  # allowed, though not in the base class's annotation
             return self.env.reset(seed=each)[0]
-        except (TypeError, ValueError, gym.error.Error):  # some vector environments take one number only
+        except (TypeError, ValueError, AssertionError, gym.error.Error):  # some vector environments take one number only
             return self.env.reset(seed=self.seeds[0])[0]
 
     def _batch(self, obs: Any) -> np.ndarray:

@@ -17,6 +17,7 @@ from typing import Any
 
 from fastrl.errors import SettingError, nearest
 
+_registered: dict[str, set[str]] = {}  # what each module registered when it was imported here
 _refusal: ContextVar[str | None] = ContextVar("refusal", default=None)  # how to allow imports, while they are refused
 
 
@@ -63,14 +64,13 @@ def find_in_module(env_id: str) -> str | Callable[..., Any]:
 
     module_name, _, name = env_id.rpartition(":")
     require_allowed(env_id)
-    before = set(gym.registry)
     module = _import(module_name)
     if name in gym.registry:
         return name
     found = getattr(module, name, None)
     if callable(found):
         return found
-    raise SettingError(_unknown(env_id, module, sorted(_registered_by(module_name) | (set(gym.registry) - before))))
+    raise SettingError(_unknown(env_id, module))
 
 
 def names_factory(env_id: Any) -> bool:
@@ -89,13 +89,10 @@ def list_module(module_name: str) -> list[str]:
     Raises:
         SettingError: there is no such module, or it cannot be imported.
     """
-    import gymnasium as gym
-
     require_allowed(f"{module_name}:")
-    before = set(gym.registry)
     with present_folder():
         _import(module_name)
-    return sorted(_registered_by(module_name) | (set(gym.registry) - before))
+    return _registered_by(module_name)
 
 
 def require_allowed(env_id: str) -> None:
@@ -107,8 +104,13 @@ def require_allowed(env_id: str) -> None:
 
 
 def _import(module_name: str) -> ModuleType:
+    import gymnasium as gym
+
+    before = set(gym.registry)
     try:
-        return importlib.import_module(module_name)
+        module = importlib.import_module(module_name)
+        _registered.setdefault(module_name, set()).update(set(gym.registry) - before)
+        return module
     except ModuleNotFoundError as error:
         if error.name and (module_name == error.name or module_name.startswith(f"{error.name}.")):
             raise SettingError(
@@ -127,18 +129,20 @@ def _failed(module_name: str, error: BaseException) -> str:
     return f"env_id: the module {module_name!r} cannot be imported: {type(error).__name__}: {error}"
 
 
-def _registered_by(module_name: str) -> set[str]:
-    """Ids whose entry points lie in a module or below it."""
+def _registered_by(module_name: str) -> list[str]:
+    """Ids that a module registered when it was imported, and those whose entry points lie in it or below it."""
     import gymnasium as gym
 
     def lies_in(entry_point: Any) -> bool:
         where = entry_point.partition(":")[0] if isinstance(entry_point, str) else getattr(entry_point, "__module__", None) or ""
         return where == module_name or where.startswith(f"{module_name}.")
 
-    return {env_id for env_id, spec in gym.registry.items() if lies_in(spec.entry_point)}
+    own = _registered.get(module_name, set())
+    return sorted(env_id for env_id, spec in gym.registry.items() if env_id in own or lies_in(spec.entry_point))
 
 
-def _unknown(env_id: str, module: ModuleType, registered: list[str]) -> str:
-    name = env_id.rpartition(":")[2]
+def _unknown(env_id: str, module: ModuleType) -> str:
+    module_name, _, name = env_id.rpartition(":")
+    registered = _registered_by(module_name)
     ids = f"it registers {', '.join(registered)}" if registered else "it registers none, and has no class or function of that name"
     return f"env_id: the module {module.__name__!r} has no environment {name!r}: {ids}{nearest(name, registered)}"

@@ -260,6 +260,8 @@ def test_a_run_made_in_python_is_a_run_folder_for_the_command_line(tmp_path):
     with VMPOTrainer.from_config(config) as again:
         again.load(tmp_path)
         assert again.env_steps >= 100
+        again.train(150, str(tmp_path))
+        assert again.updates_per_step == 2  # the configuration's
 
 
 def test_other_settings_than_the_checkpoints_are_an_error(tmp_path):

@@ -1,12 +1,15 @@
 """Settings: checks that name the setting, and TOML there and back."""
 
+import enum
 from dataclasses import dataclass
 from typing import Literal
 
+import numpy as np
 import pytest
 
 from fastrl.errors import SettingError
 from fastrl.training.config import RunConfig, find_preset, values_from_toml
+from fastrl.training.plain_values import agrees, plain
 
 
 @dataclass(kw_only=True)
@@ -41,6 +44,53 @@ def test_options_of_the_environment_there_and_back():
     loaded = ExampleConfig.from_toml(config.to_toml("example"))
     assert loaded == config
     assert {name: type(value) for name, value in loaded.env_kwargs.items()} == {name: type(value) for name, value in OPTIONS.items()}
+
+
+NESTED = {"weights": [1.0, 2.0], "config": {"lanes": 3, "deep": [{"a": [True, None]}, {}], "text": ""}, "empty": [], "none": None}
+
+
+def test_lists_and_tables_of_plain_values_there_and_back():
+    config = ExampleConfig(env_id="x", env_kwargs=NESTED)
+    config.check()
+    loaded = ExampleConfig.from_toml(config.to_toml("example"))
+    assert loaded == config and loaded.env_kwargs == NESTED and not config.unwritten()
+    assert type(loaded.env_kwargs["weights"][0]) is float and type(loaded.env_kwargs["config"]["lanes"]) is int
+
+
+def test_numbers_and_arrays_of_numpy_become_plain():
+    class Kind(enum.StrEnum):
+        FAST = "fast"
+
+    given = {
+        "a": np.arange(3),
+        "b": (np.float32(0.5), np.bool_(True)),
+        "c": {"d": np.int64(3), np.str_("e"): Kind.FAST},
+        "f": np.array("x"),
+    }
+    config = ExampleConfig(
+        env_id="x", env_kwargs=given, seed=np.int64(3), rate=np.float32(0.5), flag=np.bool_(False), sizes=np.array([8, 4]), total_steps=1e6
+    )
+    config.check()
+    assert config.env_kwargs == {"a": [0, 1, 2], "b": [0.5, True], "c": {"d": 3, "e": "fast"}, "f": "x"}
+    values = (config.seed, config.rate, config.flag, config.sizes, config.total_steps)
+    assert values == (3, 0.5, False, (8, 4), 1_000_000) and [type(value) for value in values] == [int, float, bool, tuple, int]
+    assert ExampleConfig.from_toml(config.to_toml()) == config
+    assert ExampleConfig.from_toml('env_id = "x"\ntotal_steps = 1e6\nsizes = [1e1]').sizes == (10,)
+
+
+def test_what_cannot_be_written_stands_as_a_label_that_says_so():
+    config = ExampleConfig(env_id=dict, env_kwargs={"f": max, "list": [object(), 1], "keys": {1: 2}})
+    config.check()
+    assert config.unwritten() == [
+        "env_id (<class: builtins.dict>)",
+        "env_kwargs.f (<function: builtins.max>)",
+        "env_kwargs.list[0] (<object: builtins.object>)",
+        "env_kwargs.keys (<object: builtins.dict>)",
+    ]
+    loaded = ExampleConfig.from_toml(config.to_toml())
+    assert loaded.env_id == "<class: builtins.dict>" and loaded.env_kwargs["list"] == ["<object: builtins.object>", 1]
+    assert loaded.unwritten() == config.unwritten()[1:]
+    assert agrees(loaded.env_kwargs, plain(config.env_kwargs)) and not agrees(loaded.env_kwargs, {**config.env_kwargs, "list": [3, 2]})
 
 
 def test_a_line_added_to_the_end_of_a_file_is_a_setting():

@@ -286,16 +286,14 @@ class PPOTRxLTrainer(SingleEnvironmentTrainer):
 
     # ------------------------------------------------------------------------------------------------ one round
 
-    def train(  # type: ignore[override]  # the documented signature is keyword-only
-        self, *, total_steps: int, eval_interval: int | None = None, save_interval: int | None = None, out_dir: str
-    ) -> None:
+    def train(self, total_steps: int, out_dir: str, *, eval_interval: int | None = None, save_interval: int | None = None) -> None:
         """Train, write the run folder, evaluate at the end.
 
         Args:
             total_steps: environment steps over all environments; after `load` the steps already made count.
+            out_dir: run folder: metrics.csv, eval.csv, TensorBoard events, curve.png, checkpoints/, videos/.
             eval_interval, save_interval: environment steps between evaluations and between checkpoints; 0: only at the end; None: as the
                 trainer was built.
-            out_dir: run folder: metrics.csv, eval.csv, TensorBoard events, curve.png, checkpoints/, videos/.
         """
         chosen = {"evaluate": eval_interval, "save": save_interval}
         self.intervals = replace(self.intervals, **{name: value for name, value in chosen.items() if value is not None})
