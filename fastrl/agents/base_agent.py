@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from fastrl.envs import Episode, VectorEnv
+from fastrl.envs.action_scale import own_units
 from fastrl.envs.toolkit import BaseEnv
 from fastrl.errors import SettingError
 from fastrl.training.allocator import keep_freed_memory
@@ -147,7 +148,8 @@ class BaseAgent(ABC):
         """Play whole episodes with the most probable actions, or with `eval_select_action_fn`. Statistics of transforms stand still.
 
         Args:
-            eval_env: a `GymEnv` or vector environments of the training environments' kind; they stay open.
+            eval_env: a `GymEnv` or vector environments of the training environments' kind; they stay open. Where they take actions in
+                the environment's own units, as a `GymEnv` does, the policy's are mapped to those.
             n_episodes: episodes, ≥ 1.
 
         Returns:
@@ -155,9 +157,11 @@ class BaseAgent(ABC):
         """
         env = eval_env if isinstance(eval_env, VectorEnv) else eval_env.env
         choose = self.eval_select_action_fn or self.models.policy.select_best_action
+        units = own_units(self.batcher.env, env)
 
         def act(state: Tensor) -> Tensor:
-            return torch.as_tensor(choose(model=self.models.policy, state=state, step=self.num_steps))
+            actions = torch.as_tensor(choose(model=self.models.policy, state=state, step=self.num_steps))
+            return actions if units is None else torch.as_tensor(units.to_environment(actions.cpu().numpy()))
 
         metrics = evaluate_policy(self.batcher.player(act), env, n_episodes)
         assert metrics is not None  # nothing interrupts it

@@ -15,10 +15,13 @@ from fastrl.batchers.transforms import Transform
 from fastrl.batchers.view import StateView, ViewPlayer
 from fastrl.data.rollout import Rollout
 from fastrl.envs import Episode, VectorEnv, make_vector_env
+from fastrl.envs.action_scale import require_same_scale
 from fastrl.envs.own import is_environment
 from fastrl.envs.space_info import SpaceInfo, space_info
 from fastrl.envs.toolkit import BaseEnv
 from fastrl.errors import SettingError
+from fastrl.machine import require_memory
+from fastrl.training.memory import row_bytes
 
 SelectAction = Callable[[Tensor, int], Tensor | np.ndarray]
 
@@ -36,7 +39,8 @@ class RolloutBatcher:
         num_threads: threads that step them; None chooses.
 
     Raises:
-        SettingError: batch_size is no multiple of the number of environments, or these cannot be made.
+        SettingError: batch_size is no multiple of the number of environments, a batch is more than the machine's memory, or environments
+            cannot be made.
     """
 
     def __init__(
@@ -63,12 +67,17 @@ class RolloutBatcher:
         for transform in self.transforms:
             self._state_shape = transform.state_shape(self._state_shape)
         action = self.env.action
+        require_memory({"rollout": batch_size * row_bytes(self.env)}, "batch_size", device=str(device))
         self._rollout = Rollout(
             batch_size // envs,
             envs,
             obs=(tuple(self.env.obs_shape), self.env.obs_dtype),
             action=(tuple(action.shape), torch.float32 if action.kind == "continuous" else torch.int64),
             device=device,
+        )
+        self.env.look_at_first_steps(
+            scales_observations=any(transform.scales_states for transform in self.transforms),
+            scales_rewards=any(transform.scales_rewards for transform in self.transforms),
         )
         self._obs = self.env.reset()
 
@@ -77,7 +86,7 @@ class RolloutBatcher:
         return SpaceInfo(shape=self._state_shape, space="continuous", dtype="float32")
 
     def get_action_info(self) -> SpaceInfo:
-        """Shape, space and dtype of an action."""
+        """Shape, space, dtype and bounds of an action as policies choose it: in [−1, 1] where the environments' bounds are finite."""
         from fastrl.envs.single import spaces_of
 
         return space_info(spaces_of(self.env.obs_shape, self.env.action, self.env.obs_dtype)[1])
@@ -163,7 +172,7 @@ class RolloutBatcher:
 
     def state_dict(self) -> dict[str, Any]:
         """Counts, statistics of the transforms, a rollout that is half collected, and the environments where they can be saved."""
-        return {**self.progress_state(), "env": self.env.state_dict()}
+        return {**self.progress_state(), "env": self.env.state_dict(), "action_bounds": self.env.scaled_bounds()}
 
     def progress_state(self) -> dict[str, Any]:
         """The state without the environments."""
@@ -177,7 +186,12 @@ class RolloutBatcher:
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Counterpart of `state_dict`; environments that could not be saved begin new episodes."""
+        """Counterpart of `state_dict`; environments that could not be saved begin new episodes.
+
+        Raises:
+            CheckpointError: these environments take actions in other units.
+        """
+        require_same_scale(state.get("action_bounds"), self.env)
         if state["env"] is not None:
             self.env.load_state_dict(state["env"])
         self.load_progress(state, environments_continue=state["env"] is not None)

@@ -15,7 +15,7 @@ COMMANDS = {
     "train": "train an agent: fastrl train <algorithm> --env-id <id> [--resume <run>] ...",
     "eval": "play episodes with a trained agent: fastrl eval <run> [--episodes N] [--json]",
     "plot": "draw the learning curves of runs: fastrl plot <run> ... [--out curves.png]",
-    "envs": "list the environments: fastrl envs [filter] [--json]",
+    "envs": "list the environments: fastrl envs [filter] [--json]; look at one: fastrl envs check <id>",
     "doctor": "say what is installed, built and loaded, and what to do about problems [--json]",
 }
 USAGE_ERROR, FAILURE, INTERRUPTED, PIPE_CLOSED = 2, 1, 130, 141

@@ -7,6 +7,7 @@ flags are False.
 
 from __future__ import annotations
 
+import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
@@ -17,12 +18,27 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from fastrl.envs.action_scale import scale_of
 from fastrl.envs.action_spec import ActionSpec
+from fastrl.envs.first_look import FirstLook
 from fastrl.errors import SettingError
 
 
 class EnvironmentFailure(RuntimeError):
     """An environment raised an exception; the message names the environment, the step and the seed."""
+
+
+class ObservationFault(ValueError):
+    """An observation is not what its space declares; the message names the entry. It reaches the user inside an `EnvironmentFailure`.
+
+    Args:
+        message: what came and what is declared.
+        env_index: which environment's it is; None where it is that of all.
+    """
+
+    def __init__(self, message: str, env_index: int | None = None) -> None:
+        super().__init__(message)
+        self.env_index = env_index
 
 
 class Timestep(NamedTuple):
@@ -86,11 +102,17 @@ class VectorEnv(ABC):
         name: id or class name, used in messages.
         num_envs: N.
         obs_shape, obs_dtype: shape of one observation; torch.float32, or torch.uint8 for images.
-        action: what one action is.
+        action: what one action is, in the environment's own units: what `_advance` gets.
         max_episode_steps: time limit in steps, or None when there is none or it is not known.
         device: where observations, rewards and flags go.
         num_threads: threads that step the environments.
         seeds: seed of each environment, for messages.
+        scale_actions: policies act in [−1, 1], which `step` maps to the bounds of continuous actions (see `ActionScale`); False: actions
+            are in the environment's own units for policies too.
+
+    Attributes:
+        action: what one action is for policies: what `step` takes.
+        own_action: what one action is in the environment's own units.
     """
 
     def __init__(
@@ -105,6 +127,7 @@ class VectorEnv(ABC):
         device: torch.device | str,
         num_threads: int = 1,
         seeds: list[int] | None = None,
+        scale_actions: bool = True,
     ) -> None:
         if num_envs < 1:
             raise SettingError(f"num_envs must be at least 1, got {num_envs}")
@@ -112,7 +135,9 @@ class VectorEnv(ABC):
         self.num_envs = num_envs
         self.obs_shape = obs_shape
         self.obs_dtype = obs_dtype
-        self.action = action
+        self.scale_actions = scale_actions
+        self._scale = scale_of(action, name) if scale_actions else None
+        self.own_action, self.action = action, action if self._scale is None else action.with_bounds(self._scale.low, self._scale.high)
         self.max_episode_steps = max_episode_steps
         self.device = torch.device(device)
         self.num_threads = num_threads
@@ -122,6 +147,7 @@ class VectorEnv(ABC):
         self._started = False
         self._closed = False
         self._finished: list[Episode] = []
+        self._first_look: FirstLook | None = None
         self._done = np.zeros(num_envs, bool)  # environments that the next step resets
         self._any_done = False
         self._clear_statistics()
@@ -134,7 +160,12 @@ class VectorEnv(ABC):
 
     @abstractmethod
     def _advance(self, actions: np.ndarray) -> Advance:
-        """Step once. Environments in `self._done` are reset instead, whatever their action."""
+        """Step once. Environments in `self._done` are reset instead, whatever their action.
+
+        Args:
+            actions: as `own_action` describes them: int64, or floats in the dtype of its bounds (float32 where nothing was scaled), inside
+                them.
+        """
 
     def _close(self) -> None:  # noqa: B027  # most environments hold nothing
         """Release what the environments hold."""
@@ -152,6 +183,38 @@ class VectorEnv(ABC):
         if self.obs_dtype == torch.uint8:
             return np.zeros(self.obs_shape, np.uint8), np.full(self.obs_shape, 255, np.uint8)
         return np.full(self.obs_shape, -np.inf, np.float32), np.full(self.obs_shape, np.inf, np.float32)
+
+    def scaled_bounds(self) -> dict[str, list[float]] | None:
+        """ "low" and "high" that −1 and 1 stand for, plain numbers [A], infinite where there is no bound; None where nothing is scaled."""
+        if self._scale is None:
+            return None
+        assert self.own_action.low is not None and self.own_action.high is not None
+        return {"low": self.own_action.low.tolist(), "high": self.own_action.high.tolist()}
+
+    @property
+    def own_spaces(self) -> tuple[Any, Any] | None:
+        """Gymnasium's spaces of one environment's own observations and actions; None where there are none behind the arrays."""
+        return None
+
+    def obs_place(self, column: int) -> str:
+        """Where in the environment's own observation a number comes from, given its index in the flattened one; for messages."""
+        return f"the observation at {[int(i) for i in np.unravel_index(column, self.obs_shape)]}"
+
+    def look_at_first_steps(self, *, scales_observations: bool = False, scales_rewards: bool = False) -> None:
+        """During the next steps, watch for what does not fit the spaces, and warn of each thing once; trainers and batchers ask for it.
+
+        Args:
+            scales_observations, scales_rewards: whether they are normalised before anything learns from them.
+        """
+        if self._first_look is None:
+            scaled = {"scales_observations": scales_observations, "scales_rewards": scales_rewards}
+            self._first_look = FirstLook(self.obs_bounds, self.obs_place, **scaled)
+
+    def end_first_look(self) -> None:
+        """Say now what was found; nothing where nobody asked, or where it has been said."""
+        look, self._first_look = self._first_look, None
+        for sentence in [] if look is None else look.sentences():
+            warnings.warn(f"{self.name}: {sentence}", stacklevel=3)
 
     def reset(self) -> Tensor:
         """Start a new episode in every environment; unfinished ones are forgotten.
@@ -189,7 +252,8 @@ class VectorEnv(ABC):
         """Step every environment once; one whose episode ended in the last step is reset instead.
 
         Args:
-            actions: discrete int64 [N], multi-discrete int64 [N, branches], continuous float32 [N, A] (clipped to the bounds here).
+            actions: discrete int64 [N], multi-discrete int64 [N, branches], continuous float32 [N, A], clipped to the bounds of `action`
+                here: in [−1, 1] where the environment has finite bounds, unless `scale_actions` is off.
 
         Raises:
             ValueError: the actions are not of that shape and type, or out of range.
@@ -199,6 +263,8 @@ class VectorEnv(ABC):
             self._require_open()
             raise RuntimeError(f"{self.name}: call reset() before step()")
         checked = self.action.check(actions, self.num_envs)
+        if self._scale is not None:
+            checked = self._scale.to_environment(checked)
         try:
             advance = self._advance(checked)
         except EnvironmentFailure:
@@ -217,6 +283,8 @@ class VectorEnv(ABC):
             if score is not None:
                 score[invalid] = 0.0
             terminated, truncated = terminated & valid, truncated & valid
+        if self._first_look is not None and self._first_look.see(obs, reward):
+            self.end_first_look()
         done = terminated | truncated
         self._count(reward if score is None else score, valid, done if over is None else over)
         self._done, self._any_done = done, bool(np.count_nonzero(done))
@@ -249,6 +317,7 @@ class VectorEnv(ABC):
     def close(self) -> None:
         """Release the environments; further calls of `close` do nothing."""
         if not self._closed:
+            self.end_first_look()
             self._closed, self._started = True, False
             self._close()
 
@@ -265,12 +334,15 @@ class VectorEnv(ABC):
 
     def failure(self, error: Exception, env_index: int | None = None) -> EnvironmentFailure:
         """The error to raise when an environment raised `error`; env_index None means that it is not known which one did."""
+        cause = f"{type(error).__name__}: {error}"
+        if isinstance(error, ObservationFault):
+            cause, env_index = str(error), error.env_index if env_index is None else env_index
         which = "an environment" if env_index is None else f"environment {env_index}"
         if self.seeds is None:
             seed = "seed unknown"
         else:
             seed = f"seeds {self.seeds[:4]}..." if env_index is None else f"seed {self.seeds[env_index]}"
-        return EnvironmentFailure(f"{which} of {self.name} failed at step {self._steps} ({seed}): {type(error).__name__}: {error}")
+        return EnvironmentFailure(f"{which} of {self.name} failed at step {self._steps} ({seed}): {cause}")
 
     def _require_shape(self, obs: np.ndarray) -> None:
         if obs.shape != (self.num_envs, *self.obs_shape):  # torch would spread a smaller one over the rows

@@ -31,7 +31,8 @@ _MOVED = ("fixed_normalize_states", "running_normalize_states", "scale_reward")
 class GymEnv(BaseEnv):
     """One environment by its id (fastrl's own, EnvPool's where it has the id, else Gymnasium's), or one of your own.
 
-    States and actions are those of `make_vector_env`, for one environment: float32, or uint8 images.
+    States are those of `make_vector_env`, for one environment: float32, or uint8 images. Actions are in the environment's own units, as
+    `get_action_info` describes them; those of `vector` are in [−1, 1], for policies.
 
     Args:
         env_name: the id, or a factory. A Gymnasium environment or `VectorEnv` of one that is already made is taken too; there is only that
@@ -83,10 +84,10 @@ class GymEnv(BaseEnv):
         return env_name
 
     def _create_env(self) -> VectorEnv:
-        """A vector environment of one."""
+        """A vector environment of one, whose actions are in the environment's own units."""
         from fastrl.envs.single import spaces_of
 
-        env = self._make(1, self._seed) if self._video is None else self._wrapped(1, self._seed, video=self._video)
+        env = self._make(1, self._seed, scale_actions=False)
         if env.num_envs != 1:
             raise SettingError(f"env_name must be a single environment, {env.name} has {env.num_envs}")
         self._observation_space, self._action_space = spaces_of(env.obs_shape, env.action, env.obs_dtype, env.obs_bounds)
@@ -95,7 +96,7 @@ class GymEnv(BaseEnv):
         return env
 
     def vector(self, num_envs: int, seed: int = 0, *, device: torch.device | str = "cpu", num_threads: int | None = None) -> VectorEnv:
-        """New environments of the same id, options and wrappers, for a batcher; they belong to the caller.
+        """New environments of the same id, options and wrappers, for a batcher; they belong to the caller. Actions are in [−1, 1].
 
         Args:
             num_envs: N.
@@ -108,17 +109,17 @@ class GymEnv(BaseEnv):
         """
         if self._is_made:
             raise SettingError(f"{self.env_name} is already made, so no others of its kind can be: give GymEnv a factory")
-        return self._make(num_envs, seed, device=device, num_threads=num_threads)
+        threads = {} if self._wrappers else {"num_threads": num_threads}
+        return self._make(num_envs, seed, video=None, device=device, **threads)
 
-    def _make(self, num_envs: int, seed: int, *, device: torch.device | str = "cpu", num_threads: int | None = None) -> VectorEnv:
-        if self._wrappers:
-            return self._wrapped(num_envs, seed, device=device)
-        return make_vector_env(self._source, num_envs, seed=seed, device=device, num_threads=num_threads, **self._settings)
+    def _make(self, num_envs: int, seed: int, **more: Any) -> VectorEnv:
+        settings: dict[str, Any] = {"seed": seed, "video": self._video, **self._settings, **more}
+        if self._wrappers or settings["video"] is not None:
+            from fastrl.envs.wrapped import make_wrapped_envs  # here, since it loads Gymnasium
 
-    def _wrapped(self, num_envs: int, seed: int, **more: Any) -> VectorEnv:
-        from fastrl.envs.wrapped import make_wrapped_envs  # here, since it loads Gymnasium
-
-        return make_wrapped_envs(self._source, num_envs, self._wrappers, seed=seed, **self._settings, **more)
+            return make_wrapped_envs(self._source, num_envs, self._wrappers, **settings)
+        del settings["video"]
+        return make_vector_env(self._source, num_envs, **settings)
 
     @property
     def simulator(self) -> str:
@@ -143,8 +144,8 @@ class GymEnv(BaseEnv):
         """Step once.
 
         Args:
-            action: a whole number (discrete), [branches] of them (multi-discrete), or floats [A], clipped to the bounds (continuous; a
-                plain number where A is 1). Arrays, tensors and lists alike.
+            action: a whole number (discrete), [branches] of them (multi-discrete), or floats [A] in the environment's own units, clipped
+                to its bounds (continuous; a plain number where A is 1). Arrays, tensors and lists alike.
 
         Returns:
             (next_state, reward, done, info). `next_state` is the true last state where the episode ended; `done` is True where

@@ -17,13 +17,14 @@ from typing import Any
 
 from fastrl.errors import SettingError, nearest
 
+GYMNASIUM = "gymnasium:"  # before an id: Gymnasium's environment, where EnvPool has the id too; no module to be imported
 _registered: dict[str, set[str]] = {}  # what each module registered when it was imported here
 _refusal: ContextVar[str | None] = ContextVar("refusal", default=None)  # how to allow imports, while they are refused
 
 
 def names_module(env_id: Any) -> bool:
     """Whether an environment is given as `module:name`."""
-    return isinstance(env_id, str) and ":" in env_id
+    return isinstance(env_id, str) and ":" in env_id and not env_id.startswith(GYMNASIUM)
 
 
 @contextmanager

@@ -87,6 +87,7 @@ def make_wrapped_envs(
     max_episode_steps: int | None = None,
     env_kwargs: Mapping[str, Any] | None = None,
     video: str | None = None,
+    scale_actions: bool = True,
 ) -> WrappedEnvs:
     """Environments inside wrappers: Gymnasium's own object where the id is Gymnasium's, else a `SingleEnv`.
 
@@ -94,13 +95,14 @@ def make_wrapped_envs(
         env_id: an id, a factory of Gymnasium environments, or a Gymnasium environment (then N is 1).
         wrappers: functions env -> env, the first one innermost; may be none.
         video: a folder in which every episode of the first environment is stored as a video; the environments are Gymnasium's then.
-        others: as in `make_vector_env`.
+        others: as in `make_vector_env`. Wrappers see actions in the environment's own units, whatever `scale_actions` is.
 
     Raises:
         SettingError: no such environment, or a setting that does not fit.
     """
     own = not isinstance(env_id, str)
-    placement: dict[str, Any] = {"name": label(env_id) if own else env_id, "seed": seed, "device": device}
+    name = label(env_id) if own else env_id
+    placement: dict[str, Any] = {"name": name, "seed": seed, "device": device, "scale_actions": scale_actions}
     if isinstance(env_id, gym.Env) and num_envs != 1:
         raise SettingError(f"num_envs must be 1 for a single environment object, got {num_envs}; give a factory to make more")
     if not own and env_source(env_id) != "gymnasium" and video is None:

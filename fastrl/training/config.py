@@ -12,9 +12,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from fastrl.errors import SettingError, nearest
+from fastrl.machine import require_envs, require_threads
 from fastrl.training.plain_values import plain, read_back, written
 
 if TYPE_CHECKING:
+    from fastrl.envs import VectorEnv
+    from fastrl.training.memory import Need
+
     Environment = Any  # in Python a factory or an object too
 else:
     Environment = str  # what files and flags hold
@@ -25,11 +29,22 @@ NONE_WORDS = ("none", "None")  # TOML has no null
 # (the range in words, whether a value is in it, the settings it holds for)
 Ranges = tuple[tuple[str, Callable[[Any], bool], tuple[str, ...]], ...]
 RANGES: Ranges = (
-    ("at least 1", lambda value: value >= 1, ("num_envs", "max_episode_steps", "total_steps", "eval_episodes", "threads", "env_threads")),
+    (
+        "at least 1",
+        lambda value: value >= 1,
+        ("num_envs", "max_episode_steps", "total_steps", "eval_episodes", "eval_max_steps", "threads", "env_threads"),
+    ),
     ("at least 0", lambda value: value >= 0, ("eval_interval", "save_interval", "log_interval")),
     ("in [0, 2^31)", lambda value: 0 <= value < 2**31, ("seed",)),
     ("finite", math.isfinite, ("stop_at_return",)),
 )
+LARGEST_WHOLE_NUMBER = 2**53  # logs and files hold numbers as float64
+LARGEST_NUMBER = 1e15  # float32 overflows where larger ones are squared
+LARGEST_LEARNING_RATE = 1e6
+
+
+class Unsaid(int):
+    """The default of an argument in place of which the configuration's value counts: it tells an argument left out from one given."""
 
 
 @dataclass(kw_only=True)
@@ -60,6 +75,8 @@ class RunConfig:
     """Environment steps between evaluations; 0: only at the end."""
     eval_episodes: int = 20
     """Episodes of one evaluation, ≥ 1."""
+    eval_max_steps: int | None = None
+    """Steps after which an evaluation leaves an episode, ≥ 1; none: 10,000 where there is no time limit or one above 100,000."""
     stop_at_return: float | None = None
     """End the run at the first evaluation whose mean return reaches this; none: never."""
     save_interval: int = 50_000
@@ -95,9 +112,17 @@ class RunConfig:
                 continue
             setattr(self, name, convert(name, hint, value))
         check_ranges(self, RANGES)
+        check_magnitudes(self)
+        require_envs(self.num_envs)
+        require_threads("threads", self.threads)
+        require_threads("env_threads", self.env_threads)
         if self.track not in (None, "wandb"):
             raise SettingError(f"track must be wandb or none, got {self.track!r}{nearest(str(self.track), ['wandb'])}")
         check_device(self.device)
+
+    def needs(self, env: VectorEnv) -> list[Need]:
+        """The memory that a run on these environments will take beside them: networks, rollout, replay. An algorithm says its own."""
+        return []
 
     def to_dict(self) -> dict[str, Any]:
         """Every field by name, in order."""
@@ -271,6 +296,29 @@ def check_ranges(config: RunConfig, ranges: Ranges) -> None:
             value = getattr(config, name)
             if value is not None and not holds(value):
                 raise SettingError(f"{name} must be {words}, got {value}")
+
+
+def check_magnitudes(config: RunConfig) -> None:
+    """Raises SettingError naming the first number that is too large to count or to learn with.
+
+    Whole numbers are at most 2^53, others 1e15, learning rates (settings named `lr` or `..._lr`) 1e6; lists of numbers likewise.
+    """
+    for name, value in config.to_dict().items():
+        for number in value if isinstance(value, tuple) else (value,):
+            if isinstance(number, bool) or not isinstance(number, int | float):
+                continue
+            words, largest = _largest(name, number)
+            if math.isfinite(number) and abs(number) > largest:  # an algorithm's own ranges speak of infinity
+                raise SettingError(f"{name} must be at most {words}, got {number}")
+
+
+def _largest(name: str, number: float) -> tuple[str, float]:
+    """The largest value of a setting, in words and as a number."""
+    if isinstance(number, int):
+        return "2^53", LARGEST_WHOLE_NUMBER
+    if name == "lr" or name.endswith("_lr"):
+        return "1e6", LARGEST_LEARNING_RATE
+    return "1e15", LARGEST_NUMBER
 
 
 def find_preset(presets: Mapping[str, dict[str, Any]], env_id: str) -> dict[str, Any]:

@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import inspect
 import time
+import warnings
 from abc import ABC, abstractmethod
 from collections import defaultdict, deque
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from fastrl.envs import Episode, VectorEnv, make_vector_env
+from fastrl.envs.action_scale import RawActionsWarning, require_same_scale
 from fastrl.envs.modules import names_factory
 from fastrl.envs.own import is_factory
 from fastrl.errors import CheckpointError, NonFiniteError, SettingError
@@ -25,7 +27,9 @@ from fastrl.training.checkpoint import load_checkpoint, save_checkpoint
 from fastrl.training.config import RunConfig, convert
 from fastrl.training.console import Console
 from fastrl.training.evaluation import Evaluation, Player, evaluate_policy
+from fastrl.training.memory import require_needs
 from fastrl.training.metrics import MetricsLogger
+from fastrl.training.observation_kinds import require_vectors
 from fastrl.training.plain_values import plain, written
 from fastrl.training.run_folder import ensure_config
 from fastrl.training.seeding import derived_seed, rng_state, seed_everything, set_rng_state
@@ -46,6 +50,7 @@ class Intervals:
         log: steps between logged rows; 0 logs every update.
         eval_episodes: episodes of one evaluation.
         stop_at_return: end the run at the first evaluation whose mean return reaches this; None never does.
+        eval_max_steps: steps after which an evaluation leaves an episode; None: see `evaluate_policy`.
     """
 
     evaluate: int = 0
@@ -53,6 +58,13 @@ class Intervals:
     log: int = 0
     eval_episodes: int = 20
     stop_at_return: float | None = None
+    eval_max_steps: int | None = None
+
+    @classmethod
+    def of(cls, config: RunConfig) -> Self:
+        """Those of a configuration."""
+        intervals = (config.eval_interval, config.save_interval, config.log_interval)
+        return cls(*intervals, config.eval_episodes, config.stop_at_return, config.eval_max_steps)
 
     def settings(self) -> dict[str, Any]:
         """By the names that configurations have for them."""
@@ -62,6 +74,7 @@ class Intervals:
             "log_interval": self.log,
             "eval_episodes": self.eval_episodes,
             "stop_at_return": self.stop_at_return,
+            "eval_max_steps": self.eval_max_steps,
         }
 
     def __post_init__(self) -> None:
@@ -106,6 +119,7 @@ class Trainer(ABC):
     """
 
     algorithm: str
+    takes_images: ClassVar[bool] = False  # whether its networks convolve; the others refuse cameras when they are constructed
     env_id: Any
     device: torch.device
     threads: ThreadChoice
@@ -156,8 +170,7 @@ class Trainer(ABC):
         config.check()
         taken = inspect.signature(cls).parameters
         settings = {field.name: getattr(config, field.name) for field in fields(config) if field.name in taken}
-        intervals = Intervals(config.eval_interval, config.save_interval, config.log_interval, config.eval_episodes, config.stop_at_return)
-        trainer = cls(**settings | {"device": torch.device(config.device), "intervals": intervals})
+        trainer = cls(**settings | {"device": torch.device(config.device), "intervals": Intervals.of(config)})
         trainer.track, trainer.config = config.track, replace(config, num_envs=trainer.env.num_envs)
         return trainer
 
@@ -176,16 +189,28 @@ class Trainer(ABC):
         keep_freed_memory()
         seed_everything(self.seed)
         self.env = self.make_env(config.num_envs, self.seed)
-        if self.env.device.type != self.device.type:
-            raise SettingError(f"device is {self.device}, but {self.env.name} is already made, for {self.env.device}")
+        try:
+            if self.env.device.type != self.device.type:
+                raise SettingError(f"device is {self.device}, but {self.env.name} is already made, for {self.env.device}")
+            self.config = replace(config, num_envs=self.env.num_envs)  # an object that is already made has its own number
+            self.config.check()
+            require_needs(self.config.needs(self.env), str(self.device))
+            if not self.takes_images:
+                require_vectors(self.env, self.algorithm)
+        except SettingError:
+            self.env.close()
+            raise
+        scales = {f"scales_{what}s": bool(getattr(config, f"normalize_{what}", False)) for what in ("observation", "reward")}
+        self.env.look_at_first_steps(**scales)
         self.fixed_num_envs = self.env.num_envs if is_factory(env_id) or names_factory(env_id) else None
-        self.config = replace(config, num_envs=self.env.num_envs)  # an object that is already made has its own number
-        self.config.check()
 
     def make_env(self, num_envs: int, seed: int) -> VectorEnv:
         """Fresh environments of the kind the trainer was built for."""
         threads = min(self.threads.env, num_envs)
-        return make_vector_env(self.env_id, num_envs, seed=seed, device=self.device, num_threads=threads, **self.env_options)
+        with warnings.catch_warnings():
+            if hasattr(self, "env"):  # said of the training environments
+                warnings.simplefilter("ignore", RawActionsWarning)
+            return make_vector_env(self.env_id, num_envs, seed=seed, device=self.device, num_threads=threads, **self.env_options)
 
     @abstractmethod
     def describe(self) -> str:
@@ -238,6 +263,7 @@ class Trainer(ABC):
                 console.message(self.describe())
                 self._loop(total_steps, logger, folder / "checkpoints")
             finally:
+                self.env.end_first_look()  # of a run that is shorter than it
                 self.interrupted, self._stop = stop.requested, None
 
     def _loop(self, total_steps: int, logger: MetricsLogger, checkpoints: Path) -> None:
@@ -350,8 +376,8 @@ class Trainer(ABC):
                 where `env_id` is a factory of fastrl's own `VectorEnv`s, which come with the seeds that the factory gave them.
 
         Returns:
-            `eval/return_mean`, `eval/return_std`, `eval/return_min`, `eval/return_max`, `eval/length_mean`; empty when a signal asked
-            to stop.
+            `eval/return_mean`, `eval/return_std`, `eval/return_min`, `eval/return_max`, `eval/length_mean`, and `eval/cut_episodes` where
+            episodes were left before their end (see `evaluate_policy`); empty when a signal asked to stop.
         """
         if n_episodes < 1:
             raise ValueError(f"evaluate: n_episodes must be at least 1, got {n_episodes}")
@@ -359,7 +385,8 @@ class Trainer(ABC):
             raise SettingError("env_id is an environment object, which cannot be made again for evaluation; give an id or a factory")
         chosen = derived_seed(self.seed, "evaluation") if seed is None else seed
         with self.make_env(self.fixed_num_envs or min(n_episodes, MAX_EVALUATION_ENVS), chosen) as env:
-            return evaluate_policy(self.player(env.num_envs), env, n_episodes, interrupted=self.stop_requested) or {}
+            bounds: dict[str, Any] = {"interrupted": self.stop_requested, "max_steps": self.intervals.eval_max_steps}
+            return evaluate_policy(self.player(env.num_envs), env, n_episodes, **bounds) or {}
 
     # ------------------------------------------------------------------------------------------------ state
 
@@ -392,6 +419,7 @@ class Trainer(ABC):
             "marks": dict(self.marks),
             "agent": self.agent.state_dict(),
             "env": self.env.state_dict(),
+            "action_bounds": self.env.scaled_bounds(),
             "trainer": self.trainer_state(),
             "rng": rng_state(),
         }
@@ -400,6 +428,7 @@ class Trainer(ABC):
         """Counterpart of `state_dict`."""
         if state.get("algorithm") != self.algorithm:
             raise CheckpointError(f"the checkpoint is of algorithm {state.get('algorithm')!r}, this trainer is {self.algorithm!r}")
+        require_same_scale(state.get("action_bounds"), self.env)
         self.env_steps, self.updates, self.episodes = state["env_steps"], state["updates"], state["episodes"]
         self.recent.clear()
         self.recent.extend((value, length) for value, length in state["recent"])

@@ -31,7 +31,7 @@ def test_a_run_of_a_factory_is_evaluated_and_continued_when_it_is_given_again(
 ) -> None:
     run = tmp_path / "run"
     with trainer_of(algorithm, env_id=Corridor, env_kwargs=OPTIONS, max_episode_steps=10, **NUMPY) as trainer:
-        trainer.train(64.0, str(run))  # what the configuration has is not asked for again
+        trainer.train(total_steps=64.0, out_dir=str(run))  # what the configuration has is not asked for again
         assert trainer.evaluate(2)["eval/return_mean"] == 30.0
     config = saved(algorithm, run)
     assert (config.env_id, config.env_kwargs) == ("<class: own_environment.Corridor>", PLAIN)
@@ -61,7 +61,7 @@ def test_objects_train(algorithm: str, kind: str, trainer_of: Callable[..., Any]
     }[kind]()
     count = 1 if kind == "environment" else 2
     with trainer_of(algorithm, env_id=made, num_envs=count, max_episode_steps=10 if algorithm == "ppo-trxl" else None) as trainer:
-        trainer.train(64, str(tmp_path / "run"))
+        trainer.train(total_steps=64, out_dir=str(tmp_path / "run"))
         assert trainer.env_steps >= 64
         if kind == "factory of vector environments":
             assert trainer.evaluate(3)["eval/return_mean"] == 10.0

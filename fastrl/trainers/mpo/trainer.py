@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from os import PathLike, fspath
@@ -15,13 +16,14 @@ from torch import Tensor
 from fastrl.data.replay import SequenceReplay
 from fastrl.envs import VectorEnv, make_vector_env, wrappers
 from fastrl.errors import SettingError
+from fastrl.machine import require_memory
 from fastrl.trainers.mpo.agent import MPOAgent
 from fastrl.trainers.mpo.config import MPOConfig
 from fastrl.trainers.mpo.storing import StoringTrainer, harmless
-from fastrl.training.config import RunConfig, config_of_arguments
+from fastrl.training.config import RunConfig, Unsaid, config_of_arguments
 from fastrl.training.evaluation import MemorylessPlayer, Player, evaluate_policy
 from fastrl.training.loop import Intervals
-from fastrl.training.memory import require_memory
+from fastrl.training.memory import require_needs
 from fastrl.training.metrics import _format_metrics
 from fastrl.training.seeding import derived_seed
 from fastrl.training.threads import choose_threads, hidden_weights
@@ -29,11 +31,12 @@ from fastrl.training.threads import choose_threads, hidden_weights
 __all__ = ["MPOTrainer", "_evaluate_vectorized", "_format_metrics", "_make_env", "_to_device_tensor"]
 
 DEFAULT_INTERVALS = Intervals(log=1_000)
-LARGEST_IMAGE = 1024  # numbers; a multilayer perceptron takes no camera
 
 
 def _make_env(env_id: str, *, seed: int | None = None) -> gym.Env:
     """One Gymnasium environment, seeded, observations flattened, episode statistics recorded; `dm_control/<domain>/<task>` names too.
+
+    Actions are in its own units (see `fastrl.envs.ActionScale`).
 
     Raises:
         SettingError: there is no such environment, or a package it needs is missing.
@@ -103,7 +106,7 @@ class MPOTrainer(StoringTrainer):
         action_penalty: keep means within the bounds of the actions.
         per_dimension_kl: a bound and a multiplier for each action dimension; else for their sum.
         twin_critic: two critics, of which the lower value counts.
-        init_std: standard deviation of the actions to start from.
+        init_std: standard deviation of the actions to start from, in policy units: bounds are −1 and 1.
         bfloat16: evaluate the target critic at sampled actions with bfloat16 matrix products; everything else stays float32.
         save_replay: keep the replay in checkpoints: a resumed run then goes on exactly.
         threads, env_threads: threads of torch and of the environments; None chooses (see `fastrl.training.threads`).
@@ -170,7 +173,7 @@ class MPOTrainer(StoringTrainer):
         self.settings = config
         weights = hidden_weights(config.policy_layer_sizes) + hidden_weights(config.critic_layer_sizes)
         self.open_environments(config, choose_threads(config.num_envs, config.threads, config.env_threads, weights))
-        self.obs_dim = _obs_dim(self.env)
+        self.obs_dim = math.prod(self.env.obs_shape)
         self.agent: MPOAgent = self._make_agent()
         self.replay = self._make_replay()
         self.batch_size, self.update_after, self.m_steps = config.batch_size, config.update_after, config.m_steps
@@ -235,6 +238,8 @@ class MPOTrainer(StoringTrainer):
         settings.check()
         if settings.batch_size > settings.replay_size:
             raise SettingError(f"batch_size must be at most replay_size = {settings.replay_size}, got {settings.batch_size}")
+        drawn = [need for need in settings.needs(self.env) if need.purpose in ("batch", "samples")]  # all else is taken already
+        require_needs(drawn, str(self.device))
         self.settings = settings
         self.batch_size, self.update_after, self.m_steps = settings.batch_size, settings.update_after, settings.m_steps
         assert self.config is not None
@@ -247,7 +252,7 @@ class MPOTrainer(StoringTrainer):
         update_after: int | str | PathLike[str] | None = None,
         batch_size: int | None = None,
         out_dir: str | PathLike[str] | None = None,
-        m_steps: int | None = None,
+        m_steps: int = Unsaid(1),
     ) -> None:
         """Train, write the run folder, evaluate at the end. `train(total_steps, out_dir)`, as of every trainer, works too.
 
@@ -256,7 +261,7 @@ class MPOTrainer(StoringTrainer):
             update_after: environment steps before the first update; None: the configuration's.
             batch_size: transitions per update; with Retrace, in windows of `retrace_steps`; None: the configuration's.
             out_dir: run folder: metrics.csv, eval.csv, TensorBoard events, curve.png, checkpoints/.
-            m_steps: policy steps on each E-step; None: the configuration's.
+            m_steps: policy steps on each E-step; left out: the configuration's.
 
         Raises:
             SettingError: a number is out of range, or batch_size is no multiple of `retrace_steps`, or more than the replay can hold, or
@@ -266,7 +271,7 @@ class MPOTrainer(StoringTrainer):
             update_after, out_dir = None, update_after
         if out_dir is None:
             raise SettingError("out_dir must be given: the folder of the run")
-        self._set_updates(update_after, batch_size, m_steps)
+        self._set_updates(update_after, batch_size, None if isinstance(m_steps, Unsaid) else m_steps)
         self.run(total_steps, fspath(out_dir))
 
     def collect(self) -> bool:
@@ -351,10 +356,3 @@ class MPOTrainer(StoringTrainer):
             if len(self.replay):
                 self._break_sequences()
             self.obs = self._begin()
-
-
-def _obs_dim(env: VectorEnv) -> int:
-    size = int(np.prod(env.obs_shape))
-    if env.obs_dtype == torch.uint8 and size > LARGEST_IMAGE:
-        raise SettingError(f"env_id {env.name!r} has image observations {list(env.obs_shape)}; MPO's networks take vectors")
-    return size

@@ -49,7 +49,7 @@ class SingleEnvironmentTrainer(Trainer):
     def _make_env(self, *, seed: int, env_index: int, record_video: bool) -> gym.Env:
         """One Gymnasium environment with episode statistics, seeded `seed + env_index`; environment 0 records video if asked to.
 
-        It has the trainer's `env_kwargs` and `max_episode_steps`.
+        It has the trainer's `env_kwargs` and `max_episode_steps`, and takes actions in its own units (see `fastrl.envs.ActionScale`).
         """
         recorded = record_video and env_index == 0
         if not self.can_make_envs:

@@ -17,6 +17,7 @@ from fastrl.data.rollout import Field, Rollout
 from fastrl.envs import VectorEnv
 from fastrl.envs.single import spaces_of
 from fastrl.errors import SettingError
+from fastrl.machine import require_memory
 from fastrl.nn.encoders import require_symbols
 from fastrl.nn.layers import layer_init
 from fastrl.nn.memory_transformer import MultiHeadAttention, Transformer, TransformerLayer
@@ -32,7 +33,6 @@ from fastrl.trainers.ppo_trxl.single_environments import SingleEnvironmentTraine
 from fastrl.trainers.ppo_trxl.video import require_video
 from fastrl.training.config import config_of_arguments
 from fastrl.training.loop import Intervals
-from fastrl.training.memory import require_memory
 from fastrl.training.metrics import _format_metrics
 from fastrl.training.threads import choose_threads
 
@@ -130,6 +130,7 @@ class PPOTRxLTrainer(SingleEnvironmentTrainer):
     """
 
     algorithm = "ppo-trxl"
+    takes_images = True
 
     def __init__(
         self,
@@ -286,14 +287,16 @@ class PPOTRxLTrainer(SingleEnvironmentTrainer):
 
     # ------------------------------------------------------------------------------------------------ one round
 
-    def train(self, total_steps: int, out_dir: str, *, eval_interval: int | None = None, save_interval: int | None = None) -> None:
+    def train(  # type: ignore[override]  # the documented signature is keyword-only
+        self, *, total_steps: int, eval_interval: int | None = None, save_interval: int | None = None, out_dir: str
+    ) -> None:
         """Train, write the run folder, evaluate at the end.
 
         Args:
             total_steps: environment steps over all environments; after `load` the steps already made count.
-            out_dir: run folder: metrics.csv, eval.csv, TensorBoard events, curve.png, checkpoints/, videos/.
             eval_interval, save_interval: environment steps between evaluations and between checkpoints; 0: only at the end; None: as the
                 trainer was built.
+            out_dir: run folder: metrics.csv, eval.csv, TensorBoard events, curve.png, checkpoints/, videos/.
         """
         chosen = {"evaluate": eval_interval, "save": save_interval}
         self.intervals = replace(self.intervals, **{name: value for name, value in chosen.items() if value is not None})
