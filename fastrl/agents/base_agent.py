@@ -15,9 +15,9 @@ from fastrl.envs import Episode, VectorEnv
 from fastrl.envs.action_scale import own_units
 from fastrl.envs.toolkit import BaseEnv
 from fastrl.errors import SettingError
-from fastrl.training.allocator import keep_freed_memory
 from fastrl.training.checkpoint import load_checkpoint, save_checkpoint
 from fastrl.training.evaluation import Evaluation, evaluate_policy
+from fastrl.training.process import ProcessSettings
 from fastrl.training.seeding import rng_state, set_rng_state
 from fastrl.utils.logger import Logger
 from fastrl.utils.memories import SimpleMemory
@@ -103,16 +103,16 @@ class BaseAgent(ABC):
             SettingError: a limit is out of range, or there is none at all.
         """
         self._limits = _limits(max_iters=max_iters, max_episodes=max_episodes, max_steps=max_steps)
-        keep_freed_memory()
         self.logger.set_log_freq(log_freq)
         next_evaluation = self.num_steps
-        while not self._check_termination():
-            self.step()
-            self.num_iters += 1
-            if eval_env is not None and self.num_steps >= next_evaluation:
-                next_evaluation = self.num_steps + (eval_freq or 0)
-                self._log_evaluation(eval_env)
-            self.write_logs()
+        with ProcessSettings():
+            while not self._check_termination():
+                self.step()
+                self.num_iters += 1
+                if eval_env is not None and self.num_steps >= next_evaluation:
+                    next_evaluation = self.num_steps + (eval_freq or 0)
+                    self._log_evaluation(eval_env)
+                self.write_logs()
         self.logger.log_rest(self._header())
 
     def _check_termination(self) -> bool:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from fastrl.cli.arguments import Parser
-from fastrl.errors import SettingError
+from fastrl.errors import RunFolderError, SettingError
 from fastrl.training.run_folder import open_run
 
 FORMATS = (".png", ".pdf", ".svg")
@@ -33,6 +33,8 @@ def run(arguments: Sequence[str]) -> int:
         drawn = draw_curve(options.runs, options.out, reference_lines=lines, title=options.title)
     except OSError as error:
         raise SettingError(f"out {str(options.out)!r} cannot be written: {error.strerror}") from None
+    except RunFolderError as error:
+        raise SettingError(str(error)) from None
     if not drawn:
         raise SettingError("none of these runs has a finished episode or an evaluation yet: there is nothing to draw")
     print(f"wrote {options.out}")

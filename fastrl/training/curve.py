@@ -8,6 +8,7 @@ from typing import Any
 
 from fastrl.training.csv_table import read_columns
 from fastrl.training.run_folder import EVALUATION_FILE, METRICS_FILE
+from fastrl.training.safe_files import replace_file
 
 Points = list[tuple[float, ...]]
 
@@ -23,6 +24,9 @@ def draw_curve(runs: Sequence[Path], out: Path, *, reference_lines: Mapping[str,
 
     Returns:
         Whether there was anything to draw; if not, nothing is written.
+
+    Raises:
+        RunFolderError: a run's files cannot be read, or the picture cannot be written.
     """
     curves = [(run, *_points(run)) for run in runs]
     if not any(training or evaluation for _, training, evaluation in curves):
@@ -43,9 +47,7 @@ def draw_curve(runs: Sequence[Path], out: Path, *, reference_lines: Mapping[str,
     axes.grid(alpha=0.3)
     axes.legend(fontsize=8)
     out.parent.mkdir(parents=True, exist_ok=True)
-    temporary = out.with_name(f".{out.stem}.tmp{out.suffix}")
-    figure.savefig(temporary, dpi=130)
-    temporary.replace(out)
+    replace_file(out, lambda file: figure.savefig(file, format=out.suffix[1:].lower(), dpi=130))
     return True
 
 

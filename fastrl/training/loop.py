@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import inspect
+import os
 import time
 import warnings
+import weakref
 from abc import ABC, abstractmethod
 from collections import defaultdict, deque
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any, ClassVar, Self
@@ -21,22 +23,25 @@ from fastrl.envs import Episode, VectorEnv, make_vector_env
 from fastrl.envs.action_scale import RawActionsWarning, require_same_scale
 from fastrl.envs.modules import names_factory
 from fastrl.envs.own import is_factory
-from fastrl.errors import CheckpointError, NonFiniteError, SettingError
-from fastrl.training.allocator import keep_freed_memory
-from fastrl.training.checkpoint import load_checkpoint, save_checkpoint
+from fastrl.errors import CheckpointError, NonFiniteError, RunFolderError, SettingError
+from fastrl.training.checkpoint import holds_checkpoint, load_checkpoint, save_checkpoint
 from fastrl.training.config import RunConfig, convert
 from fastrl.training.console import Console
 from fastrl.training.evaluation import Evaluation, Player, evaluate_policy
 from fastrl.training.memory import require_needs
 from fastrl.training.metrics import MetricsLogger
+from fastrl.training.notes import RunNotes
 from fastrl.training.observation_kinds import require_vectors
 from fastrl.training.plain_values import plain, written
-from fastrl.training.run_folder import ensure_config
+from fastrl.training.process import ProcessSettings
+from fastrl.training.run_folder import CHECKPOINTS, ensure_config, saying_what_is_kept, writing_into
+from fastrl.training.safe_files import require_folder
 from fastrl.training.seeding import derived_seed, rng_state, seed_everything, set_rng_state
 from fastrl.training.signals import StopOnSignal
 from fastrl.training.threads import ThreadChoice
 
 MAX_EVALUATION_ENVS = 64
+LOGGED = "logged"  # the mark of the last row that was due
 RECENT_EPISODES = 100  # `rollout/ep_return_mean` is over this many finished episodes
 
 
@@ -139,8 +144,12 @@ class Trainer(ABC):
         self.config: RunConfig | None = None  # written into the run folder where there is none
         self.can_make_envs = True  # an environment object cannot be made a second time
         self.fixed_num_envs: int | None = None  # a factory of vector environments always gives this many
-        self.marks: dict[str, int] = {}  # environment steps at which to log, evaluate and save next
+        self.marks: dict[str, int] = {}  # environment steps at which to log, evaluate and save next, and of the last row in its turn
         self._evaluated_at: int | None = None
+        self._last_round: tuple[float | None, Mapping[str, Tensor]] = (None, {})  # steps per second, metrics of the learner
+        self.unwritten: list[str] = []  # logs of the last run that found no room, by name
+        self._notes: RunNotes | None = None  # while a run is going on
+        self._loaded = False  # whether a checkpoint has been loaded, which may have been one at step 0
         self.interrupted: str | None = None  # name of the signal that ended the last run early
         self._stop: StopOnSignal | None = None  # while a run is going on
 
@@ -177,6 +186,8 @@ class Trainer(ABC):
     def open_environments(self, config: RunConfig, threads: ThreadChoice) -> None:
         """Set threads and seeds, and make the training environments; a constructor calls this before it makes networks.
 
+        Until `close` the process has the trainer's number of torch threads, and keeps freed memory.
+
         Args:
             config: the run's settings, checked; kept for the run folder.
             threads: of torch and of the environments.
@@ -185,8 +196,10 @@ class Trainer(ABC):
         self.env_id, self.device, self.threads = env_id, torch.device(config.device), threads
         self.env_options = {"obs_keys": config.obs_keys, "max_episode_steps": config.max_episode_steps, "env_kwargs": config.env_kwargs}
         self.can_make_envs = isinstance(env_id, str) or is_factory(env_id)
-        threads.apply()
-        keep_freed_memory()
+        settings = ProcessSettings(threads.torch)
+        # a trainer that is dropped without `close`, or whose constructor fails, leaves nothing behind either
+        self._restore_process = weakref.finalize(self, settings.restore)
+        settings.apply()
         seed_everything(self.seed)
         self.env = self.make_env(config.num_envs, self.seed)
         try:
@@ -233,48 +246,76 @@ class Trainer(ABC):
     def run(self, total_steps: int, out_dir: str | Path) -> None:
         """Train until `env_steps` reaches `total_steps`, then evaluate and save; progress is printed.
 
-        SIGINT and SIGTERM end it early with a checkpoint; `interrupted` then names the signal.
+        SIGINT, SIGTERM and SIGHUP end it early with a checkpoint; `interrupted` then names the signal. So does a pipe whose reader has
+        gone, as "SIGPIPE". Logs and output that cannot be written do not end it: notes.txt and `unwritten` name them.
 
         Args:
             total_steps: environment steps of the whole run, those of earlier sessions included.
-            out_dir: run folder; a trainer that has steps behind it goes on with the logs it finds there.
+            out_dir: run folder; a trainer that has loaded a checkpoint goes on with the logs it finds there.
+
+        Raises:
+            SettingError: total_steps is below 1, or the folder cannot be made or holds another run.
+            RunFolderError: another process writes into the folder, or it cannot be written; the message says what is kept.
+            CheckpointError: a checkpoint cannot be written; earlier ones are as they were.
         """
         total_steps = convert("total_steps", int, total_steps)
         if total_steps < 1:
             raise SettingError(f"total_steps must be at least 1 environment step, got {total_steps}")
         folder = Path(out_dir)
-        console = Console(total_steps, start_steps=self.env_steps)
+        console = Console(total_steps, start_steps=self.env_steps, on_lost=self._output_lost)
         known = {} if self.config is None else self.config.to_dict()
         settings = {name: None if value is None else written(plain(value)) for name, value in known.items()}
         with (
             StopOnSignal() as stop,
+            writing_into(folder),
+            saying_what_is_kept(folder),
             MetricsLogger(
                 folder, console=console, track=self.track, config=settings, reference_returns=self.env.reference_returns
             ) as logger,
         ):
-            self._stop = stop
+            self._stop, self._notes = stop, logger.notes
             try:
-                if self.env_steps > 0:
-                    logger.resume_from(self.env_steps)
+                if self.env_steps > 0 or self._loaded:
+                    logger.resume_from(self.env_steps, last_row=self.marks.get(LOGGED))
                 if self.config is not None:
                     ensure_config(folder, self.algorithm, replace(self.config, total_steps=total_steps))
                     for lost in self.config.unwritten():
                         console.message(f"config.toml cannot hold {lost}: evaluating or continuing this run needs it given again")
                 console.message(self.describe())
-                self._loop(total_steps, logger, folder / "checkpoints")
+                self._loop(total_steps, logger, folder / CHECKPOINTS)
+            except RunFolderError:  # what has been learned since the last checkpoint may be written all the same
+                with suppress(CheckpointError):
+                    self.save(folder / CHECKPOINTS)
+                raise
             finally:
                 self.env.end_first_look()  # of a run that is shorter than it
-                self.interrupted, self._stop = stop.requested, None
+                self.interrupted, self._stop, self._notes = stop.requested, None, None
+        self.unwritten = logger.failed
+
+    def _output_lost(self, env_steps: int, error: Exception) -> None:
+        """Output that fails ends no run, but for a pipe that nobody reads any more: that is a wish to end, as everywhere."""
+        assert self._stop is not None and self._notes is not None
+        where = f"standard output failed at {env_steps:,} steps ({getattr(error, 'strerror', None) or error})"
+        if isinstance(error, BrokenPipeError):
+            self._stop.request("SIGPIPE")
+            self._notes.add(f"{where}: nobody reads it any more, so the run is saved and ends; --resume continues it")
+        else:
+            self._notes.add(f"{where}; the run goes on without it")
 
     def _loop(self, total_steps: int, logger: MetricsLogger, checkpoints: Path) -> None:
         self._set_marks()
         if not self.can_make_envs and logger.console is not None:
             logger.console.message("no evaluation: an environment object cannot be made again; give an id or a factory")
+        if not holds_checkpoint(checkpoints):
+            self.save(checkpoints)  # so that a run can be continued whenever it is killed
         content = self._attend(logger, checkpoints)  # an evaluation that a signal cut off is made up for before anything else
         while self.env_steps < total_steps and not (content or self.stop_requested()):
             if self._round(logger):
                 content = self._attend(logger, checkpoints)
-        self.save(checkpoints)  # before the last evaluation, which may fail or be cut off
+        try:
+            self.save(checkpoints)  # before the last evaluation, which may fail or be cut off
+        finally:
+            self._log_rest(logger)
         if not self.stop_requested() and self._evaluated_at != self.env_steps:
             self._evaluate_and_log(logger)
 
@@ -288,10 +329,18 @@ class Trainer(ABC):
         with self.stopwatch("learning"):
             metrics = self.learn()
         rate = (self.env_steps - steps_before) / (time.perf_counter() - started)
+        self._last_round = rate, metrics
         if self._due("log"):
             self._move_mark("log")
+            self.marks[LOGGED] = self.env_steps
             logger.log({**self.progress(rate), **metrics}, env_steps=self.env_steps)
         return True
+
+    def _log_rest(self, logger: MetricsLogger) -> None:
+        """A row of what came after the last one. A continued run drops it, so that its rows are those of an uninterrupted one."""
+        if self.env_steps > (logger.last_step or 0):
+            rate, metrics = self._last_round
+            logger.log({**self.progress(rate), **metrics}, env_steps=self.env_steps)
 
     def _attend(self, logger: MetricsLogger, checkpoints: Path) -> bool:
         """Evaluate and save where it is time to; whether an evaluation says that the run may end."""
@@ -307,6 +356,7 @@ class Trainer(ABC):
 
     def _set_marks(self) -> None:
         """Where the next log, evaluation and checkpoint are due; a mark that a checkpoint brought along may lie behind."""
+        self.marks.setdefault(LOGGED, self.env_steps)
         for name in ("log", "evaluate", "save"):
             following = self._following_mark(name)
             self.marks[name] = min(self.marks.get(name, following), following)
@@ -343,14 +393,15 @@ class Trainer(ABC):
             self.episodes += 1
             self.recent.append((episode.episode_return, episode.length))
 
-    def progress(self, env_steps_per_s: float) -> dict[str, float]:
-        """Episode statistics of the last 100 finished episodes, counters, and seconds per phase since the last call."""
+    def progress(self, env_steps_per_s: float | None) -> dict[str, float]:
+        """Episode statistics of the last 100 finished episodes, counters, the rate where known, seconds per phase since the last call."""
         metrics = {"rollout/episodes": float(self.episodes), "train/updates": float(self.updates)}
         if self.recent:
             returns, lengths = zip(*self.recent, strict=True)
             metrics |= {"rollout/ep_return_mean": float(np.mean(returns)), "rollout/ep_length_mean": float(np.mean(lengths))}
         seconds = self.stopwatch.drain()
-        metrics["time/env_steps_per_s"] = env_steps_per_s
+        if env_steps_per_s is not None:
+            metrics["time/env_steps_per_s"] = env_steps_per_s
         return metrics | {f"time/{phase}_s": spent for phase, spent in seconds.items()}
 
     def require_finite(self, what: str, field: Tensor, first_step: int = 0) -> None:
@@ -404,8 +455,13 @@ class Trainer(ABC):
             CheckpointError: nothing loadable is there, or it is another algorithm's.
         """
         folder = Path(path)
-        if (folder / "checkpoints").is_dir():
-            folder = folder / "checkpoints"
+        inside = folder / CHECKPOINTS
+        if os.path.lexists(inside):
+            try:
+                require_folder(inside)
+            except RunFolderError as error:
+                raise CheckpointError(str(error)) from None
+            folder = inside
         self.load_state_dict(load_checkpoint(folder))
 
     def state_dict(self) -> dict[str, Any]:
@@ -444,6 +500,7 @@ class Trainer(ABC):
         except (KeyError, TypeError, ValueError, RuntimeError) as error:  # what a state of other sizes leads to
             raise CheckpointError(f"the checkpoint was written with other settings than this trainer's: {error}") from error
         set_rng_state(state["rng"])
+        self._loaded = True
 
     def _renew_environments(self) -> None:
         """Environments under a new seed: the first one would replay the episodes of the first session."""
@@ -452,8 +509,11 @@ class Trainer(ABC):
         self.env = self.make_env(num_envs, derived_seed(self.seed, "resumed", self.env_steps))
 
     def close(self) -> None:
-        """Close the environments."""
-        self.env.close()
+        """Close the environments, and put the process back: torch's threads, and what becomes of freed memory."""
+        try:
+            self.env.close()
+        finally:
+            self._restore_process()
 
     def __enter__(self) -> Self:
         return self

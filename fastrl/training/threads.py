@@ -16,17 +16,11 @@ ENVS_PER_THREAD = 8  # waking a thread for fewer environments than this was seen
 
 @dataclass(frozen=True)
 class ThreadChoice:
-    """Threads of torch and of the environments, ≥ 1 each."""
+    """Threads of torch (set by `fastrl.training.process`) and of the environments (an argument of their constructor), ≥ 1 each."""
 
     torch: int
     env: int
     cores: int
-
-    def apply(self) -> None:
-        """Set torch's threads; the environments' are an argument of their constructor."""
-        import torch
-
-        torch.set_num_threads(self.torch)
 
     def __str__(self) -> str:
         return f"threads: torch {self.torch}, environments {self.env} (of {self.cores} cores)"
