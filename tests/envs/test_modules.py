@@ -128,6 +128,13 @@ def test_while_imports_are_refused_no_module_is_imported(maze: None) -> None:
             list_module("maze")
 
 
+@pytest.mark.parametrize("name", ["gymnasium:maze:Maze-v0", "maze:gymnasium:Maze-v0"])
+def test_no_other_spelling_imports_a_module(maze: None, name: str) -> None:
+    with imports_refused("say please"), pytest.raises(SettingError):
+        make_vector_env(name)
+    assert "maze" not in sys.modules
+
+
 def test_gymnasium_itself_imports_a_module_only_where_it_is_named_with_a_colon(maze: None) -> None:
     with pytest.raises(gym.error.Error):
         gym.spec("maze:Maze-v0")
