@@ -17,12 +17,15 @@ from fastrl.data.rollout import Rollout
 from fastrl.envs import Episode, VectorEnv, make_vector_env
 from fastrl.envs.absent import AbsentEnvs
 from fastrl.envs.action_scale import require_same_scale
+from fastrl.envs.own import is_environment
 from fastrl.envs.space_info import SpaceInfo, space_info
 from fastrl.envs.toolkit import BaseEnv
 from fastrl.errors import SettingError
 from fastrl.machine import require_memory
 from fastrl.nn.precision import require_float32_default
 from fastrl.training.memory import row_bytes
+from fastrl.training.state_check import Maybe
+from fastrl.training.trainer_state import rollout_outline
 
 SelectAction = Callable[[Tensor, int], Tensor | np.ndarray]
 
@@ -33,7 +36,8 @@ class RolloutBatcher:
     Copies and pickles of a batcher have no environments; `use_environments` gives them some.
 
     Args:
-        env: an id, a `GymEnv` (whose kind is made `num_envs` times), or a `VectorEnv`, which is used as it is.
+        env: what `make_vector_env` takes (an id, a factory, a Gymnasium environment or vector environment, a `VectorEnv`, which is used as
+            it is), or a `GymEnv`, whose kind is made `num_envs` times.
         batch_size: rows of a batch, T · E; a multiple of the number of environments.
         transforms: applied in order to states and to rollouts.
         num_envs: E.
@@ -41,12 +45,13 @@ class RolloutBatcher:
         num_threads: threads that step them; None chooses.
 
     Raises:
-        SettingError: batch_size is no multiple of the number of environments, or a batch is more than the machine's memory.
+        SettingError: batch_size is no multiple of the number of environments, a batch is more than the machine's memory, or environments
+            cannot be made.
     """
 
     def __init__(
         self,
-        env: str | BaseEnv | VectorEnv,
+        env: Any,
         batch_size: int,
         *,
         transforms: Sequence[Transform] = (),
@@ -217,6 +222,19 @@ class RolloutBatcher:
             "rollout": None if self._rollout.full else self._rollout.state_dict(),
         }
 
+    def progress_outline(self) -> dict[str, Any]:
+        """What a saved `progress_state` must look like (see `fastrl.training.state_check`)."""
+        return {
+            **self.progress_state(),
+            "transforms": [transform.state_outline(self._rollout.num_envs) for transform in self.transforms],
+            "view": self._view.state_outline(self._rollout.num_envs),
+            "rollout": Maybe(rollout_outline(self._rollout, self.env.action)),
+        }
+
+    def state_outline(self) -> dict[str, Any]:
+        """What a saved `state_dict` must look like; the environments and the units of actions are looked at where it is loaded."""
+        return {**self.progress_outline(), "env": None, "action_bounds": None}
+
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Counterpart of `state_dict`; environments that could not be saved begin new episodes.
 
@@ -260,6 +278,6 @@ def _vector_env(env: Any, num_envs: int, seed: int, num_threads: int | None, dev
         return env
     if isinstance(env, BaseEnv) and hasattr(env, "vector"):
         return env.vector(num_envs, seed, device=device, num_threads=num_threads)
-    if isinstance(env, str):
+    if isinstance(env, str) or is_environment(env):
         return make_vector_env(env, num_envs, seed=seed, num_threads=num_threads, device=device)
-    raise SettingError(f"env must be an id, a GymEnv or a VectorEnv, got {type(env).__name__}")
+    raise SettingError(f"env must be an id, a factory, a GymEnv, a Gymnasium environment or a VectorEnv, got {type(env).__name__}")

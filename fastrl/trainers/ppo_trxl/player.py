@@ -14,7 +14,6 @@ from fastrl.nn.observations import as_rows
 from fastrl.nn.precision import without_autocast
 from fastrl.trainers.ppo_trxl.agent import TrXLAgent
 from fastrl.trainers.ppo_trxl.memory import ActingMemory
-from fastrl.training.evaluation import require_finite_observations
 
 
 class Acted(NamedTuple):
@@ -35,7 +34,6 @@ class TrXLPlayer:
         limit: steps that an episode may have, or None.
         device: where memory lives.
         action: what the environments take.
-        name: of the environments, for messages.
     """
 
     def __init__(
@@ -47,12 +45,10 @@ class TrXLPlayer:
         device: torch.device,
         *,
         action: ActionSpec,
-        name: str,
     ) -> None:
         self.agent = agent
         self.num_envs = num_envs
         self.action = action
-        self.name = name
         self._chosen: Tensor | None = None  # what memory will keep of the row that `choose` acted on
         self.memory = ActingMemory(agent.transformer, num_envs, memory_length, limit, device)
 
@@ -70,13 +66,11 @@ class TrXLPlayer:
         One observation [*shape] will do where there is one environment.
 
         Raises:
-            NonFiniteError: an observation is not finite.
             ValueError: they have another shape, or are not as many as the environments.
         """
         rows, single = as_rows("TrXLPlayer.choose", obs, self.agent.obs_shape)
         if len(rows) != self.num_envs:
             raise ValueError(f"TrXLPlayer.choose: obs must be one of each of its {self.num_envs} environments, got {len(rows)}")
-        require_finite_observations(rows, self.name)
         acted = self.look(rows)
         self._chosen = acted.tokens
         actions = self.as_environments_take(acted.policy.mode())
