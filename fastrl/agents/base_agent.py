@@ -18,7 +18,9 @@ from fastrl.errors import SettingError
 from fastrl.training.checkpoint import load_checkpoint, save_checkpoint
 from fastrl.training.evaluation import Evaluation, evaluate_policy
 from fastrl.training.process import ProcessSettings
-from fastrl.training.seeding import rng_state, set_rng_state
+from fastrl.training.seeding import require_rng_state, rng_state, set_rng_state
+from fastrl.training.state_check import Checked, ListOf, require_like
+from fastrl.training.trainer_state import load_or_go_back
 from fastrl.utils.logger import Logger
 from fastrl.utils.memories import SimpleMemory
 
@@ -185,7 +187,24 @@ class BaseAgent(ABC):
         return {"num_iters": self.num_iters, "models": models, "optimizer": self.opt.state_dict()}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Counterpart of `state_dict`, for an agent that was built the same way."""
+        """Counterpart of `state_dict`, for an agent that was built the same way.
+
+        Raises:
+            CheckpointError: it was built in another way, or this is no such state; the message names the key, and the agent is as it was.
+        """
+        load_or_go_back(state, check=lambda: self._require_state(state), own=self.state_dict, load=self._take)
+
+    def _require_state(self, state: Mapping[str, Any]) -> None:
+        """Raises StateError unless the state can be loaded."""
+        expected = {
+            **self.learner_state(),
+            "batcher": self.batcher.state_outline(),
+            "recent_episodes": ListOf((0, 0.0, 0), RECENT_EPISODES),
+            "rng": Checked(require_rng_state),
+        }
+        require_like(state, expected, "state")
+
+    def _take(self, state: Mapping[str, Any], back: bool) -> None:
         self.load_learner(state)
         self.batcher.load_state_dict(state["batcher"])
         self._recent = [Episode(*episode) for episode in state["recent_episodes"]]

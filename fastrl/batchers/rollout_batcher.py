@@ -22,6 +22,8 @@ from fastrl.envs.toolkit import BaseEnv
 from fastrl.errors import SettingError
 from fastrl.machine import require_memory
 from fastrl.training.memory import row_bytes
+from fastrl.training.state_check import Maybe
+from fastrl.training.trainer_state import rollout_outline
 
 SelectAction = Callable[[Tensor, int], Tensor | np.ndarray]
 
@@ -184,6 +186,19 @@ class RolloutBatcher:
             "obs": self._obs,
             "rollout": None if self._rollout.full else self._rollout.state_dict(),
         }
+
+    def progress_outline(self) -> dict[str, Any]:
+        """What a saved `progress_state` must look like (see `fastrl.training.state_check`)."""
+        return {
+            **self.progress_state(),
+            "transforms": [transform.state_outline(self._rollout.num_envs) for transform in self.transforms],
+            "view": self._view.state_outline(self._rollout.num_envs),
+            "rollout": Maybe(rollout_outline(self._rollout, self.env.action)),
+        }
+
+    def state_outline(self) -> dict[str, Any]:
+        """What a saved `state_dict` must look like; the environments and the units of actions are looked at where it is loaded."""
+        return {**self.progress_outline(), "env": None, "action_bounds": None}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Counterpart of `state_dict`; environments that could not be saved begin new episodes.

@@ -21,6 +21,7 @@ from torch import Tensor
 from fastrl.envs.action_scale import scale_of
 from fastrl.envs.action_spec import ActionSpec
 from fastrl.envs.first_look import FirstLook
+from fastrl.envs.saved import saved_array, saved_count, saved_episodes
 from fastrl.errors import SettingError
 
 
@@ -379,12 +380,15 @@ class VectorEnv(ABC):
         }
 
     def _load_statistics(self, state: Mapping[str, Any]) -> None:
-        self._started, self._steps = bool(state["started"]), int(state["steps"])
-        self._done = np.array(state["done"], bool)
-        self._any_done = bool(self._done.any())
-        self._returns = np.array(state["returns"], np.float64)
-        self._lengths = np.array(state["lengths"], np.int64)
-        self._finished = [Episode(int(i), float(value), int(length)) for i, value, length in state["finished"]]
+        """Counterpart of `_statistics_state`; ValueError if it is none, and nothing has changed then."""
+        arrays = (np.zeros(self.num_envs, kind) for kind in (bool, np.float64, np.int64))
+        done, returns, lengths = (saved_array(state, name, like) for name, like in zip(("done", "returns", "lengths"), arrays, strict=True))
+        started, steps, finished = state.get("started"), saved_count(state, "steps"), saved_episodes(state, self.num_envs)
+        if not isinstance(started, bool):
+            raise ValueError("the environments' 'started' must be True or False")
+        self._started, self._steps, self._finished = started, steps, [Episode(*episode) for episode in finished]
+        self._done, self._returns, self._lengths = done, returns, lengths
+        self._any_done = bool(done.any())
 
     def _tensor(self, array: np.ndarray) -> Tensor:
         tensor = torch.from_numpy(array)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import torch
 
 from fastrl.envs.base import VectorEnv
-from fastrl.envs.construction import build, constructing
+from fastrl.envs.construction import build, build_many, constructing
 from fastrl.envs.modules import GYMNASIUM, find_in_module, names_module, present_folder
 from fastrl.envs.own import require_present
 from fastrl.envs.toy import TOYS
@@ -228,7 +228,7 @@ def _from_gymnasium(
     from fastrl.envs.gymnasium import GymnasiumEnv
 
     options, maps = _split(env_kwargs)
-    envs = [one_gymnasium_env(env_id, options, max_episode_steps) for _ in range(num_envs)]
+    envs = build_many(partial(one_gymnasium_env, env_id, options, max_episode_steps), num_envs, env_id)
     return GymnasiumEnv(envs, obs_keys=obs_keys, **maps, **placement)
 
 
@@ -350,7 +350,7 @@ def _from_factory(
         raise SettingError(f"env must be a factory of Gymnasium environments; it returned {type(first).__name__}")
     if "autoreset_mode" in maps:
         raise SettingError("autoreset_mode is for vector environments; the factory makes single ones")
-    envs = [first, *(factory() for _ in range(num_envs - 1))]
+    envs = [first, *build_many(factory, num_envs - 1, "the factory")]
     if len({id(one) for one in envs}) < num_envs:
         raise SettingError("env must be a factory that makes a new environment at every call; it returned the same one twice")
     return GymnasiumEnv([limited(each, max_episode_steps) for each in envs], obs_keys=obs_keys, **maps, **placement)

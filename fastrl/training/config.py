@@ -25,6 +25,8 @@ else:
 
 ALGORITHM_KEY = "algorithm"  # the one entry of config.toml that is no field
 NONE_WORDS = ("none", "None")  # TOML has no null
+LARGEST_INTEGER = 2**63 - 1
+LONGEST_SHOWN = 200  # characters of a value in a message
 
 # (the range in words, whether a value is in it, the settings it holds for)
 Ranges = tuple[tuple[str, Callable[[Any], bool], tuple[str, ...]], ...]
@@ -205,7 +207,7 @@ def parse_toml(text: str, source: str) -> dict[str, Any]:
 
     try:
         return tomllib.loads(text)
-    except (tomllib.TOMLDecodeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:  # ValueError: also an integer of thousands of digits
         raise SettingError(f"{source} is not valid TOML: {error}") from None
 
 
@@ -222,8 +224,19 @@ def convert(name: str, hint: Any, value: Any) -> Any:
     """
     converted = _match(hint, plain(value))
     if converted is _MISMATCH:
-        raise SettingError(f"{name} must be {describe(hint)}, got {value!r}")
+        raise SettingError(f"{name} must be {describe(hint)}, got {_shown(value)}")
+    if isinstance(converted, int) and not -LARGEST_INTEGER <= converted <= LARGEST_INTEGER:
+        raise SettingError(f"{name} must be a whole number between -2^63 and 2^63, got {_shown(value)}")
     return converted
+
+
+def _shown(value: Any) -> str:
+    """A value for a message, cut off where it is long."""
+    try:
+        text = repr(value)
+    except ValueError:  # Python does not write out an integer of thousands of digits
+        return "one of thousands of digits"
+    return text if len(text) <= LONGEST_SHOWN else f"{text[:LONGEST_SHOWN]}..."
 
 
 _MISMATCH = object()

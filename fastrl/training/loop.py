@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 
 from fastrl.envs import Episode, VectorEnv, make_vector_env
-from fastrl.envs.action_scale import RawActionsWarning, require_same_scale
+from fastrl.envs.action_scale import RawActionsWarning
 from fastrl.envs.modules import names_factory
 from fastrl.envs.own import is_factory
 from fastrl.errors import CheckpointError, NonFiniteError, RunFolderError, SettingError
@@ -36,9 +36,10 @@ from fastrl.training.plain_values import plain, written
 from fastrl.training.process import ProcessSettings
 from fastrl.training.run_folder import CHECKPOINTS, ensure_config, saying_what_is_kept, writing_into
 from fastrl.training.safe_files import require_folder
-from fastrl.training.seeding import derived_seed, rng_state, seed_everything, set_rng_state
+from fastrl.training.seeding import derived_seed, seed_everything
 from fastrl.training.signals import StopOnSignal
 from fastrl.training.threads import ThreadChoice
+from fastrl.training.trainer_state import load_state, state_of
 
 MAX_EVALUATION_ENVS = 64
 LOGGED = "logged"  # the mark of the last row that was due
@@ -236,6 +237,13 @@ class Trainer(ABC):
     @abstractmethod
     def load_trainer_state(self, state: Mapping[str, Any], *, environments_continue: bool) -> None:
         """Counterpart of `trainer_state`; when the environments could not be saved they have just been made anew."""
+
+    def state_outline(self) -> dict[str, Any]:
+        """What `trainer_state` of a checkpoint must look like (see `fastrl.training.state_check`); by default like the present one.
+
+        A subclass says here what can be absent, or must lie in a range: a place in a ring, a half-collected rollout.
+        """
+        return self.trainer_state()
 
     def stop_requested(self) -> bool:
         """Whether a signal asked the present run to end; loops over environment steps ask this at every step."""
@@ -466,44 +474,20 @@ class Trainer(ABC):
 
     def state_dict(self) -> dict[str, Any]:
         """Everything a later process needs to continue, as plain values and tensors."""
-        return {
-            "algorithm": self.algorithm,
-            "env_steps": self.env_steps,
-            "updates": self.updates,
-            "episodes": self.episodes,
-            "recent": [list(episode) for episode in self.recent],
-            "marks": dict(self.marks),
-            "agent": self.agent.state_dict(),
-            "env": self.env.state_dict(),
-            "action_bounds": self.env.scaled_bounds(),
-            "trainer": self.trainer_state(),
-            "rng": rng_state(),
-        }
+        return state_of(self)
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Counterpart of `state_dict`."""
-        if state.get("algorithm") != self.algorithm:
-            raise CheckpointError(f"the checkpoint is of algorithm {state.get('algorithm')!r}, this trainer is {self.algorithm!r}")
-        require_same_scale(state.get("action_bounds"), self.env)
-        self.env_steps, self.updates, self.episodes = state["env_steps"], state["updates"], state["episodes"]
-        self.recent.clear()
-        self.recent.extend((value, length) for value, length in state["recent"])
-        self.marks = dict(state["marks"])
-        continues = state["env"] is not None
-        try:
-            self.agent.load_state_dict(state["agent"])
-            if continues:
-                self.env.load_state_dict(state["env"])
-            elif self.can_make_envs:
-                self._renew_environments()
-            self.load_trainer_state(state["trainer"], environments_continue=continues)
-        except (KeyError, TypeError, ValueError, RuntimeError) as error:  # what a state of other sizes leads to
-            raise CheckpointError(f"the checkpoint was written with other settings than this trainer's: {error}") from error
-        set_rng_state(state["rng"])
+        """Counterpart of `state_dict`.
+
+        Raises:
+            CheckpointError: it is of another algorithm or other settings, or is none; the message names the key, and the trainer is as it
+                was.
+        """
+        load_state(self, state)
         self._loaded = True
 
-    def _renew_environments(self) -> None:
-        """Environments under a new seed: the first one would replay the episodes of the first session."""
+    def renew_environments(self) -> None:
+        """Make environments anew, under a new seed: the first one would replay the episodes of the first session."""
         num_envs = self.env.num_envs
         self.env.close()
         self.env = self.make_env(num_envs, derived_seed(self.seed, "resumed", self.env_steps))

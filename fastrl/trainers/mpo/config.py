@@ -163,7 +163,6 @@ PRESETS: dict[str, dict[str, Any]] = {
         "total_steps": 30_000,
         "policy_layer_sizes": (128, 128),
         "critic_layer_sizes": (128, 128),
-        "init_std": 1.0,
         "replay_size": 100_000,
         "threads": 1,
     },

@@ -26,6 +26,7 @@ from fastrl.training.loop import Intervals
 from fastrl.training.memory import require_needs
 from fastrl.training.metrics import _format_metrics
 from fastrl.training.seeding import derived_seed
+from fastrl.training.state_check import Maybe
 from fastrl.training.threads import choose_threads, hidden_weights
 
 __all__ = ["MPOTrainer", "_evaluate_vectorized", "_format_metrics", "_make_env", "_to_device_tensor"]
@@ -340,18 +341,24 @@ class MPOTrainer(StoringTrainer):
             "replay": self.replay.state_dict() if self.settings.save_replay else None,
         }
 
+    def state_outline(self) -> dict[str, Any]:
+        """As `trainer_state`; the replay looks at its own state itself, since it may be absent or filled to any extent."""
+        return {**self.trainer_state(), "following": Maybe(self.obs), "replay": None}
+
     def load_trainer_state(self, state: Mapping[str, Any], *, environments_continue: bool) -> None:
         """Counterpart of `trainer_state`. Without a saved replay the next `update_after` environment steps only fill a new one."""
+        replay = self._make_replay()  # whatever this trainer had stored belongs to another run
+        if state["replay"] is not None:
+            replay.load_state_dict(state["replay"])  # first, since it may be none
+        self.replay = replay
         self.refused = int(state["refused"])
         self.obs = state["obs"].to(self.device)
         self._following = None if state["following"] is None else state["following"].clone()
         self._breaks_next, self._sequence_broken = state["breaks_next"].clone(), bool(state["sequence_broken"])
-        self.replay = self._make_replay()  # whatever this trainer had stored belongs to another run
         if state["replay"] is None:
             self.due, self._filling_since = 0.0, self.env_steps
         else:
             self.due, self._filling_since = float(state["due"]), int(state["filling_since"])
-            self.replay.load_state_dict(state["replay"])
         if not environments_continue:
             if len(self.replay):
                 self._break_sequences()

@@ -189,6 +189,10 @@ class PolicyGradientTrainer(Trainer):
         """What the batcher has counted, and a rollout that is half collected."""
         return self.batcher.progress_state()
 
+    def state_outline(self) -> dict[str, Any]:
+        """See `RolloutBatcher.progress_outline`."""
+        return self.batcher.progress_outline()
+
     def load_trainer_state(self, state: Mapping[str, Any], *, environments_continue: bool) -> None:
         """Counterpart of `trainer_state`."""
         self.batcher.env = self.env

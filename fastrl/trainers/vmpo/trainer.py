@@ -34,7 +34,9 @@ from fastrl.training.config import RunConfig, Unsaid, config_of_arguments
 from fastrl.training.evaluation import MemorylessPlayer, Player, require_finite_observations
 from fastrl.training.loop import Intervals, Trainer
 from fastrl.training.metrics import _format_metrics
+from fastrl.training.state_check import Maybe
 from fastrl.training.threads import choose_threads, hidden_weights
+from fastrl.training.trainer_state import rollout_outline
 
 __all__ = [
     "VMPOTrainer",
@@ -327,6 +329,10 @@ class VMPOTrainer(Trainer):
             "reward_scaler": None if self.reward_scaler is None else self.reward_scaler.state_dict(),
             "rollout": self.rollout.state_dict() if half_collected else None,
         }
+
+    def state_outline(self) -> dict[str, Any]:
+        """As `trainer_state`; a rollout may be half collected or not."""
+        return {**self.trainer_state(), "rollout": Maybe(rollout_outline(self.rollout, self.env.action))}
 
     def load_trainer_state(self, state: Mapping[str, Any], *, environments_continue: bool) -> None:
         """Counterpart of `trainer_state`."""
