@@ -43,17 +43,15 @@ def _column(columns: Mapping[str, Any], index: int) -> dict[str, Any]:
     return picked
 
 
-def _extract_final_observations(infos: Mapping[str, Any] | Sequence[Any], num_envs: int) -> list[Any]:
+def _extract_final_observations(infos: Mapping[str, Any] | Sequence[Mapping[str, Any]], num_envs: int) -> list[Any]:
     """The last observation of each environment whose episode has just ended (a dict for dict observations), None for the others.
 
-    Read from `final_obs` or `final_observation` with its mask, else from the final infos; or from the environment's own info where `infos`
-    is a list of them.
+    Read from `final_obs` or `final_observation` with its mask, else from the final infos; from each environment's own, where there is a
+    list of them (the wrapper `DictInfoToList`).
     """
-    found: list[Any] = [None] * num_envs
     if not isinstance(infos, Mapping):
-        for index, own in enumerate(infos[:num_envs]):
-            found[index] = next((own[key] for key in FINAL_OBS_KEYS if own.get(key) is not None), None)
-        return found
+        return [next((info[key] for key in FINAL_OBS_KEYS if info.get(key) is not None), None) for info in infos]
+    found: list[Any] = [None] * num_envs
     for key in FINAL_OBS_KEYS:
         if infos.get(key) is not None:
             _pick_final_observations(infos[key], infos.get(f"_{key}"), found)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import multiprocessing
 from collections.abc import Sequence
 from typing import Any
 
@@ -12,9 +13,13 @@ import torch
 from fastrl.envs.actions import ActionMap
 from fastrl.envs.autoreset import autoreset_mode
 from fastrl.envs.base import Advance, VectorEnv, environment_seeds
+from fastrl.envs.deadline import NoAnswer
+from fastrl.envs.failures import WrongReturn
 from fastrl.envs.final_info import _extract_final_observations
 from fastrl.envs.observations import ObservationMap
+from fastrl.envs.returned import misfit, reset_values, step_values, vector_step_values
 from fastrl.envs.time_limit import time_limit
+from fastrl.envs.workers import PATIENCE, Workers
 from fastrl.errors import SettingError
 
 
@@ -78,11 +83,11 @@ class GymnasiumEnv(VectorEnv):
         observations = []
         for index, (env, seed) in enumerate(zip(self.envs, seeds, strict=True)):
             try:
-                observations.append(env.reset(seed=seed)[0])
-            except Exception as error:
-                raise self.failure(error, index) from error
+                observations.append(reset_values(env.reset(seed=seed))[0])
+            except BaseException as error:
+                self._fail(error, index)
         self._seeded = True
-        return self._observations.stack(observations)
+        return self._stack(observations)
 
     def _advance(self, actions: np.ndarray) -> Advance:
         observations: list[Any] = [None] * self.num_envs
@@ -92,16 +97,34 @@ class GymnasiumEnv(VectorEnv):
         for index, env in enumerate(self.envs):
             try:
                 if self._done[index]:
-                    observations[index] = env.reset()[0]
+                    observations[index] = reset_values(env.reset())[0]
                 else:
-                    observations[index], reward[index], terminated[index], truncated[index], _ = env.step(batch[index])
-            except Exception as error:
-                raise self.failure(error, index) from error
-        return Advance(self._observations.stack(observations), reward, terminated, truncated)
+                    observations[index], reward[index], terminated[index], truncated[index], _ = step_values(env.step(batch[index]))
+            except BaseException as error:
+                self._fail(error, index)
+        return Advance(self._stack(observations), reward, terminated, truncated)
+
+    def _stack(self, observations: list[Any]) -> np.ndarray:
+        """Observations of all environments [N, *obs_shape]; where they do not fit the space, the failure of the first one that does not."""
+        try:
+            with np.errstate(over="ignore"):  # numbers too large for float32 are infinite then, and found as such
+                batch = self._observations.stack(observations)
+        except Exception as error:
+            self._fail(*self._first_misfit(observations, error))
+        if batch.shape[1:] != self.obs_shape:
+            self._fail(*self._first_misfit(observations))
+        return batch
+
+    def _first_misfit(self, observations: list[Any], error: Exception | None = None) -> tuple[BaseException, int | None]:
+        for index, obs in enumerate(observations):
+            wrong = misfit(self._observations, obs)
+            if wrong is not None:
+                return wrong, index
+        return error or WrongReturn(f"its observations should have shape {list(self.obs_shape)}"), None
 
     def _close(self) -> None:
-        for env in self.envs:
-            env.close()
+        for index, env in enumerate(self.envs):
+            self._release(env.close, index)
 
 
 class GymnasiumVectorEnv(VectorEnv):
@@ -146,6 +169,7 @@ class GymnasiumVectorEnv(VectorEnv):
         self._actions = ActionMap(action_space, num_actions=num_actions, name=name)
         self.autoreset_mode = autoreset_mode(env, name, self._observations, self._actions, mode)
         self._seeded = hasattr(env, "all_env_ids")  # an EnvPool object takes its seed when it is made
+        self._workers = Workers.of(env)
         self._obs = np.empty(0)  # last observations, where held rows need them
         self._next_obs: np.ndarray | None = None  # SAME_STEP: first observations of the episodes that the last step began
         super().__init__(
@@ -170,40 +194,63 @@ class GymnasiumVectorEnv(VectorEnv):
         return self._observations.place(column)
 
     def _reset_all(self) -> np.ndarray:
-        self._obs = self._batch(self._first_reset() if not self._seeded else self.env.reset()[0])
+        self._obs = self._batch(self._first_reset() if not self._seeded else self._reset_env())
         self._seeded, self._next_obs = True, None
         return self._obs.copy()
 
     def _first_reset(self) -> Any:
         assert self.seeds is not None
         try:
-            each: Any = list(self.seeds)  # allowed, though not in the base class's annotation
-            return self.env.reset(seed=each)[0]
+            return self._reset_env(seed=list(self.seeds))
+        except WrongReturn:
+            raise
         except (TypeError, ValueError, AssertionError, gym.error.Error):  # some vector environments take one number only
-            return self.env.reset(seed=self.seeds[0])[0]
+            if self._workers is not None:  # Gymnasium's own takes them: one of its environments has failed
+                raise
+            return self._reset_env(seed=self.seeds[0])
+
+    def _reset_env(self, **arguments: Any) -> Any:
+        if self.timeout is None or self.env is not getattr(self._workers, "env", None):
+            return reset_values(self.env.reset(**arguments))[0]
+        self.env.reset_async(**arguments)
+        return reset_values(self.env.reset_wait(timeout=self.timeout))[0]
+
+    def _step_env(self, actions: np.ndarray) -> tuple[Any, np.ndarray, np.ndarray, np.ndarray, Any]:
+        if self.timeout is None or self.env is not getattr(self._workers, "env", None):
+            return vector_step_values(self.env.step(actions), self.num_envs)
+        self.env.step_async(actions)  # apart, so that who has not answered when the time is up can be told
+        return vector_step_values(self.env.step_wait(timeout=self.timeout), self.num_envs)
+
+    def _blame(self, error: BaseException) -> tuple[int | None, BaseException]:
+        if self._workers is None:
+            return None, error
+        if isinstance(error, NoAnswer | multiprocessing.TimeoutError):
+            direct = self.env is self._workers.env
+            return (self._workers.silent() if direct else None), NoAnswer(f"no answer within {self.timeout:g} s (env_timeout)")
+        return self._workers.blame(error)
 
     def _batch(self, obs: Any) -> np.ndarray:
-        return np.array(self._observations.batch(obs))  # a copy: the environment may write its next step into the same memory
+        with np.errstate(over="ignore"):  # numbers too large for float32 are infinite then, and found as such
+            return np.array(self._observations.batch(obs))  # a copy: the environment may write its next step into the same memory
 
     def _advance(self, actions: np.ndarray) -> Advance:
         if self.autoreset_mode == "next_step":
-            obs, reward, terminated, truncated, _ = self.env.step(self._actions.batch(actions))
-            return Advance(self._batch(obs), np.array(reward, np.float64), np.array(terminated, bool), np.array(truncated, bool))
+            obs, reward, terminated, truncated, _ = self._step_env(self._actions.batch(actions))
+            return Advance(self._batch(obs), reward, terminated, truncated)
         if self._any_done:
             return self._reset_ended()
-        obs, reward, terminated, truncated, infos = self.env.step(self._actions.batch(actions))
-        terminated, truncated = np.array(terminated, bool), np.array(truncated, bool)
+        obs, reward, terminated, truncated, infos = self._step_env(self._actions.batch(actions))
         self._obs = self._batch(obs)
         ended = terminated | truncated
         if self.autoreset_mode == "same_step" and ended.any():
             self._next_obs = self._obs.copy()
             self._put_final_observations(infos, ended)
-        return Advance(self._obs.copy(), np.array(reward, np.float64), terminated, truncated)
+        return Advance(self._obs.copy(), reward, terminated, truncated)
 
     def _reset_ended(self) -> Advance:
         """Reset rows for the columns that ended, held rows for the others; nothing is stepped."""
         if self.autoreset_mode == "disabled":
-            fresh = self._batch(self.env.reset(options={"reset_mask": self._done.copy()})[0])
+            fresh = self._batch(self._reset_env(options={"reset_mask": self._done.copy()}))
         else:
             assert self._next_obs is not None
             fresh = self._next_obs
@@ -213,7 +260,7 @@ class GymnasiumVectorEnv(VectorEnv):
         return Advance(self._obs.copy(), np.zeros(self.num_envs), none, none.copy(), held=~self._done)
 
     def _put_final_observations(self, infos: dict[str, Any], ended: np.ndarray) -> None:
-        final = _extract_final_observations(infos, self.num_envs)
+        final = _extract_final_observations(infos or {}, self.num_envs)
         for index in np.flatnonzero(ended).tolist():
             if final[index] is None:
                 missing = KeyError("SAME_STEP autoreset, but no final_obs in infos for an episode that ended")
@@ -221,7 +268,9 @@ class GymnasiumVectorEnv(VectorEnv):
             self._obs[index] = self._observations.stack([final[index]])[0]
 
     def _close(self) -> None:
-        self.env.close()
+        if self._workers is not None:
+            self._workers.end(PATIENCE if self.timeout is None else self.timeout)
+        self._release(self.env.close)
 
 
 def single_spaces(env: Any, name: str) -> tuple[gym.Space[Any], gym.Space[Any]]:

@@ -38,6 +38,7 @@ RANGES: Ranges = (
     ),
     ("at least 0", lambda value: value >= 0, ("eval_interval", "save_interval", "log_interval")),
     ("in [0, 2^31)", lambda value: 0 <= value < 2**31, ("seed",)),
+    ("above 0 seconds and at most 10^6", lambda value: 0 < value <= 1e6, ("env_timeout",)),
     ("finite", math.isfinite, ("stop_at_return",)),
 )
 LARGEST_WHOLE_NUMBER = 2**53  # logs and files hold numbers as float64
@@ -73,6 +74,8 @@ class RunConfig:
     """Threads of torch, ≥ 1; none: chosen for the machine and the size of the networks."""
     env_threads: int | None = None
     """Threads that step the environments, ≥ 1; none: chosen for the machine."""
+    env_timeout: float | None = None
+    """Seconds that a step or reset of all environments may take, > 0; none: no limit. What native code does is not interrupted."""
     eval_interval: int = 50_000
     """Environment steps between evaluations; 0: only at the end."""
     eval_episodes: int = 20

@@ -9,17 +9,17 @@ import warnings
 import weakref
 from abc import ABC, abstractmethod
 from collections import defaultdict, deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, Self, TypeVar
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from fastrl.envs import Episode, VectorEnv, make_vector_env
+from fastrl.envs import EnvironmentFailure, Episode, VectorEnv, make_vector_env
 from fastrl.envs.action_scale import RawActionsWarning
 from fastrl.envs.modules import names_factory
 from fastrl.envs.own import is_factory
@@ -37,11 +37,12 @@ from fastrl.training.process import ProcessSettings
 from fastrl.training.run_folder import CHECKPOINTS, ensure_config, saying_what_is_kept, writing_into
 from fastrl.training.safe_files import require_folder
 from fastrl.training.seeding import derived_seed, seed_everything
-from fastrl.training.signals import StopOnSignal
+from fastrl.training.signals import StopOnSignal, comes_true
 from fastrl.training.threads import ThreadChoice
 from fastrl.training.trainer_state import load_state, state_of
 
 MAX_EVALUATION_ENVS = 64
+Result = TypeVar("Result")
 LOGGED = "logged"  # the mark of the last row that was due
 RECENT_EPISODES = 100  # `rollout/ep_return_mean` is over this many finished episodes
 
@@ -130,6 +131,7 @@ class Trainer(ABC):
     device: torch.device
     threads: ThreadChoice
     env_options: dict[str, Any]
+    env_timeout: float | None = None
     env: VectorEnv
     agent: Any
 
@@ -151,6 +153,7 @@ class Trainer(ABC):
         self.unwritten: list[str] = []  # logs of the last run that found no room, by name
         self._notes: RunNotes | None = None  # while a run is going on
         self._loaded = False  # whether a checkpoint has been loaded, which may have been one at step 0
+        self._saved_updates = 0  # `updates` at the newest checkpoint
         self.interrupted: str | None = None  # name of the signal that ended the last run early
         self._stop: StopOnSignal | None = None  # while a run is going on
 
@@ -195,6 +198,7 @@ class Trainer(ABC):
         """
         env_id = config.env_id
         self.env_id, self.device, self.threads = env_id, torch.device(config.device), threads
+        self.env_timeout = config.env_timeout
         self.env_options = {"obs_keys": config.obs_keys, "max_episode_steps": config.max_episode_steps, "env_kwargs": config.env_kwargs}
         self.can_make_envs = isinstance(env_id, str) or is_factory(env_id)
         settings = ProcessSettings(threads.torch)
@@ -224,7 +228,9 @@ class Trainer(ABC):
         with warnings.catch_warnings():
             if hasattr(self, "env"):  # said of the training environments
                 warnings.simplefilter("ignore", RawActionsWarning)
-            return make_vector_env(self.env_id, num_envs, seed=seed, device=self.device, num_threads=threads, **self.env_options)
+            env = make_vector_env(self.env_id, num_envs, seed=seed, device=self.device, num_threads=threads, **self.env_options)
+        env.timeout = env.timeout if self.env_timeout is None else self.env_timeout
+        return env
 
     @abstractmethod
     def describe(self) -> str:
@@ -269,7 +275,7 @@ class Trainer(ABC):
         total_steps = convert("total_steps", int, total_steps)
         if total_steps < 1:
             raise SettingError(f"total_steps must be at least 1 environment step, got {total_steps}")
-        folder = Path(out_dir)
+        folder = Path(out_dir).absolute()  # an environment may change the working directory
         console = Console(total_steps, start_steps=self.env_steps, on_lost=self._output_lost)
         known = {} if self.config is None else self.config.to_dict()
         settings = {name: None if value is None else written(plain(value)) for name, value in known.items()}
@@ -318,19 +324,19 @@ class Trainer(ABC):
             self.save(checkpoints)  # so that a run can be continued whenever it is killed
         content = self._attend(logger, checkpoints)  # an evaluation that a signal cut off is made up for before anything else
         while self.env_steps < total_steps and not (content or self.stop_requested()):
-            if self._round(logger):
+            if self._round(logger, checkpoints):
                 content = self._attend(logger, checkpoints)
         try:
             self.save(checkpoints)  # before the last evaluation, which may fail or be cut off
         finally:
             self._log_rest(logger)
         if not self.stop_requested() and self._evaluated_at != self.env_steps:
-            self._evaluate_and_log(logger)
+            self._evaluate_and_log(logger, checkpoints)
 
-    def _round(self, logger: MetricsLogger) -> bool:
+    def _round(self, logger: MetricsLogger, checkpoints: Path) -> bool:
         """Collect, estimate, learn, log; False when a signal asked to stop while collecting."""
         started, steps_before = time.perf_counter(), self.env_steps
-        if not self.collect():
+        if not self._guarded(self.collect, checkpoints):
             return False
         with self.stopwatch("estimation"):
             self.estimate()
@@ -354,7 +360,7 @@ class Trainer(ABC):
         """Evaluate and save where it is time to; whether an evaluation says that the run may end."""
         content = False
         if self.intervals.evaluate and self._due("evaluate"):
-            content = self._evaluate_and_log(logger)
+            content = self._evaluate_and_log(logger, checkpoints)
             if not self.stop_requested():
                 self._move_mark("evaluate")
         if self.intervals.save and self._due("save"):
@@ -379,9 +385,11 @@ class Trainer(ABC):
     def _move_mark(self, name: str) -> None:
         self.marks[name] = self._following_mark(name)
 
-    def _evaluate_and_log(self, logger: MetricsLogger) -> bool:
+    def _evaluate_and_log(self, logger: MetricsLogger, checkpoints: Path) -> bool:
         """Whether the evaluation reached the return at which the run may end."""
-        metrics = self.evaluate(self.intervals.eval_episodes, seed=None) if self.can_make_envs else {}
+        if not self.can_make_envs:
+            return False
+        metrics = self._guarded(lambda: self.evaluate(self.intervals.eval_episodes, seed=None), checkpoints)
         if not metrics:
             return False
         self._evaluated_at = self.env_steps
@@ -391,6 +399,30 @@ class Trainer(ABC):
         if content and logger.console is not None:
             logger.console.message(f"the evaluation reached stop_at_return = {wanted:g}: done")
         return content
+
+    # ------------------------------------------------------------------------------------------------ environments that fail
+
+    def _guarded(self, action: Callable[[], Result], checkpoints: Path) -> Result | None:
+        """What `action` returns; None where an environment failed of the same request to stop, as processes get a Ctrl-C with the trainer.
+
+        Any other failure is raised again with what is kept: nothing of the step is counted, and what was learned before is saved.
+        """
+        try:
+            return action()
+        except (EnvironmentFailure, NonFiniteError) as error:
+            if isinstance(error, EnvironmentFailure) and comes_true(self.stop_requested):
+                return None
+            raise type(error)(f"{error}; in update {self.updates}; {self._keep(checkpoints)}") from error
+
+    def _keep(self, checkpoints: Path) -> str:
+        """Save what no checkpoint holds yet; says what is kept, for the end of an error's message."""
+        if self.updates > self._saved_updates:
+            try:
+                return f"what was learned before is kept in {self.save(checkpoints)}"
+            except Exception as error:  # the first error is the one to raise
+                return f"saving what was learned before failed, too: {error}"
+        kept = (checkpoints / "LATEST").exists()
+        return f"the checkpoints in {checkpoints} are as they were" if kept else "nothing had been learned yet"
 
     # ------------------------------------------------------------------------------------------------ counting
 
@@ -411,18 +443,6 @@ class Trainer(ABC):
         if env_steps_per_s is not None:
             metrics["time/env_steps_per_s"] = env_steps_per_s
         return metrics | {f"time/{phase}_s": spent for phase, spent in seconds.items()}
-
-    def require_finite(self, what: str, field: Tensor, first_step: int = 0) -> None:
-        """Stop on the first number of a [T, N, ...] field that is not finite, naming environment and step."""
-        if bool(torch.isfinite(field.sum())):
-            return
-        bad = ~torch.isfinite(field).flatten(2).all(-1) if field.ndim > 2 else ~torch.isfinite(field)
-        if bool(bad.any()):
-            step, index = (int(i) for i in bad.nonzero()[0])
-            raise NonFiniteError(
-                f"environment {index} of {self.env.name} (seed {self.seed}) returned a non-finite {what} "
-                f"at step {first_step + step} of update {self.updates}"
-            )
 
     # ------------------------------------------------------------------------------------------------ evaluation
 
@@ -451,7 +471,9 @@ class Trainer(ABC):
 
     def save(self, path: str | Path) -> Path:
         """Write a checkpoint below the directory `path` and point its `LATEST` at it; returns the checkpoint's own directory."""
-        return save_checkpoint(Path(path), self.state_dict(), step=self.env_steps)
+        saved = save_checkpoint(Path(path), self.state_dict(), step=self.env_steps)
+        self._saved_updates = self.updates
+        return saved
 
     def load(self, path: str | Path) -> None:
         """Continue from a checkpoint: a run folder, a directory of checkpoints (its newest good one), or one checkpoint's directory.
@@ -484,7 +506,7 @@ class Trainer(ABC):
                 was.
         """
         load_state(self, state)
-        self._loaded = True
+        self._loaded, self._saved_updates = True, self.updates
 
     def renew_environments(self) -> None:
         """Make environments anew, under a new seed: the first one would replay the episodes of the first session."""

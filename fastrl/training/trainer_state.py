@@ -19,7 +19,7 @@ from fastrl.training.state_codec import decode_state, encode_state
 if TYPE_CHECKING:
     from fastrl.training.loop import Trainer
 
-MARKS = ("log", "evaluate", "save")
+MARKS = ("log", "evaluate", "save", "logged")
 MOST_STEPS = 2**53  # counts up to here are exact in the files of numbers too
 
 
@@ -33,7 +33,7 @@ def state_of(trainer: Trainer) -> dict[str, Any]:
         "recent": [list(episode) for episode in trainer.recent],
         "marks": dict(trainer.marks),
         "agent": trainer.agent.state_dict(),
-        "env": trainer.env.state_dict(),
+        "env": None if trainer.env.broken else trainer.env.state_dict(),
         "action_bounds": trainer.env.scaled_bounds(),
         "trainer": trainer.trainer_state(),
         "rng": rng_state(),

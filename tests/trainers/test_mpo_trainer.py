@@ -295,7 +295,7 @@ def test_a_stopped_trainer_can_go_on(tmp_path, monkeypatch):
         assert trainer.interrupted is None and trainer.env_steps >= 200
 
 
-def test_evaluation_goes_on_where_an_observation_is_not_finite():
+def test_evaluation_goes_on_where_an_observation_is_too_large_to_be_squared():
     with make_trainer(_Faulty, num_envs=2) as trainer:
         assert trainer.evaluate(2)["eval/length_mean"] == 12
         envs = gym.vector.SyncVectorEnv([_Faulty] * 2)
@@ -405,11 +405,11 @@ def test_too_little_data_and_several_environments_are_named():
 
 
 class _Faulty(gym.Env):
-    """Gives an observation or a reward that is not finite at every fifth step, or from step 5 on at all."""
+    """Gives an observation or a reward that is too large to be squared at every fifth step, or as its first observation."""
 
     observation_space = gym.spaces.Box(-1, 1, (2,))
     action_space = gym.spaces.Box(-1, 1, (1,))
-    what, bad = "obs", np.nan
+    what, bad = "obs", 3e38
 
     def reset(self, *, seed=None, options=None):
         self.steps = 0
@@ -432,12 +432,12 @@ def _step_bytes(self, action):
     return np.full((2, 2, 1), 200, np.uint8), 1.0, False, self.steps == 12, {}
 
 
-@pytest.mark.parametrize("bad", [np.nan, -np.inf, 3e38])
+@pytest.mark.parametrize("bad", [3e38, -3e38])
 @pytest.mark.parametrize(("what", "lost"), [("obs", 4), ("reward", 2), ("reset", 1)])
-def test_transitions_that_are_not_finite_are_refused_and_learning_goes_on(what, bad, lost, tmp_path):
+def test_transitions_that_are_too_large_are_refused_and_learning_goes_on(what, bad, lost, tmp_path):
     """Of 12 steps two give a bad reward, or a bad observation, which spoils the transition into it and the one out of it."""
     factory = type("_FaultyOften", (_Faulty,), {"what": what, "bad": bad})
-    with make_trainer(factory, num_envs=2) as trainer, pytest.warns(RuntimeWarning, match="not finite"):
+    with make_trainer(factory, num_envs=2) as trainer, pytest.warns(RuntimeWarning, match="too large"):
         trainer.train(480, out_dir=str(tmp_path), **TRAIN)
         assert trainer.updates > 50 and trainer.agent.skipped == 0
         assert trainer.refused == pytest.approx(480 * lost / 12, abs=4)

@@ -179,14 +179,6 @@ def test_one_training_environment_for_loops_of_ones_own():
         env.close()
 
 
-def test_an_environment_that_returns_nan_is_named():
-    with make_trainer("Counter-v0") as trainer:
-        trainer.collect()
-        trainer.rollout.rewards[3, 2] = float("nan")
-        with pytest.raises(NonFiniteError, match="environment 2 of .*Counter.* reward at step 3"):
-            trainer.estimate()
-
-
 class _Faulty(gym.Env):
     """Gives NaN observations from step 5 on."""
 

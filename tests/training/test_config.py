@@ -154,6 +154,8 @@ def test_from_toml_needs_the_environment():
         ({"eval_episodes": 0}, "eval_episodes must be at least 1"),
         ({"threads": 0}, "threads must be at least 1"),
         ({"env_threads": -1}, "env_threads must be at least 1"),
+        ({"env_timeout": 0.0}, "env_timeout must be above 0 seconds"),
+        ({"env_timeout": float("nan")}, "env_timeout must be above 0 seconds"),
         ({"max_episode_steps": 0}, "max_episode_steps must be at least 1, got 0"),
         ({"env_kwargs": {3: 4}}, "env_kwargs must be name=value pairs"),
         ({"stop_at_return": float("inf")}, "stop_at_return must be finite, got inf"),

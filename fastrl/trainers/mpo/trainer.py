@@ -68,7 +68,7 @@ def _evaluate_vectorized(agent: MPOAgent, eval_envs: gym.vector.VectorEnv, seed:
 
 
 def _player(agent: MPOAgent) -> Player:
-    """The mode of the policy, which remembers nothing; as in training it sees 0 for what is not finite."""
+    """The mode of the policy, which remembers nothing; as in training it sees 0 for what is too large."""
     return MemorylessPlayer(lambda obs: agent.mode(harmless(obs.reshape(obs.shape[0], -1).float())))
 
 
@@ -77,7 +77,8 @@ class MPOTrainer(StoringTrainer):
 
     A round is one step of all `num_envs` environments, whose transitions are stored, and the updates that are then due: one per environment
     step unless `samples_per_insert` says otherwise. Rows that are no transition never enter a target; truncated episodes bootstrap from
-    their real last observation. Transitions that are not finite are refused and counted, and break their sequence there.
+    their real last observation. Transitions with numbers that overflow once they are squared are refused and counted, and break their
+    sequence there.
 
     Args:
         env_id: an EnvPool or Gymnasium id, one of fastrl's own, a factory (called again for evaluation), or an environment object (then
@@ -111,6 +112,7 @@ class MPOTrainer(StoringTrainer):
         bfloat16: evaluate the target critic at sampled actions with bfloat16 matrix products; everything else stays float32.
         save_replay: keep the replay in checkpoints: a resumed run then goes on exactly.
         threads, env_threads: threads of torch and of the environments; None chooses (see `fastrl.training.threads`).
+        env_timeout: seconds that a step or reset of all environments may take; None: no limit (see `fastrl.envs.deadline`).
         obs_keys: which entries of dict observations to use, in this order; None takes all.
         max_episode_steps: overrides the environment's time limit.
         env_kwargs: further arguments of the environment.
@@ -163,6 +165,7 @@ class MPOTrainer(StoringTrainer):
         save_replay: bool = False,
         threads: int | None = None,
         env_threads: int | None = None,
+        env_timeout: float | None = None,
         obs_keys: tuple[str, ...] | None = None,
         max_episode_steps: int | None = None,
         env_kwargs: Mapping[str, Any] | None = None,

@@ -152,17 +152,15 @@ class PolicyGradientTrainer(Trainer):
     def collect(self) -> bool:
         """Fill a rollout; False when a signal asked to stop first (what is stored stays)."""
         before = self.batcher.num_steps
-        with self.stopwatch("collecting"):
-            full = self.batcher.fill(self.pg_agent.acting(), self.stop_requested)
-        self.count(self.batcher.num_steps - before, self.batcher.pop_episodes())
-        return full
+        try:
+            with self.stopwatch("collecting"):
+                return self.batcher.fill(self.pg_agent.acting(), self.stop_requested)
+        finally:  # also where an environment fails: a checkpoint is saved then
+            self.count(self.batcher.num_steps - before, self.batcher.pop_episodes())
 
     def estimate(self) -> None:
         """Advantages and targets of the rollout's transitions."""
-        batch = self.batcher.take()
-        self.require_finite("observation", batch.state_t_and_tp1)
-        self.require_finite("reward", batch.reward)
-        self.batch: Batch = self.pg_agent.estimate(batch)
+        self.batch: Batch = self.pg_agent.estimate(self.batcher.take())
 
     def learn(self) -> Mapping[str, Tensor]:
         """Epochs of the optimiser over the batch."""

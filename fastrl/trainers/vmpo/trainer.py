@@ -82,6 +82,7 @@ class VMPOTrainer(Trainer):
         normalize_reward: learn from rewards over the running standard deviation of the discounted return; reported returns are raw.
         clip_reward: bound of scaled rewards; None leaves them unbounded.
         threads, env_threads: threads of torch and of the environments; None chooses (see `fastrl.training.threads`).
+        env_timeout: seconds that a step or reset of all environments may take; None: no limit (see `fastrl.envs.deadline`).
         obs_keys: which entries of dict observations to use, in this order; None takes all.
         max_episode_steps: overrides the environment's time limit.
         env_kwargs: further arguments of the environment.
@@ -136,6 +137,7 @@ class VMPOTrainer(Trainer):
         clip_reward: float | None = 10.0,
         threads: int | None = None,
         env_threads: int | None = None,
+        env_timeout: float | None = None,
         obs_keys: tuple[str, ...] | None = None,
         max_episode_steps: int | None = None,
         env_kwargs: Mapping[str, Any] | None = None,
@@ -157,7 +159,7 @@ class VMPOTrainer(Trainer):
         self.rollout = self._make_rollout(obs_dim, act_dim)
         self.rows: Rows | None = None
         self._fitted: dict[str, Tensor] = {}  # what the last fit of advantages has to say
-        self.obs = self._checked(self.env.reset())
+        self.obs = self._flat(self.env.reset())
 
     # ------------------------------------------------------------------------------------------------ construction
 
@@ -180,11 +182,9 @@ class VMPOTrainer(Trainer):
         self._memory = require_memory({"rollout": wanted}, "num_envs or rollout_steps", device=str(self.device))
         return Rollout(self.rollout_steps, self.env.num_envs, **fields, device=self.device)
 
-    def _checked(self, obs: Tensor) -> Tensor:
-        """Observations [N, ...] as float32 [N, obs_dim]; a number that is not finite stops the run before the policy sees it."""
-        flat = obs.reshape(self.env.num_envs, -1).float()
-        self.require_finite("observation", flat[None], first_step=self.rollout.position)
-        return flat
+    def _flat(self, obs: Tensor) -> Tensor:
+        """Observations [N, ...] as float32 [N, obs_dim]."""
+        return obs.reshape(self.env.num_envs, -1).float()
 
     def _reset_rollout(self) -> None:
         """Empty the rollout."""
@@ -237,7 +237,7 @@ class VMPOTrainer(Trainer):
             actions = distribution.sample()
         with self.stopwatch("environment"):
             timestep = self.env.step(actions)
-        next_obs = self._checked(timestep.obs)
+        next_obs = self._flat(timestep.obs)
         acted = {"logits": distribution.logits} if isinstance(distribution, Categorical) else {"means": distribution.mean}
         self.rollout.append(
             obs=self.obs,
@@ -256,7 +256,6 @@ class VMPOTrainer(Trainer):
     def estimate(self) -> None:
         """Advantages, returns and the acting policy of the rollout's valid rows."""
         rollout = self.rollout
-        self.require_finite("reward", rollout.rewards)
         rewards = rollout.rewards
         if self.reward_scaler is not None:
             self.reward_scaler.update(rewards, rollout.terminated | rollout.truncated, rollout.valid)
@@ -344,7 +343,7 @@ class VMPOTrainer(Trainer):
             if state["rollout"] is not None:
                 self.rollout.load_state_dict(state["rollout"])
             return
-        self.obs = self._checked(self.env.reset())
+        self.obs = self._flat(self.env.reset())
         if self.reward_scaler is not None:
             self.reward_scaler.running_return.zero_()
 
