@@ -186,7 +186,8 @@ class Trainer(ABC):
         taken = inspect.signature(cls).parameters
         settings = {field.name: getattr(config, field.name) for field in fields(config) if field.name in taken}
         trainer = cls(**settings | {"device": torch.device(config.device), "intervals": Intervals.of(config)})
-        trainer.track, trainer.config = config.track, replace(config, num_envs=trainer.env.num_envs)
+        there = trainer.env.num_envs  # an object that is already made has its own number
+        trainer.track, trainer.config = config.track, config if config.num_envs == there else replace(config, num_envs=there)
         return trainer
 
     def open_environments(self, config: RunConfig, threads: ThreadChoice) -> None:
