@@ -3,16 +3,19 @@
 The stream is NEXT_STEP: a row on which an episode ends carries its true last observation; the following row of that environment is no
 transition: its action is ignored, its observation is the first one of the next episode, `valid` is False, the reward is 0 and both end
 flags are False.
+
+What leaves the environments is looked at once, here: wrong shapes and numbers that are not finite are errors that name environment, step
+and seed.
 """
 
 from __future__ import annotations
 
 import warnings
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from types import TracebackType
-from typing import Any, NamedTuple, Self
+from typing import Any, NamedTuple, NoReturn, Self
 
 import numpy as np
 import torch
@@ -20,26 +23,12 @@ from torch import Tensor
 
 from fastrl.envs.action_scale import scale_of
 from fastrl.envs.action_spec import ActionSpec
+from fastrl.envs.deadline import within
+from fastrl.envs.failures import EnvironmentFailure, ObservationFault, WrongReturn, cause_of, is_of_the_process
+from fastrl.envs.finite import all_finite, first_fault
 from fastrl.envs.first_look import FirstLook
 from fastrl.envs.saved import saved_array, saved_count, saved_episodes
-from fastrl.errors import SettingError
-
-
-class EnvironmentFailure(RuntimeError):
-    """An environment raised an exception; the message names the environment, the step and the seed."""
-
-
-class ObservationFault(ValueError):
-    """An observation is not what its space declares; the message names the entry. It reaches the user inside an `EnvironmentFailure`.
-
-    Args:
-        message: what came and what is declared.
-        env_index: which environment's it is; None where it is that of all.
-    """
-
-    def __init__(self, message: str, env_index: int | None = None) -> None:
-        super().__init__(message)
-        self.env_index = env_index
+from fastrl.errors import NonFiniteError, SettingError
 
 
 class Timestep(NamedTuple):
@@ -114,6 +103,8 @@ class VectorEnv(ABC):
     Attributes:
         action: what one action is for policies: what `step` takes.
         own_action: what one action is in the environment's own units.
+        timeout: seconds that one `reset` or `step` of all environments may take, see `fastrl.envs.deadline`; None: no limit.
+        broken: an environment has failed: what the environments hold is in the middle of a step and must not be saved.
     """
 
     def __init__(
@@ -143,6 +134,9 @@ class VectorEnv(ABC):
         self.device = torch.device(device)
         self.num_threads = num_threads
         self.seeds = seeds
+        self.timeout: float | None = None
+        self.broken = False
+        self._is_bytes = obs_dtype == torch.uint8
         self._on_cpu = self.device.type == "cpu"
         self._steps = 0  # calls of step since the last reset
         self._started = False
@@ -222,16 +216,22 @@ class VectorEnv(ABC):
 
         Returns:
             Observations [N, *obs_shape].
+
+        Raises:
+            EnvironmentFailure: an environment raised, did not answer in time, or returned something else.
+            NonFiniteError: an observation is not finite.
         """
         self._require_open()
         self._steps = 0
+        grad = torch.is_grad_enabled()
         try:
-            obs = self._reset_all()
-        except EnvironmentFailure:
-            raise
-        except Exception as error:
-            raise self.failure(error) from error
+            obs = self._reset_all() if self.timeout is None else within(self.timeout, self._reset_all)
+        except BaseException as error:
+            self._fail(error)
+        torch.set_grad_enabled(grad)
         self._require_shape(obs)
+        self._require_finite(obs)
+        self.broken = False
         self._clear_statistics()
         self._started = True
         return self._tensor(obs)
@@ -258,23 +258,27 @@ class VectorEnv(ABC):
 
         Raises:
             ValueError: the actions are not of that shape and type, or out of range.
-            EnvironmentFailure: an environment raised.
+            EnvironmentFailure: an environment raised, did not answer in time, or returned something else.
+            NonFiniteError: an observation, or the reward of a transition, is not finite.
         """
         if not self._started:
             self._require_open()
             raise RuntimeError(f"{self.name}: call reset() before step()")
         checked = self.action.check(actions, self.num_envs)
+        grad = torch.is_grad_enabled()
         if self._scale is not None:
             checked = self._scale.to_environment(checked)
         try:
-            advance = self._advance(checked)
-        except EnvironmentFailure:
-            raise
-        except Exception as error:
-            raise self.failure(error) from error
-        self._steps += 1
+            advance = self._advance(checked) if self.timeout is None else within(self.timeout, self._advance, checked)
+        except BaseException as error:
+            self._fail(error)
+        if torch.is_grad_enabled() is not grad:  # an environment with a network of its own
+            torch.set_grad_enabled(grad)
         obs, reward, terminated, truncated, held, score, over = advance
         self._require_shape(obs)
+        if not reward.shape == terminated.shape == truncated.shape == self._done.shape:
+            shapes = [list(column.shape) for column in (reward, terminated, truncated)]
+            raise self.failure(WrongReturn(f"rewards and flags should have shape {[self.num_envs]}, they have {shapes}"))
         valid = ~self._done
         if held is not None:
             valid &= ~held
@@ -284,8 +288,10 @@ class VectorEnv(ABC):
             if score is not None:
                 score[invalid] = 0.0
             terminated, truncated = terminated & valid, truncated & valid
+        self._require_finite(obs, reward, score)
         if self._first_look is not None and self._first_look.see(obs, reward):
             self.end_first_look()
+        self._steps += 1
         done = terminated | truncated
         self._count(reward if score is None else score, valid, done if over is None else over)
         self._done, self._any_done = done, bool(np.count_nonzero(done))
@@ -333,22 +339,68 @@ class VectorEnv(ABC):
 
     # ------------------------------------------------------------------------------------------------ inside
 
-    def failure(self, error: Exception, env_index: int | None = None) -> EnvironmentFailure:
+    def failure(self, error: BaseException, env_index: int | None = None) -> EnvironmentFailure:
         """The error to raise when an environment raised `error`; env_index None means that it is not known which one did."""
-        cause = f"{type(error).__name__}: {error}"
-        if isinstance(error, ObservationFault):
-            cause, env_index = str(error), error.env_index if env_index is None else env_index
+        self.broken = True
+        if isinstance(error, ObservationFault) and env_index is None:
+            env_index = error.env_index
         which = "an environment" if env_index is None else f"environment {env_index}"
+        return EnvironmentFailure(f"{which} of {self.name} failed at step {self._steps} ({self._seed_of(env_index)}): {cause_of(error)}")
+
+    def _fail(self, error: BaseException, env_index: int | None = None) -> NoReturn:
+        """Raise what is to be said of an error that came out of an environment."""
+        self.broken = True
+        if env_index is None:
+            if isinstance(error, EnvironmentFailure | NonFiniteError | SettingError):
+                raise error
+            env_index, error = self._blame(error)
+        if is_of_the_process(error):
+            raise error
+        failure = self.failure(error, env_index)
+        # an environment that is made of another `VectorEnv` has been looked at there
+        raise (NonFiniteError(str(failure)) if isinstance(error, NonFiniteError) else failure) from error
+
+    def _blame(self, error: BaseException) -> tuple[int | None, BaseException]:
+        """Which environment an error came from, None where it cannot be told, and the error to speak of."""
+        return None, error
+
+    def _release(self, close: Callable[[], object], env_index: int | None = None) -> None:
+        """Call `close`, of one environment or of all; what it raises is a warning, and so is that it does not return in time."""
+        try:
+            _ = close() if self.timeout is None else within(self.timeout, close)
+        except BaseException as error:
+            if is_of_the_process(error):
+                raise
+            which = "the environments" if env_index is None else f"environment {env_index}"
+            warnings.warn(f"{which} of {self.name} could not be closed: {cause_of(error)}", RuntimeWarning, stacklevel=4)
+
+    def _seed_of(self, env_index: int | None) -> str:
         if self.seeds is None:
-            seed = "seed unknown"
-        else:
-            seed = f"seeds {self.seeds[:4]}..." if env_index is None else f"seed {self.seeds[env_index]}"
-        return EnvironmentFailure(f"{which} of {self.name} failed at step {self._steps} ({seed}): {cause}")
+            return "seed unknown"
+        return f"seeds {self.seeds[:4]}..." if env_index is None else f"seed {self.seeds[env_index]}"
 
     def _require_shape(self, obs: np.ndarray) -> None:
-        if obs.shape != (self.num_envs, *self.obs_shape):  # torch would spread a smaller one over the rows
-            expected, got = list(self.obs_shape), list(obs.shape[1:])
-            raise self.failure(ValueError(f"its observations should have shape {expected}, one has {got}"))
+        if not isinstance(obs, np.ndarray) or obs.shape != (
+            self.num_envs,
+            *self.obs_shape,
+        ):  # torch would spread a smaller one over the rows
+            expected, got = list(self.obs_shape), list(obs.shape[1:]) if isinstance(obs, np.ndarray) else type(obs).__name__
+            raise self.failure(WrongReturn(f"its observations should have shape {expected}, one has {got}"))
+
+    def _require_finite(self, obs: np.ndarray, reward: np.ndarray | None = None, score: np.ndarray | None = None) -> None:
+        """Raise NonFiniteError where a number is not finite; rewards of rows that are no transition are 0 by now."""
+        if self._is_bytes or all_finite(obs):
+            if reward is None or (all_finite(reward) and (score is None or all_finite(score))):
+                return
+            name, values = "reward", score if all_finite(reward) and score is not None else reward
+        else:
+            name, values = "observation", obs
+        self.broken = True
+        env_index, what = first_fault(values, name)
+        begins = reward is None or self._done[env_index]
+        episode_step = "the first observation of an episode" if begins else f"step {self._lengths[env_index] + 1} of its episode"
+        where = f"environment {env_index} of {self.name} ({self._seed_of(env_index)})"
+        raise NonFiniteError(f"{where} returned a non-finite {name} at step {self._steps}, {episode_step}: {what}")
 
     def _require_open(self) -> None:
         if self._closed:

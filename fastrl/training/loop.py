@@ -9,37 +9,40 @@ import warnings
 import weakref
 from abc import ABC, abstractmethod
 from collections import defaultdict, deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, Self, TypeVar
 
-import gymnasium as gym
 import numpy as np
 import torch
 from torch import Tensor
 
-from fastrl.envs import Episode, VectorEnv, make_vector_env
+from fastrl.envs import EnvironmentFailure, Episode, VectorEnv, make_vector_env
 from fastrl.envs.action_scale import RawActionsWarning
+from fastrl.envs.modules import names_factory
+from fastrl.envs.own import is_factory
 from fastrl.errors import CheckpointError, NonFiniteError, RunFolderError, SettingError
 from fastrl.training.checkpoint import holds_checkpoint, load_checkpoint, save_checkpoint
-from fastrl.training.config import RunConfig
+from fastrl.training.config import RunConfig, convert
 from fastrl.training.console import Console
 from fastrl.training.evaluation import Evaluation, Player, evaluate_policy
 from fastrl.training.memory import require_needs
 from fastrl.training.metrics import MetricsLogger
 from fastrl.training.notes import RunNotes
 from fastrl.training.observation_kinds import require_vectors
+from fastrl.training.plain_values import plain, written
 from fastrl.training.process import ProcessSettings
 from fastrl.training.run_folder import CHECKPOINTS, ensure_config, saying_what_is_kept, writing_into
 from fastrl.training.safe_files import require_folder
 from fastrl.training.seeding import derived_seed, seed_everything
-from fastrl.training.signals import StopOnSignal
+from fastrl.training.signals import StopOnSignal, comes_true
 from fastrl.training.threads import ThreadChoice
 from fastrl.training.trainer_state import load_state, state_of
 
 MAX_EVALUATION_ENVS = 64
+Result = TypeVar("Result")
 LOGGED = "logged"  # the mark of the last row that was due
 RECENT_EPISODES = 100  # `rollout/ep_return_mean` is over this many finished episodes
 
@@ -82,6 +85,8 @@ class Intervals:
         }
 
     def __post_init__(self) -> None:
+        for field in fields(self):  # numpy's numbers among them
+            object.__setattr__(self, field.name, plain(getattr(self, field.name)))
         for name, value in (("eval_interval", self.evaluate), ("save_interval", self.save), ("log_interval", self.log)):
             if value < 0:
                 raise SettingError(f"{name} must be at least 0 environment steps, got {value}")
@@ -126,6 +131,7 @@ class Trainer(ABC):
     device: torch.device
     threads: ThreadChoice
     env_options: dict[str, Any]
+    env_timeout: float | None = None
     env: VectorEnv
     agent: Any
 
@@ -147,6 +153,7 @@ class Trainer(ABC):
         self.unwritten: list[str] = []  # logs of the last run that found no room, by name
         self._notes: RunNotes | None = None  # while a run is going on
         self._loaded = False  # whether a checkpoint has been loaded, which may have been one at step 0
+        self._saved_updates = 0  # `updates` at the newest checkpoint
         self.interrupted: str | None = None  # name of the signal that ended the last run early
         self._stop: StopOnSignal | None = None  # while a run is going on
 
@@ -173,29 +180,26 @@ class Trainer(ABC):
     @classmethod
     def from_config(cls, config: RunConfig) -> Self:
         """A trainer with the settings of a configuration: those fields that the constructor has, by the same names."""
+        config.check()
         taken = inspect.signature(cls).parameters
         settings = {field.name: getattr(config, field.name) for field in fields(config) if field.name in taken}
         trainer = cls(**settings | {"device": torch.device(config.device), "intervals": Intervals.of(config)})
-        trainer.track, trainer.config = config.track, config
+        trainer.track, trainer.config = config.track, replace(config, num_envs=trainer.env.num_envs)
         return trainer
 
-    def open_environments(
-        self, env_id: Any, device: torch.device, config: RunConfig, env_kwargs: Mapping[str, Any] | None, threads: ThreadChoice
-    ) -> None:
+    def open_environments(self, config: RunConfig, threads: ThreadChoice) -> None:
         """Set threads and seeds, and make the training environments; a constructor calls this before it makes networks.
 
         Until `close` the process has the trainer's number of torch threads, and keeps freed memory.
 
         Args:
-            env_id: what `make_vector_env` takes.
-            device: where tensors go.
-            config: the run's settings; kept for the run folder where `env_id` is an id, which can be written down.
-            env_kwargs: options of the environment, those that a configuration cannot hold included.
+            config: the run's settings, checked; kept for the run folder.
             threads: of torch and of the environments.
         """
-        self.env_id, self.device, self.threads = env_id, torch.device(device), threads
-        self.config = config if isinstance(env_id, str) else None
-        self.env_options = {"obs_keys": config.obs_keys, "max_episode_steps": config.max_episode_steps, "env_kwargs": env_kwargs}
+        env_id = config.env_id
+        self.env_id, self.device, self.threads = env_id, torch.device(config.device), threads
+        self.env_timeout = config.env_timeout
+        self.env_options = {"obs_keys": config.obs_keys, "max_episode_steps": config.max_episode_steps, "env_kwargs": config.env_kwargs}
         self.can_make_envs = isinstance(env_id, str) or is_factory(env_id)
         settings = ProcessSettings(threads.torch)
         # a trainer that is dropped without `close`, or whose constructor fails, leaves nothing behind either
@@ -204,7 +208,11 @@ class Trainer(ABC):
         seed_everything(self.seed)
         self.env = self.make_env(config.num_envs, self.seed)
         try:
-            require_needs(config.needs(self.env), str(self.device))
+            if self.env.device.type != self.device.type:
+                raise SettingError(f"device is {self.device}, but {self.env.name} is already made, for {self.env.device}")
+            self.config = replace(config, num_envs=self.env.num_envs)  # an object that is already made has its own number
+            self.config.check()
+            require_needs(self.config.needs(self.env), str(self.device))
             if not self.takes_images:
                 require_vectors(self.env, self.algorithm)
         except SettingError:
@@ -212,7 +220,7 @@ class Trainer(ABC):
             raise
         scales = {f"scales_{what}s": bool(getattr(config, f"normalize_{what}", False)) for what in ("observation", "reward")}
         self.env.look_at_first_steps(**scales)
-        self.fixed_num_envs = self.env.num_envs if is_factory(env_id) else None
+        self.fixed_num_envs = self.env.num_envs if is_factory(env_id) or names_factory(env_id) else None
 
     def make_env(self, num_envs: int, seed: int) -> VectorEnv:
         """Fresh environments of the kind the trainer was built for."""
@@ -220,7 +228,9 @@ class Trainer(ABC):
         with warnings.catch_warnings():
             if hasattr(self, "env"):  # said of the training environments
                 warnings.simplefilter("ignore", RawActionsWarning)
-            return make_vector_env(self.env_id, num_envs, seed=seed, device=self.device, num_threads=threads, **self.env_options)
+            env = make_vector_env(self.env_id, num_envs, seed=seed, device=self.device, num_threads=threads, **self.env_options)
+        env.timeout = env.timeout if self.env_timeout is None else self.env_timeout
+        return env
 
     @abstractmethod
     def describe(self) -> str:
@@ -262,11 +272,13 @@ class Trainer(ABC):
             RunFolderError: another process writes into the folder, or it cannot be written; the message says what is kept.
             CheckpointError: a checkpoint cannot be written; earlier ones are as they were.
         """
+        total_steps = convert("total_steps", int, total_steps)
         if total_steps < 1:
             raise SettingError(f"total_steps must be at least 1 environment step, got {total_steps}")
-        folder = Path(out_dir)
+        folder = Path(out_dir).absolute()  # an environment may change the working directory
         console = Console(total_steps, start_steps=self.env_steps, on_lost=self._output_lost)
-        settings = {} if self.config is None else self.config.to_dict()
+        known = {} if self.config is None else self.config.to_dict()
+        settings = {name: None if value is None else written(plain(value)) for name, value in known.items()}
         with (
             StopOnSignal() as stop,
             writing_into(folder),
@@ -281,6 +293,8 @@ class Trainer(ABC):
                     logger.resume_from(self.env_steps, last_row=self.marks.get(LOGGED))
                 if self.config is not None:
                     ensure_config(folder, self.algorithm, replace(self.config, total_steps=total_steps))
+                    for lost in self.config.unwritten():
+                        console.message(f"config.toml cannot hold {lost}: evaluating or continuing this run needs it given again")
                 console.message(self.describe())
                 self._loop(total_steps, logger, folder / CHECKPOINTS)
             except RunFolderError:  # what has been learned since the last checkpoint may be written all the same
@@ -310,19 +324,19 @@ class Trainer(ABC):
             self.save(checkpoints)  # so that a run can be continued whenever it is killed
         content = self._attend(logger, checkpoints)  # an evaluation that a signal cut off is made up for before anything else
         while self.env_steps < total_steps and not (content or self.stop_requested()):
-            if self._round(logger):
+            if self._round(logger, checkpoints):
                 content = self._attend(logger, checkpoints)
         try:
             self.save(checkpoints)  # before the last evaluation, which may fail or be cut off
         finally:
             self._log_rest(logger)
         if not self.stop_requested() and self._evaluated_at != self.env_steps:
-            self._evaluate_and_log(logger)
+            self._evaluate_and_log(logger, checkpoints)
 
-    def _round(self, logger: MetricsLogger) -> bool:
+    def _round(self, logger: MetricsLogger, checkpoints: Path) -> bool:
         """Collect, estimate, learn, log; False when a signal asked to stop while collecting."""
         started, steps_before = time.perf_counter(), self.env_steps
-        if not self.collect():
+        if not self._guarded(self.collect, checkpoints):
             return False
         with self.stopwatch("estimation"):
             self.estimate()
@@ -346,7 +360,7 @@ class Trainer(ABC):
         """Evaluate and save where it is time to; whether an evaluation says that the run may end."""
         content = False
         if self.intervals.evaluate and self._due("evaluate"):
-            content = self._evaluate_and_log(logger)
+            content = self._evaluate_and_log(logger, checkpoints)
             if not self.stop_requested():
                 self._move_mark("evaluate")
         if self.intervals.save and self._due("save"):
@@ -371,9 +385,11 @@ class Trainer(ABC):
     def _move_mark(self, name: str) -> None:
         self.marks[name] = self._following_mark(name)
 
-    def _evaluate_and_log(self, logger: MetricsLogger) -> bool:
+    def _evaluate_and_log(self, logger: MetricsLogger, checkpoints: Path) -> bool:
         """Whether the evaluation reached the return at which the run may end."""
-        metrics = self.evaluate(self.intervals.eval_episodes, seed=None) if self.can_make_envs else {}
+        if not self.can_make_envs:
+            return False
+        metrics = self._guarded(lambda: self.evaluate(self.intervals.eval_episodes, seed=None), checkpoints)
         if not metrics:
             return False
         self._evaluated_at = self.env_steps
@@ -383,6 +399,30 @@ class Trainer(ABC):
         if content and logger.console is not None:
             logger.console.message(f"the evaluation reached stop_at_return = {wanted:g}: done")
         return content
+
+    # ------------------------------------------------------------------------------------------------ environments that fail
+
+    def _guarded(self, action: Callable[[], Result], checkpoints: Path) -> Result | None:
+        """What `action` returns; None where an environment failed of the same request to stop, as processes get a Ctrl-C with the trainer.
+
+        Any other failure is raised again with what is kept: nothing of the step is counted, and what was learned before is saved.
+        """
+        try:
+            return action()
+        except (EnvironmentFailure, NonFiniteError) as error:
+            if isinstance(error, EnvironmentFailure) and comes_true(self.stop_requested):
+                return None
+            raise type(error)(f"{error}; in update {self.updates}; {self._keep(checkpoints)}") from error
+
+    def _keep(self, checkpoints: Path) -> str:
+        """Save what no checkpoint holds yet; says what is kept, for the end of an error's message."""
+        if self.updates > self._saved_updates:
+            try:
+                return f"what was learned before is kept in {self.save(checkpoints)}"
+            except Exception as error:  # the first error is the one to raise
+                return f"saving what was learned before failed, too: {error}"
+        kept = (checkpoints / "LATEST").exists()
+        return f"the checkpoints in {checkpoints} are as they were" if kept else "nothing had been learned yet"
 
     # ------------------------------------------------------------------------------------------------ counting
 
@@ -403,18 +443,6 @@ class Trainer(ABC):
         if env_steps_per_s is not None:
             metrics["time/env_steps_per_s"] = env_steps_per_s
         return metrics | {f"time/{phase}_s": spent for phase, spent in seconds.items()}
-
-    def require_finite(self, what: str, field: Tensor, first_step: int = 0) -> None:
-        """Stop on the first number of a [T, N, ...] field that is not finite, naming environment and step."""
-        if bool(torch.isfinite(field.sum())):
-            return
-        bad = ~torch.isfinite(field).flatten(2).all(-1) if field.ndim > 2 else ~torch.isfinite(field)
-        if bool(bad.any()):
-            step, index = (int(i) for i in bad.nonzero()[0])
-            raise NonFiniteError(
-                f"environment {index} of {self.env.name} (seed {self.seed}) returned a non-finite {what} "
-                f"at step {first_step + step} of update {self.updates}"
-            )
 
     # ------------------------------------------------------------------------------------------------ evaluation
 
@@ -443,7 +471,9 @@ class Trainer(ABC):
 
     def save(self, path: str | Path) -> Path:
         """Write a checkpoint below the directory `path` and point its `LATEST` at it; returns the checkpoint's own directory."""
-        return save_checkpoint(Path(path), self.state_dict(), step=self.env_steps)
+        saved = save_checkpoint(Path(path), self.state_dict(), step=self.env_steps)
+        self._saved_updates = self.updates
+        return saved
 
     def load(self, path: str | Path) -> None:
         """Continue from a checkpoint: a run folder, a directory of checkpoints (its newest good one), or one checkpoint's directory.
@@ -476,7 +506,7 @@ class Trainer(ABC):
                 was.
         """
         load_state(self, state)
-        self._loaded = True
+        self._loaded, self._saved_updates = True, self.updates
 
     def renew_environments(self) -> None:
         """Make environments anew, under a new seed: the first one would replay the episodes of the first session."""
@@ -496,8 +526,3 @@ class Trainer(ABC):
 
     def __exit__(self, *_: object) -> None:
         self.close()
-
-
-def is_factory(env: Any) -> bool:
-    """Whether a trainer's `env_id` is to be called for environments: it can then be called again for evaluation."""
-    return callable(env) and not isinstance(env, gym.Env | gym.vector.VectorEnv | VectorEnv)

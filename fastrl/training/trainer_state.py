@@ -33,7 +33,7 @@ def state_of(trainer: Trainer) -> dict[str, Any]:
         "recent": [list(episode) for episode in trainer.recent],
         "marks": dict(trainer.marks),
         "agent": trainer.agent.state_dict(),
-        "env": trainer.env.state_dict(),
+        "env": None if trainer.env.broken else trainer.env.state_dict(),
         "action_bounds": trainer.env.scaled_bounds(),
         "trainer": trainer.trainer_state(),
         "rng": rng_state(),

@@ -20,6 +20,7 @@ RESUMABLE = {
         "device",
         "threads",
         "env_threads",
+        "env_timeout",
         "eval_interval",
         "eval_episodes",
         "eval_max_steps",
