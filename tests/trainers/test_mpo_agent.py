@@ -357,7 +357,7 @@ def test_an_agent_goes_on_exactly_from_its_state(discrete):
         ({"init_std": 50.0}, r"init_std must be in \[1e-8, 7.3\]"),
         ({"init_log_alpha_mean": -200.0}, "init_log_alpha_mean must be in"),
         ({"temperature_init": 1e-50}, "temperature_init must be in"),
-        ({"lambda_init": 1e39}, "lambda_init must be in"),
+        ({"lambda_init": 1e39}, "lambda_init must be"),
     ],
 )
 def test_bad_settings_are_named(settings, message):
