@@ -12,6 +12,7 @@ from fastrl.batchers.batch import Batch
 from fastrl.data.rollout import Rollout
 from fastrl.errors import SettingError
 from fastrl.nn.normalizer import RewardScaler, RunningNormalizer
+from fastrl.training.state_check import Checked, StateError, in_words
 
 
 class Transform:
@@ -19,9 +20,12 @@ class Transform:
 
     Attributes:
         remembers: whether a state depends on earlier ones of its episode. Then the last four methods are called too, by `StateView`.
+        scales_states, scales_rewards: whether large ones become small; otherwise those of the first steps are warned of.
     """
 
     remembers: ClassVar[bool] = False
+    scales_states: ClassVar[bool] = False
+    scales_rewards: ClassVar[bool] = False
 
     def state_shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
         """Shape of a state behind the transform."""
@@ -41,6 +45,10 @@ class Transform:
     def state_dict(self) -> dict[str, Any]:
         """What must be kept."""
         return {}
+
+    def state_outline(self, num_envs: int) -> dict[str, Any]:
+        """What a saved state must look like (see `fastrl.training.state_check`); by default like the present one."""
+        return self.state_dict()
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Counterpart of `state_dict`."""
@@ -74,6 +82,8 @@ class StateRunNorm(Transform):
         clip_range: bound in standard deviations; None for none.
     """
 
+    scales_states = True
+
     def __init__(self, clip_range: float | None = 5.0) -> None:
         self.clip_range = clip_range
         self.normalizer: RunningNormalizer | None = None
@@ -106,6 +116,8 @@ class RewardRunScaler(Transform):
         clip_range: bound of the scaled reward; None for none.
     """
 
+    scales_rewards = True
+
     def __init__(self, clip_range: float | None = 5.0) -> None:
         self.scaler = RunningNormalizer((), clip=clip_range)
 
@@ -131,6 +143,8 @@ class ReturnRunScaler(Transform):
         clip_range: bound of the scaled reward; None for none.
     """
 
+    scales_rewards = True
+
     def __init__(self, num_envs: int, gamma: float = 0.99, clip_range: float | None = 10.0) -> None:
         self.scaler = RewardScaler(num_envs, gamma=gamma, clip=clip_range)
 
@@ -154,6 +168,8 @@ class RewardConstScaler(Transform):
         factor: the constant.
     """
 
+    scales_rewards = True
+
     def __init__(self, factor: float = 0.01) -> None:
         self.factor = factor
 
@@ -167,6 +183,8 @@ class RewardClipper(Transform):
     Args:
         bound: largest absolute reward.
     """
+
+    scales_rewards = True
 
     def __init__(self, bound: float = 1.0) -> None:
         self.bound = bound
@@ -202,10 +220,12 @@ class StackStates(Transform):
         self.n, self.dim = n, dim
         self._recent: Tensor | None = None  # [E, n, ...], the rows looked at last
         self._before: Tensor | None = None  # the same before the rollout's first row
+        self._shape: tuple[int, ...] = ()  # of a state
 
     def state_shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
         if self.dim > len(shape):
             raise SettingError(f"dim of StackStates must be at most {len(shape)}, since states have shape {list(shape)}, got {self.dim}")
+        self._shape = shape
         return (*shape[: self.dim - 1], self.n * shape[self.dim - 1], *shape[self.dim :])
 
     def transform_state(self, state: Tensor) -> Tensor:
@@ -231,6 +251,15 @@ class StackStates(Transform):
 
     def state_dict(self) -> dict[str, Any]:
         return {"recent": self._recent, "before": self._before}
+
+    def state_outline(self, num_envs: int) -> dict[str, Any]:
+        shape = (num_envs, self.n, *self._shape)
+
+        def check(found: Any, where: str) -> None:
+            if found is not None and not (isinstance(found, Tensor) and tuple(found.shape) == shape):
+                raise StateError(f"{where} must be None or a tensor of shape {list(shape)}, it is {in_words(found)}")
+
+        return {"recent": Checked(check), "before": Checked(check)}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         self._recent, self._before = state["recent"], state["before"]

@@ -50,7 +50,7 @@ def _locate(path: Path) -> tuple[RunFolder, Path]:
 
 def _evaluate(run: RunFolder, checkpoint: Path, options: Any) -> dict[str, float]:
     algorithm = find_algorithm(run.algorithm)
-    config = algorithm.config_class().from_toml(run.config_file.read_text(), str(run.config_file))
+    config = algorithm.config_class().from_toml(run.config_text(), str(run.config_file))
     # the checkpoint's own environments are not played, but belong to its state
     config = dataclasses.replace(config, device=options.device or config.device)
     config.check()

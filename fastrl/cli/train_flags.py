@@ -76,7 +76,7 @@ def _defaults(algorithm: Algorithm, given: Mapping[str, list[str]], resume: RunF
     if given.get("config"):
         from_file = _read_settings(config_class, algorithm.name, Path(given["config"][-1]))
     if resume is not None:
-        return _read_settings(config_class, algorithm.name, resume.config_file) | from_file
+        return _settings_in(resume.config_text(), config_class, algorithm.name, resume.config_file) | from_file
     env_id = given["env_id"][-1] if given.get("env_id") else from_file.get("env_id")
     preset = config_class.preset(env_id) if env_id else {}
     hints = field_types(config_class)
@@ -89,6 +89,11 @@ def _read_settings(config_class: type[RunConfig], algorithm: str, file: Path) ->
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is no text"
         raise SettingError(f"config file {str(file)!r} cannot be read: {reason}") from None
+    return _settings_in(text, config_class, algorithm, file)
+
+
+def _settings_in(text: str, config_class: type[RunConfig], algorithm: str, file: Path) -> dict[str, Any]:
+    """The settings that a file's text holds; SettingError if they are another algorithm's."""
     written_for = parse_toml(text, str(file)).get(ALGORITHM_KEY, algorithm)
     if written_for != algorithm:
         raise SettingError(f"{file} holds settings of {written_for!r}, not of {algorithm!r}")
@@ -108,7 +113,7 @@ def _run_to_resume(given: Mapping[str, list[str]], algorithm: Algorithm) -> RunF
 
 
 def _require_same(config: RunConfig, run: RunFolder) -> None:
-    saved = type(config).from_toml(run.config_file.read_text(), str(run.config_file))
+    saved = type(config).from_toml(run.config_text(), str(run.config_file))
     for name in config.fixed_on_resume():
         before, wanted = getattr(saved, name), getattr(config, name)
         if wanted != before:

@@ -21,10 +21,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from fastrl.envs.action_scale import scale_of
 from fastrl.envs.action_spec import ActionSpec
 from fastrl.envs.deadline import within
-from fastrl.envs.failures import EnvironmentFailure, WrongReturn, cause_of, is_of_the_process
+from fastrl.envs.failures import EnvironmentFailure, ObservationFault, WrongReturn, cause_of, is_of_the_process
 from fastrl.envs.finite import all_finite, first_fault
+from fastrl.envs.first_look import FirstLook
+from fastrl.envs.saved import saved_array, saved_count, saved_episodes
 from fastrl.errors import NonFiniteError, SettingError
 
 
@@ -89,13 +92,17 @@ class VectorEnv(ABC):
         name: id or class name, used in messages.
         num_envs: N.
         obs_shape, obs_dtype: shape of one observation; torch.float32, or torch.uint8 for images.
-        action: what one action is.
+        action: what one action is, in the environment's own units: what `_advance` gets.
         max_episode_steps: time limit in steps, or None when there is none or it is not known.
         device: where observations, rewards and flags go.
         num_threads: threads that step the environments.
         seeds: seed of each environment, for messages.
+        scale_actions: policies act in [−1, 1], which `step` maps to the bounds of continuous actions (see `ActionScale`); False: actions
+            are in the environment's own units for policies too.
 
     Attributes:
+        action: what one action is for policies: what `step` takes.
+        own_action: what one action is in the environment's own units.
         timeout: seconds that one `reset` or `step` of all environments may take, see `fastrl.envs.deadline`; None: no limit.
         broken: an environment has failed: what the environments hold is in the middle of a step and must not be saved.
     """
@@ -112,6 +119,7 @@ class VectorEnv(ABC):
         device: torch.device | str,
         num_threads: int = 1,
         seeds: list[int] | None = None,
+        scale_actions: bool = True,
     ) -> None:
         if num_envs < 1:
             raise SettingError(f"num_envs must be at least 1, got {num_envs}")
@@ -119,7 +127,9 @@ class VectorEnv(ABC):
         self.num_envs = num_envs
         self.obs_shape = obs_shape
         self.obs_dtype = obs_dtype
-        self.action = action
+        self.scale_actions = scale_actions
+        self._scale = scale_of(action, name) if scale_actions else None
+        self.own_action, self.action = action, action if self._scale is None else action.with_bounds(self._scale.low, self._scale.high)
         self.max_episode_steps = max_episode_steps
         self.device = torch.device(device)
         self.num_threads = num_threads
@@ -132,6 +142,7 @@ class VectorEnv(ABC):
         self._started = False
         self._closed = False
         self._finished: list[Episode] = []
+        self._first_look: FirstLook | None = None
         self._done = np.zeros(num_envs, bool)  # environments that the next step resets
         self._any_done = False
         self._clear_statistics()
@@ -144,7 +155,12 @@ class VectorEnv(ABC):
 
     @abstractmethod
     def _advance(self, actions: np.ndarray) -> Advance:
-        """Step once. Environments in `self._done` are reset instead, whatever their action."""
+        """Step once. Environments in `self._done` are reset instead, whatever their action.
+
+        Args:
+            actions: as `own_action` describes them: int64, or floats in the dtype of its bounds (float32 where nothing was scaled), inside
+                them.
+        """
 
     def _close(self) -> None:  # noqa: B027  # most environments hold nothing
         """Release what the environments hold."""
@@ -162,6 +178,38 @@ class VectorEnv(ABC):
         if self.obs_dtype == torch.uint8:
             return np.zeros(self.obs_shape, np.uint8), np.full(self.obs_shape, 255, np.uint8)
         return np.full(self.obs_shape, -np.inf, np.float32), np.full(self.obs_shape, np.inf, np.float32)
+
+    def scaled_bounds(self) -> dict[str, list[float]] | None:
+        """ "low" and "high" that −1 and 1 stand for, plain numbers [A], infinite where there is no bound; None where nothing is scaled."""
+        if self._scale is None:
+            return None
+        assert self.own_action.low is not None and self.own_action.high is not None
+        return {"low": self.own_action.low.tolist(), "high": self.own_action.high.tolist()}
+
+    @property
+    def own_spaces(self) -> tuple[Any, Any] | None:
+        """Gymnasium's spaces of one environment's own observations and actions; None where there are none behind the arrays."""
+        return None
+
+    def obs_place(self, column: int) -> str:
+        """Where in the environment's own observation a number comes from, given its index in the flattened one; for messages."""
+        return f"the observation at {[int(i) for i in np.unravel_index(column, self.obs_shape)]}"
+
+    def look_at_first_steps(self, *, scales_observations: bool = False, scales_rewards: bool = False) -> None:
+        """During the next steps, watch for what does not fit the spaces, and warn of each thing once; trainers and batchers ask for it.
+
+        Args:
+            scales_observations, scales_rewards: whether they are normalised before anything learns from them.
+        """
+        if self._first_look is None:
+            scaled = {"scales_observations": scales_observations, "scales_rewards": scales_rewards}
+            self._first_look = FirstLook(self.obs_bounds, self.obs_place, **scaled)
+
+    def end_first_look(self) -> None:
+        """Say now what was found; nothing where nobody asked, or where it has been said."""
+        look, self._first_look = self._first_look, None
+        for sentence in [] if look is None else look.sentences():
+            warnings.warn(f"{self.name}: {sentence}", stacklevel=3)
 
     def reset(self) -> Tensor:
         """Start a new episode in every environment; unfinished ones are forgotten.
@@ -205,7 +253,8 @@ class VectorEnv(ABC):
         """Step every environment once; one whose episode ended in the last step is reset instead.
 
         Args:
-            actions: discrete int64 [N], multi-discrete int64 [N, branches], continuous float32 [N, A] (clipped to the bounds here).
+            actions: discrete int64 [N], multi-discrete int64 [N, branches], continuous float32 [N, A], clipped to the bounds of `action`
+                here: in [−1, 1] where the environment has finite bounds, unless `scale_actions` is off.
 
         Raises:
             ValueError: the actions are not of that shape and type, or out of range.
@@ -217,6 +266,8 @@ class VectorEnv(ABC):
             raise RuntimeError(f"{self.name}: call reset() before step()")
         checked = self.action.check(actions, self.num_envs)
         grad = torch.is_grad_enabled()
+        if self._scale is not None:
+            checked = self._scale.to_environment(checked)
         try:
             advance = self._advance(checked) if self.timeout is None else within(self.timeout, self._advance, checked)
         except BaseException as error:
@@ -238,6 +289,8 @@ class VectorEnv(ABC):
                 score[invalid] = 0.0
             terminated, truncated = terminated & valid, truncated & valid
         self._require_finite(obs, reward, score)
+        if self._first_look is not None and self._first_look.see(obs, reward):
+            self.end_first_look()
         self._steps += 1
         done = terminated | truncated
         self._count(reward if score is None else score, valid, done if over is None else over)
@@ -271,6 +324,7 @@ class VectorEnv(ABC):
     def close(self) -> None:
         """Release the environments; further calls of `close` do nothing."""
         if not self._closed:
+            self.end_first_look()
             self._closed, self._started = True, False
             self._close()
 
@@ -288,6 +342,8 @@ class VectorEnv(ABC):
     def failure(self, error: BaseException, env_index: int | None = None) -> EnvironmentFailure:
         """The error to raise when an environment raised `error`; env_index None means that it is not known which one did."""
         self.broken = True
+        if isinstance(error, ObservationFault) and env_index is None:
+            env_index = error.env_index
         which = "an environment" if env_index is None else f"environment {env_index}"
         return EnvironmentFailure(f"{which} of {self.name} failed at step {self._steps} ({self._seed_of(env_index)}): {cause_of(error)}")
 
@@ -376,12 +432,15 @@ class VectorEnv(ABC):
         }
 
     def _load_statistics(self, state: Mapping[str, Any]) -> None:
-        self._started, self._steps = bool(state["started"]), int(state["steps"])
-        self._done = np.array(state["done"], bool)
-        self._any_done = bool(self._done.any())
-        self._returns = np.array(state["returns"], np.float64)
-        self._lengths = np.array(state["lengths"], np.int64)
-        self._finished = [Episode(int(i), float(value), int(length)) for i, value, length in state["finished"]]
+        """Counterpart of `_statistics_state`; ValueError if it is none, and nothing has changed then."""
+        arrays = (np.zeros(self.num_envs, kind) for kind in (bool, np.float64, np.int64))
+        done, returns, lengths = (saved_array(state, name, like) for name, like in zip(("done", "returns", "lengths"), arrays, strict=True))
+        started, steps, finished = state.get("started"), saved_count(state, "steps"), saved_episodes(state, self.num_envs)
+        if not isinstance(started, bool):
+            raise ValueError("the environments' 'started' must be True or False")
+        self._started, self._steps, self._finished = started, steps, [Episode(*episode) for episode in finished]
+        self._done, self._returns, self._lengths = done, returns, lengths
+        self._any_done = bool(done.any())
 
     def _tensor(self, array: np.ndarray) -> Tensor:
         tensor = torch.from_numpy(array)

@@ -20,6 +20,19 @@ class WrongReturn(ValueError):
     """What an environment returned cannot be used; the message says what it must return. The cause of an `EnvironmentFailure`."""
 
 
+class ObservationFault(WrongReturn):
+    """An observation is not what its space declares; the message names the entry. It reaches the user inside an `EnvironmentFailure`.
+
+    Args:
+        message: what came and what is declared.
+        env_index: which environment's it is; None where it is that of all.
+    """
+
+    def __init__(self, message: str, env_index: int | None = None) -> None:
+        super().__init__(message)
+        self.env_index = env_index
+
+
 def cause_of(error: BaseException) -> str:
     """An error's own words, after its class where it is not one of fastrl's."""
     if type(error).__module__.startswith("fastrl."):

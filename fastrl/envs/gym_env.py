@@ -30,7 +30,8 @@ _MOVED = ("fixed_normalize_states", "running_normalize_states", "scale_reward")
 class GymEnv(BaseEnv):
     """One environment by its id: fastrl's own, EnvPool's where it has the id, else Gymnasium's.
 
-    States and actions are those of `make_vector_env`, for one environment: float32, or uint8 images.
+    States are those of `make_vector_env`, for one environment: float32, or uint8 images. Actions are in the environment's own units, as
+    `get_action_info` describes them; those of `vector` are in [−1, 1], for policies.
 
     Args:
         env_name: the id.
@@ -79,17 +80,17 @@ class GymEnv(BaseEnv):
         return env_name
 
     def _create_env(self) -> VectorEnv:
-        """A vector environment of one."""
+        """A vector environment of one, whose actions are in the environment's own units."""
         from fastrl.envs.single import spaces_of
 
-        env = self.vector(1, self._seed) if self._video is None else self._wrapped(1, self._seed, video=self._video)
+        env = self._make(1, self._seed, scale_actions=False)
         self._observation_space, self._action_space = spaces_of(env.obs_shape, env.action, env.obs_dtype, env.obs_bounds)
         self._action_space.seed(self._seed)
         self._playing = False
         return env
 
     def vector(self, num_envs: int, seed: int = 0, *, device: torch.device | str = "cpu", num_threads: int | None = None) -> VectorEnv:
-        """New environments of the same id, options and wrappers, for a batcher; they belong to the caller.
+        """New environments of the same id, options and wrappers, for a batcher; they belong to the caller. Actions are in [−1, 1].
 
         Args:
             num_envs: N.
@@ -97,14 +98,17 @@ class GymEnv(BaseEnv):
             device: where observations, rewards and flags go.
             num_threads: threads of EnvPool; with wrappers the environments are stepped one by one in the calling thread.
         """
-        if self._wrappers:
-            return self._wrapped(num_envs, seed, device=device)
-        return make_vector_env(self.env_name, num_envs, seed=seed, device=device, num_threads=num_threads, **self._settings)
+        threads = {} if self._wrappers else {"num_threads": num_threads}
+        return self._make(num_envs, seed, video=None, device=device, **threads)
 
-    def _wrapped(self, num_envs: int, seed: int, **more: Any) -> VectorEnv:
-        from fastrl.envs.wrapped import make_wrapped_envs  # here, since it loads Gymnasium
+    def _make(self, num_envs: int, seed: int, **more: Any) -> VectorEnv:
+        settings: dict[str, Any] = {"seed": seed, "video": self._video, **self._settings, **more}
+        if self._wrappers or settings["video"] is not None:
+            from fastrl.envs.wrapped import make_wrapped_envs  # here, since it loads Gymnasium
 
-        return make_wrapped_envs(self.env_name, num_envs, self._wrappers, seed=seed, **self._settings, **more)
+            return make_wrapped_envs(self.env_name, num_envs, self._wrappers, **settings)
+        del settings["video"]
+        return make_vector_env(self.env_name, num_envs, **settings)
 
     @property
     def simulator(self) -> str:
@@ -127,8 +131,8 @@ class GymEnv(BaseEnv):
         """Step once.
 
         Args:
-            action: a whole number (discrete), [branches] of them (multi-discrete), or floats [A], clipped to the bounds (continuous; a
-                plain number where A is 1). Arrays, tensors and lists alike.
+            action: a whole number (discrete), [branches] of them (multi-discrete), or floats [A] in the environment's own units, clipped
+                to its bounds (continuous; a plain number where A is 1). Arrays, tensors and lists alike.
 
         Returns:
             (next_state, reward, done, info). `next_state` is the true last state where the episode ended; `done` is True where

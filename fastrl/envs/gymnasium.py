@@ -18,6 +18,7 @@ from fastrl.envs.failures import WrongReturn
 from fastrl.envs.final_info import _extract_final_observations
 from fastrl.envs.observations import ObservationMap
 from fastrl.envs.returned import misfit, reset_values, step_values, vector_step_values
+from fastrl.envs.time_limit import time_limit
 from fastrl.envs.workers import PATIENCE, Workers
 
 
@@ -31,6 +32,7 @@ class GymnasiumEnv(VectorEnv):
         device: where tensors go.
         obs_keys, crop: see `ObservationMap`.
         num_actions: see `ActionMap`.
+        scale_actions: see `VectorEnv`.
     """
 
     def __init__(
@@ -43,6 +45,7 @@ class GymnasiumEnv(VectorEnv):
         obs_keys: Sequence[str] | None = None,
         crop: int | None = None,
         num_actions: int | None = None,
+        scale_actions: bool = True,
     ) -> None:
         first = envs[0]
         name = name or env_name(first)
@@ -62,12 +65,17 @@ class GymnasiumEnv(VectorEnv):
             max_episode_steps=time_limit(first),
             device=device,
             seeds=environment_seeds(seed, len(envs)),
+            scale_actions=scale_actions,
         )
 
     @property
     def obs_bounds(self) -> tuple[np.ndarray, np.ndarray]:
         """As the environment's space says."""
         return self._observations.bounds()
+
+    def obs_place(self, column: int) -> str:
+        """By the space's own names."""
+        return self._observations.place(column)
 
     def _reset_all(self) -> np.ndarray:
         seeds: Sequence[int | None] = [None] * self.num_envs if self._seeded or self.seeds is None else self.seeds
@@ -133,6 +141,7 @@ class GymnasiumVectorEnv(VectorEnv):
         device: where tensors go.
         obs_keys, crop: see `ObservationMap`.
         num_actions: see `ActionMap`.
+        scale_actions: see `VectorEnv`.
     """
 
     def __init__(
@@ -145,6 +154,7 @@ class GymnasiumVectorEnv(VectorEnv):
         obs_keys: Sequence[str] | None = None,
         crop: int | None = None,
         num_actions: int | None = None,
+        scale_actions: bool = True,
     ) -> None:
         name = name or env_name(env)
         self.env = env
@@ -164,12 +174,17 @@ class GymnasiumVectorEnv(VectorEnv):
             max_episode_steps=time_limit(env),
             device=device,
             seeds=environment_seeds(seed, env.num_envs),
+            scale_actions=scale_actions,
         )
 
     @property
     def obs_bounds(self) -> tuple[np.ndarray, np.ndarray]:
         """As the environment's space says."""
         return self._observations.bounds()
+
+    def obs_place(self, column: int) -> str:
+        """By the space's own names."""
+        return self._observations.place(column)
 
     def _reset_all(self) -> np.ndarray:
         self._obs = self._batch(self._first_reset() if not self._seeded else self._reset_env())
@@ -269,12 +284,3 @@ def env_name(env: Any) -> str:
     spec = getattr(env, "spec", None)
     env_id = getattr(spec, "id", None)
     return env_id if isinstance(env_id, str) else type(getattr(env, "unwrapped", env)).__name__
-
-
-def time_limit(env: Any) -> int | None:
-    """Time limit in steps as the environment's spec or a TimeLimit wrapper says; None where neither does."""
-    found = getattr(getattr(env, "spec", None), "max_episode_steps", None)
-    while found is None and env is not None:
-        found = getattr(env, "_max_episode_steps", None)
-        env = getattr(env, "env", None)
-    return found if isinstance(found, int) else None

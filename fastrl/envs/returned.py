@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 
 from fastrl.envs.failures import FIVE_VALUES, TWO_VALUES, WrongReturn
-from fastrl.envs.observations import NUMBERS, ObservationMap, entry_of
+from fastrl.envs.observation_entries import NUMBERS
+from fastrl.envs.observations import ObservationMap, dig
 
 
 def reset_values(result: Any) -> tuple[Any, Any]:
@@ -47,14 +48,13 @@ def misfit(observations: ObservationMap, obs: Any) -> WrongReturn | None:
         if observations.stack([obs]).shape[1:] == observations.shape:
             return None
         refused: Exception | None = None
+    except WrongReturn as fault:
+        return fault
     except Exception as error:
         refused = error
     for leaf in observations.leaves:
         entry = f"entry {leaf.name!r} of its observation" if leaf.path else "its observation"
-        try:
-            value = entry_of(obs, leaf.path)
-        except Exception:
-            return WrongReturn(f"{entry} is missing; the observation is {describe(obs)}")
+        value = dig(obs, leaf)
         array = np.asarray(value) if _is_regular(value) else None
         if array is None or array.dtype.kind not in NUMBERS or array.shape != leaf.shape:
             return WrongReturn(f"{entry} should be numbers of shape {list(leaf.shape)}, it is {describe(value)}")

@@ -86,18 +86,19 @@ def make_wrapped_envs(
     max_episode_steps: int | None = None,
     env_kwargs: Mapping[str, Any] | None = None,
     video: str | None = None,
+    scale_actions: bool = True,
 ) -> WrappedEnvs:
     """Environments of an id inside wrappers: Gymnasium's own object where the id is Gymnasium's, else a `SingleEnv`.
 
     Args:
         wrappers: functions env -> env, the first one innermost; may be none.
         video: a folder in which every episode of the first environment is stored as a video; the environments are Gymnasium's then.
-        others: as in `make_vector_env`.
+        others: as in `make_vector_env`. Wrappers see actions in the environment's own units, whatever `scale_actions` is.
 
     Raises:
         SettingError: no such environment, or a setting that does not fit.
     """
-    placement: dict[str, Any] = {"name": env_id, "seed": seed, "device": device}
+    placement: dict[str, Any] = {"name": env_id, "seed": seed, "device": device, "scale_actions": scale_actions}
     if env_source(env_id) != "gymnasium" and video is None:
         make = {"obs_keys": obs_keys, "max_episode_steps": max_episode_steps, **(env_kwargs or {})}
         return WrappedEnvs([SingleEnv(env_id, **make) for _ in range(num_envs)], wrappers, **placement)

@@ -9,22 +9,36 @@ import typing
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from fastrl.errors import SettingError, nearest
+from fastrl.machine import require_envs, require_threads
+
+if TYPE_CHECKING:
+    from fastrl.envs import VectorEnv
+    from fastrl.training.memory import Need
 
 ALGORITHM_KEY = "algorithm"  # the one entry of config.toml that is no field
 NONE_WORDS = ("none", "None")  # TOML has no null
+LARGEST_INTEGER = 2**63 - 1
+LONGEST_SHOWN = 200  # characters of a value in a message
 
 # (the range in words, whether a value is in it, the settings it holds for)
 Ranges = tuple[tuple[str, Callable[[Any], bool], tuple[str, ...]], ...]
 RANGES: Ranges = (
-    ("at least 1", lambda value: value >= 1, ("num_envs", "max_episode_steps", "total_steps", "eval_episodes", "threads", "env_threads")),
+    (
+        "at least 1",
+        lambda value: value >= 1,
+        ("num_envs", "max_episode_steps", "total_steps", "eval_episodes", "eval_max_steps", "threads", "env_threads"),
+    ),
     ("at least 0", lambda value: value >= 0, ("eval_interval", "save_interval", "log_interval")),
     ("in [0, 2^31)", lambda value: 0 <= value < 2**31, ("seed",)),
     ("above 0 seconds and at most 10^6", lambda value: 0 < value <= 1e6, ("env_timeout",)),
     ("finite", math.isfinite, ("stop_at_return",)),
 )
+LARGEST_WHOLE_NUMBER = 2**53  # logs and files hold numbers as float64
+LARGEST_NUMBER = 1e15  # float32 overflows where larger ones are squared
+LARGEST_LEARNING_RATE = 1e6
 
 
 @dataclass(kw_only=True)
@@ -57,6 +71,8 @@ class RunConfig:
     """Environment steps between evaluations; 0: only at the end."""
     eval_episodes: int = 20
     """Episodes of one evaluation, ≥ 1."""
+    eval_max_steps: int | None = None
+    """Steps after which an evaluation leaves an episode, ≥ 1; none: 10,000 where there is no time limit or one above 100,000."""
     stop_at_return: float | None = None
     """End the run at the first evaluation whose mean return reaches this; none: never."""
     save_interval: int = 50_000
@@ -85,9 +101,17 @@ class RunConfig:
         for name, hint in field_types(type(self)).items():
             setattr(self, name, convert(name, hint, getattr(self, name)))
         check_ranges(self, RANGES)
+        check_magnitudes(self)
+        require_envs(self.num_envs)
+        require_threads("threads", self.threads)
+        require_threads("env_threads", self.env_threads)
         if self.track not in (None, "wandb"):
             raise SettingError(f"track must be wandb or none, got {self.track!r}{nearest(str(self.track), ['wandb'])}")
         check_device(self.device)
+
+    def needs(self, env: VectorEnv) -> list[Need]:
+        """The memory that a run on these environments will take beside them: networks, rollout, replay. An algorithm says its own."""
+        return []
 
     def to_dict(self) -> dict[str, Any]:
         """Every field by name, in order."""
@@ -170,7 +194,7 @@ def parse_toml(text: str, source: str) -> dict[str, Any]:
 
     try:
         return tomllib.loads(text)
-    except (tomllib.TOMLDecodeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:  # ValueError: also an integer of thousands of digits
         raise SettingError(f"{source} is not valid TOML: {error}") from None
 
 
@@ -187,8 +211,19 @@ def convert(name: str, hint: Any, value: Any) -> Any:
     """
     converted = _match(hint, value)
     if converted is _MISMATCH:
-        raise SettingError(f"{name} must be {describe(hint)}, got {value!r}")
+        raise SettingError(f"{name} must be {describe(hint)}, got {_shown(value)}")
+    if isinstance(converted, int) and not -LARGEST_INTEGER <= converted <= LARGEST_INTEGER:
+        raise SettingError(f"{name} must be a whole number between -2^63 and 2^63, got {_shown(value)}")
     return converted
+
+
+def _shown(value: Any) -> str:
+    """A value for a message, cut off where it is long."""
+    try:
+        text = repr(value)
+    except ValueError:  # Python does not write out an integer of thousands of digits
+        return "one of thousands of digits"
+    return text if len(text) <= LONGEST_SHOWN else f"{text[:LONGEST_SHOWN]}..."
 
 
 _MISMATCH = object()
@@ -255,6 +290,29 @@ def check_ranges(config: RunConfig, ranges: Ranges) -> None:
             value = getattr(config, name)
             if value is not None and not holds(value):
                 raise SettingError(f"{name} must be {words}, got {value}")
+
+
+def check_magnitudes(config: RunConfig) -> None:
+    """Raises SettingError naming the first number that is too large to count or to learn with.
+
+    Whole numbers are at most 2^53, others 1e15, learning rates (settings named `lr` or `..._lr`) 1e6; lists of numbers likewise.
+    """
+    for name, value in config.to_dict().items():
+        for number in value if isinstance(value, tuple) else (value,):
+            if isinstance(number, bool) or not isinstance(number, int | float):
+                continue
+            words, largest = _largest(name, number)
+            if math.isfinite(number) and abs(number) > largest:  # an algorithm's own ranges speak of infinity
+                raise SettingError(f"{name} must be at most {words}, got {number}")
+
+
+def _largest(name: str, number: float) -> tuple[str, float]:
+    """The largest value of a setting, in words and as a number."""
+    if isinstance(number, int):
+        return "2^53", LARGEST_WHOLE_NUMBER
+    if name == "lr" or name.endswith("_lr"):
+        return "1e6", LARGEST_LEARNING_RATE
+    return "1e15", LARGEST_NUMBER
 
 
 def find_preset(presets: Mapping[str, dict[str, Any]], env_id: str) -> dict[str, Any]:

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import inspect
+import os
 import time
+import warnings
+import weakref
 from abc import ABC, abstractmethod
 from collections import defaultdict, deque
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import Any, Self, TypeVar
+from typing import Any, ClassVar, Self, TypeVar
 
 import gymnasium as gym
 import numpy as np
@@ -18,20 +21,27 @@ import torch
 from torch import Tensor
 
 from fastrl.envs import EnvironmentFailure, Episode, VectorEnv, make_vector_env
-from fastrl.errors import CheckpointError, NonFiniteError, SettingError
-from fastrl.training.allocator import keep_freed_memory
-from fastrl.training.checkpoint import load_checkpoint, save_checkpoint
+from fastrl.envs.action_scale import RawActionsWarning
+from fastrl.errors import CheckpointError, NonFiniteError, RunFolderError, SettingError
+from fastrl.training.checkpoint import holds_checkpoint, load_checkpoint, save_checkpoint
 from fastrl.training.config import RunConfig
 from fastrl.training.console import Console
 from fastrl.training.evaluation import Evaluation, Player, evaluate_policy
+from fastrl.training.memory import require_needs
 from fastrl.training.metrics import MetricsLogger
-from fastrl.training.run_folder import ensure_config
-from fastrl.training.seeding import derived_seed, rng_state, seed_everything, set_rng_state
+from fastrl.training.notes import RunNotes
+from fastrl.training.observation_kinds import require_vectors
+from fastrl.training.process import ProcessSettings
+from fastrl.training.run_folder import CHECKPOINTS, ensure_config, saying_what_is_kept, writing_into
+from fastrl.training.safe_files import require_folder
+from fastrl.training.seeding import derived_seed, seed_everything
 from fastrl.training.signals import StopOnSignal, comes_true
 from fastrl.training.threads import ThreadChoice
+from fastrl.training.trainer_state import load_state, state_of
 
 MAX_EVALUATION_ENVS = 64
 Result = TypeVar("Result")
+LOGGED = "logged"  # the mark of the last row that was due
 RECENT_EPISODES = 100  # `rollout/ep_return_mean` is over this many finished episodes
 
 
@@ -45,6 +55,7 @@ class Intervals:
         log: steps between logged rows; 0 logs every update.
         eval_episodes: episodes of one evaluation.
         stop_at_return: end the run at the first evaluation whose mean return reaches this; None never does.
+        eval_max_steps: steps after which an evaluation leaves an episode; None: see `evaluate_policy`.
     """
 
     evaluate: int = 0
@@ -52,6 +63,13 @@ class Intervals:
     log: int = 0
     eval_episodes: int = 20
     stop_at_return: float | None = None
+    eval_max_steps: int | None = None
+
+    @classmethod
+    def of(cls, config: RunConfig) -> Self:
+        """Those of a configuration."""
+        intervals = (config.eval_interval, config.save_interval, config.log_interval)
+        return cls(*intervals, config.eval_episodes, config.stop_at_return, config.eval_max_steps)
 
     def settings(self) -> dict[str, Any]:
         """By the names that configurations have for them."""
@@ -61,6 +79,7 @@ class Intervals:
             "log_interval": self.log,
             "eval_episodes": self.eval_episodes,
             "stop_at_return": self.stop_at_return,
+            "eval_max_steps": self.eval_max_steps,
         }
 
     def __post_init__(self) -> None:
@@ -103,6 +122,7 @@ class Trainer(ABC):
     """
 
     algorithm: str
+    takes_images: ClassVar[bool] = False  # whether its networks convolve; the others refuse cameras when they are constructed
     env_id: Any
     device: torch.device
     threads: ThreadChoice
@@ -123,8 +143,12 @@ class Trainer(ABC):
         self.config: RunConfig | None = None  # written into the run folder where there is none
         self.can_make_envs = True  # an environment object cannot be made a second time
         self.fixed_num_envs: int | None = None  # a factory of vector environments always gives this many
-        self.marks: dict[str, int] = {}  # environment steps at which to log, evaluate and save next
+        self.marks: dict[str, int] = {}  # environment steps at which to log, evaluate and save next, and of the last row in its turn
         self._evaluated_at: int | None = None
+        self._last_round: tuple[float | None, Mapping[str, Tensor]] = (None, {})  # steps per second, metrics of the learner
+        self.unwritten: list[str] = []  # logs of the last run that found no room, by name
+        self._notes: RunNotes | None = None  # while a run is going on
+        self._loaded = False  # whether a checkpoint has been loaded, which may have been one at step 0
         self._saved_updates = 0  # `updates` at the newest checkpoint
         self.interrupted: str | None = None  # name of the signal that ended the last run early
         self._stop: StopOnSignal | None = None  # while a run is going on
@@ -154,8 +178,7 @@ class Trainer(ABC):
         """A trainer with the settings of a configuration: those fields that the constructor has, by the same names."""
         taken = inspect.signature(cls).parameters
         settings = {field.name: getattr(config, field.name) for field in fields(config) if field.name in taken}
-        intervals = Intervals(config.eval_interval, config.save_interval, config.log_interval, config.eval_episodes, config.stop_at_return)
-        trainer = cls(**settings | {"device": torch.device(config.device), "intervals": intervals})
+        trainer = cls(**settings | {"device": torch.device(config.device), "intervals": Intervals.of(config)})
         trainer.track, trainer.config = config.track, config
         return trainer
 
@@ -163,6 +186,8 @@ class Trainer(ABC):
         self, env_id: Any, device: torch.device, config: RunConfig, env_kwargs: Mapping[str, Any] | None, threads: ThreadChoice
     ) -> None:
         """Set threads and seeds, and make the training environments; a constructor calls this before it makes networks.
+
+        Until `close` the process has the trainer's number of torch threads, and keeps freed memory.
 
         Args:
             env_id: what `make_vector_env` takes.
@@ -176,16 +201,30 @@ class Trainer(ABC):
         self.config = config if isinstance(env_id, str) else None
         self.env_options = {"obs_keys": config.obs_keys, "max_episode_steps": config.max_episode_steps, "env_kwargs": env_kwargs}
         self.can_make_envs = isinstance(env_id, str) or is_factory(env_id)
-        threads.apply()
-        keep_freed_memory()
+        settings = ProcessSettings(threads.torch)
+        # a trainer that is dropped without `close`, or whose constructor fails, leaves nothing behind either
+        self._restore_process = weakref.finalize(self, settings.restore)
+        settings.apply()
         seed_everything(self.seed)
         self.env = self.make_env(config.num_envs, self.seed)
+        try:
+            require_needs(config.needs(self.env), str(self.device))
+            if not self.takes_images:
+                require_vectors(self.env, self.algorithm)
+        except SettingError:
+            self.env.close()
+            raise
+        scales = {f"scales_{what}s": bool(getattr(config, f"normalize_{what}", False)) for what in ("observation", "reward")}
+        self.env.look_at_first_steps(**scales)
         self.fixed_num_envs = self.env.num_envs if is_factory(env_id) else None
 
     def make_env(self, num_envs: int, seed: int) -> VectorEnv:
         """Fresh environments of the kind the trainer was built for."""
         threads = min(self.threads.env, num_envs)
-        env = make_vector_env(self.env_id, num_envs, seed=seed, device=self.device, num_threads=threads, **self.env_options)
+        with warnings.catch_warnings():
+            if hasattr(self, "env"):  # said of the training environments
+                warnings.simplefilter("ignore", RawActionsWarning)
+            env = make_vector_env(self.env_id, num_envs, seed=seed, device=self.device, num_threads=threads, **self.env_options)
         env.timeout = env.timeout if self.env_timeout is None else self.env_timeout
         return env
 
@@ -201,6 +240,13 @@ class Trainer(ABC):
     def load_trainer_state(self, state: Mapping[str, Any], *, environments_continue: bool) -> None:
         """Counterpart of `trainer_state`; when the environments could not be saved they have just been made anew."""
 
+    def state_outline(self) -> dict[str, Any]:
+        """What `trainer_state` of a checkpoint must look like (see `fastrl.training.state_check`); by default like the present one.
+
+        A subclass says here what can be absent, or must lie in a range: a place in a ring, a half-collected rollout.
+        """
+        return self.trainer_state()
+
     def stop_requested(self) -> bool:
         """Whether a signal asked the present run to end; loops over environment steps ask this at every step."""
         return self._stop is not None and self._stop.requested is not None
@@ -210,43 +256,72 @@ class Trainer(ABC):
     def run(self, total_steps: int, out_dir: str | Path) -> None:
         """Train until `env_steps` reaches `total_steps`, then evaluate and save; progress is printed.
 
-        SIGINT and SIGTERM end it early with a checkpoint; `interrupted` then names the signal.
+        SIGINT, SIGTERM and SIGHUP end it early with a checkpoint; `interrupted` then names the signal. So does a pipe whose reader has
+        gone, as "SIGPIPE". Logs and output that cannot be written do not end it: notes.txt and `unwritten` name them.
 
         Args:
             total_steps: environment steps of the whole run, those of earlier sessions included.
-            out_dir: run folder; a trainer that has steps behind it goes on with the logs it finds there.
+            out_dir: run folder; a trainer that has loaded a checkpoint goes on with the logs it finds there.
+
+        Raises:
+            SettingError: total_steps is below 1, or the folder cannot be made or holds another run.
+            RunFolderError: another process writes into the folder, or it cannot be written; the message says what is kept.
+            CheckpointError: a checkpoint cannot be written; earlier ones are as they were.
         """
         if total_steps < 1:
             raise SettingError(f"total_steps must be at least 1 environment step, got {total_steps}")
         folder = Path(out_dir).absolute()  # an environment may change the working directory
-        console = Console(total_steps, start_steps=self.env_steps)
+        console = Console(total_steps, start_steps=self.env_steps, on_lost=self._output_lost)
         settings = {} if self.config is None else self.config.to_dict()
         with (
             StopOnSignal() as stop,
+            writing_into(folder),
+            saying_what_is_kept(folder),
             MetricsLogger(
                 folder, console=console, track=self.track, config=settings, reference_returns=self.env.reference_returns
             ) as logger,
         ):
-            self._stop = stop
+            self._stop, self._notes = stop, logger.notes
             try:
-                if self.env_steps > 0:
-                    logger.resume_from(self.env_steps)
+                if self.env_steps > 0 or self._loaded:
+                    logger.resume_from(self.env_steps, last_row=self.marks.get(LOGGED))
                 if self.config is not None:
                     ensure_config(folder, self.algorithm, replace(self.config, total_steps=total_steps))
                 console.message(self.describe())
-                self._loop(total_steps, logger, folder / "checkpoints")
+                self._loop(total_steps, logger, folder / CHECKPOINTS)
+            except RunFolderError:  # what has been learned since the last checkpoint may be written all the same
+                with suppress(CheckpointError):
+                    self.save(folder / CHECKPOINTS)
+                raise
             finally:
-                self.interrupted, self._stop = stop.requested, None
+                self.env.end_first_look()  # of a run that is shorter than it
+                self.interrupted, self._stop, self._notes = stop.requested, None, None
+        self.unwritten = logger.failed
+
+    def _output_lost(self, env_steps: int, error: Exception) -> None:
+        """Output that fails ends no run, but for a pipe that nobody reads any more: that is a wish to end, as everywhere."""
+        assert self._stop is not None and self._notes is not None
+        where = f"standard output failed at {env_steps:,} steps ({getattr(error, 'strerror', None) or error})"
+        if isinstance(error, BrokenPipeError):
+            self._stop.request("SIGPIPE")
+            self._notes.add(f"{where}: nobody reads it any more, so the run is saved and ends; --resume continues it")
+        else:
+            self._notes.add(f"{where}; the run goes on without it")
 
     def _loop(self, total_steps: int, logger: MetricsLogger, checkpoints: Path) -> None:
         self._set_marks()
         if not self.can_make_envs and logger.console is not None:
             logger.console.message("no evaluation: an environment object cannot be made again; give an id or a factory")
+        if not holds_checkpoint(checkpoints):
+            self.save(checkpoints)  # so that a run can be continued whenever it is killed
         content = self._attend(logger, checkpoints)  # an evaluation that a signal cut off is made up for before anything else
         while self.env_steps < total_steps and not (content or self.stop_requested()):
             if self._round(logger, checkpoints):
                 content = self._attend(logger, checkpoints)
-        self.save(checkpoints)  # before the last evaluation, which may fail or be cut off
+        try:
+            self.save(checkpoints)  # before the last evaluation, which may fail or be cut off
+        finally:
+            self._log_rest(logger)
         if not self.stop_requested() and self._evaluated_at != self.env_steps:
             self._evaluate_and_log(logger, checkpoints)
 
@@ -260,10 +335,18 @@ class Trainer(ABC):
         with self.stopwatch("learning"):
             metrics = self.learn()
         rate = (self.env_steps - steps_before) / (time.perf_counter() - started)
+        self._last_round = rate, metrics
         if self._due("log"):
             self._move_mark("log")
+            self.marks[LOGGED] = self.env_steps
             logger.log({**self.progress(rate), **metrics}, env_steps=self.env_steps)
         return True
+
+    def _log_rest(self, logger: MetricsLogger) -> None:
+        """A row of what came after the last one. A continued run drops it, so that its rows are those of an uninterrupted one."""
+        if self.env_steps > (logger.last_step or 0):
+            rate, metrics = self._last_round
+            logger.log({**self.progress(rate), **metrics}, env_steps=self.env_steps)
 
     def _attend(self, logger: MetricsLogger, checkpoints: Path) -> bool:
         """Evaluate and save where it is time to; whether an evaluation says that the run may end."""
@@ -279,6 +362,7 @@ class Trainer(ABC):
 
     def _set_marks(self) -> None:
         """Where the next log, evaluation and checkpoint are due; a mark that a checkpoint brought along may lie behind."""
+        self.marks.setdefault(LOGGED, self.env_steps)
         for name in ("log", "evaluate", "save"):
             following = self._following_mark(name)
             self.marks[name] = min(self.marks.get(name, following), following)
@@ -341,14 +425,15 @@ class Trainer(ABC):
             self.episodes += 1
             self.recent.append((episode.episode_return, episode.length))
 
-    def progress(self, env_steps_per_s: float) -> dict[str, float]:
-        """Episode statistics of the last 100 finished episodes, counters, and seconds per phase since the last call."""
+    def progress(self, env_steps_per_s: float | None) -> dict[str, float]:
+        """Episode statistics of the last 100 finished episodes, counters, the rate where known, seconds per phase since the last call."""
         metrics = {"rollout/episodes": float(self.episodes), "train/updates": float(self.updates)}
         if self.recent:
             returns, lengths = zip(*self.recent, strict=True)
             metrics |= {"rollout/ep_return_mean": float(np.mean(returns)), "rollout/ep_length_mean": float(np.mean(lengths))}
         seconds = self.stopwatch.drain()
-        metrics["time/env_steps_per_s"] = env_steps_per_s
+        if env_steps_per_s is not None:
+            metrics["time/env_steps_per_s"] = env_steps_per_s
         return metrics | {f"time/{phase}_s": spent for phase, spent in seconds.items()}
 
     # ------------------------------------------------------------------------------------------------ evaluation
@@ -362,8 +447,8 @@ class Trainer(ABC):
                 where `env_id` is a factory of fastrl's own `VectorEnv`s, which come with the seeds that the factory gave them.
 
         Returns:
-            `eval/return_mean`, `eval/return_std`, `eval/return_min`, `eval/return_max`, `eval/length_mean`; empty when a signal asked
-            to stop.
+            `eval/return_mean`, `eval/return_std`, `eval/return_min`, `eval/return_max`, `eval/length_mean`, and `eval/cut_episodes` where
+            episodes were left before their end (see `evaluate_policy`); empty when a signal asked to stop.
         """
         if n_episodes < 1:
             raise ValueError(f"evaluate: n_episodes must be at least 1, got {n_episodes}")
@@ -371,7 +456,8 @@ class Trainer(ABC):
             raise SettingError("env_id is an environment object, which cannot be made again for evaluation; give an id or a factory")
         chosen = derived_seed(self.seed, "evaluation") if seed is None else seed
         with self.make_env(self.fixed_num_envs or min(n_episodes, MAX_EVALUATION_ENVS), chosen) as env:
-            return evaluate_policy(self.player(env.num_envs), env, n_episodes, interrupted=self.stop_requested) or {}
+            bounds: dict[str, Any] = {"interrupted": self.stop_requested, "max_steps": self.intervals.eval_max_steps}
+            return evaluate_policy(self.player(env.num_envs), env, n_episodes, **bounds) or {}
 
     # ------------------------------------------------------------------------------------------------ state
 
@@ -391,55 +477,41 @@ class Trainer(ABC):
             CheckpointError: nothing loadable is there, or it is another algorithm's.
         """
         folder = Path(path)
-        if (folder / "checkpoints").is_dir():
-            folder = folder / "checkpoints"
+        inside = folder / CHECKPOINTS
+        if os.path.lexists(inside):
+            try:
+                require_folder(inside)
+            except RunFolderError as error:
+                raise CheckpointError(str(error)) from None
+            folder = inside
         self.load_state_dict(load_checkpoint(folder))
 
     def state_dict(self) -> dict[str, Any]:
         """Everything a later process needs to continue, as plain values and tensors."""
-        return {
-            "algorithm": self.algorithm,
-            "env_steps": self.env_steps,
-            "updates": self.updates,
-            "episodes": self.episodes,
-            "recent": [list(episode) for episode in self.recent],
-            "marks": dict(self.marks),
-            "agent": self.agent.state_dict(),
-            "env": None if self.env.broken else self.env.state_dict(),
-            "trainer": self.trainer_state(),
-            "rng": rng_state(),
-        }
+        return state_of(self)
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Counterpart of `state_dict`."""
-        if state.get("algorithm") != self.algorithm:
-            raise CheckpointError(f"the checkpoint is of algorithm {state.get('algorithm')!r}, this trainer is {self.algorithm!r}")
-        self.env_steps, self.updates, self.episodes = state["env_steps"], state["updates"], state["episodes"]
-        self._saved_updates = self.updates
-        self.recent.clear()
-        self.recent.extend((value, length) for value, length in state["recent"])
-        self.marks = dict(state["marks"])
-        continues = state["env"] is not None
-        try:
-            self.agent.load_state_dict(state["agent"])
-            if continues:
-                self.env.load_state_dict(state["env"])
-            elif self.can_make_envs:
-                self._renew_environments()
-            self.load_trainer_state(state["trainer"], environments_continue=continues)
-        except (KeyError, TypeError, ValueError, RuntimeError) as error:  # what a state of other sizes leads to
-            raise CheckpointError(f"the checkpoint was written with other settings than this trainer's: {error}") from error
-        set_rng_state(state["rng"])
+        """Counterpart of `state_dict`.
 
-    def _renew_environments(self) -> None:
-        """Environments under a new seed: the first one would replay the episodes of the first session."""
+        Raises:
+            CheckpointError: it is of another algorithm or other settings, or is none; the message names the key, and the trainer is as it
+                was.
+        """
+        load_state(self, state)
+        self._loaded, self._saved_updates = True, self.updates
+
+    def renew_environments(self) -> None:
+        """Make environments anew, under a new seed: the first one would replay the episodes of the first session."""
         num_envs = self.env.num_envs
         self.env.close()
         self.env = self.make_env(num_envs, derived_seed(self.seed, "resumed", self.env_steps))
 
     def close(self) -> None:
-        """Close the environments."""
-        self.env.close()
+        """Close the environments, and put the process back: torch's threads, and what becomes of freed memory."""
+        try:
+            self.env.close()
+        finally:
+            self._restore_process()
 
     def __enter__(self) -> Self:
         return self

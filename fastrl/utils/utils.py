@@ -155,7 +155,7 @@ def explained_var(target: Any, preds: Any) -> float:
         preds: as many numbers; (N, 1) beside (N,) is the same N numbers.
 
     Returns:
-        At most 1; NaN where the targets are constant.
+        At most 1; 0 where all targets are one number.
 
     Raises:
         ValueError: the counts differ.

@@ -184,3 +184,9 @@ def test_batches_are_mappings_with_attributes():
     assert batch.apply_to_keys(lambda x: x * 0, ["reward"]).reward.sum() == 0 and batch.reward.sum() == 6
     chunks = list(batch.sample_keys(["reward"], 2, shuffle=False))
     assert [chunk.idxs.tolist() for chunk in chunks] == [[0, 1, 2], [3, 4, 5]] and "state_t" not in chunks[0]
+
+
+@pytest.mark.parametrize("batch_size", [10**12, 10**30])
+def test_a_batch_beyond_the_machine_is_refused(batch_size):
+    with pytest.raises(SettingError, match="batch_size too large: rollout .* of memory on cpu"):
+        RolloutBatcher("Identity-v0", batch_size)

@@ -186,7 +186,7 @@ def test_environments_must_have_equal_spaces():
         GymnasiumEnv(envs)
 
 
-def test_continuous_actions_arrive_clipped_and_in_the_environments_dtype():
+def test_continuous_actions_arrive_scaled_clipped_and_in_the_environments_dtype():
     seen = []
 
     class Recorder(gym.Wrapper):
@@ -197,5 +197,5 @@ def test_continuous_actions_arrive_clipped_and_in_the_environments_dtype():
     env = make_vector_env(lambda: Recorder(gym.make("Pendulum-v1")), 2, seed=0)
     env.reset()
     env.step(torch.tensor([[9.0], [-0.5]]))
-    assert [action.tolist() for action in seen] == [[2.0], [-0.5]]
+    assert [action.tolist() for action in seen] == [[2.0], [-1.0]]
     assert seen[0].dtype == np.float32 and env.max_episode_steps == 200

@@ -13,6 +13,7 @@ import torch
 from fastrl.envs import make_vector_env
 from fastrl.envs.action_spec import ActionSpec
 from fastrl.envs.toy import TOYS, LinearQuadratic, ToyDynamics
+from fastrl.envs.toy_gymnasium import ToyVectorGym
 from fastrl.errors import CheckpointError, NonFiniteError, SettingError
 from fastrl.trainers.mpo.config import MPOConfig
 from fastrl.trainers.mpo.trainer import MPOTrainer, _evaluate_vectorized
@@ -142,9 +143,9 @@ def test_a_bandit_is_solved_within_one_percent(monkeypatch):
 
 def test_a_linear_quadratic_task_is_solved_within_one_percent():
     def gain():
-        """The policy's mean is −gain · s, over states that were visited."""
+        """The policy's mean is −gain · s in the environment's own units, ±2, over states that were visited."""
         obs = trainer.replay.sample(1_000, 1).obs[0]
-        return -float((trainer.agent.mode(obs) * obs).sum() / obs.square().sum())
+        return -float((2 * trainer.agent.mode(obs) * obs).sum() / obs.square().sum())
 
     settings = LEARNING | {"gamma": 0.9}
     with make_trainer("LinearQuadratic-v0", env_kwargs={"noise": 0.02}, **settings) as trainer:
@@ -299,6 +300,15 @@ def test_evaluation_goes_on_where_an_observation_is_too_large_to_be_squared():
         assert trainer.evaluate(2)["eval/length_mean"] == 12
         envs = gym.vector.SyncVectorEnv([_Faulty] * 2)
         assert _evaluate_vectorized(trainer.agent, envs)["eval/length_mean"] == 12
+
+
+def test_vectorised_evaluation_plays_in_the_units_of_training():
+    with make_trainer("LinearQuadratic-v0") as trainer:
+        with torch.no_grad():
+            trainer.agent.policy.head.bias[0] = 0.4
+        found = _evaluate_vectorized(trainer.agent, ToyVectorGym("LinearQuadratic-v0", 3), seed=7)
+        assert found == trainer.evaluate(3, seed=7)
+        assert found["eval/return_mean"] < -10  # a constant push of 0.8 in the environment's own units
 
 
 def test_vectorised_evaluation_in_environments_of_ones_own():

@@ -10,8 +10,10 @@ import pytest
 import torch
 
 from fastrl.envs import make_vector_env
+from fastrl.envs.toy_gymnasium import ToyVectorGym
 from fastrl.errors import CheckpointError, NonFiniteError, SettingError
 from fastrl.trainers.vmpo.config import VMPOConfig
+from fastrl.trainers.vmpo.gymnasium_evaluation import _evaluate_vectorized
 from fastrl.trainers.vmpo.trainer import VMPOTrainer
 from fastrl.training.loop import Intervals
 
@@ -224,6 +226,15 @@ def test_an_environment_object_trains_is_not_evaluated_and_survives_loading(tmp_
             trainer.evaluate(2)
         trainer.load(tmp_path)
         trainer.train(200, str(tmp_path))
+
+
+def test_vectorised_evaluation_plays_in_the_units_of_training():
+    with make_trainer("LinearQuadratic-v0") as trainer:
+        with torch.no_grad():
+            trainer.agent.policy.policy_mean.bias[0] = 0.4
+        found = _evaluate_vectorized(trainer.agent, ToyVectorGym("LinearQuadratic-v0", 3), seed=7)
+        assert found == trainer.evaluate(3, seed=7)
+        assert found["eval/return_mean"] < -10  # a constant push of 0.8 in the environment's own units
 
 
 def test_a_stopped_trainer_can_go_on(tmp_path, monkeypatch):

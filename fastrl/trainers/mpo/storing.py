@@ -120,7 +120,7 @@ class StoringTrainer(Trainer):
 
         Args:
             obs, next_obs: [obs_dim] before and after the step.
-            action_exec, action_raw: as executed and as drawn, [A], or a number of discrete ones.
+            action_exec, action_raw: as executed and as drawn, [A], both in policy units; or a number of discrete ones.
             behaviour_logp: log-probability of the raw action, in nats.
             reward: of the step.
             done: 1 if the episode terminated, else 0.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
@@ -14,25 +15,28 @@ from torch import Tensor
 from fastrl.data.replay import SequenceReplay
 from fastrl.envs import VectorEnv, make_vector_env, wrappers
 from fastrl.errors import SettingError
+from fastrl.machine import require_memory
 from fastrl.trainers.mpo.agent import MPOAgent
 from fastrl.trainers.mpo.config import MPOConfig
 from fastrl.trainers.mpo.storing import StoringTrainer, harmless
 from fastrl.training.config import config_of_arguments
 from fastrl.training.evaluation import MemorylessPlayer, Player, evaluate_policy
 from fastrl.training.loop import Intervals
-from fastrl.training.memory import require_memory
+from fastrl.training.memory import require_needs
 from fastrl.training.metrics import _format_metrics
 from fastrl.training.seeding import derived_seed
+from fastrl.training.state_check import Maybe
 from fastrl.training.threads import choose_threads, hidden_weights
 
 __all__ = ["MPOTrainer", "_evaluate_vectorized", "_format_metrics", "_make_env", "_to_device_tensor"]
 
 DEFAULT_INTERVALS = Intervals(log=1_000)
-LARGEST_IMAGE = 1024  # numbers; a multilayer perceptron takes no camera
 
 
 def _make_env(env_id: str, *, seed: int | None = None) -> gym.Env:
     """One Gymnasium environment, seeded, observations flattened, episode statistics recorded; `dm_control/<domain>/<task>` names too.
+
+    Actions are in its own units (see `fastrl.envs.ActionScale`).
 
     Raises:
         SettingError: there is no such environment, or a package it needs is missing.
@@ -103,7 +107,7 @@ class MPOTrainer(StoringTrainer):
         action_penalty: keep means within the bounds of the actions.
         per_dimension_kl: a bound and a multiplier for each action dimension; else for their sum.
         twin_critic: two critics, of which the lower value counts.
-        init_std: standard deviation of the actions to start from.
+        init_std: standard deviation of the actions to start from, in policy units: bounds are −1 and 1.
         bfloat16: evaluate the target critic at sampled actions with bfloat16 matrix products; everything else stays float32.
         save_replay: keep the replay in checkpoints: a resumed run then goes on exactly.
         threads, env_threads: threads of torch and of the environments; None chooses (see `fastrl.training.threads`).
@@ -172,7 +176,7 @@ class MPOTrainer(StoringTrainer):
         self.settings = config
         weights = hidden_weights(policy_layer_sizes) + hidden_weights(critic_layer_sizes)
         self.open_environments(env_id, device, config, env_kwargs, choose_threads(num_envs, threads, env_threads, weights))
-        self.obs_dim = _obs_dim(self.env)
+        self.obs_dim = math.prod(self.env.obs_shape)
         self.agent: MPOAgent = self._make_agent()
         self.replay = self._make_replay()
         self.batch_size, self.update_after, self.m_steps = config.batch_size, config.update_after, 1
@@ -236,6 +240,8 @@ class MPOTrainer(StoringTrainer):
         self.settings.check()
         if batch_size > self.settings.replay_size:
             raise SettingError(f"batch_size must be at most replay_size = {self.settings.replay_size}, got {batch_size}")
+        drawn = [need for need in self.settings.needs(self.env) if need.purpose in ("batch", "samples")]  # all else is taken already
+        require_needs(drawn, str(self.device))
         self.batch_size, self.update_after, self.m_steps = batch_size, update_after, m_steps
         if isinstance(self.config, MPOConfig):
             self.config = replace(self.config, update_after=update_after, batch_size=batch_size, m_steps=m_steps)
@@ -307,26 +313,25 @@ class MPOTrainer(StoringTrainer):
             "replay": self.replay.state_dict() if self.settings.save_replay else None,
         }
 
+    def state_outline(self) -> dict[str, Any]:
+        """As `trainer_state`; the replay looks at its own state itself, since it may be absent or filled to any extent."""
+        return {**self.trainer_state(), "following": Maybe(self.obs), "replay": None}
+
     def load_trainer_state(self, state: Mapping[str, Any], *, environments_continue: bool) -> None:
         """Counterpart of `trainer_state`. Without a saved replay the next `update_after` environment steps only fill a new one."""
+        replay = self._make_replay()  # whatever this trainer had stored belongs to another run
+        if state["replay"] is not None:
+            replay.load_state_dict(state["replay"])  # first, since it may be none
+        self.replay = replay
         self.refused = int(state["refused"])
         self.obs = state["obs"].to(self.device)
         self._following = None if state["following"] is None else state["following"].clone()
         self._breaks_next, self._sequence_broken = state["breaks_next"].clone(), bool(state["sequence_broken"])
-        self.replay = self._make_replay()  # whatever this trainer had stored belongs to another run
         if state["replay"] is None:
             self.due, self._filling_since = 0.0, self.env_steps
         else:
             self.due, self._filling_since = float(state["due"]), int(state["filling_since"])
-            self.replay.load_state_dict(state["replay"])
         if not environments_continue:
             if len(self.replay):
                 self._break_sequences()
             self.obs = self._begin()
-
-
-def _obs_dim(env: VectorEnv) -> int:
-    size = int(np.prod(env.obs_shape))
-    if env.obs_dtype == torch.uint8 and size > LARGEST_IMAGE:
-        raise SettingError(f"env_id {env.name!r} has image observations {list(env.obs_shape)}; MPO's networks take vectors")
-    return size

@@ -22,7 +22,7 @@ from fastrl.models import (
     ValueModel,
     VanillaPGModel,
 )
-from fastrl.nn.containers import ActionLinear
+from fastrl.nn.containers import ActionLinear, FlattenLinear
 from fastrl.nn.layers import Tanh, layer_init
 from fastrl.nn.linear import Linear
 from fastrl.optimizers import JointOpt, SingleOpt
@@ -54,8 +54,7 @@ class PolicyGradientTrainer(Trainer):
 
     def __init__(self, config: PolicyGradientConfig) -> None:
         config.check()
-        intervals = Intervals(config.eval_interval, config.save_interval, config.log_interval, config.eval_episodes, config.stop_at_return)
-        super().__init__(seed=config.seed, intervals=intervals)
+        super().__init__(seed=config.seed, intervals=Intervals.of(config))
         self.algorithm = config.ALGORITHM
         self.settings = config
         threads = choose_threads(config.num_envs, config.threads, config.env_threads, 2 * hidden_weights(config.layer_sizes))
@@ -85,7 +84,11 @@ class PolicyGradientTrainer(Trainer):
 
     def _make_agent(self) -> PGAgent:
         settings = self.settings
-        body = [layer for size in settings.layer_sizes for layer in ({"func": Linear, "out_features": size}, {"func": Tanh})]
+        body: list[dict[str, Any]] = [
+            layer for size in settings.layer_sizes for layer in ({"func": Linear, "out_features": size}, {"func": Tanh})
+        ]
+        if body and len(self.env.obs_shape) > 1:  # a small grid, or a table of numbers
+            body[0]["func"] = FlattenLinear
         network = Config(nn_config=Config(body=body))
         made: dict[str, Any] = {"batcher": self.batcher, "cuda_default": False}
         policy = MODELS[self.algorithm].from_config(network, entropy_coef=settings.entropy_coef, **made, **_policy_settings(settings))
@@ -183,6 +186,10 @@ class PolicyGradientTrainer(Trainer):
     def trainer_state(self) -> dict[str, Any]:
         """What the batcher has counted, and a rollout that is half collected."""
         return self.batcher.progress_state()
+
+    def state_outline(self) -> dict[str, Any]:
+        """See `RolloutBatcher.progress_outline`."""
+        return self.batcher.progress_outline()
 
     def load_trainer_state(self, state: Mapping[str, Any], *, environments_continue: bool) -> None:
         """Counterpart of `trainer_state`."""

@@ -73,5 +73,5 @@ class TrXLPlayer:
         self.memory.clock.advance(timestep.valid, timestep.terminated | timestep.truncated)
 
     def as_environments_take(self, actions: Tensor) -> Tensor:
-        """Actions [N, branches] or [N, A] in the environments' shape: one choice of a `Discrete` space is [N], other spaces have axes."""
+        """Actions [N, branches] or [N, A] in the shape of `VectorEnv.step`: one choice of a `Discrete` space is [N], others have axes."""
         return actions.view(len(actions), *self.action.shape)

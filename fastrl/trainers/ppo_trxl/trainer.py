@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from fastrl.data.rollout import Field, Rollout
 from fastrl.envs import VectorEnv
 from fastrl.envs.single import spaces_of
 from fastrl.errors import SettingError
+from fastrl.machine import require_memory
 from fastrl.nn.encoders import require_symbols
 from fastrl.nn.layers import layer_init
 from fastrl.nn.memory_transformer import MultiHeadAttention, Transformer, TransformerLayer
@@ -32,9 +34,11 @@ from fastrl.trainers.ppo_trxl.single_environments import SingleEnvironmentTraine
 from fastrl.trainers.ppo_trxl.video import require_video
 from fastrl.training.config import config_of_arguments
 from fastrl.training.loop import Intervals
-from fastrl.training.memory import require_memory
 from fastrl.training.metrics import _format_metrics
+from fastrl.training.optimizers import load_keeping_settings, require_optimizer_state
+from fastrl.training.state_check import Checked, Maybe, Within
 from fastrl.training.threads import choose_threads
+from fastrl.training.trainer_state import MOST_STEPS, rollout_outline
 
 __all__ = [
     "MultiHeadAttention",
@@ -131,6 +135,7 @@ class PPOTRxLTrainer(SingleEnvironmentTrainer):
     """
 
     algorithm = "ppo-trxl"
+    takes_images = True
 
     def __init__(
         self,
@@ -438,9 +443,27 @@ class PPOTRxLTrainer(SingleEnvironmentTrainer):
             "ring": self.acting.memory.state_dict() if half_collected else None,
         }
 
+    def state_outline(self) -> dict[str, Any]:
+        """As `trainer_state`, with the places that rings, bank and episodes have, and a rollout that may be half collected or not."""
+        state, clock = self.trainer_state(), self.acting.memory.clock
+        window, slots = self.bank.memory_length, self.bank.positions.shape[1]
+        longest = MOST_STEPS if clock.limit is None else clock.limit
+        rollout = rollout_outline(self.rollout, self.env.action)
+        extras = rollout["tensors"]
+        extras["extras.slots"] = Within(extras["extras.slots"], 0, slots - 1)
+        extras["extras.positions"] = Within(extras["extras.positions"], 0, longest)
+        bank = state["bank"]
+        return state | {
+            "optimizer": Checked(partial(require_optimizer_state, self.learner.optimizer)),
+            "bank": bank | {"positions": Within(bank["positions"], 0, longest), "cursor": Within(bank["cursor"], window, slots)},
+            "position": Within(state["position"], 0, longest),
+            "rollout": Maybe(rollout | {"values": self.values}),
+            "ring": Maybe(self.acting.memory.state_dict()),
+        }
+
     def load_trainer_state(self, state: Mapping[str, Any], *, environments_continue: bool) -> None:
         """Counterpart of `trainer_state`."""
-        self.learner.optimizer.load_state_dict(state["optimizer"])
+        load_keeping_settings(self.learner.optimizer, state["optimizer"])
         if self.reward_scaler is not None:
             self.reward_scaler.load_state_dict(state["reward_scaler"])
             if not environments_continue:

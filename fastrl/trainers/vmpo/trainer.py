@@ -17,6 +17,7 @@ from fastrl.envs import VectorEnv
 from fastrl.envs.final_info import _extract_episode_returns, _extract_final_observations, _iter_final_info_entries
 from fastrl.envs.wrappers import _find_wrapper, _make_env, _transform_observation, _transform_reward
 from fastrl.errors import SettingError
+from fastrl.machine import require_memory
 from fastrl.nn.distributions import Categorical, DiagonalGaussian, Distribution
 from fastrl.nn.normalizer import RewardScaler
 from fastrl.trainers.vmpo.agent import DiagonalGaussianPolicy, VMPOAgent
@@ -32,9 +33,10 @@ from fastrl.trainers.vmpo.gymnasium_evaluation import (
 from fastrl.training.config import config_of_arguments
 from fastrl.training.evaluation import MemorylessPlayer, Player, require_finite_observations
 from fastrl.training.loop import Intervals, Trainer
-from fastrl.training.memory import require_memory
 from fastrl.training.metrics import _format_metrics
+from fastrl.training.state_check import Maybe
 from fastrl.training.threads import choose_threads, hidden_weights
+from fastrl.training.trainer_state import rollout_outline
 
 __all__ = [
     "VMPOTrainer",
@@ -54,7 +56,6 @@ __all__ = [
 
 DEFAULT_INTERVALS = Intervals()
 ActionKind = Literal["continuous", "discrete"]
-LARGEST_IMAGE = 1024  # numbers; a grid world's view is a vector to a multilayer perceptron, a camera's is not
 
 
 class VMPOTrainer(Trainer):
@@ -165,7 +166,8 @@ class VMPOTrainer(Trainer):
     def _make_train_env(self, *, env_id: str, seed: int, env_index: int, gamma: float) -> gym.Env:
         """One Gymnasium environment as training would wrap it, with normalised observations and rewards, seeded `seed + env_index`.
 
-        For loops of one's own; this trainer steps vector environments and normalises outside them.
+        For loops of one's own; this trainer steps vector environments and normalises outside them. Actions are in the environment's own
+        units (see `fastrl.envs.ActionScale`).
         """
         return _make_env(env_id, seed=seed + env_index, gamma=gamma)
 
@@ -295,7 +297,7 @@ class VMPOTrainer(Trainer):
 
     @torch.no_grad()
     def choose(self, obs: Tensor) -> Tensor:
-        """The mode of the acting policy for observations [N, ...]. Raises NonFiniteError if one is not finite."""
+        """The mode of the acting policy, in policy units, for observations [N, ...]. Raises NonFiniteError if one is not finite."""
         require_finite_observations(obs, self.env.name)
         return self.agent.acting_policy.distribution(obs.reshape(obs.shape[0], -1).float()).mode()
 
@@ -319,6 +321,10 @@ class VMPOTrainer(Trainer):
             "rollout": self.rollout.state_dict() if half_collected else None,
         }
 
+    def state_outline(self) -> dict[str, Any]:
+        """As `trainer_state`; a rollout may be half collected or not."""
+        return {**self.trainer_state(), "rollout": Maybe(rollout_outline(self.rollout, self.env.action))}
+
     def load_trainer_state(self, state: Mapping[str, Any], *, environments_continue: bool) -> None:
         """Counterpart of `trainer_state`."""
         self._reset_rollout()
@@ -340,8 +346,6 @@ _AGENT_SETTINGS = frozenset(inspect.signature(VMPOAgent).parameters) - {"device"
 def _spaces(env: VectorEnv) -> tuple[int, int, ActionKind]:
     """(features of a flat observation, action dimensions or number of actions, kind of action) that V-MPO's networks need."""
     obs_dim = int(np.prod(env.obs_shape))
-    if env.obs_dtype == torch.uint8 and obs_dim > LARGEST_IMAGE:
-        raise SettingError(f"env_id {env.name!r} has image observations {list(env.obs_shape)}; V-MPO's networks take vectors")
     if env.action.kind == "discrete":
         return obs_dim, env.action.num_actions, "discrete"
     if env.action.kind == "continuous":
