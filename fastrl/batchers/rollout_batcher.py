@@ -16,6 +16,7 @@ from fastrl.batchers.view import StateView, ViewPlayer
 from fastrl.data.rollout import Rollout
 from fastrl.envs import Episode, VectorEnv, make_vector_env
 from fastrl.envs.action_scale import require_same_scale
+from fastrl.envs.own import is_environment
 from fastrl.envs.space_info import SpaceInfo, space_info
 from fastrl.envs.toolkit import BaseEnv
 from fastrl.errors import SettingError
@@ -31,7 +32,8 @@ class RolloutBatcher:
     """Steps vector environments with the policy of the moment; rollouts follow one another and cut episodes where they end.
 
     Args:
-        env: an id, a `GymEnv` (whose kind is made `num_envs` times), or a `VectorEnv`, which is used as it is.
+        env: what `make_vector_env` takes (an id, a factory, a Gymnasium environment or vector environment, a `VectorEnv`, which is used as
+            it is), or a `GymEnv`, whose kind is made `num_envs` times.
         batch_size: rows of a batch, T · E; a multiple of the number of environments.
         transforms: applied in order to states and to rollouts.
         num_envs: E.
@@ -39,12 +41,13 @@ class RolloutBatcher:
         num_threads: threads that step them; None chooses.
 
     Raises:
-        SettingError: batch_size is no multiple of the number of environments, or a batch is more than the machine's memory.
+        SettingError: batch_size is no multiple of the number of environments, a batch is more than the machine's memory, or environments
+            cannot be made.
     """
 
     def __init__(
         self,
-        env: str | BaseEnv | VectorEnv,
+        env: Any,
         batch_size: int,
         *,
         transforms: Sequence[Transform] = (),
@@ -240,6 +243,6 @@ def _vector_env(env: Any, num_envs: int, seed: int, num_threads: int | None, dev
         return env
     if isinstance(env, BaseEnv) and hasattr(env, "vector"):
         return env.vector(num_envs, seed, device=device, num_threads=num_threads)
-    if isinstance(env, str):
+    if isinstance(env, str) or is_environment(env):
         return make_vector_env(env, num_envs, seed=seed, num_threads=num_threads, device=device)
-    raise SettingError(f"env must be an id, a GymEnv or a VectorEnv, got {type(env).__name__}")
+    raise SettingError(f"env must be an id, a factory, a GymEnv, a Gymnasium environment or a VectorEnv, got {type(env).__name__}")

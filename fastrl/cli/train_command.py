@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from fastrl.cli.train_flags import HELP_FLAGS, TrainOrder, read_train_flags
+from fastrl.cli.trust import imports_as_trusted
 from fastrl.errors import SettingError
 from fastrl.trainers.registry import ALGORITHMS, find_algorithm
 from fastrl.training.config import RunConfig
@@ -31,7 +32,7 @@ def run(arguments: Sequence[str]) -> int:
     algorithm = find_algorithm(arguments[0])
     order = read_train_flags(algorithm, arguments[1:])
 
-    with StopOnSignal() as stop:
+    with StopOnSignal() as stop, _imports(order):
         unwritten = _train(algorithm.trainer_class(), order)
         if stop.requested is not None:
             return 128 + signal.Signals[stop.requested]
@@ -58,6 +59,13 @@ def _train(trainer_class: Any, order: TrainOrder) -> list[str]:
             return unwritten
     finally:
         trainer.close()
+
+
+def _imports(order: TrainOrder) -> contextlib.AbstractContextManager[None]:
+    """A new run imports what its user names; one that is continued does not import what its folder alone names."""
+    if order.resume is None:
+        return contextlib.nullcontext()
+    return imports_as_trusted(order.resume, order.config.env_id, named=order.named, trust=order.trust)
 
 
 @contextlib.contextmanager

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import multiprocessing
-import warnings
 from collections.abc import Sequence
 from typing import Any
 
@@ -12,6 +11,7 @@ import numpy as np
 import torch
 
 from fastrl.envs.actions import ActionMap
+from fastrl.envs.autoreset import autoreset_mode
 from fastrl.envs.base import Advance, VectorEnv, environment_seeds
 from fastrl.envs.deadline import NoAnswer
 from fastrl.envs.failures import WrongReturn
@@ -20,6 +20,7 @@ from fastrl.envs.observations import ObservationMap
 from fastrl.envs.returned import misfit, reset_values, step_values, vector_step_values
 from fastrl.envs.time_limit import time_limit
 from fastrl.envs.workers import PATIENCE, Workers
+from fastrl.errors import SettingError
 
 
 class GymnasiumEnv(VectorEnv):
@@ -127,7 +128,7 @@ class GymnasiumEnv(VectorEnv):
 
 
 class GymnasiumVectorEnv(VectorEnv):
-    """A Gymnasium vector environment of any autoreset mode, which is read from its metadata (NEXT_STEP where it says nothing).
+    """A Gymnasium vector environment of any autoreset mode, which is read from its metadata, or found out (`fastrl.envs.autoreset`).
 
     NEXT_STEP is passed on as it is. SAME_STEP and DISABLED have no step on which an environment is reset, and all columns are stepped
     together, so one is made: after an episode has ended anywhere, the next call does not step the environments at all. The ended columns
@@ -137,17 +138,22 @@ class GymnasiumVectorEnv(VectorEnv):
 
     Args:
         env: the vector environment; it belongs to this object, which closes it.
+        mode: "next_step", "same_step" or "disabled", of an environment that does not tell it; None: see `autoreset_mode`.
         seed: seed of the first reset.
         device: where tensors go.
         obs_keys, crop: see `ObservationMap`.
         num_actions: see `ActionMap`.
         scale_actions: see `VectorEnv`.
+
+    Raises:
+        SettingError: the mode is neither told nor found, or the spaces of one environment are not told.
     """
 
     def __init__(
         self,
         env: gym.vector.VectorEnv[Any, Any, Any],
         *,
+        mode: Any = None,
         name: str | None = None,
         seed: int = 0,
         device: torch.device | str = "cpu",
@@ -158,9 +164,10 @@ class GymnasiumVectorEnv(VectorEnv):
     ) -> None:
         name = name or env_name(env)
         self.env = env
-        self.autoreset_mode = autoreset_mode(env, name)
-        self._observations = ObservationMap(env.single_observation_space, obs_keys=obs_keys, crop=crop, name=name)
-        self._actions = ActionMap(env.single_action_space, num_actions=num_actions, name=name)
+        observation_space, action_space = single_spaces(env, name)
+        self._observations = ObservationMap(observation_space, obs_keys=obs_keys, crop=crop, name=name)
+        self._actions = ActionMap(action_space, num_actions=num_actions, name=name)
+        self.autoreset_mode = autoreset_mode(env, name, self._observations, self._actions, mode)
         self._seeded = hasattr(env, "all_env_ids")  # an EnvPool object takes its seed when it is made
         self._workers = Workers.of(env)
         self._obs = np.empty(0)  # last observations, where held rows need them
@@ -197,7 +204,7 @@ class GymnasiumVectorEnv(VectorEnv):
             return self._reset_env(seed=list(self.seeds))
         except WrongReturn:
             raise
-        except (TypeError, ValueError, gym.error.Error):  # some vector environments take one number only
+        except (TypeError, ValueError, AssertionError, gym.error.Error):  # some vector environments take one number only
             if self._workers is not None:  # Gymnasium's own takes them: one of its environments has failed
                 raise
             return self._reset_env(seed=self.seeds[0])
@@ -266,17 +273,25 @@ class GymnasiumVectorEnv(VectorEnv):
         self._release(self.env.close)
 
 
-def autoreset_mode(env: gym.vector.VectorEnv[Any, Any, Any], name: str) -> str:
-    """The mode from the environment's metadata: "next_step", "same_step" or "disabled"."""
-    mode = (env.metadata or {}).get("autoreset_mode")
-    if mode is None:
-        warnings.warn(f"{name} does not say its autoreset mode in metadata['autoreset_mode']; NEXT_STEP is assumed", stacklevel=3)
-        return "next_step"
-    word = str(getattr(mode, "value", mode)).lower().replace("_", "")
-    for known in ("next_step", "same_step", "disabled"):
-        if word == known.replace("_", ""):
-            return known
-    raise ValueError(f"{name}: metadata['autoreset_mode'] must be NEXT_STEP, SAME_STEP or DISABLED, got {mode!r}")
+def single_spaces(env: Any, name: str) -> tuple[gym.Space[Any], gym.Space[Any]]:
+    """Spaces of observations and actions of one environment of a vector environment.
+
+    Some (SuperSuit's) have no `single_observation_space`: their `observation_space` is that of one environment, which a reset confirms.
+
+    Raises:
+        SettingError: they are not told.
+    """
+    observation, action = (getattr(env, f"single_{what}_space", None) for what in ("observation", "action"))
+    if isinstance(observation, gym.Space) and isinstance(action, gym.Space):
+        return observation, action
+    space = env.observation_space
+    leaf = ObservationMap(space, name=name).leaves[0]
+    value: Any = env.reset(seed=0)[0]
+    for key in leaf.path:
+        value = value[key]
+    if np.shape(value) != (env.num_envs, *leaf.shape):
+        raise SettingError(f"{name} has no single_observation_space and single_action_space, the spaces of one environment; give it both")
+    return space, env.action_space
 
 
 def env_name(env: Any) -> str:

@@ -15,22 +15,24 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any, ClassVar, Self, TypeVar
 
-import gymnasium as gym
 import numpy as np
 import torch
 from torch import Tensor
 
 from fastrl.envs import EnvironmentFailure, Episode, VectorEnv, make_vector_env
 from fastrl.envs.action_scale import RawActionsWarning
+from fastrl.envs.modules import names_factory
+from fastrl.envs.own import is_factory
 from fastrl.errors import CheckpointError, NonFiniteError, RunFolderError, SettingError
 from fastrl.training.checkpoint import holds_checkpoint, load_checkpoint, save_checkpoint
-from fastrl.training.config import RunConfig
+from fastrl.training.config import RunConfig, convert
 from fastrl.training.console import Console
 from fastrl.training.evaluation import Evaluation, Player, evaluate_policy
 from fastrl.training.memory import require_needs
 from fastrl.training.metrics import MetricsLogger
 from fastrl.training.notes import RunNotes
 from fastrl.training.observation_kinds import require_vectors
+from fastrl.training.plain_values import plain, written
 from fastrl.training.process import ProcessSettings
 from fastrl.training.run_folder import CHECKPOINTS, ensure_config, saying_what_is_kept, writing_into
 from fastrl.training.safe_files import require_folder
@@ -83,6 +85,8 @@ class Intervals:
         }
 
     def __post_init__(self) -> None:
+        for field in fields(self):  # numpy's numbers among them
+            object.__setattr__(self, field.name, plain(getattr(self, field.name)))
         for name, value in (("eval_interval", self.evaluate), ("save_interval", self.save), ("log_interval", self.log)):
             if value < 0:
                 raise SettingError(f"{name} must be at least 0 environment steps, got {value}")
@@ -176,30 +180,26 @@ class Trainer(ABC):
     @classmethod
     def from_config(cls, config: RunConfig) -> Self:
         """A trainer with the settings of a configuration: those fields that the constructor has, by the same names."""
+        config.check()
         taken = inspect.signature(cls).parameters
         settings = {field.name: getattr(config, field.name) for field in fields(config) if field.name in taken}
         trainer = cls(**settings | {"device": torch.device(config.device), "intervals": Intervals.of(config)})
-        trainer.track, trainer.config = config.track, config
+        trainer.track, trainer.config = config.track, replace(config, num_envs=trainer.env.num_envs)
         return trainer
 
-    def open_environments(
-        self, env_id: Any, device: torch.device, config: RunConfig, env_kwargs: Mapping[str, Any] | None, threads: ThreadChoice
-    ) -> None:
+    def open_environments(self, config: RunConfig, threads: ThreadChoice) -> None:
         """Set threads and seeds, and make the training environments; a constructor calls this before it makes networks.
 
         Until `close` the process has the trainer's number of torch threads, and keeps freed memory.
 
         Args:
-            env_id: what `make_vector_env` takes.
-            device: where tensors go.
-            config: the run's settings; kept for the run folder where `env_id` is an id, which can be written down.
-            env_kwargs: options of the environment, those that a configuration cannot hold included.
+            config: the run's settings, checked; kept for the run folder.
             threads: of torch and of the environments.
         """
-        self.env_id, self.device, self.threads = env_id, torch.device(device), threads
+        env_id = config.env_id
+        self.env_id, self.device, self.threads = env_id, torch.device(config.device), threads
         self.env_timeout = config.env_timeout
-        self.config = config if isinstance(env_id, str) else None
-        self.env_options = {"obs_keys": config.obs_keys, "max_episode_steps": config.max_episode_steps, "env_kwargs": env_kwargs}
+        self.env_options = {"obs_keys": config.obs_keys, "max_episode_steps": config.max_episode_steps, "env_kwargs": config.env_kwargs}
         self.can_make_envs = isinstance(env_id, str) or is_factory(env_id)
         settings = ProcessSettings(threads.torch)
         # a trainer that is dropped without `close`, or whose constructor fails, leaves nothing behind either
@@ -208,7 +208,11 @@ class Trainer(ABC):
         seed_everything(self.seed)
         self.env = self.make_env(config.num_envs, self.seed)
         try:
-            require_needs(config.needs(self.env), str(self.device))
+            if self.env.device.type != self.device.type:
+                raise SettingError(f"device is {self.device}, but {self.env.name} is already made, for {self.env.device}")
+            self.config = replace(config, num_envs=self.env.num_envs)  # an object that is already made has its own number
+            self.config.check()
+            require_needs(self.config.needs(self.env), str(self.device))
             if not self.takes_images:
                 require_vectors(self.env, self.algorithm)
         except SettingError:
@@ -216,7 +220,7 @@ class Trainer(ABC):
             raise
         scales = {f"scales_{what}s": bool(getattr(config, f"normalize_{what}", False)) for what in ("observation", "reward")}
         self.env.look_at_first_steps(**scales)
-        self.fixed_num_envs = self.env.num_envs if is_factory(env_id) else None
+        self.fixed_num_envs = self.env.num_envs if is_factory(env_id) or names_factory(env_id) else None
 
     def make_env(self, num_envs: int, seed: int) -> VectorEnv:
         """Fresh environments of the kind the trainer was built for."""
@@ -268,11 +272,13 @@ class Trainer(ABC):
             RunFolderError: another process writes into the folder, or it cannot be written; the message says what is kept.
             CheckpointError: a checkpoint cannot be written; earlier ones are as they were.
         """
+        total_steps = convert("total_steps", int, total_steps)
         if total_steps < 1:
             raise SettingError(f"total_steps must be at least 1 environment step, got {total_steps}")
         folder = Path(out_dir).absolute()  # an environment may change the working directory
         console = Console(total_steps, start_steps=self.env_steps, on_lost=self._output_lost)
-        settings = {} if self.config is None else self.config.to_dict()
+        known = {} if self.config is None else self.config.to_dict()
+        settings = {name: None if value is None else written(plain(value)) for name, value in known.items()}
         with (
             StopOnSignal() as stop,
             writing_into(folder),
@@ -287,6 +293,8 @@ class Trainer(ABC):
                     logger.resume_from(self.env_steps, last_row=self.marks.get(LOGGED))
                 if self.config is not None:
                     ensure_config(folder, self.algorithm, replace(self.config, total_steps=total_steps))
+                    for lost in self.config.unwritten():
+                        console.message(f"config.toml cannot hold {lost}: evaluating or continuing this run needs it given again")
                 console.message(self.describe())
                 self._loop(total_steps, logger, folder / CHECKPOINTS)
             except RunFolderError:  # what has been learned since the last checkpoint may be written all the same
@@ -518,8 +526,3 @@ class Trainer(ABC):
 
     def __exit__(self, *_: object) -> None:
         self.close()
-
-
-def is_factory(env: Any) -> bool:
-    """Whether a trainer's `env_id` is to be called for environments: it can then be called again for evaluation."""
-    return callable(env) and not isinstance(env, gym.Env | gym.vector.VectorEnv | VectorEnv)

@@ -76,12 +76,15 @@ def test_flat_rows_are_the_transitions():
 
 
 def test_environments_come_as_ids_as_gym_envs_and_as_they_are():
-    for env in ("CartPole-v1", GymEnv("CartPole-v1"), make_vector_env("CartPole-v1", 4, seed=1)):
+    own = (lambda: gym.make("CartPole-v1"), lambda: make_vector_env("CartPole-v1", 4), gym.make_vec("CartPole-v1", 4))
+    for env in ("CartPole-v1", GymEnv("CartPole-v1"), GymEnv(own[0]), make_vector_env("CartPole-v1", 4, seed=1), *own):
         batcher = make_batcher(env)
         assert batcher.get_batch(first_action).state_t.shape == (10, 4, 4)
         assert batcher.get_state_info().shape == (4,) and batcher.get_action_info().space == "discrete"
         batcher.close()
-    with pytest.raises(SettingError, match="env must be an id, a GymEnv or a VectorEnv, got int"):
+    alone = RolloutBatcher(gym.make("CartPole-v1"), 10)
+    assert alone.get_batch(lambda state, step: torch.zeros(1, dtype=torch.int64)).state_t.shape == (10, 1, 4)
+    with pytest.raises(SettingError, match="env must be an id, a factory, a GymEnv, a Gymnasium environment or a VectorEnv, got int"):
         make_batcher(3)
     with pytest.raises(SettingError, match="batch_size must be a multiple of the 4 environments, got 42"):
         make_batcher(batch_size=42)

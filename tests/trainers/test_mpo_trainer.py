@@ -530,6 +530,33 @@ def test_a_run_made_in_python_is_a_run_folder_for_the_command_line(tmp_path):
         assert again.batch_size == 32 and again.m_steps == 2
 
 
+def test_settings_of_the_updates_are_the_configuration_s_unless_they_are_given(tmp_path):
+    with MPOTrainer.from_config(config_of_updates()) as trainer:
+        assert trainer.settings.batch_size == 36  # a multiple of retrace_steps, checked as it is
+        trainer.train(60, str(tmp_path / "a"))
+        assert (trainer.batch_size, trainer.update_after, trainer.m_steps) == (36, 40, 2)
+        trainer.train(80, out_dir=str(tmp_path / "b"), batch_size=18)
+        assert (trainer.batch_size, trainer.update_after, trainer.m_steps) == (18, 40, 2)
+        with pytest.raises(SettingError, match="batch_size must be a multiple of retrace_steps = 6, got 20"):
+            trainer.train(90, 50, 20, str(tmp_path / "c"))
+        with pytest.raises(SettingError, match="out_dir must be given"):
+            trainer.train(90)
+        assert (trainer.batch_size, trainer.update_after) == (18, 40)
+    assert [MPOConfig.from_toml((tmp_path / name / "config.toml").read_text()).batch_size for name in "ab"] == [36, 18]
+    with pytest.raises(SettingError, match="batch_size must be a multiple of retrace_steps = 6, got 20"):
+        MPOTrainer.from_config(config_of_updates(batch_size=20))
+    with pytest.raises(SettingError, match="batch_size must be at most replay_size = 200, got 252"):
+        MPOTrainer.from_config(config_of_updates(batch_size=252))
+
+
+def config_of_updates(**changes):
+    networks = {"policy_layer_sizes": (8,), "critic_layer_sizes": (8,), "replay_size": 200, "action_samples": 4}
+    updates = {"use_retrace": True, "retrace_steps": 6, "batch_size": 36, "update_after": 40, "m_steps": 2}
+    return MPOConfig(
+        **{"env_id": "LinearQuadratic-v0", "num_envs": 2, "eval_episodes": 1, "total_steps": 60, **networks, **updates, **changes}
+    )
+
+
 def test_options_of_the_environment_reach_it_as_they_are():
     with make_trainer("Counter-v0", num_envs=2, env_kwargs={"length": [3, 5]}, max_episode_steps=4) as trainer:
         lengths = [episode.length for _ in range(12) if trainer.collect() for episode in trainer.env.pop_episodes()]

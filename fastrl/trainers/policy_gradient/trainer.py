@@ -58,7 +58,7 @@ class PolicyGradientTrainer(Trainer):
         self.algorithm = config.ALGORITHM
         self.settings = config
         threads = choose_threads(config.num_envs, config.threads, config.env_threads, 2 * hidden_weights(config.layer_sizes))
-        self.open_environments(config.env_id, torch.device(config.device), config, config.env_kwargs, threads)
+        self.open_environments(config, threads)
         self.batcher = RolloutBatcher(self.env, config.num_steps * self.env.num_envs, transforms=self._transforms(), device=self.device)
         self.pg_agent = self._make_agent()
         self.agent = _Learner(self.pg_agent)

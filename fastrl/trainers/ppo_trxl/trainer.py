@@ -187,15 +187,17 @@ class PPOTRxLTrainer(SingleEnvironmentTrainer):
         config = config_of_arguments(PPOTrXLConfig, given | intervals.settings())
         if capture_video:
             require_video(env_id)
-        super().__init__(seed=seed, intervals=intervals)
+        super().__init__(seed=config.seed, intervals=intervals)
         self.run_name = run_name or self.algorithm
         self.settings = config
-        weights = trxl_num_layers * 5 * trxl_dim**2
-        self.open_environments(env_id, device, config, env_kwargs, choose_threads(num_envs, threads, env_threads, weights))
+        weights = config.trxl_num_layers * 5 * config.trxl_dim**2
+        self.open_environments(config, choose_threads(config.num_envs, config.threads, config.env_threads, weights))
         self.max_episode_steps = self._episode_limit(self.env.max_episode_steps)
         self.agent = self._make_agent()
-        self.learner = Learner(self.agent, **{name: given[name] for name in inspect.signature(Learner).parameters if name != "agent"})
-        self.reward_scaler = RewardScaler(self.env.num_envs, gamma=gamma).to(self.device) if normalize_reward else None
+        self.learner = Learner(
+            self.agent, **{name: getattr(config, name) for name in inspect.signature(Learner).parameters if name != "agent"}
+        )
+        self.reward_scaler = RewardScaler(self.env.num_envs, gamma=config.gamma).to(self.device) if normalize_reward else None
         self._allocate()
         self.rows: Rows | None = None
         self._begin(self.env.reset())

@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 import gymnasium as gym
 import numpy as np
@@ -30,7 +30,7 @@ from fastrl.trainers.vmpo.gymnasium_evaluation import (
     _evaluate_vectorized,
     _merge_obs_rms_stats,
 )
-from fastrl.training.config import config_of_arguments
+from fastrl.training.config import RunConfig, Unsaid, config_of_arguments
 from fastrl.training.evaluation import MemorylessPlayer, Player, require_finite_observations
 from fastrl.training.loop import Intervals, Trainer
 from fastrl.training.metrics import _format_metrics
@@ -145,14 +145,14 @@ class VMPOTrainer(Trainer):
     ) -> None:
         given = {name: value for name, value in locals().items() if name in VMPOConfig.__dataclass_fields__}
         config = config_of_arguments(VMPOConfig, given | intervals.settings())
-        super().__init__(seed=seed, intervals=intervals)
-        self.rollout_steps = rollout_steps
-        self.normalize_observation = normalize_observation
-        self.updates_per_step = 1
-        weights = hidden_weights(policy_layer_sizes) + hidden_weights(value_layer_sizes)
-        self.open_environments(env_id, device, config, env_kwargs, choose_threads(num_envs, threads, env_threads, weights))
+        super().__init__(seed=config.seed, intervals=intervals)
+        self.rollout_steps = config.rollout_steps
+        self.normalize_observation = config.normalize_observation
+        self.updates_per_step = config.updates_per_step
+        weights = hidden_weights(config.policy_layer_sizes) + hidden_weights(config.value_layer_sizes)
+        self.open_environments(config, choose_threads(config.num_envs, config.threads, config.env_threads, weights))
         obs_dim, act_dim, kind = _spaces(self.env)
-        learner = {name: value for name, value in given.items() if name in _AGENT_SETTINGS}
+        learner = {name: value for name, value in config.to_dict().items() if name in _AGENT_SETTINGS}
         self.agent: VMPOAgent = VMPOAgent(obs_dim, act_dim, self.device, action_kind=kind, **learner)
         self.agent.policy.obs_normalizer.clip = clip_observation if normalize_observation else None
         self.reward_scaler = RewardScaler(self.env.num_envs, gamma=gamma, clip=clip_reward).to(self.device) if normalize_reward else None
@@ -196,19 +196,27 @@ class VMPOTrainer(Trainer):
 
     # ------------------------------------------------------------------------------------------------ one round
 
-    def train(self, total_steps: int, out_dir: str, updates_per_step: int = 1) -> None:
+    @classmethod
+    def from_config(cls, config: RunConfig) -> Self:
+        """A trainer with the settings of a configuration, `updates_per_step` included."""
+        assert isinstance(config, VMPOConfig)
+        trainer = super().from_config(config)
+        trainer.updates_per_step = config.updates_per_step
+        return trainer
+
+    def train(self, total_steps: int, out_dir: str, updates_per_step: int = Unsaid(1)) -> None:
         """Train, write the run folder, evaluate at the end.
 
         Args:
             total_steps: environment steps over all environments; after `load` the steps already made count.
             out_dir: run folder: metrics.csv, eval.csv, TensorBoard events, curve.png, checkpoints/.
-            updates_per_step: `agent.update` calls per full rollout, ≥ 1.
+            updates_per_step: `agent.update` calls per full rollout, ≥ 1; left out: the configuration's.
         """
-        if updates_per_step < 1:
-            raise SettingError(f"updates_per_step must be at least 1, got {updates_per_step}")
-        self.updates_per_step = updates_per_step
-        if isinstance(self.config, VMPOConfig):
-            self.config = replace(self.config, updates_per_step=updates_per_step)
+        assert isinstance(self.config, VMPOConfig)
+        said = not isinstance(updates_per_step, Unsaid)
+        config = replace(self.config, updates_per_step=updates_per_step if said else self.updates_per_step)
+        config.check()
+        self.config, self.updates_per_step = config, config.updates_per_step
         self.run(total_steps, out_dir)
 
     def collect(self) -> bool:
