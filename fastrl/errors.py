@@ -14,6 +14,10 @@ class CheckpointError(RuntimeError):
     """A checkpoint is missing, incomplete, damaged or not of this kind of run; the message names the file."""
 
 
+class RunFolderError(RuntimeError):
+    """A file of a run cannot be read or written: a full disk, no permission, a link, another process at work; the message names it."""
+
+
 class NonFiniteError(ArithmeticError):
     """A number that must be finite is not; the message names the loss term or the environment, and the update. Parameters are untouched."""
 

@@ -11,6 +11,7 @@ from torch import Tensor
 from fastrl.batchers.transforms import Transform
 from fastrl.data.rollout import Rollout
 from fastrl.envs import Timestep
+from fastrl.training.state_check import Maybe
 
 Flags = tuple[Tensor | None, Tensor | None, Tensor | None]
 AT_THE_START: Flags = (None, None, None)
@@ -81,6 +82,11 @@ class StateView:
     def state_dict(self) -> dict[str, Any]:
         """Where episodes begin; transforms keep what they remember themselves."""
         return {"flags": list(self._flags), "first": list(self._first)}
+
+    def state_outline(self, num_envs: int) -> dict[str, Any]:
+        """What a saved state must look like (see `fastrl.training.state_check`)."""
+        flags = [Maybe(torch.zeros(num_envs, dtype=torch.bool)) for _ in AT_THE_START]
+        return {"flags": flags, "first": flags}
 
     def load_state_dict(self, state: Mapping[str, Any], device: torch.device | str) -> None:
         """Counterpart of `state_dict`; the flags go to where the environments' tensors are."""

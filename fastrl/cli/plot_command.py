@@ -7,10 +7,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from fastrl.cli.arguments import Parser
-from fastrl.errors import SettingError
+from fastrl.errors import RunFolderError, SettingError
 from fastrl.training.run_folder import open_run
 
 FORMATS = (".png", ".pdf", ".svg")
+LARGEST_LINE = 1e100
 
 
 def run(arguments: Sequence[str]) -> int:
@@ -33,6 +34,8 @@ def run(arguments: Sequence[str]) -> int:
         drawn = draw_curve(options.runs, options.out, reference_lines=lines, title=options.title)
     except OSError as error:
         raise SettingError(f"out {str(options.out)!r} cannot be written: {error.strerror}") from None
+    except RunFolderError as error:
+        raise SettingError(str(error)) from None
     if not drawn:
         raise SettingError("none of these runs has a finished episode or an evaluation yet: there is nothing to draw")
     print(f"wrote {options.out}")
@@ -45,6 +48,6 @@ def _reference(text: str) -> tuple[str, float]:
         number = float(value)
     except ValueError:
         number = math.nan
-    if not label or not math.isfinite(number):
+    if not label or not abs(number) <= LARGEST_LINE:
         raise SettingError(f"line must be LABEL=RETURN, for example optimum=1.2, got {text!r}")
     return label, number

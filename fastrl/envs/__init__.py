@@ -1,5 +1,6 @@
 """Environments: everything a trainer steps is a `VectorEnv` returning `Timestep`; quirks of simulators end here."""
 
+from fastrl.envs.action_scale import ActionScale
 from fastrl.envs.action_spec import ActionSpec
 from fastrl.envs.base import EnvironmentFailure, Episode, Timestep, VectorEnv
 from fastrl.envs.check import check_env
@@ -9,6 +10,7 @@ from fastrl.envs.roboschool import RoboschoolEnv
 from fastrl.envs.toolkit import BaseEnv
 
 __all__ = [
+    "ActionScale",
     "ActionSpec",
     "BaseEnv",
     "EnvId",

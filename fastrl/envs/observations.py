@@ -10,7 +10,8 @@ import gymnasium as gym
 import numpy as np
 import torch
 
-from fastrl.envs.base import ObservationFault
+from fastrl.envs.bounds import require_few_choices
+from fastrl.envs.failures import ObservationFault
 from fastrl.envs.observation_entries import Leaf, entries
 from fastrl.errors import SettingError, nearest
 
@@ -166,6 +167,8 @@ def _left_out_sentence(left_out: Mapping[str, str], taken: Sequence[Leaf], name:
 def _select(space: gym.Space[Any], obs_keys: Sequence[str] | None, name: str) -> list[Leaf]:
     found = list(entries(space))
     leaves = [leaf for leaf in found if isinstance(leaf, Leaf)]
+    for leaf in leaves:
+        require_few_choices(f"observations of {name}", space, leaf.nvec)
     if obs_keys is not None:
         return _by_key(leaves, obs_keys, name)
     if not leaves:

@@ -22,6 +22,7 @@ class ToyVectorEnv(VectorEnv):
         seed: gives each environment a seed of its own; or `seeds`, one per environment.
         device: where tensors go.
         max_episode_steps, env_kwargs: options of the dynamics.
+        scale_actions: see `VectorEnv`.
 
     Attributes:
         optimal_return: return of the best policy, averaged over starts; None where it is not known.
@@ -37,6 +38,7 @@ class ToyVectorEnv(VectorEnv):
         device: torch.device | str = "cpu",
         max_episode_steps: int | None = None,
         env_kwargs: Mapping[str, Any] | None = None,
+        scale_actions: bool = True,
     ) -> None:
         if num_envs < 1:
             raise SettingError(f"num_envs must be at least 1, got {num_envs}")
@@ -54,6 +56,7 @@ class ToyVectorEnv(VectorEnv):
             max_episode_steps=self.dynamics.max_episode_steps,
             device=device,
             seeds=each,
+            scale_actions=scale_actions,
         )
 
     @property
@@ -83,8 +86,16 @@ class ToyVectorEnv(VectorEnv):
         return {"env": self.name, "dynamics": self.dynamics.state_dict(), "statistics": self._statistics_state()}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Counterpart of `state_dict`; the random streams go on as those of the environment's own seed."""
-        count = len(np.asarray(state["statistics"]["done"]))
+        """Counterpart of `state_dict`; the random streams go on as those of the environment's own seed.
+
+        Raises:
+            ValueError: it is of other environments, or is none.
+        """
+        statistics = state.get("statistics") if isinstance(state, Mapping) else None
+        if not isinstance(statistics, Mapping) or set(state) != {"env", "dynamics", "statistics"}:
+            raise ValueError(f"this is no state of {self.name}")
+        done = statistics.get("done")
+        count = done.size if isinstance(done, np.ndarray) else 0
         if (state["env"], count) != (self.name, self.num_envs):
             raise ValueError(f"the state is of {count} x {state['env']}, this is {self.num_envs} x {self.name}")
         self.dynamics.load_state_dict(state["dynamics"])

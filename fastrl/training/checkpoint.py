@@ -8,6 +8,8 @@
 
 A save writes and syncs a directory with a temporary name, renames it to a name that was never used, syncs the parent, and only then
 replaces LATEST. Whatever LATEST names is therefore complete. One process at a time saves into a root.
+
+What is loaded is read into memory first, and then its digest is checked: nothing of it depends on the files any more.
 """
 
 from __future__ import annotations
@@ -24,14 +26,18 @@ from typing import Any
 
 import safetensors
 import safetensors.torch
+from safetensors.torch import load as tensors_of_bytes
 
-from fastrl.errors import CheckpointError
-from fastrl.training.state_codec import StateCodecError, decode_state, encode_state
+from fastrl.errors import CheckpointError, RunFolderError
+from fastrl.training.memory import available_memory
+from fastrl.training.safe_files import KILOBYTE, MEGABYTE, read_file, remove_leftovers, replace_file, require_folder
+from fastrl.training.state_codec import decode_state, encode_state
 
 TENSORS, STATE, MANIFEST, LATEST = "tensors.safetensors", "state.json", "manifest.json", "LATEST"
 FORMAT = "fastrl-checkpoint-1"
 NAME = re.compile(r"step-(\d{12,})-(\d{4,})")
 TEMPORARY = re.compile(r"(step-\d+-\d+|LATEST)\.(tmp|old)")
+LARGEST_STATE = 256 * MEGABYTE  # of state.json; a run's has some kilobytes
 
 
 def save_checkpoint(root: Path, state: Mapping[str, Any], *, step: int, keep: int = 3) -> Path:
@@ -61,8 +67,9 @@ def save_checkpoint(root: Path, state: Mapping[str, Any], *, step: int, keep: in
         final = root / f"step-{step:012d}-{_next_number(root):04d}"
         temporary = root / f"{final.name}.tmp"
         temporary.mkdir()
-        safetensors.torch.save_file(tensors, temporary / TENSORS)
         (temporary / STATE).write_bytes(_to_json(data))
+        safetensors.torch.save_file(tensors, temporary / TENSORS)
+        shutil.copymode(temporary / STATE, temporary / TENSORS)  # the library's own is for the user alone, whatever the umask says
         _sync_file(temporary / TENSORS)
         _sync_file(temporary / STATE)
         (temporary / MANIFEST).write_bytes(_manifest(temporary, step))
@@ -71,7 +78,7 @@ def save_checkpoint(root: Path, state: Mapping[str, Any], *, step: int, keep: in
         temporary.rename(final)
         _sync_directory(root)
         _point_latest_at(root, final.name)
-    except (OSError, safetensors.SafetensorError) as error:
+    except (OSError, RunFolderError, safetensors.SafetensorError) as error:
         if temporary is not None:
             shutil.rmtree(temporary, ignore_errors=True)
         kept = _read_latest(root)
@@ -108,14 +115,34 @@ def load_checkpoint(path: str | Path) -> dict[str, Any]:
     failures = []
     for name in candidates:
         try:
+            if (path / name).is_symlink():
+                require_folder(path / name)
             state = _read(path / name)
-        except CheckpointError as error:
+        except (CheckpointError, RunFolderError) as error:
             failures.append(str(error))
             continue
         if failures:
             warnings.warn(f"{'; '.join(failures)}; continuing from the earlier checkpoint {path / name}", stacklevel=2)
         return state
     raise CheckpointError(f"no checkpoint in {path} can be loaded: {'; '.join(failures)}")
+
+
+def holds_checkpoint(root: Path) -> bool:
+    """Whether there is a checkpoint below `root`, good or damaged."""
+    return root.is_dir() and any(NAME.fullmatch(entry.name) for entry in root.iterdir())
+
+
+def holds_steps(root: Path) -> bool:
+    """Whether there is more below `root` than checkpoints at step 0, which a run writes before it does anything."""
+    if not root.is_dir():
+        return os.path.lexists(root)
+    matches = [NAME.fullmatch(entry.name) for entry in root.iterdir() if entry.name != LATEST and not TEMPORARY.fullmatch(entry.name)]
+    return any(match is None or int(match[1]) > 0 for match in matches)
+
+
+def name_of_newest(root: Path) -> str | None:
+    """Name of the checkpoint that LATEST names; None if it names none."""
+    return _read_latest(root)
 
 
 # -------------------------------------------------------------------------------------------------------------------- reading
@@ -126,29 +153,45 @@ def _read(folder: Path) -> dict[str, Any]:
     if not folder.is_dir():
         raise CheckpointError(f"there is no checkpoint {folder}")
     expected = _read_manifest(folder / MANIFEST)
-    for name in (STATE, TENSORS):
-        file = folder / name
-        try:
-            found = {"bytes": file.stat().st_size, "sha256": _sha256(file)}
-        except OSError as error:
-            raise CheckpointError(f"{file} cannot be read ({error.strerror})") from None
-        if found != expected[name]:
-            raise CheckpointError(f"{file} is damaged: its content is not what the manifest says")
     try:
-        data = json.loads((folder / STATE).read_bytes())
-        state = decode_state(data, safetensors.torch.load_file(folder / TENSORS))
-    except (OSError, ValueError, KeyError, RuntimeError, RecursionError, StateCodecError, safetensors.SafetensorError) as error:
-        raise CheckpointError(f"{folder} is no checkpoint of fastrl: {error}") from None
+        data = json.loads(_read_verified(folder / STATE, expected[STATE], max_bytes=LARGEST_STATE))
+        # an argument, so that the file's bytes are gone before the state is built
+        tensors = tensors_of_bytes(_read_verified(folder / TENSORS, expected[TENSORS], max_bytes=_room_for_tensors()))
+        state = decode_state(data, tensors)
+    except CheckpointError:
+        raise
+    except Exception as error:  # whatever a parser says to a file that someone made up
+        raise CheckpointError(f"{folder} is no checkpoint of fastrl: {error or type(error).__name__}") from None
     if not isinstance(state, dict):
         raise CheckpointError(f"{folder / STATE} holds a {type(state).__name__} instead of a state")
     return state
 
 
-def _read_manifest(file: Path) -> dict[str, Any]:
+def _read_verified(file: Path, expected: Mapping[str, Any], *, max_bytes: int) -> bytes:
+    """A file's bytes, which are those that the manifest speaks of."""
+    content = _read_file(file, max_bytes)
+    if {"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()} != expected:
+        raise CheckpointError(f"{file} is damaged: its content is not what the manifest says")
+    return content
+
+
+def _read_file(file: Path, max_bytes: int) -> bytes:
     try:
-        raw = file.read_bytes()
-    except OSError as error:
+        return read_file(file, max_bytes=max_bytes)
+    except FileNotFoundError as error:
         raise CheckpointError(f"{file} cannot be read ({error.strerror})") from None
+    except RunFolderError as error:
+        raise CheckpointError(str(error)) from None
+
+
+def _room_for_tensors() -> int:
+    """Bytes of the largest file of tensors that can be loaded: its bytes and the tensors made of them are there at the same time."""
+    available = available_memory()
+    return 2**63 if available is None else available // 2
+
+
+def _read_manifest(file: Path) -> dict[str, Any]:
+    raw = _read_file(file, MEGABYTE)
     try:
         manifest = json.loads(raw)
         files = manifest["content"]["files"]
@@ -180,10 +223,8 @@ def _to_json(data: Any) -> bytes:
 
 
 def _point_latest_at(root: Path, name: str) -> None:
-    temporary = root / f"{LATEST}.tmp"
-    temporary.write_text(_latest_line(name))
-    _sync_file(temporary)
-    temporary.replace(root / LATEST)
+    line = _latest_line(name)
+    replace_file(root / LATEST, lambda file: file.write(line.encode()))
     _sync_directory(root)
 
 
@@ -201,9 +242,10 @@ def _prune(root: Path, keep: int, newest: str) -> None:
 
 def _remove_leftovers(root: Path) -> None:
     """What a killed save or removal left behind."""
+    remove_leftovers(root)
     for entry in root.iterdir():
         if TEMPORARY.fullmatch(entry.name):
-            if entry.is_dir():
+            if _is_folder(entry):
                 shutil.rmtree(entry, ignore_errors=True)
             else:
                 entry.unlink(missing_ok=True)
@@ -216,8 +258,13 @@ def _checkpoints(root: Path) -> list[Path]:
     """Checkpoint directories in the order in which they were saved."""
     if not root.is_dir():
         return []
-    found = [(int(match[2]), entry) for entry in root.iterdir() if (match := NAME.fullmatch(entry.name)) and entry.is_dir()]
+    found = [(int(match[2]), entry) for entry in root.iterdir() if (match := NAME.fullmatch(entry.name)) and _is_folder(entry)]
     return [entry for _, entry in sorted(found)]
+
+
+def _is_folder(entry: Path) -> bool:
+    """Whether it is a directory and no link to one, which may lie anywhere."""
+    return entry.is_dir() and not entry.is_symlink()
 
 
 def _next_number(root: Path) -> int:
@@ -229,8 +276,8 @@ def _next_number(root: Path) -> int:
 def _read_latest(root: Path) -> str | None:
     """The name in LATEST, or None when the file is missing, damaged or holds no checkpoint's name (never a path to elsewhere)."""
     try:
-        line = (root / LATEST).read_text(errors="replace")
-    except OSError:
+        line = read_file(root / LATEST, max_bytes=KILOBYTE).decode(errors="replace")
+    except (FileNotFoundError, RunFolderError):
         return None
     name = line.partition(" ")[0]
     return name if NAME.fullmatch(name) and line == _latest_line(name) else None

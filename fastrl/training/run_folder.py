@@ -5,17 +5,23 @@ from __future__ import annotations
 import contextlib
 import os
 import re
+import shutil
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from fastrl.errors import SettingError, nearest
+from fastrl.errors import RunFolderError, SettingError, nearest
+from fastrl.training.checkpoint import holds_checkpoint, holds_steps, name_of_newest
 from fastrl.training.config import ALGORITHM_KEY, RunConfig, parse_toml
+from fastrl.training.run_lock import RunLock
+from fastrl.training.safe_files import MEGABYTE, read_file, remove_leftovers, replace_file, require_folder
 
 CONFIG_FILE, METRICS_FILE, EVALUATION_FILE = "config.toml", "metrics.csv", "eval.csv"
 CURVE_FILE, CHECKPOINTS = "curve.png", "checkpoints"
 TRACES = (CONFIG_FILE, METRICS_FILE, EVALUATION_FILE, CHECKPOINTS)  # any of these means that a run has been here
 RUNS = Path("runs")
+LARGEST_CONFIG = MEGABYTE
 
 
 @dataclass(frozen=True)
@@ -30,10 +36,18 @@ class RunFolder:
         """Directory of the run's checkpoints."""
         return self.path / CHECKPOINTS
 
+    def has_begun(self) -> bool:
+        """Whether there is anything to go on from; not so if the run was killed before its first checkpoint, which comes before any row."""
+        return bool(set(_traces(self.path)) & {METRICS_FILE, EVALUATION_FILE}) or holds_checkpoint(self.checkpoints)
+
     @property
     def config_file(self) -> Path:
         """The run's settings."""
         return self.path / CONFIG_FILE
+
+    def config_text(self) -> str:
+        """What config.toml holds; SettingError saying why if it cannot be read."""
+        return _config_text(self.path)
 
 
 def create_run(algorithm: str, config: RunConfig, out_dir: Path | None = None) -> RunFolder:
@@ -50,26 +64,54 @@ def create_run(algorithm: str, config: RunConfig, out_dir: Path | None = None) -
     path = out_dir or RUNS / f"{algorithm}-{_plain(config.env_id)}-{config.seed}-{time.strftime('%Y%m%d-%H%M%S')}"
     if out_dir is None:
         path = _unused(path)
-    elif any((path / trace).exists() for trace in TRACES):
-        raise SettingError(f"out_dir {str(path)!r} already holds a run; choose another folder, or continue it with --resume {path}")
+    _require_no_run(path)
+    run = RunFolder(path, algorithm)
+    with writing_into(path):
+        _require_no_run(path)  # another process may have been quicker
+        write_config(run, config)
+    return run
+
+
+@contextlib.contextmanager
+def writing_into(path: Path) -> Iterator[None]:
+    """A run folder, made if it is missing, that nobody else writes into meanwhile (see `RunLock`).
+
+    Raises:
+        SettingError: the folder cannot be made.
+        RunFolderError: someone else is writing into it, or its `checkpoints` are a link.
+    """
     try:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise SettingError(f"out_dir {str(path)!r} cannot be made: {error.strerror}") from None
-    run = RunFolder(path, algorithm)
-    write_config(run, config)
-    return run
+    with RunLock(path):
+        remove_leftovers(path)
+        if os.path.lexists(path / CHECKPOINTS):
+            require_folder(path / CHECKPOINTS)
+        yield
+
+
+@contextlib.contextmanager
+def saying_what_is_kept(path: Path) -> Iterator[None]:
+    """Adds to a RunFolderError of the body what can be gone on from."""
+    try:
+        yield
+    except RunFolderError as error:
+        newest = name_of_newest(path / CHECKPOINTS)
+        kept = f"the checkpoint {newest} is complete; continue with --resume {path}" if newest else "there is no checkpoint yet"
+        raise RunFolderError(f"{error}; {kept}") from error
 
 
 def withdraw_run(run: RunFolder, *, keep_folder: bool) -> None:
-    """Undo `create_run` after a failure: the folder is free for a next attempt, unless a row or a checkpoint has been written.
+    """Undo `create_run` after a failure: the folder is free for a next attempt, unless a row or a later checkpoint than the first is there.
 
     Args:
         run: what `create_run` returned.
         keep_folder: leave the folder itself, which was there before.
     """
-    if any((run.path / trace).exists() for trace in TRACES if trace != CONFIG_FILE):
+    if set(_traces(run.path)) - {CONFIG_FILE, CHECKPOINTS} or holds_steps(run.checkpoints):
         return
+    shutil.rmtree(run.checkpoints, ignore_errors=True)
     run.config_file.unlink(missing_ok=True)
     if not keep_folder:
         with contextlib.suppress(OSError):  # something else is in it
@@ -79,27 +121,28 @@ def withdraw_run(run: RunFolder, *, keep_folder: bool) -> None:
 def open_run(path: Path) -> RunFolder:
     """The run in a folder.
 
-    Raises: SettingError if there is none, naming the nearest folder beside it.
+    Raises: SettingError if there is none, naming the nearest folder beside it, or if it is no run that fastrl has written.
     """
-    try:
-        text = (path / CONFIG_FILE).read_text()
-    except OSError:
-        beside = [entry.name for entry in path.parent.iterdir() if (entry / CONFIG_FILE).exists()] if path.parent.is_dir() else []
-        raise SettingError(f"there is no run in {str(path)!r}: it has no readable {CONFIG_FILE}{nearest(path.name, beside)}") from None
-    algorithm = parse_toml(text, str(path / CONFIG_FILE)).get(ALGORITHM_KEY)
+    algorithm = parse_toml(_config_text(path), str(path / CONFIG_FILE)).get(ALGORITHM_KEY)
     if not isinstance(algorithm, str):
         raise SettingError(f"{path / CONFIG_FILE} does not name its algorithm")
+    if os.path.lexists(path / CHECKPOINTS):
+        try:
+            require_folder(path / CHECKPOINTS)
+        except RunFolderError as error:
+            raise SettingError(f"there is no run in {str(path)!r}: {error}") from None
     return RunFolder(path, algorithm)
 
 
 def write_config(run: RunFolder, config: RunConfig) -> None:
-    """Write config.toml, replacing an older one in one step."""
-    temporary = run.path / f".{CONFIG_FILE}.tmp"
-    with temporary.open("w") as file:
-        file.write(config.to_toml(run.algorithm))
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(run.config_file)
+    """Write config.toml, replacing an older one in one step.
+
+    Raises: SettingError if it would be larger than what is read back.
+    """
+    text = config.to_toml(run.algorithm).encode()
+    if len(text) > LARGEST_CONFIG:
+        raise SettingError(f"env_kwargs hold too much for a config.toml: {len(text):,} bytes, at most {LARGEST_CONFIG:,} are read back")
+    replace_file(run.config_file, lambda file: file.write(text))
 
 
 def ensure_config(path: Path, algorithm: str, config: RunConfig) -> None:
@@ -114,13 +157,36 @@ def ensure_config(path: Path, algorithm: str, config: RunConfig) -> None:
         SettingError: the folder or the file cannot be written.
     """
     run = RunFolder(path, algorithm)
-    if run.config_file.exists():
+    if os.path.lexists(run.config_file):
         return
     try:
         path.mkdir(parents=True, exist_ok=True)
         write_config(run, config)
     except OSError as error:
         raise SettingError(f"out_dir {str(path)!r} cannot be written: {error.strerror}") from None
+
+
+def _config_text(path: Path) -> str:
+    """What a run folder's config.toml holds; SettingError if it has none, or why it cannot be read."""
+    try:
+        return read_file(path / CONFIG_FILE, max_bytes=LARGEST_CONFIG).decode()
+    except FileNotFoundError:
+        beside = [entry.name for entry in path.parent.iterdir() if os.path.exists(entry / CONFIG_FILE)] if path.parent.is_dir() else []
+        raise SettingError(f"there is no run in {str(path)!r}: it has no readable {CONFIG_FILE}{nearest(path.name, beside)}") from None
+    except RunFolderError as error:
+        raise SettingError(f"there is no run in {str(path)!r}: {error}") from None
+    except UnicodeDecodeError:
+        raise SettingError(f"{path / CONFIG_FILE} cannot be read: it is no text") from None
+
+
+def _require_no_run(path: Path) -> None:
+    if _traces(path):
+        raise SettingError(f"out_dir {str(path)!r} already holds a run; choose another folder, or continue it with --resume {path}")
+
+
+def _traces(path: Path) -> list[str]:
+    """What a run has left in a folder; links count, wherever they lead."""
+    return [trace for trace in TRACES if os.path.lexists(path / trace)]
 
 
 def _plain(env_id: str) -> str:

@@ -96,12 +96,12 @@ def decode_state(data: Any, tensors: Mapping[str, Tensor]) -> Any:
     """Counterpart of `encode_state`.
 
     Raises:
-        StateCodecError: `data` is not what `encode_state` writes, or a tensor is missing.
+        StateCodecError: `data` is not what `encode_state` writes, or a tensor is missing or stands for two values.
     """
-    return _decode(data, 0, tensors)
+    return _decode(data, 0, dict(tensors))
 
 
-def _decode(data: Any, depth: int, tensors: Mapping[str, Tensor]) -> Any:
+def _decode(data: Any, depth: int, tensors: dict[str, Tensor]) -> Any:
     if depth > MAX_DEPTH:
         raise StateCodecError(f"nested deeper than {MAX_DEPTH} levels")
     if data is None or isinstance(data, bool | str | int | float):
@@ -119,7 +119,7 @@ def _decode(data: Any, depth: int, tensors: Mapping[str, Tensor]) -> Any:
     raise StateCodecError(f"a value is of the unknown kind {kind!r}")
 
 
-def _decode_dict(pairs: list[Any], depth: int, tensors: Mapping[str, Tensor]) -> dict[Any, Any]:
+def _decode_dict(pairs: list[Any], depth: int, tensors: dict[str, Tensor]) -> dict[Any, Any]:
     result = {}
     for pair in pairs:
         if not isinstance(pair, list) or len(pair) != 2:
@@ -131,7 +131,8 @@ def _decode_dict(pairs: list[Any], depth: int, tensors: Mapping[str, Tensor]) ->
     return result
 
 
-def _decode_leaf(kind: str, content: str, tensors: Mapping[str, Tensor]) -> Any:
+def _decode_leaf(kind: str, content: str, tensors: dict[str, Tensor]) -> Any:
+    """A value that is no container; its tensor is taken out of `tensors`, so that no two values share memory."""
     if kind == "float" and content in SPECIAL_FLOATS:
         return float(content)
     if kind == "int":
@@ -142,7 +143,8 @@ def _decode_leaf(kind: str, content: str, tensors: Mapping[str, Tensor]) -> Any:
     if kind not in ("tensor", "array", "complex_tensor"):
         raise StateCodecError(f"a value is of the unknown kind {kind!r}")
     if content not in tensors:
-        raise StateCodecError(f"tensor {content!r} is missing")
+        raise StateCodecError(f"tensor {content[:40]!r} is missing, or named twice")
+    tensor = tensors.pop(content)
     if kind == "complex_tensor":
-        return torch.view_as_complex(tensors[content])
-    return tensors[content] if kind == "tensor" else tensors[content].numpy()
+        return torch.view_as_complex(tensor)
+    return tensor if kind == "tensor" else tensor.numpy()

@@ -21,6 +21,7 @@ from fastrl.nn.containers import (
     channels_last,
     output_shape,
 )
+from fastrl.training.memory import network_need, require_needs
 from fastrl.utils.config import Config
 from fastrl.utils.utils import get_func, get_obj
 
@@ -163,10 +164,22 @@ def _layer(config: Config | Mapping[str, Any], shape: tuple[int, ...], action_in
         if action_info is None:
             raise SettingError("ActionLinear needs action_info")
         complete.setdefault("action_info", action_info)
+    _require_room(complete)
     try:
         return get_obj(complete)
-    except TypeError as error:
+    except (TypeError, MemoryError) as error:
         raise SettingError(f"{_called(func)} cannot be made: {error}") from error
+    except RuntimeError as error:  # torch's word for sizes that it cannot take, negative or too large
+        raise SettingError(f"{_called(func)} cannot be made: {str(error).splitlines()[0]}") from error
+
+
+def _require_room(config: Mapping[str, Any]) -> None:
+    """Refuse a layer whose weights, with what learning keeps for each, are more than the machine's memory."""
+    for inputs, outputs in (("in_features", "out_features"), ("in_channels", "out_channels")):
+        sizes = [config.get(name) for name in (inputs, outputs, "kernel_size")]
+        numbers = [number for size in sizes if size is not None for number in (size if isinstance(size, list | tuple) else [size])]
+        if config.get(outputs) is not None and all(isinstance(number, int) for number in numbers):
+            require_needs([network_need(math.prod(numbers), outputs)])
 
 
 def _input_argument(func: Any) -> str | None:

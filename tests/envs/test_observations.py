@@ -11,7 +11,7 @@ from gymnasium import spaces
 from fastrl.batchers import RolloutBatcher
 from fastrl.batchers.transforms import StateRunNorm
 from fastrl.envs import EnvironmentFailure, make_vector_env
-from fastrl.envs.base import ObservationFault
+from fastrl.envs.failures import ObservationFault
 from fastrl.envs.first_look import FIRST_STEPS
 from fastrl.envs.observations import ObservationMap
 

@@ -147,3 +147,79 @@ def test_nothing_in_the_package_can_run_code_from_a_file():
     for file in package.rglob("*.py"):
         text = file.read_text()
         assert not [word for word in forbidden if word in text], file
+
+
+def test_a_tensor_stands_for_one_value(tmp_path):
+    root = tmp_path / "root"
+    root.mkdir()
+    plant(root, b'{"dict":[["a",{"tensor":"0"}],["b",{"tensor":"0"}]]}', GOOD_TENSORS)
+    with pytest.raises(CheckpointError, match="tensor '0' is missing, or named twice"):
+        checkpoint.load_checkpoint(root)
+
+
+def make_pipe(path: Path) -> None:
+    path.unlink()
+    os.mkfifo(path)
+
+
+def make_link(path: Path) -> None:
+    path.rename(path.parent.parent / f"real-{path.name}")
+    path.symlink_to(path.parent.parent / f"real-{path.name}")
+
+
+@pytest.mark.parametrize("make, reason", [(make_pipe, "it is a pipe"), (make_link, "it is a link")])
+@pytest.mark.parametrize("name", ["manifest.json", "state.json", "tensors.safetensors"])
+def test_files_of_a_checkpoint_are_regular_files(tmp_path, name, make, reason):
+    (tmp_path / "root").mkdir()
+    folder = plant(tmp_path / "root", GOOD_STATE, GOOD_TENSORS)
+    make(folder / name)
+    with pytest.raises(CheckpointError, match=f"{name} cannot be read: {reason}"):
+        checkpoint.load_checkpoint(folder)
+
+
+def test_a_file_of_more_than_the_memory_is_refused_unread(tmp_path):
+    folder = plant(tmp_path, GOOD_STATE, GOOD_TENSORS)
+    os.truncate(folder / "tensors.safetensors", 10**13)  # takes no room on the disk
+    with pytest.raises(CheckpointError, match="it has 10,000,000,000,000 bytes"):
+        checkpoint.load_checkpoint(folder)
+
+
+def test_a_checkpoint_that_is_a_link_to_another_run_is_passed_over(tmp_path):
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "other").mkdir()
+    folder = plant(tmp_path / "other", GOOD_STATE, GOOD_TENSORS)
+    (tmp_path / "mine" / NAME).symlink_to(folder)
+    (tmp_path / "mine" / "LATEST").write_text(checkpoint._latest_line(NAME))
+    with pytest.raises(CheckpointError, match=f"there is no checkpoint in {tmp_path / 'mine'}"):
+        checkpoint.load_checkpoint(tmp_path / "mine")
+    checkpoint.save_checkpoint(tmp_path / "mine", {"a": 1}, step=9, keep=1)
+    assert checkpoint.load_checkpoint(tmp_path / "mine") == {"a": 1}
+    assert (folder / "state.json").read_bytes() == GOOD_STATE  # nothing was pruned through the link
+
+
+def test_saving_follows_no_links(tmp_path):
+    (tmp_path / "mine").write_text("mine")
+    root = tmp_path / "root"
+    root.mkdir()
+    for name in ("LATEST", "LATEST.tmp", "step-000000000001-0001.tmp"):
+        (root / name).symlink_to(tmp_path / "mine")
+    checkpoint.save_checkpoint(root, {"a": 1}, step=1)
+    assert checkpoint.load_checkpoint(root) == {"a": 1}
+    assert (tmp_path / "mine").read_text() == "mine"
+
+
+def test_what_was_loaded_does_not_depend_on_the_file(tmp_path):
+    folder = checkpoint.save_checkpoint(tmp_path, {"w": torch.arange(10_000.0)}, step=1)
+    loaded = checkpoint.load_checkpoint(tmp_path)["w"]
+    (folder / "tensors.safetensors").open("r+b").truncate(10)
+    assert loaded.equal(torch.arange(10_000.0))
+    loaded.zero_()  # its own memory, to write to as well
+
+
+def test_all_files_of_a_checkpoint_have_the_mode_of_the_umask(tmp_path):
+    before = os.umask(0o027)
+    try:
+        folder = checkpoint.save_checkpoint(tmp_path, {"w": torch.ones(2)}, step=1)
+    finally:
+        os.umask(before)
+    assert {oct(file.stat().st_mode & 0o777) for file in [*folder.iterdir(), tmp_path / "LATEST"]} == {"0o640"}

@@ -3,6 +3,7 @@
 import pytest
 
 from fastrl.errors import SettingError
+from fastrl.training.checkpoint import save_checkpoint
 from fastrl.training.config import RunConfig
 from fastrl.training.run_folder import create_run, ensure_config, open_run, withdraw_run, write_config
 
@@ -22,6 +23,11 @@ def test_without_a_folder_a_new_one_is_made_under_runs(tmp_path, monkeypatch):
     paths = [str(create_run("vmpo", CONFIG).path) for _ in range(3)]
     first = "runs/vmpo-ALE_Pong-v5-3-20260102-030405"
     assert paths == [first, f"{first}-2", f"{first}-3"]
+
+
+def test_settings_that_could_not_be_read_back_are_refused(tmp_path):
+    with pytest.raises(SettingError, match="env_kwargs hold too much for a config.toml: .* bytes, at most"):
+        create_run("vmpo", RunConfig(env_id="x", env_kwargs={"map": list(range(300_000))}), tmp_path / "run")
 
 
 @pytest.mark.parametrize("trace", ["config.toml", "metrics.csv", "eval.csv", "checkpoints"])
@@ -100,9 +106,50 @@ def test_a_folder_that_was_there_before_stays(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("trace", ["metrics.csv", "eval.csv", "checkpoints"])
+@pytest.mark.parametrize("trace", ["metrics.csv", "eval.csv", "checkpoints/step-000000000010-0002/state.json", "checkpoints/notes.txt"])
 def test_a_run_that_has_written_something_stays(tmp_path, trace):
     run = create_run("vmpo", CONFIG, tmp_path / "run")
+    (run.path / trace).parent.mkdir(parents=True, exist_ok=True)
     (run.path / trace).write_text("precious")
     withdraw_run(run, keep_folder=False)
     assert open_run(run.path) == run and (run.path / trace).read_text() == "precious"
+
+
+def test_a_run_with_nothing_but_its_first_checkpoint_came_to_nothing(tmp_path):
+    run = create_run("vmpo", CONFIG, tmp_path / "run")
+    save_checkpoint(run.checkpoints, {"env_steps": 0}, step=0)
+    assert run.has_begun()
+    withdraw_run(run, keep_folder=False)
+    assert not run.path.exists()
+
+
+@pytest.mark.parametrize("trace", ["config.toml", "checkpoints"])
+def test_links_in_a_run_are_refused(tmp_path, trace):
+    run, elsewhere = create_run("vmpo", CONFIG, tmp_path / "run"), tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    (run.path / trace).unlink(missing_ok=True)
+    (run.path / trace).symlink_to(elsewhere)
+    with pytest.raises(
+        SettingError, match=f"there is no run in .*{trace} cannot be .*: it is a link, and links inside a run are not followed"
+    ):
+        open_run(run.path)
+    with pytest.raises(SettingError, match="already holds a run"):
+        create_run("vmpo", CONFIG, run.path)
+    assert list(elsewhere.iterdir()) == []
+
+
+def test_the_folder_itself_may_be_a_link(tmp_path):
+    (tmp_path / "real").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "real")
+    create_run("vmpo", CONFIG, tmp_path / "link")
+    assert open_run(tmp_path / "link").config_file.exists() and not (tmp_path / "real" / ".lock").exists()
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [(b"\xff\xfe", "it is no text"), (b"x" * 1_000_001, "it has 1,000,001 bytes, and more than 1,000,000 are not read")],
+)
+def test_settings_that_are_no_settings(tmp_path, content, reason):
+    (tmp_path / "config.toml").write_bytes(content)
+    with pytest.raises(SettingError, match=f"config.toml cannot be read: {reason}"):
+        open_run(tmp_path)

@@ -161,3 +161,16 @@ def test_what_a_network_cannot_be_made_of():
         nn_from_config(NETWORK, dict(dtype="float32"), DISCRETE)
     with pytest.raises(SettingError, match="head, layer 0: Linear needs a flat input"):
         nn_from_config(Config(head=[dict(func=nn.Linear, out_features=1)]), dict(shape=(2, 4)), DISCRETE)
+
+
+@pytest.mark.parametrize(
+    ("layer", "message"),
+    [
+        (dict(func=nn.Linear, out_features=2**50), "layer 0: out_features too large: networks .* of memory"),
+        (dict(func=nn.Conv2d, out_channels=2**40, kernel_size=(3, 3)), "layer 0: out_channels too large"),
+        (dict(func=nn.Linear, out_features=-3), "layer 0: Linear cannot be made: .*negative"),
+    ],
+)
+def test_sizes_that_cannot_be_are_refused(layer, message):
+    with pytest.raises(SettingError, match=message):
+        get_module_list([layer], (3, 8, 8) if layer["func"] is nn.Conv2d else 4, None)

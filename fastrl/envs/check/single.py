@@ -9,12 +9,12 @@ import gymnasium as gym
 import numpy as np
 
 from fastrl.envs.actions import ActionMap
-from fastrl.envs.base import ObservationFault
 from fastrl.envs.check.actions import mask_of, random_actions
 from fastrl.envs.check.contract import Contract, Stepped
 from fastrl.envs.check.repeats import check_repeats
 from fastrl.envs.check.report import Report, Time
 from fastrl.envs.check.watches import EntryWatch, EpisodeWatch, RewardWatch
+from fastrl.envs.failures import ObservationFault
 from fastrl.envs.gymnasium import time_limit
 from fastrl.envs.observation_entries import Leaf, entries
 from fastrl.envs.observations import dig

@@ -54,12 +54,11 @@ class PolicyGradientTrainer(Trainer):
 
     def __init__(self, config: PolicyGradientConfig) -> None:
         config.check()
-        intervals = Intervals(config.eval_interval, config.save_interval, config.log_interval, config.eval_episodes, config.stop_at_return)
-        super().__init__(seed=config.seed, intervals=intervals)
+        super().__init__(seed=config.seed, intervals=Intervals.of(config))
         self.algorithm = config.ALGORITHM
         self.settings = config
         threads = choose_threads(config.num_envs, config.threads, config.env_threads, 2 * hidden_weights(config.layer_sizes))
-        self.open_environments(config.env_id, torch.device(config.device), config, config.env_kwargs, threads)
+        self.open_environments(config, threads)
         self.batcher = RolloutBatcher(self.env, config.num_steps * self.env.num_envs, transforms=self._transforms(), device=self.device)
         self.pg_agent = self._make_agent()
         self.agent = _Learner(self.pg_agent)
@@ -153,17 +152,15 @@ class PolicyGradientTrainer(Trainer):
     def collect(self) -> bool:
         """Fill a rollout; False when a signal asked to stop first (what is stored stays)."""
         before = self.batcher.num_steps
-        with self.stopwatch("collecting"):
-            full = self.batcher.fill(self.pg_agent.acting(), self.stop_requested)
-        self.count(self.batcher.num_steps - before, self.batcher.pop_episodes())
-        return full
+        try:
+            with self.stopwatch("collecting"):
+                return self.batcher.fill(self.pg_agent.acting(), self.stop_requested)
+        finally:  # also where an environment fails: a checkpoint is saved then
+            self.count(self.batcher.num_steps - before, self.batcher.pop_episodes())
 
     def estimate(self) -> None:
         """Advantages and targets of the rollout's transitions."""
-        batch = self.batcher.take()
-        self.require_finite("observation", batch.state_t_and_tp1)
-        self.require_finite("reward", batch.reward)
-        self.batch: Batch = self.pg_agent.estimate(batch)
+        self.batch: Batch = self.pg_agent.estimate(self.batcher.take())
 
     def learn(self) -> Mapping[str, Tensor]:
         """Epochs of the optimiser over the batch."""
@@ -189,6 +186,10 @@ class PolicyGradientTrainer(Trainer):
     def trainer_state(self) -> dict[str, Any]:
         """What the batcher has counted, and a rollout that is half collected."""
         return self.batcher.progress_state()
+
+    def state_outline(self) -> dict[str, Any]:
+        """See `RolloutBatcher.progress_outline`."""
+        return self.batcher.progress_outline()
 
     def load_trainer_state(self, state: Mapping[str, Any], *, environments_continue: bool) -> None:
         """Counterpart of `trainer_state`."""
