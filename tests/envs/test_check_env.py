@@ -99,7 +99,7 @@ def test_options_reach_the_environment():
     assert "limit: episodes of random actions last 10 to 10 steps; limit 10" in sentences(report, "note")
     space = spaces.Dict(a=BOX, b=spaces.Box(-1, 1, (2,)))
     report = check_env(env_class(lambda env: space.sample(), space=space, reset=_unseeded), steps=20, obs_keys=["b"])
-    assert any("they become float32 [2], of 'b' (float32 [2])" in text for text in sentences(report, "note"))
+    assert any("'b' (float32 [2]): to policies float32 [2]" in text for text in sentences(report, "note"))
 
 
 def _unseeded(self, *, seed=None, options=None):

@@ -11,7 +11,7 @@ import numpy as np
 from fastrl.envs.base import VectorEnv
 from fastrl.envs.check.actions import random_actions
 from fastrl.envs.check.autoreset import check_autoreset
-from fastrl.envs.check.report import Report
+from fastrl.envs.check.report import Report, said
 from fastrl.envs.check.single import SingleCheck
 from fastrl.envs.check.spaces import actions_of, observations_of, require_space
 from fastrl.envs.check.stream import check_runs, check_same_seed, check_stream, describe
@@ -83,7 +83,7 @@ class Check:
                 raise
             self.report.error("environment", str(error))
         except (Exception, SystemExit) as error:
-            self.report.error("environment", f"making it raised {type(error).__name__}: {error}")
+            self.report.error("environment", f"making it raised {said(error)}")
         return None
 
     def _vector(self, env: Any = None) -> VectorEnv:
