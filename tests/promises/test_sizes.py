@@ -62,7 +62,7 @@ def test_counts_are_bounded(algorithm: str, name: str, value: int, config_of: Ca
     if name == "num_envs" and value == 100_000:
         config.check()  # small environments that many fit
         return
-    with pytest.raises(SettingError, match=f"^{name} must be at (least|most)"):
+    with pytest.raises(SettingError, match=f"^{name} must be"):
         config.check()
 
 
