@@ -8,7 +8,21 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.autograd import function
+from torch.autograd import forward_ad, function
+
+
+def transformed() -> bool:
+    """Whether derivatives are being taken forward, or by `torch.func`: native calls then give way to operations of torch.
+
+    A native call knows the gradient that goes backward alone. Without this it would drop the derivative that goes forward, and the result
+    would pass for a constant.
+    """
+    return forward_ad._current_level >= 0 or torch._C._are_functorch_transforms_active()
+
+
+def has_tangent(tensor: Tensor) -> bool:
+    """Whether a derivative goes forward with a tensor."""
+    return forward_ad._current_level >= 0 and forward_ad.unpack_dual(tensor).tangent is not None
 
 
 def once_differentiable(backward: Callable[..., Any]) -> Callable[..., Any]:

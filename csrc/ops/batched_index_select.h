@@ -115,10 +115,10 @@ inline Tensor new_with_axis(const Tensor& tensor, int64_t dim, int64_t size) {
 }
 
 template <class Backend>
-Tensor batched_index_select(const Tensor& input, int64_t dim, const Tensor& index) {
-  const SelectedAxis shape = SelectedAxis::of("batched_index_select", input, dim, index);
+Tensor batched_index_select(const Tensor& input, int64_t dim, const Tensor& asked) {
+  const SelectedAxis shape = SelectedAxis::of("batched_index_select", input, dim, asked);
   Tensor out = new_with_axis(input, dim, shape.selected);  // before values are looked at: what is too large is refused at once
-  check_indices("batched_index_select", "index", index, shape.size, input);
+  const Tensor index = checked_indices("batched_index_select", "index", asked, shape.size, input);
   if (out.numel() == 0) return out;
   // a view wherever the strides allow it
   const Tensor flat = torch::stable::reshape(input, {shape.batch, shape.before, shape.size, shape.behind});
@@ -150,12 +150,12 @@ Tensor batched_index_select(const Tensor& input, int64_t dim, const Tensor& inde
 
 // The gradient of the input, whose axis `dim` has `size`: rows selected several times get their gradients added up in order.
 template <class Backend>
-Tensor batched_index_select_backward(const Tensor& gradient, int64_t dim, const Tensor& index, int64_t size) {
+Tensor batched_index_select_backward(const Tensor& gradient, int64_t dim, const Tensor& asked, int64_t size) {
   constexpr const char* kOp = "batched_index_select_backward";
-  const SelectedAxis shape = SelectedAxis::of(kOp, gradient, dim, index);
+  const SelectedAxis shape = SelectedAxis::of(kOp, gradient, dim, asked);
   FASTRL_CHECK(shape.size == shape.selected, kOp, ": gradient and index disagree about W");
   FASTRL_CHECK(size >= 0, kOp, ": size must not be negative");
-  check_indices(kOp, "index", index, size, gradient);
+  const Tensor index = checked_indices(kOp, "index", asked, size, gradient);
   Tensor out = new_with_axis(gradient, dim, size);
   if (out.numel() == 0) return out;
   const Tensor whole = torch::stable::contiguous(gradient);

@@ -182,7 +182,12 @@ struct LaneCopy {
 };
 
 // Indices are looked at before anything is written.
-inline SequenceRows check_sequences(const std::vector<Tensor>& fields, const Tensor& start, const Tensor& env, int64_t seq_len) {
+struct CheckedSequences {
+  Tensor start, env;  // what `rows` points into
+  SequenceRows rows;
+};
+
+inline CheckedSequences check_sequences(const std::vector<Tensor>& fields, const Tensor& start, const Tensor& env, int64_t seq_len) {
   const char* op = "gather_sequences";
   FASTRL_CHECK(!fields.empty(), op, ": fields must hold at least one tensor");
   const Tensor& first = fields[0];
@@ -195,18 +200,19 @@ inline SequenceRows check_sequences(const std::vector<Tensor>& fields, const Ten
   FASTRL_CHECK(start.dim() == 1, op, ": start must have shape [B]");
   const int64_t batch = start.size(0);
   check_vector(op, "env", env, batch);
-  check_indices(op, "start", start, capacity, first);
-  check_indices(op, "env", env, first.size(1), first);
+  const Tensor own_start = checked_indices(op, "start", start, capacity, first);
+  const Tensor own_env = checked_indices(op, "env", env, first.size(1), first);
   FASTRL_CHECK(seq_len >= 1 && seq_len <= capacity, op, ": seq_len must be in [1, ", capacity, "]");
   // what is asked for fits into memory, or asking for memory fails: but its size must be a number first
   FASTRL_CHECK(batch == 0 || seq_len <= INT64_MAX / batch, op, ": seq_len times B is too large");
-  return {static_cast<const int64_t*>(start.data_ptr()),
-          static_cast<const int64_t*>(env.data_ptr()),
-          start.stride(0),
-          env.stride(0),
-          capacity,
-          batch,
-          seq_len};
+  const SequenceRows rows{static_cast<const int64_t*>(own_start.data_ptr()),
+                          static_cast<const int64_t*>(own_env.data_ptr()),
+                          own_start.stride(0),
+                          own_env.stride(0),
+                          capacity,
+                          batch,
+                          seq_len};
+  return {own_start, own_env, rows};
 }
 
 inline void check_targets(const std::vector<Tensor>& fields, const SequenceRows& rows, const std::vector<Tensor>& targets) {
@@ -238,7 +244,8 @@ void copy_sequences(const std::vector<Tensor>& fields, const SequenceRows& rows,
 
 template <class Copy>
 std::vector<Tensor> gather_sequences(const std::vector<Tensor>& fields, const Tensor& start, const Tensor& env, int64_t seq_len) {
-  const SequenceRows rows = check_sequences(fields, start, env, seq_len);
+  const CheckedSequences checked = check_sequences(fields, start, env, seq_len);
+  const SequenceRows& rows = checked.rows;
   std::vector<Tensor> targets;
   targets.reserve(fields.size());
   for (const Tensor& field : fields) {
@@ -254,7 +261,8 @@ std::vector<Tensor> gather_sequences(const std::vector<Tensor>& fields, const Te
 template <class Copy>
 void gather_sequences_out(
     const std::vector<Tensor>& fields, const Tensor& start, const Tensor& env, int64_t seq_len, const std::vector<Tensor>& out) {
-  const SequenceRows rows = check_sequences(fields, start, env, seq_len);
+  const CheckedSequences checked = check_sequences(fields, start, env, seq_len);
+  const SequenceRows& rows = checked.rows;
   check_targets(fields, rows, out);
   copy_sequences<Copy>(fields, rows, out);
 }

@@ -174,7 +174,8 @@ inline std::vector<int64_t> order_by_place(const Windows& windows, int64_t sampl
   return order;
 }
 
-inline Windows windows_of(const Tensor& episode, const Tensor& index, const std::optional<Tensor>& mask) {
+inline Windows windows_of(const WindowIndices& indices, const std::optional<Tensor>& mask) {
+  const auto& [episode, index] = indices;
   return {static_cast<const int64_t*>(episode.data_ptr()),
           static_cast<const int64_t*>(index.data_ptr()),
           mask ? static_cast<const uint8_t*>(mask->data_ptr()) : nullptr,
@@ -196,14 +197,14 @@ struct AttentionCall {
                 const Tensor& index,
                 const std::optional<Tensor>& mask,
                 std::optional<double> asked_scale)
-      : query(query), key(key), value(value), episode(episode), index(index), mask(mask) {
+      : query(query), key(key), value(value), mask(mask) {
     FASTRL_CHECK(query.dim() == 3, op, ": query must have shape [B, H, K]");
     samples = query.size(0), heads = query.size(1), size = query.size(2);
     check_bank(op, "key", key);
     check_bank(op, "value", value);
     FASTRL_CHECK(value.size(0) == key.size(0) && value.size(1) == key.size(1), op, ": value must have the shape of key");
     FASTRL_CHECK(index.dim() == 2 && index.size(0) == samples, op, ": index must have shape [B, W]");
-    check_windows(op, key, episode, index, mask);
+    indices = checked_windows(op, key, episode, index, mask, key.size(0), key.size(1));
     scale = asked_scale ? *asked_scale : 1 / std::sqrt(static_cast<double>(std::max<int64_t>(size, 1)));
     const bool wide = query.scalar_type() == ScalarType::Double;
     const double most = wide ? std::numeric_limits<double>::max() : std::numeric_limits<float>::max();  // of what accumulates
@@ -216,10 +217,13 @@ struct AttentionCall {
   }
 
   // multiplications and additions of `products` products of every row with each row of its window
-  double operations(int products) const { return 2.0 * products * static_cast<double>(query.numel()) * static_cast<double>(index.size(1)); }
+  double operations(int products) const {
+    return 2.0 * products * static_cast<double>(query.numel()) * static_cast<double>(indices.index.size(1));
+  }
 
-  const Tensor &query, &key, &value, &episode, &index;
+  const Tensor &query, &key, &value;
   const std::optional<Tensor>& mask;
+  WindowIndices indices;
   int64_t samples, heads, size;
   double scale;
 
@@ -253,7 +257,7 @@ std::tuple<Tensor, Tensor> memory_attention(const Tensor& query,
     using T = typename decltype(tag)::type;
     using Acc = Accumulate<T>;
     if (out.numel() == 0) return;
-    const Windows windows = windows_of(episode, index, mask);
+    const Windows windows = windows_of(call.indices, mask);
     const std::vector<int64_t> order = call.template order<Backend>(windows);
     const MemoryAttention<T> body{call.heads,
                                   heads_of<const T>(query),

@@ -225,7 +225,7 @@ Tensor memory_attention_to_query(const Tensor& gradient,
     using Acc = Accumulate<T>;
     if (to_query.numel() == 0) return;
     const Tensor records = records_of<Backend, T>(call, gradient, out, statistics);
-    const Windows windows = windows_of(episode, index, mask);
+    const Windows windows = windows_of(call.indices, mask);
     const std::vector<int64_t> order = call.template order<Backend>(windows);
     const ToQuery<T> body{call.heads,
                           heads_of<const T>(query),
@@ -265,7 +265,7 @@ std::tuple<Tensor, Tensor> memory_attention_to_bank(const Tensor& gradient,
     if (to_key.numel() == 0) return;
     const int32_t device = query.get_device_index();
     const Tensor records = records_of<Backend, T>(call, gradient, out, statistics);
-    const Groups groups = group_windows<Backend>(episode, index, mask, episodes, slots, false);
+    const Groups groups = group_windows<Backend>(call.indices.episode, call.indices.index, mask, episodes, slots, false);
     auto* samples = static_cast<int64_t*>(groups.order.data_ptr());
     Backend::for_each(SamplesOfPlaces{samples, index.size(1)}, index.numel(), device);
     const ToBank<T> body{call.heads,

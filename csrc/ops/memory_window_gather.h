@@ -98,36 +98,37 @@ struct WindowElements {
   }
 };
 
-inline void check_gather(const Tensor& memory,
-                         const Tensor& episode,
-                         const Tensor& index,
-                         const std::optional<Tensor>& mask,
-                         const std::optional<Tensor>& position) {
-  FASTRL_CHECK(memory.dim() == 4, "memory_window_gather: memory must have shape [E, S, L, D]");
-  check_windows("memory_window_gather", memory, episode, index, mask);
-  if (!position) return;
-  check_matrix("memory_window_gather", "position", *position, memory.size(1), memory.size(3));
-  check_like("memory_window_gather", "position", *position, memory.scalar_type(), memory);
-  for_floating_type("memory_window_gather", "memory", memory, [](auto) {});
+inline WindowIndices checked_gather(const Tensor& memory,
+                                    const Tensor& episode,
+                                    const Tensor& index,
+                                    const std::optional<Tensor>& mask,
+                                    const std::optional<Tensor>& position) {
+  constexpr const char* kOp = "memory_window_gather";
+  FASTRL_CHECK(memory.dim() == 4, kOp, ": memory must have shape [E, S, L, D]");
+  if (position) {
+    check_matrix(kOp, "position", *position, memory.size(1), memory.size(3));
+    check_like(kOp, "position", *position, memory.scalar_type(), memory);
+    for_floating_type(kOp, "memory", memory, [](auto) {});
+  }
+  return checked_windows(kOp, memory, episode, index, mask, memory.size(0), memory.size(1));
 }
 
 // Arguments have been checked, `out` is [B, W, L, D] and contiguous.
 template <class Backend>
 void gather_windows(const Tensor& memory,
-                    const Tensor& episode,
-                    const Tensor& index,
+                    const WindowIndices& windows,
                     const std::optional<Tensor>& mask,
                     const std::optional<Tensor>& position,
                     const Tensor& out) {
   if (out.numel() == 0) return;
   const BankShape bank = BankShape::of(memory);
-  const SlotOfWindow slot = slot_of_window(episode, index, mask);
-  const int64_t windows = index.size(0) * index.size(1), bytes = static_cast<int64_t>(memory.element_size());
+  const SlotOfWindow slot = slot_of_window(windows.episode, windows.index, mask);
+  const int64_t count = windows.index.numel(), bytes = static_cast<int64_t>(memory.element_size());
   const int32_t device = memory.get_device_index();
   if (!position && bank.slots_in_one_piece()) {
     const WindowSlots op{slot,
                          slot.window,
-                         windows,
+                         count,
                          bank.layers * bank.dim * bytes,
                          static_cast<const char*>(memory.data_ptr()),
                          bank.episode_stride * bytes,
@@ -140,7 +141,7 @@ void gather_windows(const Tensor& memory,
     const bool whole = bank.slots_in_one_piece();
     const int64_t pieces = whole ? 1 : bank.layers;
     const WindowElements<T> op{slot,
-                               windows * pieces,
+                               count * pieces,
                                whole ? bank.layers * bank.dim : bank.dim,
                                Divisor(pieces),
                                Divisor(bank.dim),
@@ -170,8 +171,7 @@ Tensor memory_window_gather(const Tensor& memory,
   FASTRL_CHECK(memory.dim() == 4 && index.dim() == 2, "memory_window_gather: memory must have shape [E, S, L, D], index [B, W]");
   // before values are looked at: what is too large is refused at once
   Tensor out = new_tensor(memory, {index.size(0), index.size(1), memory.size(2), memory.size(3)});
-  check_gather(memory, episode, index, mask, position);
-  gather_windows<Backend>(memory, episode, index, mask, position, out);
+  gather_windows<Backend>(memory, checked_gather(memory, episode, index, mask, position), mask, position, out);
   return out;
 }
 
@@ -182,7 +182,7 @@ void memory_window_gather_out(const Tensor& memory,
                               const std::optional<Tensor>& mask,
                               const std::optional<Tensor>& position,
                               const Tensor& out) {
-  check_gather(memory, episode, index, mask, position);
+  const WindowIndices windows = checked_gather(memory, episode, index, mask, position);
   check_like("memory_window_gather", "out", out, memory.scalar_type(), memory);
   FASTRL_CHECK(out.dim() == 4 && out.size(0) == index.size(0) && out.size(1) == index.size(1) && out.size(2) == memory.size(2) &&
                    out.size(3) == memory.size(3),
@@ -190,7 +190,7 @@ void memory_window_gather_out(const Tensor& memory,
   FASTRL_CHECK(out.is_contiguous(), "memory_window_gather: out must be contiguous");
   for (const Tensor* input : {&memory, &episode, &index, mask ? &*mask : nullptr, position ? &*position : nullptr})
     FASTRL_CHECK(input == nullptr || !overlap(*input, out), "memory_window_gather: out must not share memory with the inputs");
-  gather_windows<Backend>(memory, episode, index, mask, position, out);
+  gather_windows<Backend>(memory, windows, mask, position, out);
 }
 
 // What of the windows' gradient belongs to the memory [E, S, L, D] and to the position [S, D]; a tensor without elements for what is not
@@ -210,20 +210,14 @@ std::tuple<Tensor, Tensor> memory_window_gather_backward(const Tensor& gradient,
   const int64_t layers = gradient.size(2), dim = gradient.size(3);
   FASTRL_CHECK(
       index.dim() == 2 && index.size(0) == gradient.size(0) && index.size(1) == gradient.size(1), kOp, ": index must have shape [B, W]");
-  check_vector(kOp, "episode", episode, index.size(0));
-  if (mask) {
-    check_matrix(kOp, "mask", *mask, index.size(0), index.size(1));
-    check_like(kOp, "mask", *mask, ScalarType::Bool, gradient);
-  }
-  check_indices(kOp, "episode", episode, episodes, gradient);
-  check_indices(kOp, "index", index, slots, gradient, mask);
+  const WindowIndices windows = checked_windows(kOp, gradient, episode, index, mask, episodes, slots);
   Tensor memory = to_memory ? new_tensor(gradient, {episodes, slots, layers, dim}) : new_tensor(gradient, {0, slots, layers, dim});
   Tensor position = to_position ? new_tensor(gradient, {slots, dim}) : new_tensor(gradient, {0, dim});
   const Tensor whole = torch::stable::contiguous(gradient);
   const auto sum = [&](Tensor& target, int64_t rows, int64_t columns, int64_t parts) {
     if (target.numel() == 0) return;
     const bool together = &target == &position;  // slots of all episodes, and the layers of each
-    const Groups groups = group_windows<Backend>(episode, index, mask, episodes, slots, together);
+    const Groups groups = group_windows<Backend>(windows.episode, windows.index, mask, episodes, slots, together);
     for_floating_type(kOp, "gradient", gradient, [&](auto tag) {
       using T = typename decltype(tag)::type;
       const SumRows<T> op{rows,

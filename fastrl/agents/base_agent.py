@@ -12,11 +12,12 @@ import torch
 from torch import Tensor
 
 from fastrl.envs import Episode, VectorEnv
+from fastrl.envs.action_scale import own_units
 from fastrl.envs.toolkit import BaseEnv
 from fastrl.errors import SettingError
-from fastrl.training.allocator import keep_freed_memory
 from fastrl.training.checkpoint import load_checkpoint, save_checkpoint
 from fastrl.training.evaluation import Evaluation, evaluate_policy
+from fastrl.training.process import ProcessSettings
 from fastrl.training.seeding import require_rng_state, rng_state, set_rng_state
 from fastrl.training.state_check import Checked, ListOf, require_like
 from fastrl.training.trainer_state import load_or_go_back
@@ -104,16 +105,16 @@ class BaseAgent(ABC):
             SettingError: a limit is out of range, or there is none at all.
         """
         self._limits = _limits(max_iters=max_iters, max_episodes=max_episodes, max_steps=max_steps)
-        keep_freed_memory()
         self.logger.set_log_freq(log_freq)
         next_evaluation = self.num_steps
-        while not self._check_termination():
-            self.step()
-            self.num_iters += 1
-            if eval_env is not None and self.num_steps >= next_evaluation:
-                next_evaluation = self.num_steps + (eval_freq or 0)
-                self._log_evaluation(eval_env)
-            self.write_logs()
+        with ProcessSettings():
+            while not self._check_termination():
+                self.step()
+                self.num_iters += 1
+                if eval_env is not None and self.num_steps >= next_evaluation:
+                    next_evaluation = self.num_steps + (eval_freq or 0)
+                    self._log_evaluation(eval_env)
+                self.write_logs()
         self.logger.log_rest(self._header())
 
     def _check_termination(self) -> bool:
@@ -149,7 +150,8 @@ class BaseAgent(ABC):
         """Play whole episodes with the most probable actions, or with `eval_select_action_fn`. Statistics of transforms stand still.
 
         Args:
-            eval_env: a `GymEnv` or vector environments of the training environments' kind; they stay open.
+            eval_env: a `GymEnv` or vector environments of the training environments' kind; they stay open. Where they take actions in
+                the environment's own units, as a `GymEnv` does, the policy's are mapped to those.
             n_episodes: episodes, ≥ 1.
 
         Returns:
@@ -157,9 +159,11 @@ class BaseAgent(ABC):
         """
         env = eval_env if isinstance(eval_env, VectorEnv) else eval_env.env
         choose = self.eval_select_action_fn or self.models.policy.select_best_action
+        units = own_units(self.batcher.env, env)
 
         def act(state: Tensor) -> Tensor:
-            return torch.as_tensor(choose(model=self.models.policy, state=state, step=self.num_steps))
+            actions = torch.as_tensor(choose(model=self.models.policy, state=state, step=self.num_steps))
+            return actions if units is None else torch.as_tensor(units.to_environment(actions.cpu().numpy()))
 
         metrics = evaluate_policy(self.batcher.player(act), env, n_episodes)
         assert metrics is not None  # nothing interrupts it

@@ -15,9 +15,13 @@ from fastrl.batchers.transforms import Transform
 from fastrl.batchers.view import StateView, ViewPlayer
 from fastrl.data.rollout import Rollout
 from fastrl.envs import Episode, VectorEnv, make_vector_env
+from fastrl.envs.action_scale import require_same_scale
+from fastrl.envs.own import is_environment
 from fastrl.envs.space_info import SpaceInfo, space_info
 from fastrl.envs.toolkit import BaseEnv
 from fastrl.errors import SettingError
+from fastrl.machine import require_memory
+from fastrl.training.memory import row_bytes
 from fastrl.training.state_check import Maybe
 from fastrl.training.trainer_state import rollout_outline
 
@@ -28,7 +32,8 @@ class RolloutBatcher:
     """Steps vector environments with the policy of the moment; rollouts follow one another and cut episodes where they end.
 
     Args:
-        env: an id, a `GymEnv` (whose kind is made `num_envs` times), or a `VectorEnv`, which is used as it is.
+        env: what `make_vector_env` takes (an id, a factory, a Gymnasium environment or vector environment, a `VectorEnv`, which is used as
+            it is), or a `GymEnv`, whose kind is made `num_envs` times.
         batch_size: rows of a batch, T · E; a multiple of the number of environments.
         transforms: applied in order to states and to rollouts.
         num_envs: E.
@@ -36,12 +41,13 @@ class RolloutBatcher:
         num_threads: threads that step them; None chooses.
 
     Raises:
-        SettingError: batch_size is no multiple of the number of environments.
+        SettingError: batch_size is no multiple of the number of environments, a batch is more than the machine's memory, or environments
+            cannot be made.
     """
 
     def __init__(
         self,
-        env: str | BaseEnv | VectorEnv,
+        env: Any,
         batch_size: int,
         *,
         transforms: Sequence[Transform] = (),
@@ -63,12 +69,17 @@ class RolloutBatcher:
         for transform in self.transforms:
             self._state_shape = transform.state_shape(self._state_shape)
         action = self.env.action
+        require_memory({"rollout": batch_size * row_bytes(self.env)}, "batch_size", device=str(device))
         self._rollout = Rollout(
             batch_size // envs,
             envs,
             obs=(tuple(self.env.obs_shape), self.env.obs_dtype),
             action=(tuple(action.shape), torch.float32 if action.kind == "continuous" else torch.int64),
             device=device,
+        )
+        self.env.look_at_first_steps(
+            scales_observations=any(transform.scales_states for transform in self.transforms),
+            scales_rewards=any(transform.scales_rewards for transform in self.transforms),
         )
         self._obs = self.env.reset()
 
@@ -77,7 +88,7 @@ class RolloutBatcher:
         return SpaceInfo(shape=self._state_shape, space="continuous", dtype="float32")
 
     def get_action_info(self) -> SpaceInfo:
-        """Shape, space and dtype of an action."""
+        """Shape, space, dtype and bounds of an action as policies choose it: in [−1, 1] where the environments' bounds are finite."""
         from fastrl.envs.single import spaces_of
 
         return space_info(spaces_of(self.env.obs_shape, self.env.action, self.env.obs_dtype)[1])
@@ -163,7 +174,7 @@ class RolloutBatcher:
 
     def state_dict(self) -> dict[str, Any]:
         """Counts, statistics of the transforms, a rollout that is half collected, and the environments where they can be saved."""
-        return {**self.progress_state(), "env": self.env.state_dict()}
+        return {**self.progress_state(), "env": self.env.state_dict(), "action_bounds": self.env.scaled_bounds()}
 
     def progress_state(self) -> dict[str, Any]:
         """The state without the environments."""
@@ -186,11 +197,16 @@ class RolloutBatcher:
         }
 
     def state_outline(self) -> dict[str, Any]:
-        """What a saved `state_dict` must look like; the environments look at their part themselves."""
-        return {**self.progress_outline(), "env": None}
+        """What a saved `state_dict` must look like; the environments and the units of actions are looked at where it is loaded."""
+        return {**self.progress_outline(), "env": None, "action_bounds": None}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Counterpart of `state_dict`; environments that could not be saved begin new episodes."""
+        """Counterpart of `state_dict`; environments that could not be saved begin new episodes.
+
+        Raises:
+            CheckpointError: these environments take actions in other units.
+        """
+        require_same_scale(state.get("action_bounds"), self.env)
         if state["env"] is not None:
             self.env.load_state_dict(state["env"])
         self.load_progress(state, environments_continue=state["env"] is not None)
@@ -227,6 +243,6 @@ def _vector_env(env: Any, num_envs: int, seed: int, num_threads: int | None, dev
         return env
     if isinstance(env, BaseEnv) and hasattr(env, "vector"):
         return env.vector(num_envs, seed, device=device, num_threads=num_threads)
-    if isinstance(env, str):
+    if isinstance(env, str) or is_environment(env):
         return make_vector_env(env, num_envs, seed=seed, num_threads=num_threads, device=device)
-    raise SettingError(f"env must be an id, a GymEnv or a VectorEnv, got {type(env).__name__}")
+    raise SettingError(f"env must be an id, a factory, a GymEnv, a Gymnasium environment or a VectorEnv, got {type(env).__name__}")

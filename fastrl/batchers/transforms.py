@@ -20,9 +20,12 @@ class Transform:
 
     Attributes:
         remembers: whether a state depends on earlier ones of its episode. Then the last four methods are called too, by `StateView`.
+        scales_states, scales_rewards: whether large ones become small; otherwise those of the first steps are warned of.
     """
 
     remembers: ClassVar[bool] = False
+    scales_states: ClassVar[bool] = False
+    scales_rewards: ClassVar[bool] = False
 
     def state_shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
         """Shape of a state behind the transform."""
@@ -79,6 +82,8 @@ class StateRunNorm(Transform):
         clip_range: bound in standard deviations; None for none.
     """
 
+    scales_states = True
+
     def __init__(self, clip_range: float | None = 5.0) -> None:
         self.clip_range = clip_range
         self.normalizer: RunningNormalizer | None = None
@@ -111,6 +116,8 @@ class RewardRunScaler(Transform):
         clip_range: bound of the scaled reward; None for none.
     """
 
+    scales_rewards = True
+
     def __init__(self, clip_range: float | None = 5.0) -> None:
         self.scaler = RunningNormalizer((), clip=clip_range)
 
@@ -136,6 +143,8 @@ class ReturnRunScaler(Transform):
         clip_range: bound of the scaled reward; None for none.
     """
 
+    scales_rewards = True
+
     def __init__(self, num_envs: int, gamma: float = 0.99, clip_range: float | None = 10.0) -> None:
         self.scaler = RewardScaler(num_envs, gamma=gamma, clip=clip_range)
 
@@ -159,6 +168,8 @@ class RewardConstScaler(Transform):
         factor: the constant.
     """
 
+    scales_rewards = True
+
     def __init__(self, factor: float = 0.01) -> None:
         self.factor = factor
 
@@ -172,6 +183,8 @@ class RewardClipper(Transform):
     Args:
         bound: largest absolute reward.
     """
+
+    scales_rewards = True
 
     def __init__(self, bound: float = 1.0) -> None:
         self.bound = bound

@@ -10,12 +10,13 @@ from collections.abc import Sequence
 
 from fastrl import __version__
 from fastrl.errors import SettingError, nearest
+from fastrl.training.output import as_text, lasting
 
 COMMANDS = {
     "train": "train an agent: fastrl train <algorithm> --env-id <id> [--resume <run>] ...",
     "eval": "play episodes with a trained agent: fastrl eval <run> [--episodes N] [--json]",
     "plot": "draw the learning curves of runs: fastrl plot <run> ... [--out curves.png]",
-    "envs": "list the environments: fastrl envs [filter] [--json]",
+    "envs": "list the environments: fastrl envs [filter] [--json]; look at one: fastrl envs check <id>",
     "doctor": "say what is installed, built and loaded, and what to do about problems [--json]",
 }
 USAGE_ERROR, FAILURE, INTERRUPTED, PIPE_CLOSED = 2, 1, 130, 141
@@ -28,28 +29,49 @@ def main(argv: Sequence[str] | None = None) -> int:
         argv: arguments without the program's name; None takes the process's.
 
     Returns:
-        0 done, 1 something failed, 2 the command cannot be carried out as written, 130 or 143 stopped by SIGINT or SIGTERM.
+        0 done, 1 something failed, 2 the command cannot be carried out as written, 128 + the number of the signal that stopped it.
     """
     arguments = list(sys.argv[1:] if argv is None else argv)
-    previous = warnings.showwarning
-    warnings.showwarning = _show_warning  # type: ignore[assignment]
+    _occupy_standard_descriptors()
+    before = sys.stdout, sys.stderr, warnings.showwarning
+    out, complaints = lasting(sys.stdout), lasting(sys.stderr)
+    sys.stdout, sys.stderr, warnings.showwarning = as_text(out), as_text(complaints), _show_warning  # type: ignore[assignment]
+    try:
+        code = _carry_out(arguments)
+        out.flush()
+        if code == 0 and out.lost is not None and arguments[:1] != ["train"]:  # where output is all there is
+            return PIPE_CLOSED if out.reader_gone else _fail(out.lost, FAILURE, "standard output cannot be written: ")
+        return code
+    finally:
+        sys.stdout, sys.stderr, warnings.showwarning = before
+        out.release()
+        complaints.release()
+
+
+def _carry_out(arguments: list[str]) -> int:
+    """The command's exit code; errors become a sentence."""
     try:
         return _dispatch(arguments)
     except SettingError as error:
         return _fail(error, USAGE_ERROR)
     except KeyboardInterrupt:
         return INTERRUPTED
-    except BrokenPipeError:
-        # the reader (`| head`) has seen enough; without this Python complains once more when it flushes at exit
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return PIPE_CLOSED
+    except OSError as error:  # a full disk, a file without permission
+        return _fail(error, FAILURE)
     except Exception as error:
         # fastrl's own errors are sentences for users; any other is a defect, whose traceback is wanted
         if not type(error).__module__.startswith("fastrl."):
             raise
         return _fail(error, FAILURE)
-    finally:
-        warnings.showwarning = previous
+
+
+def _occupy_standard_descriptors() -> None:
+    """Where the process was started without one of its three streams, the next file would take that stream's place and its text."""
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)
 
 
 def _dispatch(arguments: list[str]) -> int:
@@ -63,9 +85,7 @@ def _dispatch(arguments: list[str]) -> int:
     if name not in COMMANDS:
         raise SettingError(f"there is no command {name!r}{nearest(name, COMMANDS)}; see `fastrl --help`")
     module = importlib.import_module(f"fastrl.cli.{name}_command")
-    code = int(module.run(arguments[1:]))
-    sys.stdout.flush()
-    return code
+    return int(module.run(arguments[1:]))
 
 
 def _help() -> str:
@@ -74,13 +94,15 @@ def _help() -> str:
     return "\n".join(["usage: fastrl <command> ...", "", *lines, "", "`fastrl <command> --help` says more."])
 
 
-def _fail(error: Exception, code: int) -> int:
-    print(f"fastrl: {_sentence(error)}", file=sys.stderr)
+def _fail(error: Exception, code: int, what: str = "") -> int:
+    print(f"fastrl: {what}{_sentence(error)}", file=sys.stderr)
     return code
 
 
 def _sentence(error: Exception) -> str:
     text = " ".join(str(error).split()) or type(error).__name__
+    if isinstance(error, OSError) and error.strerror:
+        text = f"{error.strerror}: {error.filename}" if error.filename else error.strerror
     return text.removeprefix("fastrl: ")
 
 

@@ -5,21 +5,25 @@ from __future__ import annotations
 import contextlib
 import importlib
 import signal
+import sys
 import time
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 from fastrl.cli.train_flags import HELP_FLAGS, TrainOrder, read_train_flags
+from fastrl.cli.trust import imports_as_trusted
 from fastrl.errors import SettingError
 from fastrl.trainers.registry import ALGORITHMS, find_algorithm
 from fastrl.training.config import RunConfig
 from fastrl.training.csv_table import read_columns
+from fastrl.training.notes import NOTES_FILE
 from fastrl.training.run_folder import CURVE_FILE, EVALUATION_FILE, RunFolder, create_run, withdraw_run, write_config, writing_into
 from fastrl.training.signals import StopOnSignal
 
 
 def run(arguments: Sequence[str]) -> int:
-    """Train; returns 0, or 130 or 143 if SIGINT or SIGTERM stopped it with a checkpoint."""
+    """Train; returns 0, 1 if a log could not be written, or 128 + the signal's number if one stopped it with a checkpoint."""
     if not arguments or arguments[0] in HELP_FLAGS:
         print(_help())
         return 0 if arguments else 2
@@ -28,26 +32,40 @@ def run(arguments: Sequence[str]) -> int:
     algorithm = find_algorithm(arguments[0])
     order = read_train_flags(algorithm, arguments[1:])
 
-    with StopOnSignal() as stop:
-        _train(algorithm.trainer_class(), order)
-        return 0 if stop.requested is None else 128 + signal.Signals[stop.requested]
+    with StopOnSignal() as stop, _imports(order):
+        unwritten = _train(algorithm.trainer_class(), order)
+        if stop.requested is not None:
+            return 128 + signal.Signals[stop.requested]
+    return 1 if unwritten else 0
 
 
-def _train(trainer_class: Any, order: TrainOrder) -> None:
-    """Build the trainer, run it in its folder, and say how it ended."""
+def _train(trainer_class: Any, order: TrainOrder) -> list[str]:
+    """Build the trainer, run it in its folder, and say how it ended; returns the names of logs that could not be written."""
     config = order.config
     _require_tracker(config.track)
     # environments and networks come first: settings that do not fit them must not leave an empty run folder
     trainer = trainer_class.from_config(config)
     try:
         with _folder_of(trainer, order) as folder:
-            start = trainer.env_steps
+            start, evaluations = trainer.env_steps, folder.path.absolute() / EVALUATION_FILE  # an environment may change the directory
             print(_opening(config, folder, None if order.resume is None else start), flush=True)
             began = time.monotonic()
             trainer.train(total_steps=config.total_steps, out_dir=str(folder.path), **config.train_arguments())
-            print(_closing(trainer, config, folder, trainer.env_steps - start, time.monotonic() - began), flush=True)
+            seconds = time.monotonic() - began
+            print(_closing(trainer, config, folder, evaluations, trainer.env_steps - start, seconds), flush=True)
+            unwritten: list[str] = trainer.unwritten
+            if unwritten:
+                print(f"fastrl: {_complaint(unwritten, folder)}", file=sys.stderr)
+            return unwritten
     finally:
         trainer.close()
+
+
+def _imports(order: TrainOrder) -> contextlib.AbstractContextManager[None]:
+    """A new run imports what its user names; one that is continued does not import what its folder alone names."""
+    if order.resume is None:
+        return contextlib.nullcontext()
+    return imports_as_trusted(order.resume, order.config.env_id, named=order.named, trust=order.trust)
 
 
 @contextlib.contextmanager
@@ -94,17 +112,21 @@ def _opening(config: RunConfig, folder: RunFolder, start: int | None) -> str:
     return f"{folder.algorithm} on {config.env_id} {begin} {config.total_steps:,} steps; run folder: {folder.path}"
 
 
-def _closing(trainer: Any, config: RunConfig, folder: RunFolder, steps: int, seconds: float) -> str:
+def _closing(trainer: Any, config: RunConfig, folder: RunFolder, evaluation_file: Path, steps: int, seconds: float) -> str:
     if trainer.interrupted is not None:
         resume = f"fastrl train {folder.algorithm} --resume {folder.path}"
         return f"stopped by {trainer.interrupted} at {trainer.env_steps:,} steps, checkpoint saved; continue with: {resume}"
     lines = [f"finished at {trainer.env_steps:,} steps: {steps:,} steps in {seconds:.1f} s ({steps / max(seconds, 1e-9):,.0f} steps/s)"]
-    evaluations = read_columns(folder.path / EVALUATION_FILE, "eval/return_mean", "eval/return_std")
+    evaluations = read_columns(evaluation_file, "eval/return_mean", "eval/return_std")
     if evaluations and evaluations[-1][0] == trainer.env_steps:
         _, mean, deviation = evaluations[-1]
         lines.append(f"evaluation return: {mean:.2f} ± {deviation:.2f} over {config.eval_episodes} episodes")
     lines.append(f"learning curve: {folder.path / CURVE_FILE}")
     return "\n".join(lines)
+
+
+def _complaint(unwritten: Sequence[str], folder: RunFolder) -> str:
+    return f"the checkpoint is saved, but there is not everything in {', '.join(unwritten)} of {folder.path}; {NOTES_FILE} says why"
 
 
 def _help() -> str:

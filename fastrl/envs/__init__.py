@@ -1,13 +1,16 @@
 """Environments: everything a trainer steps is a `VectorEnv` returning `Timestep`; quirks of simulators end here."""
 
+from fastrl.envs.action_scale import ActionScale
 from fastrl.envs.action_spec import ActionSpec
 from fastrl.envs.base import EnvironmentFailure, Episode, Timestep, VectorEnv
+from fastrl.envs.check import check_env
 from fastrl.envs.gym_env import GymEnv
 from fastrl.envs.make import EnvId, list_env_ids, make_vector_env
 from fastrl.envs.roboschool import RoboschoolEnv
 from fastrl.envs.toolkit import BaseEnv
 
 __all__ = [
+    "ActionScale",
     "ActionSpec",
     "BaseEnv",
     "EnvId",
@@ -17,6 +20,7 @@ __all__ = [
     "RoboschoolEnv",
     "Timestep",
     "VectorEnv",
+    "check_env",
     "list_env_ids",
     "make_vector_env",
 ]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -17,10 +17,10 @@ class ActionSpec:
     """Actions of one environment.
 
     Args:
-        kind: "discrete" (int64 actions [N]), "multi_discrete" (int64 [N, branches]) or "continuous" (float32 [N, A]).
+        kind: "discrete" (int64 actions [N]), "multi_discrete" (int64 [N, branches]) or "continuous" (floats [N, A]).
         shape: shape of one environment's action: (), (branches,) or (A,).
         nvec: number of choices per branch; (n,) for discrete, () for continuous.
-        low, high: float32 [A], bounds of continuous actions, possibly infinite; None otherwise.
+        low, high: floats [A], bounds of continuous actions, possibly infinite; None otherwise. Actions are taken in their dtype.
     """
 
     kind: ActionKind
@@ -40,6 +40,10 @@ class ActionSpec:
         """One of n choices."""
         return cls("discrete", (), (n,))
 
+    def with_bounds(self, low: np.ndarray, high: np.ndarray) -> ActionSpec:
+        """The same continuous actions with other bounds [A]."""
+        return replace(self, low=torch.from_numpy(low), high=torch.from_numpy(high))
+
     @property
     def num_actions(self) -> int:
         """Number of choices of a discrete action."""
@@ -53,7 +57,7 @@ class ActionSpec:
         return self.shape[0] if self.shape else 1
 
     def check(self, actions: Tensor | np.ndarray, num_envs: int) -> np.ndarray:
-        """Actions as an array the environments can take: int64, or float32 clipped to the bounds.
+        """Actions as an array the environments can take: int64, or floats in the dtype of the bounds, clipped to them.
 
         Raises:
             ValueError: wrong shape or dtype, a choice out of range, or NaN; the message tells what was expected.
@@ -67,7 +71,7 @@ class ActionSpec:
         if array.dtype.kind != "f":
             raise ValueError(f"actions must be floating point (continuous), got {array.dtype}")
         low, high = self._low, self._high  # type: ignore[attr-defined]  # set in __post_init__
-        clipped = np.minimum(np.maximum(array.astype(np.float32, copy=False), low), high)
+        clipped = np.minimum(np.maximum(array.astype(low.dtype, copy=False), low), high)
         if np.count_nonzero(np.isnan(clipped)):
             env_index = int(np.isnan(clipped).any(axis=1).argmax())
             raise ValueError(f"actions must not be NaN (continuous), got {array[env_index].tolist()} for environment {env_index}")

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from fastrl.envs.action_spec import ActionSpec
-from fastrl.envs.bounds import box_bounds
+from fastrl.envs.bounds import own_bounds, require_few_choices
 from fastrl.errors import SettingError
 
 
@@ -17,7 +17,7 @@ class ActionMap:
     """Actions of one space.
 
     Discrete is "discrete"; MultiDiscrete, MultiBinary and boxes of integers are "multi_discrete"; boxes of floats are "continuous",
-    flattened to [A], with the bounds of `box_bounds`.
+    flattened to [A], with the bounds of `own_bounds`. Units and dtype are the environment's own (see `ActionScale`).
 
     Args:
         space: action space of one environment.
@@ -34,10 +34,11 @@ class ActionMap:
         self._dtype = np.dtype(space.dtype)
         self._start: np.ndarray | int = 0
         if isinstance(space, spaces.Discrete):
+            require_few_choices(f"actions of {name}", space, (int(space.n),))
             self._start = int(space.start)
             self.spec = ActionSpec.discrete(int(space.n))
         elif isinstance(space, spaces.Box) and self._dtype.kind == "f":
-            low, high = (np.ravel(bound) for bound in box_bounds(space))
+            low, high = (np.ravel(bound) for bound in own_bounds(space))
             self.spec = ActionSpec("continuous", (int(low.size),), (), torch.from_numpy(low), torch.from_numpy(high))
         else:
             nvec, start = _choices(space, name)
@@ -65,11 +66,14 @@ def _first_choices(spec: ActionSpec, num_actions: Any, name: str) -> ActionSpec:
 def _choices(space: gym.Space[Any], name: str) -> tuple[np.ndarray, np.ndarray]:
     spaces = gym.spaces
     if isinstance(space, spaces.MultiDiscrete):
+        require_few_choices(f"actions of {name}", space, np.ravel(space.nvec).tolist())
         return np.ravel(space.nvec), np.ravel(space.start)
     if isinstance(space, spaces.MultiBinary):
         size = int(np.prod(space.shape))
         return np.full(size, 2), np.zeros(size, np.int64)
     if isinstance(space, spaces.Box) and np.dtype(space.dtype).kind in "iu":
-        low, high = np.ravel(space.low).astype(np.int64), np.ravel(space.high).astype(np.int64)
-        return high - low + 1, low
+        low, high = ([int(bound) for bound in np.ravel(bounds)] for bounds in (space.low, space.high))
+        nvec = [last - first + 1 for first, last in zip(low, high, strict=True)]  # no dtype holds the number of all int64
+        require_few_choices(f"actions of {name}", space, nvec)
+        return np.array(nvec), np.array(low)
     raise SettingError(f"actions of {name} are neither Discrete, MultiDiscrete, MultiBinary nor Box: {space}")

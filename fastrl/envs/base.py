@@ -3,27 +3,32 @@
 The stream is NEXT_STEP: a row on which an episode ends carries its true last observation; the following row of that environment is no
 transition: its action is ignored, its observation is the first one of the next episode, `valid` is False, the reward is 0 and both end
 flags are False.
+
+What leaves the environments is looked at once, here: wrong shapes and numbers that are not finite are errors that name environment, step
+and seed.
 """
 
 from __future__ import annotations
 
+import warnings
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from types import TracebackType
-from typing import Any, NamedTuple, Self
+from typing import Any, NamedTuple, NoReturn, Self
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from fastrl.envs.action_scale import scale_of
 from fastrl.envs.action_spec import ActionSpec
+from fastrl.envs.deadline import within
+from fastrl.envs.failures import EnvironmentFailure, ObservationFault, WrongReturn, cause_of, is_of_the_process
+from fastrl.envs.finite import all_finite, first_fault
+from fastrl.envs.first_look import FirstLook
 from fastrl.envs.saved import saved_array, saved_count, saved_episodes
-from fastrl.errors import SettingError
-
-
-class EnvironmentFailure(RuntimeError):
-    """An environment raised an exception; the message names the environment, the step and the seed."""
+from fastrl.errors import NonFiniteError, SettingError
 
 
 class Timestep(NamedTuple):
@@ -87,11 +92,19 @@ class VectorEnv(ABC):
         name: id or class name, used in messages.
         num_envs: N.
         obs_shape, obs_dtype: shape of one observation; torch.float32, or torch.uint8 for images.
-        action: what one action is.
+        action: what one action is, in the environment's own units: what `_advance` gets.
         max_episode_steps: time limit in steps, or None when there is none or it is not known.
         device: where observations, rewards and flags go.
         num_threads: threads that step the environments.
         seeds: seed of each environment, for messages.
+        scale_actions: policies act in [−1, 1], which `step` maps to the bounds of continuous actions (see `ActionScale`); False: actions
+            are in the environment's own units for policies too.
+
+    Attributes:
+        action: what one action is for policies: what `step` takes.
+        own_action: what one action is in the environment's own units.
+        timeout: seconds that one `reset` or `step` of all environments may take, see `fastrl.envs.deadline`; None: no limit.
+        broken: an environment has failed: what the environments hold is in the middle of a step and must not be saved.
     """
 
     def __init__(
@@ -106,6 +119,7 @@ class VectorEnv(ABC):
         device: torch.device | str,
         num_threads: int = 1,
         seeds: list[int] | None = None,
+        scale_actions: bool = True,
     ) -> None:
         if num_envs < 1:
             raise SettingError(f"num_envs must be at least 1, got {num_envs}")
@@ -113,16 +127,22 @@ class VectorEnv(ABC):
         self.num_envs = num_envs
         self.obs_shape = obs_shape
         self.obs_dtype = obs_dtype
-        self.action = action
+        self.scale_actions = scale_actions
+        self._scale = scale_of(action, name) if scale_actions else None
+        self.own_action, self.action = action, action if self._scale is None else action.with_bounds(self._scale.low, self._scale.high)
         self.max_episode_steps = max_episode_steps
         self.device = torch.device(device)
         self.num_threads = num_threads
         self.seeds = seeds
+        self.timeout: float | None = None
+        self.broken = False
+        self._is_bytes = obs_dtype == torch.uint8
         self._on_cpu = self.device.type == "cpu"
         self._steps = 0  # calls of step since the last reset
         self._started = False
         self._closed = False
         self._finished: list[Episode] = []
+        self._first_look: FirstLook | None = None
         self._done = np.zeros(num_envs, bool)  # environments that the next step resets
         self._any_done = False
         self._clear_statistics()
@@ -135,7 +155,12 @@ class VectorEnv(ABC):
 
     @abstractmethod
     def _advance(self, actions: np.ndarray) -> Advance:
-        """Step once. Environments in `self._done` are reset instead, whatever their action."""
+        """Step once. Environments in `self._done` are reset instead, whatever their action.
+
+        Args:
+            actions: as `own_action` describes them: int64, or floats in the dtype of its bounds (float32 where nothing was scaled), inside
+                them.
+        """
 
     def _close(self) -> None:  # noqa: B027  # most environments hold nothing
         """Release what the environments hold."""
@@ -154,21 +179,59 @@ class VectorEnv(ABC):
             return np.zeros(self.obs_shape, np.uint8), np.full(self.obs_shape, 255, np.uint8)
         return np.full(self.obs_shape, -np.inf, np.float32), np.full(self.obs_shape, np.inf, np.float32)
 
+    def scaled_bounds(self) -> dict[str, list[float]] | None:
+        """ "low" and "high" that −1 and 1 stand for, plain numbers [A], infinite where there is no bound; None where nothing is scaled."""
+        if self._scale is None:
+            return None
+        assert self.own_action.low is not None and self.own_action.high is not None
+        return {"low": self.own_action.low.tolist(), "high": self.own_action.high.tolist()}
+
+    @property
+    def own_spaces(self) -> tuple[Any, Any] | None:
+        """Gymnasium's spaces of one environment's own observations and actions; None where there are none behind the arrays."""
+        return None
+
+    def obs_place(self, column: int) -> str:
+        """Where in the environment's own observation a number comes from, given its index in the flattened one; for messages."""
+        return f"the observation at {[int(i) for i in np.unravel_index(column, self.obs_shape)]}"
+
+    def look_at_first_steps(self, *, scales_observations: bool = False, scales_rewards: bool = False) -> None:
+        """During the next steps, watch for what does not fit the spaces, and warn of each thing once; trainers and batchers ask for it.
+
+        Args:
+            scales_observations, scales_rewards: whether they are normalised before anything learns from them.
+        """
+        if self._first_look is None:
+            scaled = {"scales_observations": scales_observations, "scales_rewards": scales_rewards}
+            self._first_look = FirstLook(self.obs_bounds, self.obs_place, **scaled)
+
+    def end_first_look(self) -> None:
+        """Say now what was found; nothing where nobody asked, or where it has been said."""
+        look, self._first_look = self._first_look, None
+        for sentence in [] if look is None else look.sentences():
+            warnings.warn(f"{self.name}: {sentence}", stacklevel=3)
+
     def reset(self) -> Tensor:
         """Start a new episode in every environment; unfinished ones are forgotten.
 
         Returns:
             Observations [N, *obs_shape].
+
+        Raises:
+            EnvironmentFailure: an environment raised, did not answer in time, or returned something else.
+            NonFiniteError: an observation is not finite.
         """
         self._require_open()
         self._steps = 0
+        grad = torch.is_grad_enabled()
         try:
-            obs = self._reset_all()
-        except EnvironmentFailure:
-            raise
-        except Exception as error:
-            raise self.failure(error) from error
+            obs = self._reset_all() if self.timeout is None else within(self.timeout, self._reset_all)
+        except BaseException as error:
+            self._fail(error)
+        torch.set_grad_enabled(grad)
         self._require_shape(obs)
+        self._require_finite(obs)
+        self.broken = False
         self._clear_statistics()
         self._started = True
         return self._tensor(obs)
@@ -190,25 +253,32 @@ class VectorEnv(ABC):
         """Step every environment once; one whose episode ended in the last step is reset instead.
 
         Args:
-            actions: discrete int64 [N], multi-discrete int64 [N, branches], continuous float32 [N, A] (clipped to the bounds here).
+            actions: discrete int64 [N], multi-discrete int64 [N, branches], continuous float32 [N, A], clipped to the bounds of `action`
+                here: in [−1, 1] where the environment has finite bounds, unless `scale_actions` is off.
 
         Raises:
             ValueError: the actions are not of that shape and type, or out of range.
-            EnvironmentFailure: an environment raised.
+            EnvironmentFailure: an environment raised, did not answer in time, or returned something else.
+            NonFiniteError: an observation, or the reward of a transition, is not finite.
         """
         if not self._started:
             self._require_open()
             raise RuntimeError(f"{self.name}: call reset() before step()")
         checked = self.action.check(actions, self.num_envs)
+        grad = torch.is_grad_enabled()
+        if self._scale is not None:
+            checked = self._scale.to_environment(checked)
         try:
-            advance = self._advance(checked)
-        except EnvironmentFailure:
-            raise
-        except Exception as error:
-            raise self.failure(error) from error
-        self._steps += 1
+            advance = self._advance(checked) if self.timeout is None else within(self.timeout, self._advance, checked)
+        except BaseException as error:
+            self._fail(error)
+        if torch.is_grad_enabled() is not grad:  # an environment with a network of its own
+            torch.set_grad_enabled(grad)
         obs, reward, terminated, truncated, held, score, over = advance
         self._require_shape(obs)
+        if not reward.shape == terminated.shape == truncated.shape == self._done.shape:
+            shapes = [list(column.shape) for column in (reward, terminated, truncated)]
+            raise self.failure(WrongReturn(f"rewards and flags should have shape {[self.num_envs]}, they have {shapes}"))
         valid = ~self._done
         if held is not None:
             valid &= ~held
@@ -218,6 +288,10 @@ class VectorEnv(ABC):
             if score is not None:
                 score[invalid] = 0.0
             terminated, truncated = terminated & valid, truncated & valid
+        self._require_finite(obs, reward, score)
+        if self._first_look is not None and self._first_look.see(obs, reward):
+            self.end_first_look()
+        self._steps += 1
         done = terminated | truncated
         self._count(reward if score is None else score, valid, done if over is None else over)
         self._done, self._any_done = done, bool(np.count_nonzero(done))
@@ -250,6 +324,7 @@ class VectorEnv(ABC):
     def close(self) -> None:
         """Release the environments; further calls of `close` do nothing."""
         if not self._closed:
+            self.end_first_look()
             self._closed, self._started = True, False
             self._close()
 
@@ -264,19 +339,68 @@ class VectorEnv(ABC):
 
     # ------------------------------------------------------------------------------------------------ inside
 
-    def failure(self, error: Exception, env_index: int | None = None) -> EnvironmentFailure:
+    def failure(self, error: BaseException, env_index: int | None = None) -> EnvironmentFailure:
         """The error to raise when an environment raised `error`; env_index None means that it is not known which one did."""
+        self.broken = True
+        if isinstance(error, ObservationFault) and env_index is None:
+            env_index = error.env_index
         which = "an environment" if env_index is None else f"environment {env_index}"
+        return EnvironmentFailure(f"{which} of {self.name} failed at step {self._steps} ({self._seed_of(env_index)}): {cause_of(error)}")
+
+    def _fail(self, error: BaseException, env_index: int | None = None) -> NoReturn:
+        """Raise what is to be said of an error that came out of an environment."""
+        self.broken = True
+        if env_index is None:
+            if isinstance(error, EnvironmentFailure | NonFiniteError | SettingError):
+                raise error
+            env_index, error = self._blame(error)
+        if is_of_the_process(error):
+            raise error
+        failure = self.failure(error, env_index)
+        # an environment that is made of another `VectorEnv` has been looked at there
+        raise (NonFiniteError(str(failure)) if isinstance(error, NonFiniteError) else failure) from error
+
+    def _blame(self, error: BaseException) -> tuple[int | None, BaseException]:
+        """Which environment an error came from, None where it cannot be told, and the error to speak of."""
+        return None, error
+
+    def _release(self, close: Callable[[], object], env_index: int | None = None) -> None:
+        """Call `close`, of one environment or of all; what it raises is a warning, and so is that it does not return in time."""
+        try:
+            _ = close() if self.timeout is None else within(self.timeout, close)
+        except BaseException as error:
+            if is_of_the_process(error):
+                raise
+            which = "the environments" if env_index is None else f"environment {env_index}"
+            warnings.warn(f"{which} of {self.name} could not be closed: {cause_of(error)}", RuntimeWarning, stacklevel=4)
+
+    def _seed_of(self, env_index: int | None) -> str:
         if self.seeds is None:
-            seed = "seed unknown"
-        else:
-            seed = f"seeds {self.seeds[:4]}..." if env_index is None else f"seed {self.seeds[env_index]}"
-        return EnvironmentFailure(f"{which} of {self.name} failed at step {self._steps} ({seed}): {type(error).__name__}: {error}")
+            return "seed unknown"
+        return f"seeds {self.seeds[:4]}..." if env_index is None else f"seed {self.seeds[env_index]}"
 
     def _require_shape(self, obs: np.ndarray) -> None:
-        if obs.shape != (self.num_envs, *self.obs_shape):  # torch would spread a smaller one over the rows
-            expected, got = list(self.obs_shape), list(obs.shape[1:])
-            raise self.failure(ValueError(f"its observations should have shape {expected}, one has {got}"))
+        if not isinstance(obs, np.ndarray) or obs.shape != (
+            self.num_envs,
+            *self.obs_shape,
+        ):  # torch would spread a smaller one over the rows
+            expected, got = list(self.obs_shape), list(obs.shape[1:]) if isinstance(obs, np.ndarray) else type(obs).__name__
+            raise self.failure(WrongReturn(f"its observations should have shape {expected}, one has {got}"))
+
+    def _require_finite(self, obs: np.ndarray, reward: np.ndarray | None = None, score: np.ndarray | None = None) -> None:
+        """Raise NonFiniteError where a number is not finite; rewards of rows that are no transition are 0 by now."""
+        if self._is_bytes or all_finite(obs):
+            if reward is None or (all_finite(reward) and (score is None or all_finite(score))):
+                return
+            name, values = "reward", score if all_finite(reward) and score is not None else reward
+        else:
+            name, values = "observation", obs
+        self.broken = True
+        env_index, what = first_fault(values, name)
+        begins = reward is None or self._done[env_index]
+        episode_step = "the first observation of an episode" if begins else f"step {self._lengths[env_index] + 1} of its episode"
+        where = f"environment {env_index} of {self.name} ({self._seed_of(env_index)})"
+        raise NonFiniteError(f"{where} returned a non-finite {name} at step {self._steps}, {episode_step}: {what}")
 
     def _require_open(self) -> None:
         if self._closed:

@@ -10,16 +10,22 @@ from typing import Any
 
 import numpy as np
 import torch
+from gymnasium.spaces import Dict
 
 from fastrl.envs.actions import ActionMap
 from fastrl.envs.base import Advance, VectorEnv, environment_seeds
+from fastrl.envs.construction import constructing
+from fastrl.envs.default_entries import default_space, left_out, why_left_out
+from fastrl.envs.envpool_options import check_steps, checked_options, description
 from fastrl.envs.observations import ObservationMap
 from fastrl.envs.shared_core import new_threads, on_one_core
-from fastrl.errors import SettingError, nearest
-from fastrl.machine import available_cores
+from fastrl.envs.time_limit import as_limit
+from fastrl.errors import SettingError
+from fastrl.machine import available_cores, require_envs, require_threads
 
-# these have arguments of their own in make_vector_env, or would change what a step returns
-_RESERVED = ("num_envs", "batch_size", "num_threads", "seed", "env_seed", "max_episode_steps", "gym_reset_return_info")
+# ids whose environments end the whole process, and why
+CRASHING = {env_id: "EnvPool's game of several players ends the process at once" for env_id in ("Cig-v1", "MultiDuel-v1")}
+_SAID: set[str] = set()  # what a user has been told once in this process
 
 
 def default_num_threads(num_envs: int) -> int:
@@ -42,12 +48,13 @@ class EnvPoolEnv(VectorEnv):
         seed: gives each environment a seed of its own.
         device: where tensors go.
         num_threads: threads that step the environments; None: one per environment, at most one per core.
-        obs_keys: entries of a dict observation to take (see `ObservationMap`).
+        obs_keys: entries of a dict observation to take (see `ObservationMap`); None: all but images and those of `left_out`.
         max_episode_steps: another time limit.
         env_kwargs: options of the environment; `crop` for MiniGrid (see `ObservationMap`) and `num_actions` (see `ActionMap`).
+        scale_actions: see `VectorEnv`.
 
     Raises:
-        SettingError: an unknown or unusable option, or more than one player.
+        SettingError: an unknown or unusable option, more than one player, or an environment that cannot be made here.
     """
 
     def __init__(
@@ -61,35 +68,35 @@ class EnvPoolEnv(VectorEnv):
         obs_keys: Sequence[str] | None = None,
         max_episode_steps: int | None = None,
         env_kwargs: Mapping[str, Any] | None = None,
+        scale_actions: bool = True,
     ) -> None:
         import envpool
 
-        if num_envs < 1:
-            raise SettingError(f"num_envs must be at least 1, got {num_envs}")
+        require_envs(num_envs)
+        require_threads("num_threads", num_threads)
+        check_steps(max_episode_steps)
+        if env_id in CRASHING:
+            raise SettingError(f"env_id: {env_id} cannot be used: {CRASHING[env_id]}")
         options = dict(env_kwargs or {})
         crop, num_actions = options.pop("crop", None), options.pop("num_actions", None)
-        config = _checked_config(env_id, options)
-        if config.get("max_num_players", 1) > 1:
-            raise SettingError(f"{env_id} has {config['max_num_players']} players; environments with one agent are supported")
+        defaults = description(env_id)
+        if defaults.get("max_num_players", 1) > 1:
+            raise SettingError(f"{env_id} has {defaults['max_num_players']} players; environments with one agent are supported")
+        threads = default_num_threads(num_envs) if num_threads is None else num_threads
+        options = checked_options(env_id, options, defaults, num_envs=num_envs, threads=threads)
         if max_episode_steps is not None:
             options["max_episode_steps"] = max_episode_steps
-        threads = default_num_threads(num_envs) if num_threads is None else num_threads
-        if threads < 1:
-            raise SettingError(f"num_threads must be at least 1, got {threads}")
         seeds = environment_seeds(seed, num_envs)
-        try:
-            self._pool: Any
+        self._pool: Any
+        with constructing(env_id, options):
             self._pool, self._pool_threads = new_threads(
                 lambda: envpool.make_gymnasium(env_id, num_envs=num_envs, num_threads=threads, seed=seeds, **options)
             )
-        except TypeError as error:
-            raise SettingError(f"env_kwargs: a value in {options} has the wrong type for {env_id}") from error
-        except (ValueError, AssertionError, RuntimeError) as error:
-            raise SettingError(f"{env_id} cannot be made with {options}: {error}") from error
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", message=".*precision lowered.*")  # EnvPool's spaces; nothing a user could do about it
-            self._observations = ObservationMap(self._pool.observation_space, obs_keys=obs_keys, crop=crop, name=env_id)
-            self._actions = ActionMap(self._pool.action_space, num_actions=num_actions, name=env_id)
+        try:
+            self._read_spaces(env_id, obs_keys, crop, num_actions)
+        except BaseException:
+            self._pool.close()
+            raise
         self._reports_games = False
         super().__init__(
             name=env_id,
@@ -97,16 +104,43 @@ class EnvPoolEnv(VectorEnv):
             obs_shape=self._observations.shape,
             obs_dtype=self._observations.torch_dtype,
             action=self._actions.spec,
-            max_episode_steps=self._pool.config.get("max_episode_steps"),
+            max_episode_steps=as_limit(self._pool.config.get("max_episode_steps")),  # BabyAI's 0: it depends on the mission
             device=device,
             num_threads=threads,
             seeds=seeds,
+            scale_actions=scale_actions,
         )
+
+    def _read_spaces(self, env_id: str, obs_keys: Sequence[str] | None, crop: int | None, num_actions: int | None) -> None:
+        if self._pool.action_space is None:
+            raise SettingError(f"env_id: actions of {env_id} have several parts, which EnvPool does not describe; they are not supported")
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message=".*precision lowered.*")  # EnvPool's spaces; nothing a user could do about it
+            space, actions = self._pool.observation_space, self._pool.action_space
+            seen = default_space(env_id, space) if obs_keys is None else space
+            self._observations = ObservationMap(seen, obs_keys=obs_keys, crop=crop, name=env_id)
+            self._actions = ActionMap(actions, num_actions=num_actions, name=env_id)
+        if obs_keys is None and left_out(env_id, space):
+            entries = ", ".join(left_out(env_id, space))
+            _say_once(f"{env_id}: {entries} of EnvPool's observations left out, which {why_left_out(env_id)}; obs_keys brings them back")
+        if isinstance(space, Dict) and "action_mask" in space.spaces:
+            _say_once(f"{env_id} tells in action_mask which actions are allowed; policies do not know masks yet and will choose others too")
 
     @property
     def obs_bounds(self) -> tuple[np.ndarray, np.ndarray]:
         """As the environment's space says."""
         return self._observations.bounds()
+
+    @property
+    def own_spaces(self) -> tuple[Any, Any] | None:
+        """EnvPool's own."""
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message=".*precision lowered.*")
+            return self._pool.observation_space, self._pool.action_space
+
+    def obs_place(self, column: int) -> str:
+        """By the space's own names."""
+        return self._observations.place(column)
 
     def many_steps(self) -> AbstractContextManager[None]:
         """With one thread, that thread and the caller's, of which one always waits for the other, share a core with EnvPool's helper."""
@@ -130,34 +164,20 @@ class EnvPoolEnv(VectorEnv):
         self._pool.close()
 
 
-def _checked_config(env_id: str, options: Mapping[str, Any]) -> dict[str, Any]:
-    """The environment's options by name; refuses what EnvPool would crash on or what has an argument of its own."""
-    import envpool
-
-    for key in options:
-        if key in _RESERVED:
-            raise SettingError(f"env_kwargs: {key} has an argument of its own or must keep its default")
-        if key == "agent_view_size":
-            raise SettingError("env_kwargs: agent_view_size corrupts memory inside EnvPool; use crop (1, 3 or 5 cells) for a smaller view")
-    try:
-        spec: Any = envpool.make_spec(env_id)
-    except RuntimeError as error:  # Procgen without the system's Qt
-        raise SettingError(f"{env_id} cannot be made: {error}") from error
-    config = dict(zip(spec._config_keys, spec._config_values, strict=True))
-    pixel_options = {"from_pixels", "render_mode", "render_env_id", "render_width", "render_height", "render_camera_id"}
-    for key in options:
-        if key not in config and key not in pixel_options:
-            raise SettingError(f"env_kwargs: {env_id} has no option {key!r}{nearest(key, config)}")
-    return config
+def _say_once(text: str) -> None:
+    """Warn, once in a process: evaluation makes the same environments again."""
+    if text not in _SAID:
+        _SAID.add(text)
+        warnings.warn(text, stacklevel=4)
 
 
 def envpool_ids() -> list[str]:
-    """All ids EnvPool has; none when it is not installed."""
+    """All ids EnvPool has, without those that would end the process; none when it is not installed."""
     try:
         import envpool
     except ImportError:
         return []
-    return list(envpool.list_all_envs())
+    return [env_id for env_id in envpool.list_all_envs() if env_id not in CRASHING]
 
 
 def dm_control_id(name: str) -> str | None:

@@ -34,6 +34,10 @@ class MaskedEnv(EnvPoolEnv):
         low, high = super().obs_bounds
         return low[self._columns], high[self._columns]
 
+    def obs_place(self, column: int) -> str:
+        """As in the environment behind it."""
+        return super().obs_place(int(self._columns[column]))
+
     def _reset_all(self) -> np.ndarray:
         return super()._reset_all().take(self._columns, axis=1)
 

@@ -2,95 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
-from typing import Any, Literal
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import gymnasium as gym
 import numpy as np
 import torch
 
-from fastrl.envs.bounds import box_bounds
+from fastrl.envs.bounds import require_few_choices
+from fastrl.envs.failures import ObservationFault
+from fastrl.envs.observation_entries import Leaf, entries
 from fastrl.errors import SettingError, nearest
 
-Path = tuple[str | int, ...]
 MINIGRID_VIEW = 7  # cells on a side of MiniGrid's egocentric view
-
-
-@dataclass(frozen=True)
-class Leaf:
-    """One entry of an observation: where it is, what it is, and how many float32 numbers it takes when it is flattened.
-
-    Args:
-        path: keys from the whole observation down to the entry.
-        kind: "box" (any array of numbers), "choices" (integers, each encoded one-hot).
-        shape: shape of the entry in one environment.
-        size: float32 numbers of the encoded entry.
-        image: whether it is an image: uint8 with two axes or more, or anything with three or more.
-        dtype: the entry's own dtype.
-        nvec, start: numbers of choices, and the number of the first choice.
-        low, high: bounds of a box, float32; None for anything else, which is encoded as 0 and 1.
-    """
-
-    path: Path
-    kind: Literal["box", "choices"]
-    shape: tuple[int, ...]
-    size: int
-    image: bool
-    dtype: np.dtype[Any]
-    nvec: tuple[int, ...] = ()
-    start: tuple[int, ...] = ()
-    low: np.ndarray | None = field(default=None, compare=False)
-    high: np.ndarray | None = field(default=None, compare=False)
-
-    @property
-    def name(self) -> str:
-        return ".".join(map(str, self.path))
-
-    def bounds(self) -> tuple[np.ndarray, np.ndarray]:
-        """Smallest and largest encoded value, [*shape] of a box, [size] of choices."""
-        if self.low is None or self.high is None:
-            shape = self.shape if self.kind == "box" else (self.size,)
-            return np.zeros(shape, np.float32), np.ones(shape, np.float32)
-        return self.low, self.high
-
-    def encode(self, batch: np.ndarray) -> np.ndarray:
-        """Values [N, *shape] of N environments as float32 [N, size]."""
-        if self.kind == "box":
-            return batch.reshape(len(batch), self.size).astype(np.float32, copy=False)
-        encoded = np.zeros((len(batch), self.size), np.float32)
-        offsets = np.cumsum((0, *self.nvec[:-1])) - np.asarray(self.start)
-        columns = batch.reshape(len(batch), len(self.nvec)).astype(np.int64) + offsets
-        np.put_along_axis(encoded, columns, 1.0, axis=1)
-        return encoded
-
-
-def _leaves(space: gym.Space[Any], path: Path = ()) -> Iterator[Leaf | Path]:
-    """Entries of a space in alphabetical order of keys; the path alone for one that has no numeric form."""
-    spaces = gym.spaces
-    if isinstance(space, spaces.Dict):
-        for key in sorted(space.spaces, key=str):
-            yield from _leaves(space.spaces[key], (*path, key))
-    elif isinstance(space, spaces.Tuple):
-        for index, part in enumerate(space.spaces):
-            yield from _leaves(part, (*path, index))
-    elif isinstance(space, spaces.Box):
-        shape, dtype = tuple(space.shape), np.dtype(space.dtype)
-        image = (dtype == np.uint8 and len(shape) >= 2) or len(shape) >= 3
-        low, high = box_bounds(space)
-        yield Leaf(path, "box", shape, int(np.prod(shape)), image, dtype, low=low, high=high)
-    elif isinstance(space, spaces.MultiBinary):
-        shape = tuple(space.shape)
-        yield Leaf(path, "box", shape, int(np.prod(shape)), len(shape) >= 3, np.dtype(np.int8))
-    elif isinstance(space, spaces.Discrete):
-        n = int(space.n)
-        yield Leaf(path, "choices", (), n, False, np.dtype(np.int64), (n,), (int(space.start),))
-    elif isinstance(space, spaces.MultiDiscrete):
-        nvec = tuple(int(n) for n in np.ravel(space.nvec))
-        start = tuple(int(s) for s in np.ravel(space.start))
-        yield Leaf(path, "choices", tuple(space.shape), sum(nvec), False, np.dtype(np.int64), nvec, start)
-    else:
-        yield path
 
 
 class ObservationMap:
@@ -99,7 +24,10 @@ class ObservationMap:
     - A single entry keeps its shape. Images (uint8 with two axes or more) stay uint8, everything else becomes float32; discrete entries
       become one-hot.
     - Several entries are flattened and concatenated as float32, in alphabetical order of their keys, or in the order of `obs_keys`.
-    - Without `obs_keys`, the images of a dict are left out; of a MiniGrid observation (`image` beside `mission`) the image is taken.
+    - Bytes that become float32, because they are a vector or beside other entries, are divided by 255 where their bounds are 0 and 255.
+    - Without `obs_keys`, the images of a dict are left out, with a warning that names them, and so are entries without a numeric form; of a
+      MiniGrid observation (`image` beside `mission`) the image is taken.
+    - What does not fit the space is an `ObservationFault`: floats where bytes are declared, choices that the space does not have.
 
     Args:
         space: observation space of one environment.
@@ -114,6 +42,9 @@ class ObservationMap:
 
     def __init__(self, space: gym.Space[Any], *, obs_keys: Sequence[str] | None = None, crop: int | None = None, name: str = "") -> None:
         self.leaves = _select(space, obs_keys, name)
+        left_out = left_out_entries(space, self.leaves) if obs_keys is None else {}
+        if left_out:
+            warnings.warn(_left_out_sentence(left_out, self.leaves, name), stacklevel=3)
         only = self.leaves[0] if len(self.leaves) == 1 else None
         self._single = only
         self._stays_uint8 = only is not None and only.image and only.dtype == np.uint8
@@ -138,48 +69,111 @@ class ObservationMap:
 
     def batch(self, obs: Any) -> np.ndarray:
         """Observations of N environments, each entry already an array [N, ...]; may share memory with the input."""
-        return self._encode(lambda path: np.asarray(_dig(obs, path)))
+        return self._encode(lambda leaf: np.asarray(dig(obs, leaf)))
 
     def stack(self, obs: Sequence[Any]) -> np.ndarray:
         """A list of single observations as a new array [N, ...]."""
-        return self._encode(lambda path: np.stack([np.asarray(_dig(one, path)) for one in obs]))
+        return self._encode(lambda leaf: _stacked([dig(one, leaf) for one in obs], leaf))
 
     def bounds(self) -> tuple[np.ndarray, np.ndarray]:
         """Smallest and largest value of each number of an observation, [*shape] each, in the observations' dtype."""
-        each = [leaf.bounds() for leaf in self.leaves]
+        each = [leaf.declared_bounds() if self._stays_uint8 else leaf.bounds() for leaf in self.leaves]
         low, high = each[0] if self._single else (np.concatenate([np.ravel(pair[side]) for pair in each]) for side in (0, 1))
         if self._window is not None:
             low, high = low[self._window], high[self._window]
         return low.reshape(self.shape).astype(self._dtype), high.reshape(self.shape).astype(self._dtype)
 
-    def _encode(self, get: Callable[[Path], np.ndarray]) -> np.ndarray:
+    def place(self, column: int) -> str:
+        """Where in the environment's observation a number of the flattened array comes from, for messages."""
+        if self._single is not None:
+            return _place(self._single, self.shape, column)
+        for leaf in self.leaves:
+            if column < leaf.size:
+                return _place(leaf, leaf.shape, column)
+            column -= leaf.size
+        raise IndexError(f"column {column} is beyond the observation")
+
+    def _encode(self, get: Callable[[Leaf], np.ndarray]) -> np.ndarray:
         leaf = self._single
         if leaf is None:
-            return np.concatenate([leaf.encode(get(leaf.path)) for leaf in self.leaves], axis=1)
-        values = get(leaf.path)
+            return np.concatenate([leaf.encode(leaf.shaped(get(leaf))) for leaf in self.leaves], axis=1)
+        values = get(leaf)
         if leaf.kind == "choices":
             return leaf.encode(values)
+        values = leaf.checked(values)
         if self._window is not None:
             values = values[:, self._window[0], self._window[1]]
         elif not leaf.shape:
             values = values.reshape(-1, 1)
-        return np.ascontiguousarray(values, self._dtype)
+        numbers: Any = np.ascontiguousarray(values, self._dtype)
+        return numbers / np.float32(255) if leaf.scaled and not self._stays_uint8 else numbers
 
 
-def _dig(obs: Any, path: Path) -> Any:
-    for key in path:
-        obs = obs[key]
+def dig(obs: Any, leaf: Leaf) -> Any:
+    try:
+        for key in leaf.path:
+            obs = obs[key]
+    except (KeyError, IndexError, TypeError) as error:
+        raise ObservationFault(f"the observation lacks {leaf.name!r}, which its space declares; it is {_kind_of(obs)}") from error
     return obs
 
 
+def _kind_of(obs: Any) -> str:
+    return f"a dict of {', '.join(map(repr, obs))}" if isinstance(obs, Mapping) else type(obs).__name__
+
+
+def _stacked(values: Sequence[Any], leaf: Leaf) -> np.ndarray:
+    """The entry of each environment as one array [N, ...]; they have to have one shape."""
+    arrays = [np.asarray(value) for value in values]
+    try:
+        return np.stack(arrays)
+    except ValueError as error:
+        row = next(i for i, array in enumerate(arrays) if array.shape != leaf.shape)
+        fault = f"{leaf.called} has shape {list(arrays[row].shape)}, its space declares {list(leaf.shape)}"
+        raise ObservationFault(fault, row) from error
+
+
+def _place(leaf: Leaf, shape: tuple[int, ...], column: int) -> str:
+    if leaf.size == 1:
+        return leaf.called
+    index = np.unravel_index(column, shape) if leaf.kind == "box" else (column,)
+    return f"{leaf.called} at {[int(i) for i in index]}"
+
+
+def is_minigrid(space: gym.Space[Any]) -> bool:
+    """Whether it is the observation of MiniGrid and its relatives, whose `image` is taken alone."""
+    return isinstance(space, gym.spaces.Dict) and {"image", "mission"} <= set(space.spaces)
+
+
+def left_out_entries(space: gym.Space[Any], taken: Sequence[Leaf]) -> dict[str, str]:
+    """Entries of a space that are not among those taken, and what they are; none for MiniGrid, of which one entry is meant."""
+    if is_minigrid(space):
+        return {}
+    found: dict[str, str] = {}
+    for entry in entries(space):
+        if not isinstance(entry, Leaf):
+            found[".".join(map(str, entry))] = "no numbers"
+        elif entry not in taken:
+            found[entry.name] = entry.described
+    return found
+
+
+def _left_out_sentence(left_out: Mapping[str, str], taken: Sequence[Leaf], name: str) -> str:
+    listed = " and ".join(f"{entry!r} ({what})" for entry, what in left_out.items())
+    seen = ", ".join(repr(leaf.name) for leaf in taken)
+    return f"observations of {name or 'this space'}: {listed} left out; seen is {seen} alone. obs_keys chooses other entries"
+
+
 def _select(space: gym.Space[Any], obs_keys: Sequence[str] | None, name: str) -> list[Leaf]:
-    found = list(_leaves(space))
+    found = list(entries(space))
     leaves = [leaf for leaf in found if isinstance(leaf, Leaf)]
+    for leaf in leaves:
+        require_few_choices(f"observations of {name}", space, leaf.nvec)
     if obs_keys is not None:
         return _by_key(leaves, obs_keys, name)
     if not leaves:
         raise SettingError(f"observations of {name} have no numeric form: {space}")
-    if isinstance(space, gym.spaces.Dict) and {"image", "mission"} <= set(space.spaces):
+    if is_minigrid(space):
         return _by_key(leaves, ("image",), name)
     vectors = [leaf for leaf in leaves if not leaf.image]
     if vectors:

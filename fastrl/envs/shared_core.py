@@ -27,8 +27,9 @@ def on_one_core(threads: Sequence[int]) -> Iterator[None]:
     """Keep the calling thread and `threads` on the core that it is on now; afterwards they may run where they could before.
 
     The system chooses the core anew whenever this begins, so that a core that is busy otherwise is left again. Threads that are started
-    inside stay on that core. Does nothing where the system does not let it.
+    inside begin on that core and are let go with the others. Does nothing where the system does not let it.
     """
+    before = set(_threads())
     core = _current_core()
     every = (0, *threads)  # 0 is the calling thread
     allowed = _affinities(every)
@@ -40,6 +41,8 @@ def on_one_core(threads: Sequence[int]) -> Iterator[None]:
         yield
     finally:
         _pin(every, allowed)
+        started = [thread for thread in _threads() if thread not in before]
+        _pin(started, [allowed[0]] * len(started))
 
 
 def _threads() -> list[int]:

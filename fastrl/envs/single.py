@@ -11,12 +11,14 @@ import torch
 
 from fastrl.envs.action_spec import ActionSpec
 from fastrl.envs.base import Episode, VectorEnv
+from fastrl.envs.bounds import inward_float32
 
 
 class SingleEnv(gym.Env[np.ndarray, Any]):
     """A single environment with Gymnasium's interface: EnvPool's and fastrl's own ids without further packages.
 
-    Observations and actions are those of the `VectorEnv`, without its first axis; rewards are not masked, since there are no reset rows.
+    Observations are those of the `VectorEnv`, without its first axis; rewards are not masked, since there are no reset rows. Actions are in
+    the environment's own units, and continuous ones are clipped to its bounds.
 
     Args:
         env_id: anything `make_vector_env` takes and can make more than once: an id or a factory.
@@ -38,7 +40,7 @@ class SingleEnv(gym.Env[np.ndarray, Any]):
     def _make(self, seed: int) -> VectorEnv:
         from fastrl.envs.make import make_vector_env  # below, since it knows every adapter
 
-        return make_vector_env(self._env_id, 1, seed=seed, **self._settings)
+        return make_vector_env(self._env_id, 1, seed=seed, scale_actions=False, **self._settings)
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[np.ndarray, dict[str, Any]]:
         """Start an episode. A seed makes the environment anew, because a simulator may take its seed only then."""
@@ -76,7 +78,10 @@ def spaces_of(
     obs_dtype: torch.dtype = torch.float32,
     obs_bounds: tuple[np.ndarray, np.ndarray] | None = None,
 ) -> tuple[gym.Space[Any], gym.Space[Any]]:
-    """Gymnasium's spaces for the observations and actions of one environment; without `obs_bounds` images have 0 and 255, others none."""
+    """Gymnasium's spaces for the observations and actions of one environment; without `obs_bounds` images have 0 and 255, others none.
+
+    Bounds of actions are those of the spec, as float32 rounded inwards.
+    """
     dtype: Any = np.uint8 if obs_dtype == torch.uint8 else np.float32
     low, high = obs_bounds or ((0, 255) if dtype is np.uint8 else (-np.inf, np.inf))
     observation: gym.Space[Any] = gym.spaces.Box(low, high, obs_shape, dtype)
@@ -85,4 +90,5 @@ def spaces_of(
     if action.kind == "multi_discrete":
         return observation, gym.spaces.MultiDiscrete(np.array(action.nvec))
     assert action.low is not None and action.high is not None
-    return observation, gym.spaces.Box(action.low.numpy(), action.high.numpy(), action.shape, np.float32)
+    lowest, highest = inward_float32(action.low.numpy(), action.high.numpy())
+    return observation, gym.spaces.Box(lowest, highest, action.shape, np.float32)

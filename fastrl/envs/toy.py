@@ -18,6 +18,9 @@ from fastrl.envs.action_spec import ActionSpec
 from fastrl.envs.saved import saved_array
 from fastrl.errors import SettingError, nearest
 
+LARGEST_SIZE = 2**16  # symbols, dimensions: an observation has as many numbers
+MOST_STEPS = 2**53  # they are rewards too
+LARGEST_NOISE = 1e6
 _GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 
 
@@ -69,8 +72,8 @@ class ToyDynamics(ABC):
     _state: tuple[str, ...] = ("elapsed",)
 
     def __init__(self, seeds: Sequence[int], *, max_episode_steps: int | None = None) -> None:
-        if max_episode_steps is not None and max_episode_steps < 1:
-            raise SettingError(f"max_episode_steps must be at least 1, got {max_episode_steps}")
+        if max_episode_steps is not None:
+            _require_whole("max_episode_steps", max_episode_steps, MOST_STEPS)
         self.num_envs = len(seeds)
         self.max_episode_steps = max_episode_steps
         self.random = ColumnRandom(seeds)
@@ -139,6 +142,7 @@ class Identity(ToyDynamics):
 
     def __init__(self, seeds: Sequence[int], *, num_symbols: int = 4, max_episode_steps: int = 16) -> None:
         super().__init__(seeds, max_episode_steps=max_episode_steps)
+        _require_whole("num_symbols", num_symbols, LARGEST_SIZE)
         self.obs_size = num_symbols
         self.action = ActionSpec.discrete(num_symbols)
         self.optimal_return = float(max_episode_steps)
@@ -170,6 +174,7 @@ class IdentityContinuous(ToyDynamics):
 
     def __init__(self, seeds: Sequence[int], *, dim: int = 1, max_episode_steps: int = 16) -> None:
         super().__init__(seeds, max_episode_steps=max_episode_steps)
+        _require_whole("dim", dim, LARGEST_SIZE)
         self.obs_size = dim
         self.action = ActionSpec("continuous", (dim,), (), -torch.ones(dim), torch.ones(dim))
         self.optimal_return = 0.0
@@ -192,7 +197,7 @@ class LinearQuadratic(ToyDynamics):
     """Keep a point at the origin cheaply: s' = 0.9 s + 0.5 a + w, reward −(s² + 0.1 a²), w uniform within ±`noise`.
 
     An episode starts at s uniform in [−1, 1] and is truncated, never terminated. The best action is −`gain(gamma)` · s whatever w does,
-    among policies of any kind, as long as it is within the bounds ±2.
+    among policies of any kind, as long as it is within the bounds ±2 of its own units.
 
     Args:
         seeds: one per column.
@@ -206,7 +211,9 @@ class LinearQuadratic(ToyDynamics):
 
     def __init__(self, seeds: Sequence[int], *, noise: float = 0.1, max_episode_steps: int = 16) -> None:
         super().__init__(seeds, max_episode_steps=max_episode_steps)
-        self.noise = noise
+        if isinstance(noise, bool) or not isinstance(noise, int | float) or not 0 <= noise <= LARGEST_NOISE:
+            raise SettingError(f"noise must be a number from 0 to {LARGEST_NOISE:g}, got {noise!r}")
+        self.noise = float(noise)
         self.action = ActionSpec("continuous", (1,), (), torch.tensor([-2.0]), torch.tensor([2.0]))
         self.point = np.zeros(self.num_envs)
 
@@ -268,8 +275,10 @@ class Counter(ToyDynamics):
         super().__init__(seeds, max_episode_steps=max_episode_steps)
         if end not in ("terminated", "truncated"):
             raise SettingError(f"end must be 'terminated' or 'truncated', got {end!r}")
-        lengths = np.asarray(length, np.int64)
-        if lengths.shape not in ((), (self.num_envs,)) or lengths.min() < 1:
+        if isinstance(reset_reward, bool) or not isinstance(reset_reward, int | float):
+            raise SettingError(f"reset_reward must be a number, got {reset_reward!r}")
+        lengths = _whole_numbers(length)
+        if lengths is None or lengths.shape not in ((), (self.num_envs,)) or lengths.min() < 1 or lengths.max() > MOST_STEPS:
             raise SettingError(f"length must be a number of steps, or one per environment ({self.num_envs}), got {length!r}")
         self.length = np.broadcast_to(lengths, (self.num_envs,))
         self.end = end
@@ -339,6 +348,21 @@ TOYS: dict[str, type[ToyDynamics]] = {
     "Counter-v0": Counter,
     "ProofofMemory-v0": ProofofMemory,
 }
+
+
+def _require_whole(name: str, value: Any, most: int) -> None:
+    if isinstance(value, bool) or not isinstance(value, int | np.integer) or not 1 <= value <= most:
+        least = "at least 1" if isinstance(value, int | np.integer) and value < 1 else f"a whole number from 1 to {most:,}"
+        raise SettingError(f"{name} must be {least}, got {value!r}")
+
+
+def _whole_numbers(values: Any) -> np.ndarray | None:
+    """As int64, or None where they are no whole numbers."""
+    try:
+        array = np.asarray(values)
+        return array.astype(np.int64) if array.dtype.kind in "iu" else None
+    except (ValueError, OverflowError):
+        return None
 
 
 def make_dynamics(env_id: str, seeds: Sequence[int], options: Mapping[str, Any]) -> ToyDynamics:

@@ -22,6 +22,7 @@ class ToyVectorEnv(VectorEnv):
         seed: gives each environment a seed of its own; or `seeds`, one per environment.
         device: where tensors go.
         max_episode_steps, env_kwargs: options of the dynamics.
+        scale_actions: see `VectorEnv`.
 
     Attributes:
         optimal_return: return of the best policy, averaged over starts; None where it is not known.
@@ -37,6 +38,7 @@ class ToyVectorEnv(VectorEnv):
         device: torch.device | str = "cpu",
         max_episode_steps: int | None = None,
         env_kwargs: Mapping[str, Any] | None = None,
+        scale_actions: bool = True,
     ) -> None:
         if num_envs < 1:
             raise SettingError(f"num_envs must be at least 1, got {num_envs}")
@@ -54,6 +56,7 @@ class ToyVectorEnv(VectorEnv):
             max_episode_steps=self.dynamics.max_episode_steps,
             device=device,
             seeds=each,
+            scale_actions=scale_actions,
         )
 
     @property

@@ -47,7 +47,8 @@ def _make_env(
 ) -> gym.Env[Any, Any]:
     """One Gymnasium environment: seeded, observations flattened, episode statistics recorded, observations and rewards normalised.
 
-    Statistics are recorded inside the normalisation: `info["episode"]["r"]` is the sum of the environment's own rewards.
+    Statistics are recorded inside the normalisation: `info["episode"]["r"]` is the sum of the environment's own rewards. Actions are in the
+    environment's own units (see `fastrl.envs.ActionScale`).
 
     Args:
         env_id: a Gymnasium id; or, as a single environment, one that EnvPool or fastrl has, `dm_control/<domain>/<task>` among them.

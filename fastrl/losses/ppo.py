@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from fastrl.autograd import once_differentiable
+from fastrl.autograd import once_differentiable, transformed
 
 
 class _ClippedSurrogate(torch.autograd.Function):
@@ -15,11 +15,9 @@ class _ClippedSurrogate(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, log_ratio: Tensor, advantages: Tensor, clip_coef: float) -> Tensor:
-        ratio = log_ratio.exp()
-        free, clipped = -advantages * ratio, -advantages * ratio.clamp(1.0 - clip_coef, 1.0 + clip_coef)
-        loss = torch.maximum(free, clipped)
+        free, loss, is_clipped = _surrogates(log_ratio, advantages, clip_coef)
         # d free / d log r is free itself; a ratio that was clipped has no gradient
-        ctx.save_for_backward(free.masked_fill(free < clipped, 0.0))
+        ctx.save_for_backward(free.masked_fill(is_clipped, 0.0))
         ctx.shape = log_ratio.shape
         return loss
 
@@ -40,7 +38,16 @@ def clipped_surrogate(log_ratio: Tensor, advantages: Tensor, clip_coef: float) -
         advantages: broadcasts against it; constants.
         clip_coef: c > 0.
     """
+    if transformed():
+        return _surrogates(log_ratio, advantages, clip_coef)[1]
     return _ClippedSurrogate.apply(log_ratio, advantages, clip_coef)
+
+
+def _surrogates(log_ratio: Tensor, advantages: Tensor, clip_coef: float) -> tuple[Tensor, Tensor, Tensor]:
+    """(−A r, the loss, where the clipped one is the larger)."""
+    ratio = log_ratio.exp()
+    free, clipped = -advantages * ratio, -advantages * ratio.clamp(1.0 - clip_coef, 1.0 + clip_coef)
+    return free, torch.maximum(free, clipped), free < clipped
 
 
 def clipped_value_loss(values: Tensor, returns: Tensor, old_values: Tensor, clip_coef: float | None) -> Tensor:

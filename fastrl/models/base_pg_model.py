@@ -67,7 +67,7 @@ class BasePGModel(BaseModel):
             step: environment steps so far.
 
         Returns:
-            [E] whole numbers, [E, branches] of them, or [E, A].
+            [E] whole numbers, [E, branches] of them, or [E, A] in policy units, where finite bounds are −1 and 1.
         """
         return model.dist_of(state).sample().cpu().numpy()
 

@@ -115,6 +115,19 @@ class FlattenLinear(Linear):
 LINEAR_KINDS[FlattenLinear] = True
 
 
+class ChannelsFirst(nn.Module):
+    """Turns images with channels last, [N, height, width, channels], into what convolutions take, [N, channels, height, width]."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """x [N, height, width, channels] to [N, channels, height, width]."""
+        return x.movedim(-1, -3)
+
+
+def channels_last(shape: Sequence[int]) -> bool:
+    """Whether a sample of this shape is an image with its channels last: three axes, of which the last is the smallest."""
+    return len(shape) == 3 and shape[2] < min(shape[:2])
+
+
 class ActionLinear(nn.Module):
     """The last layer of a policy: one linear layer whose width follows from the actions.
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from fastrl import ops
-from fastrl.autograd import once_differentiable
+from fastrl.autograd import once_differentiable, transformed
 from fastrl.native import load_ops
 from fastrl.nn.distributions import Categorical
 from fastrl.nn.linear import linear
@@ -139,7 +139,8 @@ class PreparedChain:
         return _choices(x.contiguous(), self._weights, self._biases, self._activations, noise)
 
     def _takes(self, x: Tensor) -> bool:
-        return self._native and x.dtype == self._dtype and x.dim() == 2 and x.shape[1] == self._width and x.device.type == "cpu"
+        fits = x.dtype == self._dtype and x.dim() == 2 and x.shape[1] == self._width and x.device.type == "cpu"
+        return self._native and fits and not transformed()
 
 
 def _one_by_one(x: Tensor, layers: Sequence[Dense]) -> Tensor:
@@ -151,7 +152,7 @@ def _one_by_one(x: Tensor, layers: Sequence[Dense]) -> Tensor:
 
 
 def _fits(x: Tensor, layers: Sequence[Dense]) -> bool:
-    if torch.compiler.is_compiling() or x.dim() != 2 or x.device.type != "cpu" or torch.is_autocast_enabled("cpu"):
+    if torch.compiler.is_compiling() or x.dim() != 2 or x.device.type != "cpu" or torch.is_autocast_enabled("cpu") or transformed():
         return False
     dtype, width = x.dtype, x.shape[1]
     if dtype not in (torch.float32, torch.float64) or width > NATIVE_UP_TO:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -21,13 +22,27 @@ SYMBOLS = 16  # a grid's cells hold numbers below this
 def observation_encoder(shape: Sequence[int], dtype: torch.dtype, dim: int) -> nn.Module:
     """The encoder for observations of this shape and dtype: [B, *shape] to float32 [B, dim].
 
-    Bytes with three axes are an image, or a grid of symbols if its sides have at most 15 cells (MiniGrid); anything else is a vector.
+    Bytes with three axes are an image, or a grid of symbols if its sides have at most 15 cells (MiniGrid); anything else is a vector, with
+    a warning where it looks like a picture or a field.
     """
     if is_image(shape, dtype):
         return ImageEncoder(shape, dim)
     if is_grid(shape, dtype):
         return GridEncoder(shape, dim)
+    if _looks_like_a_picture(shape, dtype):
+        kind, scale = ("bytes", " over 255") if dtype == torch.uint8 else ("float32", "")
+        warnings.warn(
+            f"observations, {kind} {list(shape)}, go into a linear layer as a vector of {_size(shape):,} numbers{scale}: an image is bytes "
+            f"with three axes and sides of at least {SMALLEST_IMAGE} pixels, a grid of symbols is bytes with three axes and sides of at "
+            f"most {LARGEST_GRID} cells",
+            stacklevel=3,
+        )
     return VectorEncoder(shape, dim)
+
+
+def _looks_like_a_picture(shape: Sequence[int], dtype: torch.dtype) -> bool:
+    """Whether neighbours in it mean something that a linear layer does not know: bytes with axes, or a large field of other numbers."""
+    return len(shape) >= 2 if dtype == torch.uint8 else len(shape) == 3 and sorted(shape)[1] > LARGEST_GRID
 
 
 def observation_decoder(shape: Sequence[int], dtype: torch.dtype, dim: int) -> nn.Module:

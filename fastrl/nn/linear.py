@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from fastrl.autograd import once_differentiable
+from fastrl.autograd import once_differentiable, transformed
 
 ONEDNN_PAYS_FROM = 4_000_000  # operations of a product; below, its greater fixed cost is not won back
 
@@ -76,4 +76,5 @@ def _fits(x: Tensor, weight: Tensor) -> bool:
         and x.dtype == weight.dtype == torch.float32
         and not torch.compiler.is_compiling()
         and not torch.is_autocast_enabled("cpu")
+        and not transformed()
     )

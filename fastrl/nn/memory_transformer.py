@@ -22,6 +22,8 @@ from fastrl.nn.layers import layer_init
 from fastrl.nn.linear import Linear, linear
 from fastrl.nn.positions import ENCODINGS, PositionalEncoding, Rotation
 
+LONGEST_TABLE = 65_536  # rows of absolute positions that are kept; limits of 2^31 − 1 steps stand for none
+
 
 @dataclass(frozen=True, slots=True)
 class Window:
@@ -253,7 +255,8 @@ class Transformer(nn.Module):
         num_layers: L.
         dim: D.
         num_heads: H, a divisor of D.
-        max_episode_steps: P, length of the tables of "absolute" and "learned" positions; the others need none.
+        max_episode_steps: P, length of the tables of "absolute" and "learned" positions; the others need none. The table of more than
+            65,536 absolute positions is not made: rows of it are worked out where they are wanted.
         positional_encoding: "absolute" (sinusoidal over the distance to step P − 1, added to the memory), "learned" (a table [P, D], added
             likewise), "relative" (keys and queries are rotated, so that only distances count; for endless episodes too), or "none"
             (also "").
@@ -296,8 +299,10 @@ class Transformer(nn.Module):
         if encoding == "learned":
             self.position_table = nn.Parameter(0.02 * torch.randn(max_episode_steps, dim))
         else:
-            table = PositionalEncoding(dim)(max_episode_steps) if encoding == "absolute" else None
+            tabled = encoding == "absolute" and max_episode_steps <= LONGEST_TABLE
+            table = PositionalEncoding(dim)(max_episode_steps) if tabled else None
             self.register_buffer("position_table", table, persistent=False)
+        self.sinusoids = PositionalEncoding(dim) if encoding == "absolute" and self.position_table is None else None
 
     def layer(self, number: int) -> TransformerLayer:
         """The layer of this number, from 0."""
@@ -336,9 +341,10 @@ class Transformer(nn.Module):
 
     def with_positions(self, memories: Tensor, memory_indices: Tensor, mask: Tensor) -> Tensor:
         """Memory [B, W, L, D] with the positions [B, W] added where they are seen; unseen ones may have any number."""
-        if self.position_table is None:
-            return memories
-        return memories + self.position_table[torch.where(mask, memory_indices, 0)][:, :, None]
+        indices = torch.where(mask, memory_indices, 0)
+        if self.sinusoids is not None:
+            return memories + self.sinusoids.rows(indices, self.max_episode_steps)[:, :, None]
+        return memories if self.position_table is None else memories + self.position_table[indices][:, :, None]
 
     # ------------------------------------------------------------------------------------------------ a bank read where it lies
 
@@ -359,6 +365,8 @@ class Transformer(nn.Module):
         """
         if self.position_table is not None:
             memory = memory + functional.embedding(positions.clamp(max=self.max_episode_steps - 1), self.position_table)
+        elif self.sinusoids is not None:
+            memory = memory + self.sinusoids.rows(positions, self.max_episode_steps)
         return functional.layer_norm(memory, (self.dim,))
 
     def stored(self, inputs: Tensor, positions: Tensor) -> Tensor:

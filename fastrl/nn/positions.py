@@ -42,6 +42,13 @@ class PositionalEncoding(nn.Module):
         angles = positions[:, None] * self.inverse_timescales
         return torch.cat([angles.sin(), angles.cos()], dim=-1)
 
+    def rows(self, index: Tensor, seq_len: int) -> Tensor:
+        """Rows of the encoding of a sequence of any length, without the others: index [...] (whole steps) to [..., D] float32."""
+        # float64: neighbouring steps of a long sequence are the same number in float32
+        positions = (seq_len - 1 - index).to(torch.float64)
+        angles = positions[..., None] * self.inverse_timescales.to(torch.float64)
+        return torch.cat([angles.sin(), angles.cos()], dim=-1).float()
+
 
 class Rotation(nn.Module):
     """Turns pairs of features by an angle in proportion to the position, so that products of rows depend on distances alone.

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.module import _has_any_global_hook
 
+from fastrl.autograd import transformed
 from fastrl.nn.activations import Tanh
 from fastrl.nn.dense import ELU, NONE, RELU, TANH, Dense, PreparedChain, dense_chain
 from fastrl.nn.linear import Linear
@@ -102,5 +103,5 @@ def is_changed(module: nn.Module) -> bool:
 
 
 def _calls_each() -> bool:
-    """Whether every module has to be called: in compiled programs, under torch.func, and where there are hooks on all modules."""
-    return torch.compiler.is_compiling() or torch._C._are_functorch_transforms_active() or _has_any_global_hook()
+    """Whether every module has to be called: in compiled programs, under forward derivatives and torch.func, with hooks on all modules."""
+    return torch.compiler.is_compiling() or transformed() or _has_any_global_hook()

@@ -8,16 +8,18 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from fastrl.autograd import transformed
 from fastrl.native import load_ops
 from fastrl.ops import _checks
 
 
-def activation(name: str, backward: Callable[[Tensor, Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
+def activation(name: str, backward: Callable[[Tensor, Tensor], Tensor], plain: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
     """The native op `name` with checks, fake kernel and gradient.
 
     Args:
         name: of the op in the library.
         backward: (incoming gradient, result) → gradient in x.
+        plain: torch's function of the same result, for derivatives that go forward and for `torch.func`.
     """
     load_ops()
     native = getattr(torch.ops.fastrl, name).default
@@ -40,7 +42,7 @@ def activation(name: str, backward: Callable[[Tensor, Tensor], Tensor]) -> Calla
     def call(x: Tensor) -> Tensor:
         if not isinstance(x, Tensor) or x.layout != torch.strided or x.dtype not in _checks.FLOATING:
             check(x)
-        return native(x.contiguous())
+        return plain(x) if transformed() else native(x.contiguous())
 
     torch.library.register_fake(f"fastrl::{name}", fake)
     torch.library.register_autograd(f"fastrl::{name}", differentiate, setup_context=save)

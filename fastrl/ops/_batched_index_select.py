@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from fastrl.autograd import transformed
 from fastrl.native import load_ops
 from fastrl.ops import _checks
 
@@ -29,13 +30,16 @@ def batched_index_select(input: Tensor, dim: int, index: Tensor) -> Tensor:
     Raises: TypeError, ValueError or IndexError, naming the argument. On CUDA values of index are looked at only if FASTRL_DEBUG=1, for that
         makes the GPU wait.
     Gradient: in input (float32, float64, bfloat16 or float16), any number of times; rows selected several times add up in a
-        fixed order, in float32 for half precision.
+        fixed order, in float32 for half precision. Derivatives that go forward, and those of `torch.func`: in plain torch.
     Edges: anything may be empty. An input whose axes before or behind `dim` cannot be flattened without copying is copied. Runs on the
         current CUDA stream. Bit-equal from run to run and for every number of threads.
     """
     if torch.compiler.is_compiling():
         _check(input, dim, index)
         return _select(input, dim, index)
+    if transformed():
+        _check(input, dim, index)
+        return batched_index_select_reference(input, dim, index)
     try:
         if type(dim) is not int or _checks.debugging():
             _check(input, dim, index)

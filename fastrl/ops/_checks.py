@@ -11,6 +11,8 @@ from typing import Any
 import torch
 from torch._subclasses.fake_tensor import FakeTensor
 
+from fastrl.autograd import has_tangent, transformed
+
 FLOATING = (torch.float32, torch.float64, torch.bfloat16, torch.float16)
 
 
@@ -143,6 +145,26 @@ def check_windows(op: str, bank: torch.Tensor, episode: torch.Tensor, index: tor
     check_indices(op, "index", index, bank.shape[1], "S", mask)
 
 
+def refuse_tangents(op: str, *tensors: object) -> None:
+    """Results that are constants to autograd are so forward too, but that shall be asked for. Raises RuntimeError."""
+    if any(isinstance(tensor, torch.Tensor) and has_tangent(tensor) for tensor in tensors):
+        raise RuntimeError(f"{op}: its results are constants to autograd, no derivative goes through them forward; give tensors detached")
+
+
+def same_dtype_under_autocast(first: object, *others: object) -> list[Any] | None:
+    """The tensors in the widest of their dtypes, where autocast left them with several; None where there is nothing to bring together.
+
+    It is what autocast does with torch's own operations of several tensors. Numbers of float64 are left alone by autocast, and here.
+    """
+    if not isinstance(first, torch.Tensor) or first.device.type not in ("cpu", "cuda") or not torch.is_autocast_enabled(first.device.type):
+        return None
+    tensors = (first, *others)
+    dtypes = {value.dtype for value in tensors if isinstance(value, torch.Tensor) and value.dtype in FLOATING}
+    if len(dtypes) < 2 or torch.float64 in dtypes:
+        return None
+    return [value.float() if isinstance(value, torch.Tensor) and value.dtype in FLOATING else value for value in tensors]
+
+
 def share_memory(one: torch.Tensor, other: torch.Tensor) -> bool:
     """Whether two tensors that have elements reach into the same memory, judged by the first and the last byte of each."""
     if can_look_at(one) and can_look_at(other):
@@ -169,17 +191,26 @@ def debugging() -> bool:
 
 
 def call_on_constants(
-    native: Callable[..., Any], floating: int, check: Callable[..., None], arguments: tuple[Any, ...], numbers: tuple[Any, ...]
+    op: str,
+    native: Callable[..., Any],
+    floating: int,
+    check: Callable[..., None],
+    arguments: tuple[Any, ...],
+    numbers: tuple[Any, ...],
 ) -> Any:
     """Calls a native op whose results are constants to autograd. The first `floating` arguments are detached.
 
     Only when the native code has refused is time spent on finding out what to say: `check` raises it. `numbers` are among the arguments; a
     dispatcher would take tensors and flags for numbers.
     """
+    if (together := same_dtype_under_autocast(*arguments[:floating])) is not None:
+        arguments = (*together, *arguments[floating:])
     if torch.compiler.is_compiling():  # a traced program meets its checks while it is traced
         check(*arguments)
         return native(*(tensor.detach() for tensor in arguments[:floating]), *arguments[floating:])
     try:
+        if transformed():
+            refuse_tangents(op, *arguments[:floating])
         for number in numbers:
             if type(number) is not float:
                 check(*arguments)

@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from fastrl.autograd import transformed
 from fastrl.native import load_ops
 from fastrl.ops import _checks
 
@@ -42,13 +43,19 @@ def dae_targets(
     Returns: targets y [T, N], contiguous, of the dtype of rewards; the loss of direct advantage estimation is mean (y_t − V(s_t))².
     Raises: TypeError or ValueError, naming the argument. On CUDA too: no check reads an element.
     Gradient: in advantages and values, any number of times, not in rewards. Give values.detach() to keep the bootstrap constant.
+        Derivatives that go forward, and those of `torch.func`: in plain torch.
     Edges: T = 0 or N = 0 gives empty targets. It is not the one-step residual, which is `gae` with λ = 0. Runs on the current CUDA stream.
         Bit-equal from run to run and for every number of threads, gradients too.
     Reference: Pan, Gürtler, Neitz, Schölkopf 2022, Direct Advantage Estimation; the multi-step objective.
     """
+    if (together := _checks.same_dtype_under_autocast(rewards, advantages, values)) is not None:
+        rewards, advantages, values = together
     if torch.compiler.is_compiling():
         _check(rewards, advantages, values, terminated, truncated, gamma, valid)
         return _dae_targets(rewards.detach(), advantages, values, terminated, truncated, gamma, valid)
+    if transformed():
+        _check(rewards, advantages, values, terminated, truncated, gamma, valid)
+        return dae_targets_reference(rewards.detach(), advantages, values, terminated, truncated, gamma=gamma, valid=valid)
     try:
         if type(gamma) is not float:  # the dispatcher would take tensors and flags for numbers
             _checks.check_fractions("dae_targets", gamma=gamma)

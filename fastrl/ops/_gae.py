@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from fastrl.autograd import transformed
 from fastrl.native import load_ops
 from fastrl.ops import _checks
 
@@ -43,12 +44,16 @@ def gae(
     Edges: T = 0 or N = 0 gives empty results. Runs on the current CUDA stream. Bit-equal from run to run and for every number of threads.
     Reference: Schulman et al. 2016, High-Dimensional Continuous Control Using Generalized Advantage Estimation, eq. 16.
     """
+    if (together := _checks.same_dtype_under_autocast(rewards, values)) is not None:
+        rewards, values = together
     if torch.compiler.is_compiling():  # a traced program meets its checks while it is traced
         _check(rewards, values, terminated, truncated, gamma, gae_lambda, valid)
         return _gae(rewards.detach(), values.detach(), terminated, truncated, gamma, gae_lambda, valid)
     try:
         if type(gamma) is not float or type(gae_lambda) is not float:  # the dispatcher would take tensors and flags for numbers
             _checks.check_fractions("gae", gamma=gamma, gae_lambda=gae_lambda)
+        if transformed():
+            _checks.refuse_tangents("gae", rewards, values)
         if rewards.requires_grad or values.requires_grad:
             rewards, values = rewards.detach(), values.detach()
         return _gae(rewards, values, terminated, truncated, gamma, gae_lambda, valid)

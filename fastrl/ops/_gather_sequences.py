@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 from torch.autograd.graph import increment_version
 
+from fastrl.autograd import transformed
 from fastrl.native import load_ops
 from fastrl.ops import _checks
 
@@ -45,6 +46,8 @@ def gather_sequences(
     try:
         if type(seq_len) is not int:  # the dispatcher would take tensors and flags for numbers
             _check_seq_len_type(seq_len)
+        if transformed():
+            _checks.refuse_tangents(_NAME, *fields)
         if _checks.debugging() or (out is not None and any([tensor.requires_grad for tensor in out])):
             _check(fields, start, env, seq_len, out)
         for field in fields:

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from fastrl.autograd import transformed
 from fastrl.native import load_ops
 from fastrl.ops import _checks
 
@@ -32,14 +33,20 @@ def layer_norm_tanh(x: Tensor, weight: Tensor, bias: Tensor, *, shift: Tensor | 
     Returns: y [R, D], contiguous, of the dtype of x.
     Raises: TypeError or ValueError, naming the argument. On CUDA too: no check reads an element.
     Gradient: in x, weight, bias and shift, any number of times, in plain torch and from x anew: the op is made for passes without gradient.
+        Derivatives that go forward, and those of `torch.func`: by torch's functions.
     Edges: R = 0 or D = 0 gives an empty result. With eps = 0 a row of equal numbers has no result: NaN, or anything in [−1, 1]. A row with
         NaN or ∞ gives NaN. Runs on the current CUDA stream. The result is bit-equal from run to run and for every number of threads.
     Reference: Ba, Kiros, Hinton 2016, Layer Normalization; tanh behind it: Hoffman et al. 2020, "Acme: A Research Framework for Distributed
         Reinforcement Learning" (LayerNormMLP).
     """
+    if (together := _checks.same_dtype_under_autocast(x, weight, bias, shift)) is not None:
+        x, weight, bias, shift = together
     if torch.compiler.is_compiling():
         _check(x, weight, bias, shift, eps)
         return _layer_norm_tanh(x, weight, bias, shift, eps)
+    if transformed():
+        _check(x, weight, bias, shift, eps)
+        return layer_norm_tanh_reference(x, weight, bias, shift=shift, eps=eps)
     try:
         if type(eps) is not float:  # the dispatcher would take tensors and flags for numbers
             _checks.check_not_negative(_NAME, eps=eps)

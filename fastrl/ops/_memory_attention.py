@@ -8,6 +8,7 @@ from typing import Any, NoReturn
 import torch
 from torch import Tensor
 
+from fastrl.autograd import transformed
 from fastrl.native import load_ops
 from fastrl.ops import _checks
 
@@ -51,15 +52,21 @@ def memory_attention(
     Raises: TypeError, ValueError or IndexError, naming the argument. On CUDA values of episode and index are looked at only if
         FASTRL_DEBUG=1, for that makes the GPU wait.
     Gradient: in query, key and value, once: a gradient of a gradient raises an error. Weights are computed anew; what a slot gets from the
-        windows that see it adds up in the order of the samples, in float32 for half precision.
+        windows that see it adds up in the order of the samples, in float32 for half precision. Derivatives that go forward, and those of
+        `torch.func`: in plain torch.
     Edges: anything may be empty; W = 0 gives zeros. What is not finite in a slot that no window sees stays there; in one that is seen it
         shows, as it does in torch's softmax. Runs on the current CUDA stream. Bit-equal from run to run and for every number of threads.
     Reference: Dai et al. 2019, Transformer-XL: Attentive Language Models Beyond a Fixed-Length Context (the memory); the softmax that is
         never stored: Milakov, Gimelshein 2018, Online normalizer calculation for softmax.
     """
+    if (together := _checks.same_dtype_under_autocast(query, key, value)) is not None:
+        query, key, value = together
     if torch.compiler.is_compiling():
         _check(query, key, value, episode, index, mask, scale)
         return _attention(query, key, value, episode, index, mask, scale)[0]
+    if transformed():
+        _check(query, key, value, episode, index, mask, scale)
+        return memory_attention_reference(query, key, value, episode, index, mask=mask, scale=scale)
     try:
         if (scale is not None and type(scale) is not float) or _checks.debugging():  # the dispatcher would take tensors for numbers
             _check(query, key, value, episode, index, mask, scale)

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 from torch.autograd.graph import increment_version
 
+from fastrl.autograd import transformed
 from fastrl.native import load_ops
 from fastrl.ops import _checks
 
@@ -45,13 +46,20 @@ def memory_window_gather(
     Raises: TypeError, ValueError or IndexError, naming the argument. On CUDA values of episode and index are looked at only if
         FASTRL_DEBUG=1, for that makes the GPU wait.
     Gradient: in memory and position (float32, float64, bfloat16 or float16), any number of times; what several windows read adds up in a
-        fixed order, in float32 for half precision.
+        fixed order, in float32 for half precision. Derivatives that go forward, and those of `torch.func`: in plain torch, without `out`.
     Edges: anything may be empty. Runs on the current CUDA stream. Bit-equal from run to run and for every number of threads.
     Reference: Dai et al. 2019, Transformer-XL: Attentive Language Models Beyond a Fixed-Length Context (the memory).
     """
+    if (together := _checks.same_dtype_under_autocast(memory, position)) is not None:
+        memory, position = together
     if torch.compiler.is_compiling():
         _check(memory, episode, index, mask, position, out)
         return _call(memory, episode, index, mask, position, out)
+    if transformed():
+        _check(memory, episode, index, mask, position, out)
+        if out is not None:
+            raise ValueError(f"{_NAME}: out must not be given while derivatives are taken forward, or by torch.func")
+        return memory_window_gather_reference(memory, episode, index, mask=mask, position=position)
     try:
         if _checks.debugging() or (out is not None and _needs_gradient(memory, position, out)):
             _check(memory, episode, index, mask, position, out)

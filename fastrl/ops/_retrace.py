@@ -50,7 +50,7 @@ def retrace(
     Reference: Munos, Stepleton, Harutyunyan, Bellemare 2016, Safe and Efficient Off-Policy Reinforcement Learning, eq. 3 and 4.
     """
     arguments = (rewards, q_values, next_values, log_rhos, terminated, truncated, gamma, retrace_lambda, valid)
-    return _checks.call_on_constants(_retrace, 4, _check, arguments, (gamma, retrace_lambda))
+    return _checks.call_on_constants("retrace", _retrace, 4, _check, arguments, (gamma, retrace_lambda))
 
 
 def retrace_reference(

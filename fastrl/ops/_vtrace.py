@@ -56,7 +56,7 @@ def vtrace(
     """
     numbers = (gamma, vtrace_lambda, rho_clip, c_clip, pg_rho_clip)
     arguments = (rewards, values, log_rhos, terminated, truncated, *numbers, valid)
-    return _checks.call_on_constants(_vtrace, 3, _check, arguments, numbers)
+    return _checks.call_on_constants("vtrace", _vtrace, 3, _check, arguments, numbers)
 
 
 def vtrace_reference(

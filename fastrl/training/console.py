@@ -7,6 +7,8 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any, TextIO
 
+from fastrl.training.output import as_text, lasting
+
 SECONDS_BETWEEN_LINES = 5.0
 SECONDS_BETWEEN_FRAMES = 0.25
 
@@ -28,13 +30,14 @@ class Console:
     """Shows a run's progress; `MetricsLogger` calls it.
 
     On a terminal a table with a progress bar is redrawn in place, at most four times a second. Elsewhere a line is printed at most every
-    five seconds, and one per evaluation.
+    five seconds, and one per evaluation. Output that fails is dropped: a run does not end for it.
 
     Args:
         total_steps: environment steps of the whole run, for the bar and the remaining time.
         start_steps: steps made before this process started.
         stream: where to write; None is standard output.
         live: force the table on or off; None: on if `stream` is a terminal.
+        on_lost: called once, with the environment steps and the error, when output has failed.
         clock: seconds, monotonic.
     """
 
@@ -45,11 +48,13 @@ class Console:
         start_steps: int = 0,
         stream: TextIO | None = None,
         live: bool | None = None,
+        on_lost: Callable[[int, Exception], None] | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.total_steps = total_steps
         self.start_steps = start_steps
-        self.stream = stream or sys.stdout
+        self.stream = lasting(sys.stdout if stream is None else stream)
+        self._on_lost = on_lost
         self.live = self.stream.isatty() if live is None else live
         self._clock = clock
         self._started = clock()
@@ -85,6 +90,7 @@ class Console:
         """Print a line, above the table if there is one."""
         if self._display is not None:
             self._display.console.print(text, highlight=False, markup=False)
+            self._look_after()
         else:
             self._print(text)
 
@@ -94,13 +100,15 @@ class Console:
         if display is not None:
             display.update(self._table(), refresh=True)
             display.stop()
+            self._look_after()
         elif self._steps != self._shown_steps and not self.live:
             self._show_line()
 
     # ---------------------------------------------------------------------------------------------------------------- plain lines
 
     def _print(self, text: str) -> None:
-        print(text, file=self.stream, flush=True)
+        print(text, file=as_text(self.stream), flush=True)
+        self._look_after()
 
     def _show_line(self) -> None:
         self._shown_steps = self._steps
@@ -121,9 +129,10 @@ class Console:
             from rich.live import Live
 
             # no thread of its own: it would take turns with the learner
-            self._display = Live(console=RichConsole(file=self.stream, force_terminal=True), auto_refresh=False, transient=False)
+            self._display = Live(console=RichConsole(file=as_text(self.stream), force_terminal=True), auto_refresh=False, transient=False)
             self._display.start()
         self._display.update(self._table(), refresh=True)
+        self._look_after()
 
     def _table(self) -> Any:
         from rich.console import Group
@@ -139,6 +148,12 @@ class Console:
                 table.add_row(label, _number(self._latest[name]))
         table.add_row("time left", _duration(self.seconds_left()))
         return Group(table, ProgressBar(total=self.total_steps, completed=min(self._steps, self.total_steps), width=48))
+
+    def _look_after(self) -> None:
+        """Say once that output was lost."""
+        if self.stream.lost is not None and self._on_lost is not None:
+            told, self._on_lost = self._on_lost, None
+            told(self._steps, self.stream.lost)
 
     def _share(self) -> float:
         return min(1.0, self._steps / self.total_steps)

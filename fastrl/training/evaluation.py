@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Protocol
@@ -10,11 +11,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from fastrl.envs import Episode, Timestep, VectorEnv
+from fastrl.envs import EnvironmentFailure, Episode, Timestep, VectorEnv
 from fastrl.errors import NonFiniteError
 
 Evaluation = dict[str, float]
-LONGEST_EPISODE = 10_000  # steps; in an environment without a time limit a fixed policy may never end its episode
+# in an environment without a time limit, or with one that is hardly one, a fixed policy may never end its episode
+LONGEST_EPISODE = 10_000  # steps that it is given there
+LONGEST_LIMIT = 100_000  # steps up to which a time limit is believed to be meant
 
 
 class Player(Protocol):
@@ -38,29 +41,47 @@ class MemorylessPlayer:
 
 
 def evaluate_policy(
-    player: Player, env: VectorEnv, n_episodes: int, *, interrupted: Callable[[], bool] = lambda: False
+    player: Player,
+    env: VectorEnv,
+    n_episodes: int,
+    *,
+    interrupted: Callable[[], bool] = lambda: False,
+    max_steps: int | None = None,
 ) -> Evaluation | None:
     """Play `n_episodes` episodes and summarise their returns.
 
     Every environment contributes a number of episodes fixed beforehand (⌈n/N⌉ or ⌊n/N⌋), so that short episodes are not counted more often
-    than long ones. Episode returns are sums of the environment's own rewards over valid rows. In an environment without a time limit an
-    episode is left after 10,000 steps and counts with its return so far; that environment contributes no further one.
+    than long ones. Episode returns are sums of the environment's own rewards over valid rows. In an environment without a time limit, or
+    with one above 100,000 steps, an episode is left after 10,000 steps and counts with its return so far; that environment contributes no
+    further one. A warning says so.
 
     Args:
         player: a policy that has seen nothing of these environments yet.
         env: environments; they are reset first.
         n_episodes: number of episodes, ≥ 1.
         interrupted: asked before every step; when it turns true the evaluation is given up.
+        max_steps: steps after which any episode is left; None: as said above.
 
     Returns:
-        `eval/return_mean`, `eval/return_std` (population), `eval/return_min`, `eval/return_max`, `eval/length_mean` (environment steps), or
-        None when it was interrupted.
+        `eval/return_mean`, `eval/return_std` (population), `eval/return_min`, `eval/return_max`, `eval/length_mean` (environment steps),
+        and `eval/cut_episodes` where episodes were left; None when it was interrupted.
 
     Raises:
-        ValueError: n_episodes is below 1.
+        ValueError: n_episodes or max_steps is below 1.
+        EnvironmentFailure, NonFiniteError: an environment failed.
     """
     if n_episodes < 1:
         raise ValueError(f"evaluate: n_episodes must be at least 1, got {n_episodes}")
+    if max_steps is not None and max_steps < 1:
+        raise ValueError(f"evaluate: max_steps must be at least 1, got {max_steps}")
+    try:
+        return _play(player, env, n_episodes, interrupted, step_bound(env.max_episode_steps, max_steps))
+    except (EnvironmentFailure, NonFiniteError) as error:
+        raise type(error)(f"{error}, during an evaluation") from error
+
+
+def _play(player: Player, env: VectorEnv, n_episodes: int, interrupted: Callable[[], bool], bound: int | None) -> Evaluation | None:
+    cut = 0
     wanted = np.full(env.num_envs, n_episodes // env.num_envs)
     wanted[: n_episodes % env.num_envs] += 1
     returns: list[float] = []
@@ -76,17 +97,38 @@ def evaluate_policy(
         finished = [episode for episode in env.pop_episodes() if wanted[episode.env_index] > 0]
         for episode in finished:
             wanted[episode.env_index] -= 1
-        if env.max_episode_steps is None:
-            finished += _left(env, wanted)
+        if bound is not None:
+            left = _left(env, wanted, bound)
+            cut += len(left)
+            finished += left
         returns += [episode.episode_return for episode in finished]
         lengths += [episode.length for episode in finished]
-    return summarize(returns, lengths)
+    if not cut:
+        return summarize(returns, lengths)
+    warnings.warn(
+        f"evaluation: {cut} of {len(returns)} episodes of {env.name} were left after {bound:,} steps and count as they stood then; "
+        f"eval_max_steps sets another bound",
+        stacklevel=2,
+    )
+    return summarize(returns, lengths) | {"eval/cut_episodes": float(cut)}
 
 
-def _left(env: VectorEnv, wanted: np.ndarray) -> list[Episode]:
+def step_bound(limit: int | None, max_steps: int | None) -> int | None:
+    """Steps after which an evaluation leaves an episode; None where the environment's time limit comes first.
+
+    Args:
+        limit: the environment's time limit; None where there is none or it is not known.
+        max_steps: what the user wants; None: nothing in particular.
+    """
+    if max_steps is None:
+        return LONGEST_EPISODE if limit is None or limit > LONGEST_LIMIT else None
+    return max_steps if limit is None or limit > max_steps else None
+
+
+def _left(env: VectorEnv, wanted: np.ndarray, bound: int) -> list[Episode]:
     """Episodes that have gone on for too long, as they stand; nothing more is wanted of their environments, which are still in them."""
     so_far, steps = env.unfinished_episodes()
-    endless = np.flatnonzero((steps >= LONGEST_EPISODE) & (wanted > 0))
+    endless = np.flatnonzero((steps >= bound) & (wanted > 0))
     wanted[endless] = 0
     return [Episode(int(i), float(so_far[i]), int(steps[i])) for i in endless]
 

@@ -5,35 +5,45 @@ from __future__ import annotations
 import inspect
 import os
 import time
+import warnings
+import weakref
 from abc import ABC, abstractmethod
 from collections import defaultdict, deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, ClassVar, Self, TypeVar
 
-import gymnasium as gym
 import numpy as np
 import torch
 from torch import Tensor
 
-from fastrl.envs import Episode, VectorEnv, make_vector_env
+from fastrl.envs import EnvironmentFailure, Episode, VectorEnv, make_vector_env
+from fastrl.envs.action_scale import RawActionsWarning
+from fastrl.envs.modules import names_factory
+from fastrl.envs.own import is_factory
 from fastrl.errors import CheckpointError, NonFiniteError, RunFolderError, SettingError
-from fastrl.training.allocator import keep_freed_memory
 from fastrl.training.checkpoint import holds_checkpoint, load_checkpoint, save_checkpoint
-from fastrl.training.config import RunConfig
+from fastrl.training.config import RunConfig, convert
 from fastrl.training.console import Console
 from fastrl.training.evaluation import Evaluation, Player, evaluate_policy
+from fastrl.training.memory import require_needs
 from fastrl.training.metrics import MetricsLogger
+from fastrl.training.notes import RunNotes
+from fastrl.training.observation_kinds import require_vectors
+from fastrl.training.plain_values import plain, written
+from fastrl.training.process import ProcessSettings
 from fastrl.training.run_folder import CHECKPOINTS, ensure_config, saying_what_is_kept, writing_into
 from fastrl.training.safe_files import require_folder
 from fastrl.training.seeding import derived_seed, seed_everything
-from fastrl.training.signals import StopOnSignal
+from fastrl.training.signals import StopOnSignal, comes_true
 from fastrl.training.threads import ThreadChoice
 from fastrl.training.trainer_state import load_state, state_of
 
 MAX_EVALUATION_ENVS = 64
+Result = TypeVar("Result")
+LOGGED = "logged"  # the mark of the last row that was due
 RECENT_EPISODES = 100  # `rollout/ep_return_mean` is over this many finished episodes
 
 
@@ -47,6 +57,7 @@ class Intervals:
         log: steps between logged rows; 0 logs every update.
         eval_episodes: episodes of one evaluation.
         stop_at_return: end the run at the first evaluation whose mean return reaches this; None never does.
+        eval_max_steps: steps after which an evaluation leaves an episode; None: see `evaluate_policy`.
     """
 
     evaluate: int = 0
@@ -54,6 +65,13 @@ class Intervals:
     log: int = 0
     eval_episodes: int = 20
     stop_at_return: float | None = None
+    eval_max_steps: int | None = None
+
+    @classmethod
+    def of(cls, config: RunConfig) -> Self:
+        """Those of a configuration."""
+        intervals = (config.eval_interval, config.save_interval, config.log_interval)
+        return cls(*intervals, config.eval_episodes, config.stop_at_return, config.eval_max_steps)
 
     def settings(self) -> dict[str, Any]:
         """By the names that configurations have for them."""
@@ -63,9 +81,12 @@ class Intervals:
             "log_interval": self.log,
             "eval_episodes": self.eval_episodes,
             "stop_at_return": self.stop_at_return,
+            "eval_max_steps": self.eval_max_steps,
         }
 
     def __post_init__(self) -> None:
+        for field in fields(self):  # numpy's numbers among them
+            object.__setattr__(self, field.name, plain(getattr(self, field.name)))
         for name, value in (("eval_interval", self.evaluate), ("save_interval", self.save), ("log_interval", self.log)):
             if value < 0:
                 raise SettingError(f"{name} must be at least 0 environment steps, got {value}")
@@ -105,10 +126,12 @@ class Trainer(ABC):
     """
 
     algorithm: str
+    takes_images: ClassVar[bool] = False  # whether its networks convolve; the others refuse cameras when they are constructed
     env_id: Any
     device: torch.device
     threads: ThreadChoice
     env_options: dict[str, Any]
+    env_timeout: float | None = None
     env: VectorEnv
     agent: Any
 
@@ -124,9 +147,13 @@ class Trainer(ABC):
         self.config: RunConfig | None = None  # written into the run folder where there is none
         self.can_make_envs = True  # an environment object cannot be made a second time
         self.fixed_num_envs: int | None = None  # a factory of vector environments always gives this many
-        self.marks: dict[str, int] = {}  # environment steps at which to log, evaluate and save next
+        self.marks: dict[str, int] = {}  # environment steps at which to log, evaluate and save next, and of the last row in its turn
         self._evaluated_at: int | None = None
+        self._last_round: tuple[float | None, Mapping[str, Tensor]] = (None, {})  # steps per second, metrics of the learner
+        self.unwritten: list[str] = []  # logs of the last run that found no room, by name
+        self._notes: RunNotes | None = None  # while a run is going on
         self._loaded = False  # whether a checkpoint has been loaded, which may have been one at step 0
+        self._saved_updates = 0  # `updates` at the newest checkpoint
         self.interrupted: str | None = None  # name of the signal that ended the last run early
         self._stop: StopOnSignal | None = None  # while a run is going on
 
@@ -153,39 +180,57 @@ class Trainer(ABC):
     @classmethod
     def from_config(cls, config: RunConfig) -> Self:
         """A trainer with the settings of a configuration: those fields that the constructor has, by the same names."""
+        config.check()
         taken = inspect.signature(cls).parameters
         settings = {field.name: getattr(config, field.name) for field in fields(config) if field.name in taken}
-        intervals = Intervals(config.eval_interval, config.save_interval, config.log_interval, config.eval_episodes, config.stop_at_return)
-        trainer = cls(**settings | {"device": torch.device(config.device), "intervals": intervals})
-        trainer.track, trainer.config = config.track, config
+        trainer = cls(**settings | {"device": torch.device(config.device), "intervals": Intervals.of(config)})
+        trainer.track, trainer.config = config.track, replace(config, num_envs=trainer.env.num_envs)
         return trainer
 
-    def open_environments(
-        self, env_id: Any, device: torch.device, config: RunConfig, env_kwargs: Mapping[str, Any] | None, threads: ThreadChoice
-    ) -> None:
+    def open_environments(self, config: RunConfig, threads: ThreadChoice) -> None:
         """Set threads and seeds, and make the training environments; a constructor calls this before it makes networks.
 
+        Until `close` the process has the trainer's number of torch threads, and keeps freed memory.
+
         Args:
-            env_id: what `make_vector_env` takes.
-            device: where tensors go.
-            config: the run's settings; kept for the run folder where `env_id` is an id, which can be written down.
-            env_kwargs: options of the environment, those that a configuration cannot hold included.
+            config: the run's settings, checked; kept for the run folder.
             threads: of torch and of the environments.
         """
-        self.env_id, self.device, self.threads = env_id, torch.device(device), threads
-        self.config = config if isinstance(env_id, str) else None
-        self.env_options = {"obs_keys": config.obs_keys, "max_episode_steps": config.max_episode_steps, "env_kwargs": env_kwargs}
+        env_id = config.env_id
+        self.env_id, self.device, self.threads = env_id, torch.device(config.device), threads
+        self.env_timeout = config.env_timeout
+        self.env_options = {"obs_keys": config.obs_keys, "max_episode_steps": config.max_episode_steps, "env_kwargs": config.env_kwargs}
         self.can_make_envs = isinstance(env_id, str) or is_factory(env_id)
-        threads.apply()
-        keep_freed_memory()
+        settings = ProcessSettings(threads.torch)
+        # a trainer that is dropped without `close`, or whose constructor fails, leaves nothing behind either
+        self._restore_process = weakref.finalize(self, settings.restore)
+        settings.apply()
         seed_everything(self.seed)
         self.env = self.make_env(config.num_envs, self.seed)
-        self.fixed_num_envs = self.env.num_envs if is_factory(env_id) else None
+        try:
+            if self.env.device.type != self.device.type:
+                raise SettingError(f"device is {self.device}, but {self.env.name} is already made, for {self.env.device}")
+            self.config = replace(config, num_envs=self.env.num_envs)  # an object that is already made has its own number
+            self.config.check()
+            require_needs(self.config.needs(self.env), str(self.device))
+            if not self.takes_images:
+                require_vectors(self.env, self.algorithm)
+        except SettingError:
+            self.env.close()
+            raise
+        scales = {f"scales_{what}s": bool(getattr(config, f"normalize_{what}", False)) for what in ("observation", "reward")}
+        self.env.look_at_first_steps(**scales)
+        self.fixed_num_envs = self.env.num_envs if is_factory(env_id) or names_factory(env_id) else None
 
     def make_env(self, num_envs: int, seed: int) -> VectorEnv:
         """Fresh environments of the kind the trainer was built for."""
         threads = min(self.threads.env, num_envs)
-        return make_vector_env(self.env_id, num_envs, seed=seed, device=self.device, num_threads=threads, **self.env_options)
+        with warnings.catch_warnings():
+            if hasattr(self, "env"):  # said of the training environments
+                warnings.simplefilter("ignore", RawActionsWarning)
+            env = make_vector_env(self.env_id, num_envs, seed=seed, device=self.device, num_threads=threads, **self.env_options)
+        env.timeout = env.timeout if self.env_timeout is None else self.env_timeout
+        return env
 
     @abstractmethod
     def describe(self) -> str:
@@ -215,7 +260,8 @@ class Trainer(ABC):
     def run(self, total_steps: int, out_dir: str | Path) -> None:
         """Train until `env_steps` reaches `total_steps`, then evaluate and save; progress is printed.
 
-        SIGINT and SIGTERM end it early with a checkpoint; `interrupted` then names the signal.
+        SIGINT, SIGTERM and SIGHUP end it early with a checkpoint; `interrupted` then names the signal. So does a pipe whose reader has
+        gone, as "SIGPIPE". Logs and output that cannot be written do not end it: notes.txt and `unwritten` name them.
 
         Args:
             total_steps: environment steps of the whole run, those of earlier sessions included.
@@ -226,11 +272,13 @@ class Trainer(ABC):
             RunFolderError: another process writes into the folder, or it cannot be written; the message says what is kept.
             CheckpointError: a checkpoint cannot be written; earlier ones are as they were.
         """
+        total_steps = convert("total_steps", int, total_steps)
         if total_steps < 1:
             raise SettingError(f"total_steps must be at least 1 environment step, got {total_steps}")
-        folder = Path(out_dir)
-        console = Console(total_steps, start_steps=self.env_steps)
-        settings = {} if self.config is None else self.config.to_dict()
+        folder = Path(out_dir).absolute()  # an environment may change the working directory
+        console = Console(total_steps, start_steps=self.env_steps, on_lost=self._output_lost)
+        known = {} if self.config is None else self.config.to_dict()
+        settings = {name: None if value is None else written(plain(value)) for name, value in known.items()}
         with (
             StopOnSignal() as stop,
             writing_into(folder),
@@ -239,12 +287,14 @@ class Trainer(ABC):
                 folder, console=console, track=self.track, config=settings, reference_returns=self.env.reference_returns
             ) as logger,
         ):
-            self._stop = stop
+            self._stop, self._notes = stop, logger.notes
             try:
                 if self.env_steps > 0 or self._loaded:
-                    logger.resume_from(self.env_steps)
+                    logger.resume_from(self.env_steps, last_row=self.marks.get(LOGGED))
                 if self.config is not None:
                     ensure_config(folder, self.algorithm, replace(self.config, total_steps=total_steps))
+                    for lost in self.config.unwritten():
+                        console.message(f"config.toml cannot hold {lost}: evaluating or continuing this run needs it given again")
                 console.message(self.describe())
                 self._loop(total_steps, logger, folder / CHECKPOINTS)
             except RunFolderError:  # what has been learned since the last checkpoint may be written all the same
@@ -252,7 +302,19 @@ class Trainer(ABC):
                     self.save(folder / CHECKPOINTS)
                 raise
             finally:
-                self.interrupted, self._stop = stop.requested, None
+                self.env.end_first_look()  # of a run that is shorter than it
+                self.interrupted, self._stop, self._notes = stop.requested, None, None
+        self.unwritten = logger.failed
+
+    def _output_lost(self, env_steps: int, error: Exception) -> None:
+        """Output that fails ends no run, but for a pipe that nobody reads any more: that is a wish to end, as everywhere."""
+        assert self._stop is not None and self._notes is not None
+        where = f"standard output failed at {env_steps:,} steps ({getattr(error, 'strerror', None) or error})"
+        if isinstance(error, BrokenPipeError):
+            self._stop.request("SIGPIPE")
+            self._notes.add(f"{where}: nobody reads it any more, so the run is saved and ends; --resume continues it")
+        else:
+            self._notes.add(f"{where}; the run goes on without it")
 
     def _loop(self, total_steps: int, logger: MetricsLogger, checkpoints: Path) -> None:
         self._set_marks()
@@ -262,32 +324,43 @@ class Trainer(ABC):
             self.save(checkpoints)  # so that a run can be continued whenever it is killed
         content = self._attend(logger, checkpoints)  # an evaluation that a signal cut off is made up for before anything else
         while self.env_steps < total_steps and not (content or self.stop_requested()):
-            if self._round(logger):
+            if self._round(logger, checkpoints):
                 content = self._attend(logger, checkpoints)
-        self.save(checkpoints)  # before the last evaluation, which may fail or be cut off
+        try:
+            self.save(checkpoints)  # before the last evaluation, which may fail or be cut off
+        finally:
+            self._log_rest(logger)
         if not self.stop_requested() and self._evaluated_at != self.env_steps:
-            self._evaluate_and_log(logger)
+            self._evaluate_and_log(logger, checkpoints)
 
-    def _round(self, logger: MetricsLogger) -> bool:
+    def _round(self, logger: MetricsLogger, checkpoints: Path) -> bool:
         """Collect, estimate, learn, log; False when a signal asked to stop while collecting."""
         started, steps_before = time.perf_counter(), self.env_steps
-        if not self.collect():
+        if not self._guarded(self.collect, checkpoints):
             return False
         with self.stopwatch("estimation"):
             self.estimate()
         with self.stopwatch("learning"):
             metrics = self.learn()
         rate = (self.env_steps - steps_before) / (time.perf_counter() - started)
+        self._last_round = rate, metrics
         if self._due("log"):
             self._move_mark("log")
+            self.marks[LOGGED] = self.env_steps
             logger.log({**self.progress(rate), **metrics}, env_steps=self.env_steps)
         return True
+
+    def _log_rest(self, logger: MetricsLogger) -> None:
+        """A row of what came after the last one. A continued run drops it, so that its rows are those of an uninterrupted one."""
+        if self.env_steps > (logger.last_step or 0):
+            rate, metrics = self._last_round
+            logger.log({**self.progress(rate), **metrics}, env_steps=self.env_steps)
 
     def _attend(self, logger: MetricsLogger, checkpoints: Path) -> bool:
         """Evaluate and save where it is time to; whether an evaluation says that the run may end."""
         content = False
         if self.intervals.evaluate and self._due("evaluate"):
-            content = self._evaluate_and_log(logger)
+            content = self._evaluate_and_log(logger, checkpoints)
             if not self.stop_requested():
                 self._move_mark("evaluate")
         if self.intervals.save and self._due("save"):
@@ -297,6 +370,7 @@ class Trainer(ABC):
 
     def _set_marks(self) -> None:
         """Where the next log, evaluation and checkpoint are due; a mark that a checkpoint brought along may lie behind."""
+        self.marks.setdefault(LOGGED, self.env_steps)
         for name in ("log", "evaluate", "save"):
             following = self._following_mark(name)
             self.marks[name] = min(self.marks.get(name, following), following)
@@ -311,9 +385,11 @@ class Trainer(ABC):
     def _move_mark(self, name: str) -> None:
         self.marks[name] = self._following_mark(name)
 
-    def _evaluate_and_log(self, logger: MetricsLogger) -> bool:
+    def _evaluate_and_log(self, logger: MetricsLogger, checkpoints: Path) -> bool:
         """Whether the evaluation reached the return at which the run may end."""
-        metrics = self.evaluate(self.intervals.eval_episodes, seed=None) if self.can_make_envs else {}
+        if not self.can_make_envs:
+            return False
+        metrics = self._guarded(lambda: self.evaluate(self.intervals.eval_episodes, seed=None), checkpoints)
         if not metrics:
             return False
         self._evaluated_at = self.env_steps
@@ -324,6 +400,30 @@ class Trainer(ABC):
             logger.console.message(f"the evaluation reached stop_at_return = {wanted:g}: done")
         return content
 
+    # ------------------------------------------------------------------------------------------------ environments that fail
+
+    def _guarded(self, action: Callable[[], Result], checkpoints: Path) -> Result | None:
+        """What `action` returns; None where an environment failed of the same request to stop, as processes get a Ctrl-C with the trainer.
+
+        Any other failure is raised again with what is kept: nothing of the step is counted, and what was learned before is saved.
+        """
+        try:
+            return action()
+        except (EnvironmentFailure, NonFiniteError) as error:
+            if isinstance(error, EnvironmentFailure) and comes_true(self.stop_requested):
+                return None
+            raise type(error)(f"{error}; in update {self.updates}; {self._keep(checkpoints)}") from error
+
+    def _keep(self, checkpoints: Path) -> str:
+        """Save what no checkpoint holds yet; says what is kept, for the end of an error's message."""
+        if self.updates > self._saved_updates:
+            try:
+                return f"what was learned before is kept in {self.save(checkpoints)}"
+            except Exception as error:  # the first error is the one to raise
+                return f"saving what was learned before failed, too: {error}"
+        kept = (checkpoints / "LATEST").exists()
+        return f"the checkpoints in {checkpoints} are as they were" if kept else "nothing had been learned yet"
+
     # ------------------------------------------------------------------------------------------------ counting
 
     def count(self, transitions: int, finished: list[Episode]) -> None:
@@ -333,27 +433,16 @@ class Trainer(ABC):
             self.episodes += 1
             self.recent.append((episode.episode_return, episode.length))
 
-    def progress(self, env_steps_per_s: float) -> dict[str, float]:
-        """Episode statistics of the last 100 finished episodes, counters, and seconds per phase since the last call."""
+    def progress(self, env_steps_per_s: float | None) -> dict[str, float]:
+        """Episode statistics of the last 100 finished episodes, counters, the rate where known, seconds per phase since the last call."""
         metrics = {"rollout/episodes": float(self.episodes), "train/updates": float(self.updates)}
         if self.recent:
             returns, lengths = zip(*self.recent, strict=True)
             metrics |= {"rollout/ep_return_mean": float(np.mean(returns)), "rollout/ep_length_mean": float(np.mean(lengths))}
         seconds = self.stopwatch.drain()
-        metrics["time/env_steps_per_s"] = env_steps_per_s
+        if env_steps_per_s is not None:
+            metrics["time/env_steps_per_s"] = env_steps_per_s
         return metrics | {f"time/{phase}_s": spent for phase, spent in seconds.items()}
-
-    def require_finite(self, what: str, field: Tensor, first_step: int = 0) -> None:
-        """Stop on the first number of a [T, N, ...] field that is not finite, naming environment and step."""
-        if bool(torch.isfinite(field.sum())):
-            return
-        bad = ~torch.isfinite(field).flatten(2).all(-1) if field.ndim > 2 else ~torch.isfinite(field)
-        if bool(bad.any()):
-            step, index = (int(i) for i in bad.nonzero()[0])
-            raise NonFiniteError(
-                f"environment {index} of {self.env.name} (seed {self.seed}) returned a non-finite {what} "
-                f"at step {first_step + step} of update {self.updates}"
-            )
 
     # ------------------------------------------------------------------------------------------------ evaluation
 
@@ -366,8 +455,8 @@ class Trainer(ABC):
                 where `env_id` is a factory of fastrl's own `VectorEnv`s, which come with the seeds that the factory gave them.
 
         Returns:
-            `eval/return_mean`, `eval/return_std`, `eval/return_min`, `eval/return_max`, `eval/length_mean`; empty when a signal asked
-            to stop.
+            `eval/return_mean`, `eval/return_std`, `eval/return_min`, `eval/return_max`, `eval/length_mean`, and `eval/cut_episodes` where
+            episodes were left before their end (see `evaluate_policy`); empty when a signal asked to stop.
         """
         if n_episodes < 1:
             raise ValueError(f"evaluate: n_episodes must be at least 1, got {n_episodes}")
@@ -375,13 +464,16 @@ class Trainer(ABC):
             raise SettingError("env_id is an environment object, which cannot be made again for evaluation; give an id or a factory")
         chosen = derived_seed(self.seed, "evaluation") if seed is None else seed
         with self.make_env(self.fixed_num_envs or min(n_episodes, MAX_EVALUATION_ENVS), chosen) as env:
-            return evaluate_policy(self.player(env.num_envs), env, n_episodes, interrupted=self.stop_requested) or {}
+            bounds: dict[str, Any] = {"interrupted": self.stop_requested, "max_steps": self.intervals.eval_max_steps}
+            return evaluate_policy(self.player(env.num_envs), env, n_episodes, **bounds) or {}
 
     # ------------------------------------------------------------------------------------------------ state
 
     def save(self, path: str | Path) -> Path:
         """Write a checkpoint below the directory `path` and point its `LATEST` at it; returns the checkpoint's own directory."""
-        return save_checkpoint(Path(path), self.state_dict(), step=self.env_steps)
+        saved = save_checkpoint(Path(path), self.state_dict(), step=self.env_steps)
+        self._saved_updates = self.updates
+        return saved
 
     def load(self, path: str | Path) -> None:
         """Continue from a checkpoint: a run folder, a directory of checkpoints (its newest good one), or one checkpoint's directory.
@@ -414,7 +506,7 @@ class Trainer(ABC):
                 was.
         """
         load_state(self, state)
-        self._loaded = True
+        self._loaded, self._saved_updates = True, self.updates
 
     def renew_environments(self) -> None:
         """Make environments anew, under a new seed: the first one would replay the episodes of the first session."""
@@ -423,16 +515,14 @@ class Trainer(ABC):
         self.env = self.make_env(num_envs, derived_seed(self.seed, "resumed", self.env_steps))
 
     def close(self) -> None:
-        """Close the environments."""
-        self.env.close()
+        """Close the environments, and put the process back: torch's threads, and what becomes of freed memory."""
+        try:
+            self.env.close()
+        finally:
+            self._restore_process()
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
         self.close()
-
-
-def is_factory(env: Any) -> bool:
-    """Whether a trainer's `env_id` is to be called for environments: it can then be called again for evaluation."""
-    return callable(env) and not isinstance(env, gym.Env | gym.vector.VectorEnv | VectorEnv)

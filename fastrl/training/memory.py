@@ -1,71 +1,70 @@
-"""Large memory is spoken of before it is taken."""
+"""What a run will take, counted from its settings before anything is taken.
+
+Every configuration says what it needs (`RunConfig.needs`), and `Trainer.open_environments` looks at it, so that a setting that is far too
+large ends in a sentence that names it. The counts are of the large parts only and rather too small than too large.
+"""
 
 from __future__ import annotations
 
-import os
-from collections.abc import Mapping
-from pathlib import Path
+import itertools
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, NamedTuple
 
 from fastrl.errors import SettingError
+from fastrl.machine import SHARE, available_memory, in_words
 
-MEMINFO = Path("/proc/meminfo")
-GROUP_LIMIT, GROUP_USE = Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory.current")
-SHARE = 0.9  # of what is available; networks and libraries need the rest
+if TYPE_CHECKING:
+    from fastrl.envs import VectorEnv
+
+FLOAT = 4  # bytes
+COPIES = 4  # of a parameter while it is learned: itself, its gradient, and Adam's two averages
 
 
-def require_memory(parts: Mapping[str, int], settings: str, *, device: str = "cpu") -> str:
-    """What will be taken, in a line to print.
+class Need(NamedTuple):
+    """Memory for one purpose: bytes, and the settings that make it smaller."""
 
-    Args:
-        parts: bytes by what they are for ("rollout", "replay", ...).
-        settings: what the user can lower, for the message ("num_envs or rollout_steps").
-        device: where the memory will be taken.
+    purpose: str
+    nbytes: int
+    settings: str
+
+
+def require_needs(needs: Sequence[Need], device: str = "cpu") -> None:
+    """Refuse what does not fit the machine.
 
     Raises:
-        SettingError: it is more than nine tenths of what the machine has available; the message names the settings. Nothing was taken.
+        SettingError: together they are more than nine tenths of what is available; the message names the settings of the largest.
     """
-    wanted, available = sum(parts.values()), available_memory(device)
-    line = ", ".join(f"{name} {in_words(size)}" for name, size in parts.items())
-    if available is not None and wanted > SHARE * available:
-        raise SettingError(f"{settings} too large: {line} of memory on {device}, but only {in_words(available)} are available")
-    return line
+    available = available_memory(device)
+    if available is None or sum(need.nbytes for need in needs) <= SHARE * available:
+        return
+    largest = max(needs, key=lambda need: need.nbytes)
+    parts = ", ".join(f"{need.purpose} {in_words(need.nbytes)}" for need in needs if need.nbytes * 100 >= largest.nbytes)
+    raise SettingError(f"{largest.settings} too large: {parts} of memory on {device}, but only {in_words(available)} are available")
 
 
-def available_memory(device: str = "cpu") -> int | None:
-    """Bytes that can still be taken, within the limit of a container; None where the system does not tell."""
-    if device.startswith("cuda"):
-        import torch
-
-        free, _ = torch.cuda.mem_get_info(device)
-        return int(free)
-    known = [size for size in (_machine_memory(), _group_memory()) if size is not None]
-    return min(known, default=None)
+def perceptron(inputs: int, widths: Sequence[int], outputs: int) -> int:
+    """Parameters of a multilayer perceptron with these hidden layers."""
+    return sum((before + 1) * after for before, after in itertools.pairwise((inputs, *widths, outputs)))
 
 
-def in_words(size: int) -> str:
-    """Bytes with a unit: `1.5 GB`."""
-    amount, unit = float(size), "B"
-    for unit in ("B", "kB", "MB", "GB", "TB"):
-        if amount < 1000 or unit == "TB":
-            break
-        amount /= 1000
-    return f"{amount:,.0f} {unit}" if unit == "B" else f"{amount:,.1f} {unit}"
+def network_need(parameters: int, settings: str, *, copies: int = COPIES) -> Need:
+    """What networks take while they learn; `copies` more than four where there are targets too."""
+    return Need("networks", copies * FLOAT * parameters, settings)
 
 
-def _machine_memory() -> int | None:
-    try:
-        for line in MEMINFO.read_text().splitlines():
-            name, _, value = line.partition(":")
-            if name == "MemAvailable":
-                return int(value.split()[0]) * 1024
-        return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    except (OSError, ValueError):
-        return None
+def obs_size(env: VectorEnv) -> int:
+    """Numbers of one observation."""
+    size = 1
+    for side in env.obs_shape:
+        size *= side
+    return size
 
 
-def _group_memory() -> int | None:
-    try:
-        limit = GROUP_LIMIT.read_text().strip()
-        return None if limit == "max" else max(0, int(limit) - int(GROUP_USE.read_text()))
-    except (OSError, ValueError):
-        return None
+def action_size(env: VectorEnv) -> int:
+    """Numbers that a policy gives for one action: a mean for each dimension, or a logit for each choice."""
+    return env.action.dim if env.action.kind == "continuous" else sum(env.action.nvec)
+
+
+def row_bytes(env: VectorEnv) -> int:
+    """Bytes of one row of a rollout or a replay: observation, action, reward and flags."""
+    return obs_size(env) * env.obs_dtype.itemsize + FLOAT * env.action.dim + FLOAT + 3

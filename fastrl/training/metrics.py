@@ -5,7 +5,9 @@ from __future__ import annotations
 import importlib
 import os
 import secrets
-from collections.abc import Mapping
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
@@ -13,8 +15,10 @@ from typing import TYPE_CHECKING, Any, Self
 import torch
 from torch import Tensor
 
-from fastrl.errors import SettingError
+from fastrl.errors import RunFolderError, SettingError
 from fastrl.training.csv_table import CsvTable
+from fastrl.training.event_file import EventFile
+from fastrl.training.notes import RunNotes
 from fastrl.training.run_folder import CURVE_FILE, EVALUATION_FILE, METRICS_FILE
 from fastrl.training.safe_files import KILOBYTE, read_file, replace_file, require_folder
 
@@ -22,6 +26,7 @@ if TYPE_CHECKING:
     from fastrl.training.console import Console
 
 TRACKERS = ("wandb",)
+EVENTS = "events.out.tfevents.*"
 
 
 def _format_metrics(metrics: Mapping[str, float | Tensor]) -> str:
@@ -44,6 +49,9 @@ class MetricsLogger:
     a resumed run equal those of an uninterrupted one, provided that its environments could save their state (the toys can; EnvPool's and
     Gymnasium's cannot).
 
+    No file that fails ends a run: a row that finds no room on the disk is left out, with one warning per file and a line in notes.txt
+    (`notes`), and the next row is tried again. A damaged file is set aside when the run goes on.
+
     Args:
         out_dir: run folder; made if missing.
         console: shows the same numbers to the user; None shows nothing.
@@ -53,7 +61,7 @@ class MetricsLogger:
         reference_returns: known returns by name (an optimum, a bound), which curve.png shows as lines.
 
     Raises:
-        SettingError: `track` is no known service, or its package is not installed.
+        SettingError: `track` is no known service, its package is not installed, or the folder cannot be made.
     """
 
     def __init__(
@@ -67,22 +75,44 @@ class MetricsLogger:
         reference_returns: Mapping[str, float] | None = None,
     ) -> None:
         self.out_dir = Path(out_dir)
-        self.out_dir.mkdir(parents=True, exist_ok=True)
+        try:
+            self.out_dir.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise SettingError(f"out_dir {str(out_dir)!r} cannot be made: {error.strerror}") from None
         self.console = console
+        self.notes = RunNotes(self.out_dir)
+        self._failed: set[str] = set()  # files, each of which is warned of once
         self._wandb = _start_wandb(track, self.out_dir, config)
         self._training = CsvTable(self.out_dir / METRICS_FILE)
         self._evaluation = CsvTable(self.out_dir / EVALUATION_FILE)
         self._may_continue = self._training.last_step is None and self._evaluation.last_step is None
         self._reference_returns = reference_returns
         self._tensorboard_wanted = tensorboard
-        self._events: Any = None
+        self._events: EventFile | None = None
         self._purge_step: int | None = None
         self._curve_is_old = False
 
-    def resume_from(self, env_steps: int) -> None:
-        """Go on after `env_steps`: rows beyond it, which a run wrote after its last checkpoint, are dropped, in TensorBoard too."""
-        self._training.cut(env_steps)
-        self._evaluation.cut(env_steps)
+    @property
+    def last_step(self) -> int | None:
+        """Environment steps of the last row of metrics.csv; None without one."""
+        return self._training.last_step
+
+    @property
+    def failed(self) -> list[str]:
+        """What could not be written, by name: files of the folder, or the tracking service."""
+        return sorted(self._failed)
+
+    def resume_from(self, env_steps: int, *, last_row: int | None = None) -> None:
+        """Go on after `env_steps`: rows beyond it, which a run wrote after its last checkpoint, are dropped, in TensorBoard too.
+
+        Args:
+            env_steps: of the checkpoint.
+            last_row: environment steps of the last row of metrics.csv that an uninterrupted run has too; None: `env_steps`.
+        """
+        with self._surviving(METRICS_FILE):
+            self._training.cut(env_steps if last_row is None else last_row)
+        with self._surviving(EVALUATION_FILE):
+            self._evaluation.cut(env_steps)
         self._purge_step = env_steps + 1
         self._may_continue = self._curve_is_old = True
 
@@ -95,7 +125,8 @@ class MetricsLogger:
         """
         self._require_permission()
         numbers = to_floats(metrics)
-        self._training.append(numbers, env_steps)
+        with self._surviving(METRICS_FILE):
+            self._training.append(numbers, env_steps)
         self._publish(numbers, env_steps)
         if self.console is not None:
             self.console.update(numbers, env_steps)
@@ -106,7 +137,8 @@ class MetricsLogger:
         numbers = to_floats(metrics)
         if self._evaluation.last_step == env_steps:
             return
-        self._evaluation.append(numbers, env_steps)
+        with self._surviving(EVALUATION_FILE):
+            self._evaluation.append(numbers, env_steps)
         self._publish(numbers, env_steps)
         if self.console is not None:
             self.console.evaluation(numbers, env_steps)
@@ -114,23 +146,22 @@ class MetricsLogger:
     def log_histograms(self, samples: Mapping[str, Tensor], *, env_steps: int) -> None:
         """Add histograms of any number of values to TensorBoard, if it is written; the files of numbers have no place for them."""
         self._require_permission()
-        events = self._open_events()
-        if events is not None:
-            for name, values in samples.items():
-                events.add_histogram(name, values.detach(), env_steps)
+        if self._tensorboard_wanted:
+            with self._surviving(EVENTS):
+                self._open_events().add_histograms(samples, env_steps)
 
     def close(self) -> None:
-        """Finish the event file and the tracked run, and draw curve.png; a second call does nothing."""
-        events, self._events = self._events, None
-        if events is not None:
-            events.close()
+        """Finish the tracked run and draw curve.png; a second call does nothing."""
         wandb, self._wandb = self._wandb, None
         if wandb is not None:
-            wandb.finish()
+            with self._surviving("wandb", (Exception,)):
+                wandb.finish()
         if self.console is not None:
             self.console.close()
         if self._curve_is_old:
-            self._draw_curve()
+            self._curve_is_old = False
+            with self._surviving(CURVE_FILE, (RunFolderError, OSError)):
+                self._draw_curve()
 
     def __enter__(self) -> Self:
         return self
@@ -143,30 +174,37 @@ class MetricsLogger:
             folder = repr(str(self.out_dir))
             raise SettingError(f"out_dir {folder} already holds a run; choose another folder, or load its checkpoint to continue it")
 
+    @contextmanager
+    def _surviving(self, name: str, expected: tuple[type[Exception], ...] = (RunFolderError,)) -> Iterator[None]:
+        """What cannot be written, with one of the expected errors, is left out and noted, once for each name."""
+        try:
+            yield
+        except expected as error:
+            if name not in self._failed:
+                self._failed.add(name)
+                self.notes.add(f"{' '.join(str(error).split())}; what finds no room there is left out, and the run goes on")
+
     def _publish(self, numbers: Mapping[str, float], env_steps: int) -> None:
         self._curve_is_old = True
-        events = self._open_events()
-        if events is not None:
-            for name, value in numbers.items():
-                events.add_scalar(name, value, env_steps)
+        if self._tensorboard_wanted:
+            with self._surviving(EVENTS):
+                self._open_events().add_scalars(numbers, env_steps)
         if self._wandb is not None:
-            self._wandb.log({**numbers, "env_steps": env_steps})
+            with self._surviving("wandb", (Exception,)):  # a service elsewhere, with errors of its own
+                self._wandb.log({**numbers, "env_steps": env_steps})
 
-    def _open_events(self) -> Any:
-        """The writer of the event file, made when it is first needed; None without TensorBoard."""
-        if self._events is None and self._tensorboard_wanted:
-            from torch.utils.tensorboard import SummaryWriter  # takes a while to import
-
-            # a name that cannot be foreseen: the writer would follow a link of that name
-            suffix = f".{secrets.token_hex(8)}"
-            self._events = SummaryWriter(str(self.out_dir), purge_step=self._purge_step, filename_suffix=suffix)
+    def _open_events(self) -> EventFile:
+        """The event file, made when it is first needed."""
+        if self._events is None:
+            self._events = EventFile(self.out_dir, purge_step=self._purge_step)
         return self._events
 
     def _draw_curve(self) -> None:
-        self._curve_is_old = False
         from fastrl.training.curve import draw_curve
 
-        draw_curve([self.out_dir], self.out_dir / CURVE_FILE, reference_lines=self._reference_returns)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of lines that are damaged; whoever plots the run is told
+            draw_curve([self.out_dir], self.out_dir / CURVE_FILE, reference_lines=self._reference_returns)
 
 
 def to_floats(metrics: Mapping[str, float | Tensor]) -> dict[str, float]:

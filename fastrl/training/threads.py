@@ -6,8 +6,7 @@ import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from fastrl.errors import SettingError
-from fastrl.machine import available_cores
+from fastrl.machine import available_cores, require_envs, require_threads
 
 # Below this many parameters torch gets one thread. With small networks and with larger ones, two threads on two cores were seen to be many
 # times slower than one whenever anything else wanted a core.
@@ -17,17 +16,11 @@ ENVS_PER_THREAD = 8  # waking a thread for fewer environments than this was seen
 
 @dataclass(frozen=True)
 class ThreadChoice:
-    """Threads of torch and of the environments, ≥ 1 each."""
+    """Threads of torch (set by `fastrl.training.process`) and of the environments (an argument of their constructor), ≥ 1 each."""
 
     torch: int
     env: int
     cores: int
-
-    def apply(self) -> None:
-        """Set torch's threads; the environments' are an argument of their constructor."""
-        import torch
-
-        torch.set_num_threads(self.torch)
 
     def __str__(self) -> str:
         return f"threads: torch {self.torch}, environments {self.env} (of {self.cores} cores)"
@@ -54,11 +47,11 @@ def choose_threads(
         parameters: number of parameters of all networks; None counts as small.
 
     Raises:
-        SettingError: a count is below 1.
+        SettingError: a count is below 1, or more than the machine can have.
     """
-    for name, value in (("num_envs", num_envs), ("threads", threads), ("env_threads", env_threads)):
-        if value is not None and value < 1:
-            raise SettingError(f"{name} must be at least 1, got {value}")
+    require_envs(num_envs)
+    require_threads("threads", threads)
+    require_threads("env_threads", env_threads)
     cores = available_cores()
     if threads is None:
         large = parameters is not None and parameters >= SMALL_NETWORK

@@ -9,6 +9,7 @@ import torch
 
 from fastrl.data.rollout import Rollout
 from fastrl.envs import EnvironmentFailure
+from fastrl.envs.action_scale import require_same_scale
 from fastrl.envs.action_spec import ActionSpec
 from fastrl.errors import CheckpointError, NonFiniteError
 from fastrl.training.seeding import require_rng_state, rng_state, set_rng_state
@@ -32,7 +33,8 @@ def state_of(trainer: Trainer) -> dict[str, Any]:
         "recent": [list(episode) for episode in trainer.recent],
         "marks": dict(trainer.marks),
         "agent": trainer.agent.state_dict(),
-        "env": trainer.env.state_dict(),
+        "env": None if trainer.env.broken else trainer.env.state_dict(),
+        "action_bounds": trainer.env.scaled_bounds(),
         "trainer": trainer.trainer_state(),
         "rng": rng_state(),
     }
@@ -48,6 +50,7 @@ def load_state(trainer: Trainer, state: Mapping[str, Any]) -> None:
     if not isinstance(state, Mapping) or state.get("algorithm") != trainer.algorithm:
         found = state.get("algorithm") if isinstance(state, Mapping) else state
         raise CheckpointError(f"the checkpoint is of algorithm {found!r}, this trainer is {trainer.algorithm!r}")
+    require_same_scale(state.get("action_bounds"), trainer.env)
     reached = 0  # the part that is being loaded; on the way back those behind it stay as they are
 
     def take(given: Mapping[str, Any], back: bool) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 import time
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -15,6 +17,7 @@ from torch import Tensor
 
 from fastrl.errors import SettingError
 from fastrl.training.metrics import MetricsLogger, to_floats
+from fastrl.training.output import as_text, lasting
 from fastrl.training.run_folder import METRICS_FILE
 
 WIDTH, NUMBER_WIDTH = 64, 7
@@ -62,6 +65,7 @@ class Logger:
         self._writer = None if self.log_dir is None else MetricsLogger(self.log_dir)
         if self._writer is not None and resume_from is not None:
             self._writer.resume_from(resume_from)
+        self._output_lost = False
         self._clock = clock
         self._series: dict[str, _Series] = {}
         self._histograms: dict[str, Tensor] = {}
@@ -73,7 +77,7 @@ class Logger:
         self._step = resume_from
         self._start = self._previous = (clock(), resume_from or 0)  # (seconds, step)
         if self.log_dir is not None:
-            print(f"Writing logs to: {self.log_dir}")
+            self._say(f"Writing logs to: {self.log_dir}")
 
     def set_log_freq(self, log_freq: int) -> None:
         """A table on every `log_freq`-th call of `log` from now on."""
@@ -174,7 +178,18 @@ class Logger:
                 self._writer.log_histograms(histograms, env_steps=step)
         lines = [" | ".join(filter(None, [header, *self._times]))]
         lines += _table({name: f"{means[name]:.{one.precision}f}" for name, one in series.items() if one.shown})
-        print(*filter(None, lines), sep="\n", end="\n" if any(lines) else "", flush=True)
+        if any(lines):
+            self._say("\n".join(filter(None, lines)))
+
+    def _say(self, text: str) -> None:
+        """Print; output that fails is dropped from then on, with a warning: training does not end for it."""
+        if self._output_lost:
+            return
+        stream = lasting(sys.stdout)
+        print(text, file=as_text(stream), flush=True)
+        if stream.lost is not None:
+            self._output_lost = True
+            warnings.warn(f"standard output cannot be written ({stream.lost}); tables are left out from now on", stacklevel=3)
 
     def close(self) -> None:
         """Finish the files; a second call does nothing."""

@@ -11,7 +11,17 @@ from typing import Any
 from torch import nn
 
 from fastrl.errors import SettingError, nearest
-from fastrl.nn.containers import ActionLinear, FlattenLinear, SequentialExtended, Shape, as_shape, output_shape
+from fastrl.nn.containers import (
+    ActionLinear,
+    ChannelsFirst,
+    FlattenLinear,
+    SequentialExtended,
+    Shape,
+    as_shape,
+    channels_last,
+    output_shape,
+)
+from fastrl.training.memory import network_need, require_needs
 from fastrl.utils.config import Config
 from fastrl.utils.utils import get_func, get_obj
 
@@ -95,6 +105,9 @@ def nn_from_config(
 ) -> SequentialExtended:
     """A network of a body and a head.
 
+    Images with channels last, [height, width, channels], are turned for a body that begins with a convolution: where the last of three axes
+    is the smallest it holds the channels, unless the layer's `in_channels` says that the first one does.
+
     Args:
         config: `body` and `head`, lists of layers as in `get_module_list`; one that is missing is the identity. Not changed, so it builds
             any number of networks.
@@ -116,10 +129,19 @@ def nn_from_config(
         raise SettingError(f"state_info must have 'shape', it has {', '.join(map(repr, state_info)) or 'nothing'}")
     shape = as_shape("state_info: shape", state_info["shape"])
     if body is None:
-        body = _part("body", config, shape, action_info)
+        body = _body(config, shape, action_info)
     if head is None:
         head = _part("head", config, output_shape(body, shape), action_info)
     return SequentialExtended(body=body, head=head)
+
+
+def _body(config: Config | Mapping[str, Any], shape: tuple[int, ...], action_info: Mapping[str, Any] | None) -> SequentialExtended:
+    """The body, behind a layer that turns images where it begins with a convolution and they have their channels last."""
+    first = next(iter(_layers(config.get("body") or [])), None)
+    if first is None or not channels_last(shape) or not _is(get_func(first), nn.Conv2d) or first.get("in_channels") == shape[0]:
+        return _part("body", config, shape, action_info)
+    turned = _part("body", config, (shape[2], *shape[:2]), action_info)
+    return SequentialExtended(ChannelsFirst(), *turned.layers)
 
 
 def _part(name: str, config: Config | Mapping[str, Any], shape: Shape, action_info: Mapping[str, Any] | None) -> SequentialExtended:
@@ -142,10 +164,22 @@ def _layer(config: Config | Mapping[str, Any], shape: tuple[int, ...], action_in
         if action_info is None:
             raise SettingError("ActionLinear needs action_info")
         complete.setdefault("action_info", action_info)
+    _require_room(complete)
     try:
         return get_obj(complete)
-    except TypeError as error:
+    except (TypeError, MemoryError) as error:
         raise SettingError(f"{_called(func)} cannot be made: {error}") from error
+    except RuntimeError as error:  # torch's word for sizes that it cannot take, negative or too large
+        raise SettingError(f"{_called(func)} cannot be made: {str(error).splitlines()[0]}") from error
+
+
+def _require_room(config: Mapping[str, Any]) -> None:
+    """Refuse a layer whose weights, with what learning keeps for each, are more than the machine's memory."""
+    for inputs, outputs in (("in_features", "out_features"), ("in_channels", "out_channels")):
+        sizes = [config.get(name) for name in (inputs, outputs, "kernel_size")]
+        numbers = [number for size in sizes if size is not None for number in (size if isinstance(size, list | tuple) else [size])]
+        if config.get(outputs) is not None and all(isinstance(number, int) for number in numbers):
+            require_needs([network_need(math.prod(numbers), outputs)])
 
 
 def _input_argument(func: Any) -> str | None:
@@ -158,7 +192,8 @@ def _input_value(func: Any, name: str, shape: tuple[int, ...]) -> int | tuple[in
     if name == "normalized_shape" or _is(func, FlattenLinear, ActionLinear):
         return shape
     if name == "in_features" and len(shape) != 1:
-        raise SettingError(f"{_called(func)} needs a flat input, got shape {list(shape)}; FlattenLinear takes any")
+        images = "; images go through the convolutions of from_arch('dqn') or from_arch('a3c')" if len(shape) == 3 else ""
+        raise SettingError(f"{_called(func)} needs a flat input, got shape {list(shape)}; FlattenLinear takes any{images}")
     if name == "in_channels" and len(shape) < 2:
         raise SettingError(f"{_called(func)} needs channels and at least one more dimension, got shape {list(shape)}")
     return shape[0]

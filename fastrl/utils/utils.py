@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from fastrl.envs.modules import imports_refused
 from fastrl.errors import SettingError
 from fastrl.losses.value import explained_variance
 from fastrl.nn.containers import to_tensor as to_tensor
@@ -16,6 +17,7 @@ from fastrl.utils.config import Config
 from fastrl.utils.dotted import resolve
 
 EPSILON = 1e-7
+HOW_TO_TRUST = "if the configuration is your own, or you know what the module does, say trust=True"
 
 Array = TypeVar("Array", np.ndarray, Tensor)
 Schedule = Callable[[float], float]
@@ -50,13 +52,14 @@ def get_obj(config: Config | Mapping[str, Any]) -> Any:
     return get_func(config)(**{name: value for name, value in config.items() if name != "func"})
 
 
-def env_from_config(config: Config) -> Any:
+def env_from_config(config: Config, *, trust: bool = False) -> Any:
     """The environment that the section `env` of a configuration describes, which is what `update_config` of an environment writes.
 
     `num_envs`, if there, is for whoever makes several of them and not for the environment.
 
     Args:
         config: with `env`: `func`, `env_name` and options.
+        trust: import the module of an `env_name` like "module:Id-v0", which runs its code.
 
     Raises:
         AttributeError: there is no section `env`.
@@ -64,7 +67,8 @@ def env_from_config(config: Config) -> Any:
     """
     if "env" not in config:
         raise AttributeError("the configuration has no section 'env' to make an environment from")
-    return get_obj({name: value for name, value in config.env.items() if name != "num_envs"})
+    with imports_refused(None if trust else HOW_TO_TRUST):
+        return get_obj({name: value for name, value in config.env.items() if name != "num_envs"})
 
 
 # ---------------------------------------------------------------------------------------------------- conversions
@@ -155,7 +159,7 @@ def explained_var(target: Any, preds: Any) -> float:
         preds: as many numbers; (N, 1) beside (N,) is the same N numbers.
 
     Returns:
-        At most 1; NaN where the targets are constant.
+        At most 1; 0 where all targets are one number.
 
     Raises:
         ValueError: the counts differ.

@@ -10,7 +10,7 @@ from fastrl.agents import BaseAgent, PGAgent
 from fastrl.batchers import RolloutBatcher
 from fastrl.batchers.transforms import StateRunNorm
 from fastrl.envs import Episode, GymEnv, make_vector_env
-from fastrl.errors import SettingError
+from fastrl.errors import CheckpointError, SettingError
 from fastrl.models import A2CModel, PPOAdaptiveModel, PPOClipModel, SurrogatePGModel, ValueModel, VanillaPGModel
 from fastrl.optimizers import JointOpt, SingleOpt
 from fastrl.utils.config import Config
@@ -93,6 +93,21 @@ def test_actions_of_several_branches_are_learned(own_id, capsys):
     assert agent.batcher.get_action_info().nvec == (2, 3)
     agent.train(max_steps=6_000, log_freq=1_000)
     assert agent.evaluate(GymEnv(own_id), 4)["eval/return_mean"] >= 14.0  # of 16; chance gets 8 (1/2 + 1/3)
+
+
+def test_a_policy_plays_the_same_in_policy_units_and_in_the_environments_own():
+    agent = make_agent(PPOClipModel, "LinearQuadratic-v0")
+    agent.eval_select_action_fn = lambda *, model, state, step: -0.3 * state
+    scaled, own = (make_vector_env("LinearQuadratic-v0", seed=5, scale_actions=scale) for scale in (True, False))
+    played = [agent.evaluate(env, 4) for env in (GymEnv("LinearQuadratic-v0", seed=5), scaled, own)]
+    assert played[0] == played[1] == played[2]
+    agent.batcher.env = own  # had it been trained there, its actions would be in those units
+    with pytest.raises(SettingError, match="LinearQuadratic-v0 scales actions from .*, but the policy was trained without"):
+        agent.evaluate(scaled, 4)
+    state = agent.state_dict()
+    agent.batcher.env = scaled
+    with pytest.raises(CheckpointError, match=r"in the environment's own units, but actions of .* are scaled from \[-1, 1\] to \[-2, 2\]"):
+        agent.load_state_dict(state)
 
 
 def test_targets_come_from_advantages_before_they_are_normalised():

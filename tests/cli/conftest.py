@@ -60,6 +60,7 @@ class CountingTrainer:
         if config.env_id.startswith("Unknown"):
             raise SettingError(f"env_id: there is no environment {config.env_id!r}; did you mean 'Known-v0'?")
         self.config, self.env_steps, self.interrupted, self.closed = config, 0, None, False
+        self.unwritten: list[str] = []
         self.made.append(self)
 
     @classmethod

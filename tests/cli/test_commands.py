@@ -3,6 +3,8 @@
 import json
 from pathlib import Path
 
+import gymnasium as gym
+import numpy as np
 import pytest
 
 from fastrl.cli import doctor_checks
@@ -116,6 +118,60 @@ def test_envs_that_match_nothing(capsys):
     assert "no environment's id contains 'ProofofMemori'; did you mean 'ProofofMemory-v0'?" in capsys.readouterr().err
     assert main(["envs", "ProofofMemori", "--json"]) == 0
     assert json.loads(capsys.readouterr().out) == {"environments": []}
+
+
+class _TooFar(gym.Env):
+    """Its observation is not in its space, unless an option says so."""
+
+    observation_space, action_space = gym.spaces.Box(-1, 1, (2,)), gym.spaces.Discrete(2)
+
+    def __init__(self, scale=3.0):
+        self.scale = scale
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        return self.scale * self.np_random.uniform(0.8, 1, 2).astype(np.float32), {}
+
+    def step(self, action):
+        return self.scale * self.np_random.uniform(0.8, 1, 2).astype(np.float32), 1.0, False, False, {}
+
+
+@pytest.fixture
+def too_far():
+    gym.register("TooFar-v0", entry_point=_TooFar, max_episode_steps=9)
+    yield "TooFar-v0"
+    del gym.registry["TooFar-v0"]
+
+
+def test_envs_check_says_what_does_not_fit(too_far, capsys):
+    assert main(["envs", "check", too_far, "--steps", "50"]) == 1
+    text = capsys.readouterr().out
+    assert text.startswith("TooFar-v0: look at this in 50 random steps, 5 episodes ended (1 warning, ")
+    assert "warning  observations  the observation at [0] was 2." in text and "its space declares -1 to 1" in text
+    assert main(["envs", "check", too_far, "--steps", "50", "--env-kwargs", "scale=0.5"]) == 0
+    assert "nothing wrong found" in capsys.readouterr().out
+
+
+def test_envs_check_as_json(too_far, capfd):
+    assert main(["envs", "check", too_far, "--json", "--steps", "20", "--max-episode-steps", "5", "--seed", "3"]) == 1
+    result = json.loads(capfd.readouterr().out)
+    assert (result["name"], result["ok"], result["steps"], result["episodes"]) == (too_far, False, 20, 4)
+    assert {finding["level"] for finding in result["findings"]} == {"warning", "note"}
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ([], "fastrl envs check: the following arguments are required: env_id"),
+        (["Cartpol-v1"], "there is no environment 'Cartpol-v1'; did you mean 'CartPole-v1'?"),
+        (["CartPole-v1", "--env-kwargs", "length"], "--env-kwargs: 'length' is no name=value"),
+        (["CartPole-v1", "--steps", "0"], "steps must be at least 1, got 0"),
+        (["CartPole-v1", "--step", "9"], "there is no argument --step; did you mean '--steps'?"),
+    ],
+)
+def test_envs_check_of_what_is_not_there(words, message, capsys):
+    assert main(["envs", "check", *words]) == 2
+    assert message in capsys.readouterr().err
 
 
 # ------------------------------------------------------------------------------------------------ doctor

@@ -55,7 +55,10 @@ def test_every_command_has_help(command, capsys):
         ),
         ("eval", "fastrl: fastrl eval: the following arguments are required: run; see `fastrl eval --help`\n"),
         ("envs x --jsn", "fastrl: fastrl envs: there is no argument --jsn; did you mean '--json'?; see `fastrl envs --help`\n"),
-        ("eval x --episodes many", "fastrl: fastrl eval: argument --episodes: invalid int value: 'many'; see `fastrl eval --help`\n"),
+        (
+            "eval x --episodes many",
+            "fastrl: fastrl eval: argument --episodes: must be a whole number, got 'many'; see `fastrl eval --help`\n",
+        ),
         ("eval x --episodes 0", "fastrl: episodes must be at least 1, got 0\n"),
         ("eval x --seed -1", "fastrl: seed must be in [0, 2^31), got -1\n"),
         ("eval x", "fastrl: there is no run in 'x': it has no readable config.toml\n"),

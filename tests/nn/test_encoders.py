@@ -1,3 +1,5 @@
+import warnings
+
 import pytest
 import torch
 
@@ -39,6 +41,26 @@ def test_encoder_and_decoder_by_shape(shape, dtype, kind):
     assert all(
         parameter.grad is not None and parameter.grad.isfinite().all() for parameter in [*encoder.parameters(), *decoder.parameters()]
     )
+
+
+@pytest.mark.parametrize(
+    ("shape", "dtype", "said"),
+    [
+        ((20, 20, 3), torch.uint8, r"observations, bytes \[20, 20, 3\], go into a linear layer as a vector of 1,200 numbers over 255"),
+        ((84, 84), torch.uint8, r"bytes \[84, 84\], go into a linear layer"),
+        ((84, 84, 3), torch.float32, r"float32 \[84, 84, 3\], go into a linear layer as a vector of 21,168 numbers: an image is bytes"),
+    ],
+)
+def test_what_looks_like_a_picture_and_becomes_a_vector_is_said(shape, dtype, said):
+    with pytest.warns(UserWarning, match=said):
+        assert isinstance(observation_encoder(shape, dtype, 4), VectorEncoder)
+
+
+def test_vectors_grids_and_images_become_what_they_are_without_a_word():
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        for shape, dtype in (((128,), torch.uint8), ((15, 15, 3), torch.uint8), ((36, 36, 1), torch.uint8), ((10, 10, 4), torch.float32)):
+            observation_encoder(shape, dtype, 4)
 
 
 def test_a_grid_encoder_is_a_linear_layer_over_one_hot_symbols():

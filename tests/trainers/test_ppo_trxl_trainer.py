@@ -12,10 +12,10 @@ import torch
 from fastrl.envs import make_vector_env
 from fastrl.envs.single import SingleEnv
 from fastrl.errors import CheckpointError, NonFiniteError, SettingError
+from fastrl.machine import in_words
 from fastrl.trainers.ppo_trxl.config import PPOTrXLConfig
 from fastrl.trainers.ppo_trxl.learner import BankReader
 from fastrl.trainers.ppo_trxl.trainer import PPOTRxLTrainer, TrXLAgent
-from fastrl.training.memory import in_words
 from fastrl.training.seeding import derived_seed
 
 CPU = torch.device("cpu")

@@ -10,8 +10,10 @@ import pytest
 import torch
 
 from fastrl.envs import make_vector_env
+from fastrl.envs.toy_gymnasium import ToyVectorGym
 from fastrl.errors import CheckpointError, NonFiniteError, SettingError
 from fastrl.trainers.vmpo.config import VMPOConfig
+from fastrl.trainers.vmpo.gymnasium_evaluation import _evaluate_vectorized
 from fastrl.trainers.vmpo.trainer import VMPOTrainer
 from fastrl.training.loop import Intervals
 
@@ -177,14 +179,6 @@ def test_one_training_environment_for_loops_of_ones_own():
         env.close()
 
 
-def test_an_environment_that_returns_nan_is_named():
-    with make_trainer("Counter-v0") as trainer:
-        trainer.collect()
-        trainer.rollout.rewards[3, 2] = float("nan")
-        with pytest.raises(NonFiniteError, match="environment 2 of .*Counter.* reward at step 3"):
-            trainer.estimate()
-
-
 class _Faulty(gym.Env):
     """Gives NaN observations from step 5 on."""
 
@@ -234,6 +228,15 @@ def test_an_environment_object_trains_is_not_evaluated_and_survives_loading(tmp_
         trainer.train(200, str(tmp_path))
 
 
+def test_vectorised_evaluation_plays_in_the_units_of_training():
+    with make_trainer("LinearQuadratic-v0") as trainer:
+        with torch.no_grad():
+            trainer.agent.policy.policy_mean.bias[0] = 0.4
+        found = _evaluate_vectorized(trainer.agent, ToyVectorGym("LinearQuadratic-v0", 3), seed=7)
+        assert found == trainer.evaluate(3, seed=7)
+        assert found["eval/return_mean"] < -10  # a constant push of 0.8 in the environment's own units
+
+
 def test_a_stopped_trainer_can_go_on(tmp_path, monkeypatch):
     with make_trainer() as trainer:
         collect = trainer.collect
@@ -260,6 +263,8 @@ def test_a_run_made_in_python_is_a_run_folder_for_the_command_line(tmp_path):
     with VMPOTrainer.from_config(config) as again:
         again.load(tmp_path)
         assert again.env_steps >= 100
+        again.train(150, str(tmp_path))
+        assert again.updates_per_step == 2  # the configuration's
 
 
 def test_other_settings_than_the_checkpoints_are_an_error(tmp_path):
@@ -282,7 +287,7 @@ def test_other_settings_than_the_checkpoints_are_an_error(tmp_path):
         ({"policy_layer_sizes": 8}, "policy_layer_sizes"),
         ({"policy_layer_sizes": (0,)}, "policy_layer_sizes"),
         ({"seed": -1}, "seed"),
-        ({"num_envs": 2.0}, "num_envs"),
+        ({"num_envs": 2.5}, "num_envs"),
         ({"clip_reward": -1.0}, "clip_reward"),
         ({"env_id": _always_the_same}, "new environment at every call"),
     ],

@@ -73,6 +73,29 @@ class Endless(VectorEnv):
 
 def test_an_episode_without_end_is_left_and_counts_as_it_stands(monkeypatch):
     monkeypatch.setattr(evaluation, "LONGEST_EPISODE", 20)
-    metrics = evaluate_policy(MemorylessPlayer(zeros), Endless(), 4)
+    with pytest.warns(UserWarning, match="1 of 3 episodes of Endless were left after 20 steps"):
+        metrics = evaluate_policy(MemorylessPlayer(zeros), Endless(), 4)
+    assert metrics["eval/cut_episodes"] == 1.0
     assert (metrics["eval/return_min"], metrics["eval/return_max"]) == (3.0, 20.0)
     assert metrics["eval/length_mean"] == pytest.approx((20 + 3 + 3) / 3)
+
+
+@pytest.mark.parametrize(
+    ("limit", "wanted", "bound"),
+    [
+        (None, None, 10_000),
+        (500, None, None),
+        (100_000, None, None),
+        (2**31 - 1, None, 10_000),
+        (500, 100, 100),
+        (500, 500, None),
+        (None, 7, 7),
+    ],
+)
+def test_the_bound_of_an_episode(limit, wanted, bound):
+    assert evaluation.step_bound(limit, wanted) == bound
+
+
+def test_a_bound_below_one_is_refused():
+    with pytest.raises(ValueError, match="max_steps must be at least 1"):
+        evaluate_policy(MemorylessPlayer(zeros), Endless(), 4, max_steps=0)

@@ -2,32 +2,32 @@
 
 import pytest
 
+from fastrl import machine
 from fastrl.errors import SettingError
-from fastrl.training import memory
-from fastrl.training.memory import available_memory, in_words, require_memory
+from fastrl.machine import available_memory, in_words, require_memory
 
 
 def test_what_fits_is_a_line(monkeypatch):
-    monkeypatch.setattr(memory, "available_memory", lambda device: 10_000)
+    monkeypatch.setattr(machine, "available_memory", lambda device: 10_000)
     assert require_memory({"rollout": 5_000, "replay": 4_000}, "num_envs") == "rollout 5.0 kB, replay 4.0 kB"
 
 
 def test_what_does_not_fit_names_the_settings(monkeypatch):
-    monkeypatch.setattr(memory, "available_memory", lambda device: 10_000)
+    monkeypatch.setattr(machine, "available_memory", lambda device: 10_000)
     message = "num_envs or rollout_steps too large: rollout 9.1 kB of memory on cpu, but only 10.0 kB are available"
     with pytest.raises(SettingError, match=message):
         require_memory({"rollout": 9_100}, "num_envs or rollout_steps")
 
 
 def test_a_system_that_does_not_tell_refuses_nothing(monkeypatch):
-    monkeypatch.setattr(memory, "available_memory", lambda device: None)
+    monkeypatch.setattr(machine, "available_memory", lambda device: None)
     assert require_memory({"rollout": 10**18}, "num_envs") == "rollout 1,000,000.0 TB"
 
 
 def test_the_container_limits_the_machine(monkeypatch, tmp_path):
     meminfo, limit, use = tmp_path / "meminfo", tmp_path / "max", tmp_path / "current"
     for name, path in (("MEMINFO", meminfo), ("GROUP_LIMIT", limit), ("GROUP_USE", use)):
-        monkeypatch.setattr(memory, name, path)
+        monkeypatch.setattr(machine, name, path)
     assert available_memory() is None
     meminfo.write_text("MemTotal: 8 kB\nMemAvailable:    4 kB\n")
     assert available_memory() == 4096

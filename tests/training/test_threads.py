@@ -1,7 +1,6 @@
 """Threads: never more than the machine has unless the user says so."""
 
 import pytest
-import torch
 
 from fastrl.errors import SettingError
 from fastrl.training import threads
@@ -53,11 +52,6 @@ def test_the_user_has_the_last_word(cores):
 def test_impossible_counts(arguments, message):
     with pytest.raises(SettingError, match=message):
         choose_threads(**arguments)
-
-
-def test_apply_sets_torch(torch_threads):
-    choose_threads(1, threads=2).apply()
-    assert torch.get_num_threads() == 2
 
 
 def test_the_description_is_one_line(cores):

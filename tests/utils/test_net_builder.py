@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from fastrl.errors import SettingError
-from fastrl.nn import ActionLinear, FlattenLinear, SequentialExtended
+from fastrl.nn import ActionLinear, ChannelsFirst, FlattenLinear, SequentialExtended
 from fastrl.nn.linear import Linear
 from fastrl.utils.config import Config
 from fastrl.utils.net_builder import auto_input_shape, get_module_list, nn_from_config
@@ -101,6 +101,27 @@ def test_action_linear_needs_to_know_the_actions():
         get_module_list([dict(func=ActionLinear)], 4, None)
 
 
+@pytest.mark.parametrize(("shape", "turned"), [((84, 84, 3), True), ((84, 96, 12), True), ((4, 84, 84), False), ((20, 84, 20), False)])
+def test_images_are_turned_for_a_convolution_where_their_channels_are_last(shape, turned):
+    layers = nn_from_config(Config(body=ATARI[:2], head=ATARI[4:]), dict(shape=shape), DISCRETE).layers
+    assert isinstance(layers.body.layers[0], ChannelsFirst) == turned
+    convolution = next(layer for layer in layers.body.layers if isinstance(layer, nn.Conv2d))
+    assert convolution.in_channels == (shape[2] if turned else shape[0])
+    x = torch.rand(2, *shape)
+    expected = torch.relu(convolution(x.permute(0, 3, 1, 2) if turned else x))
+    assert torch.equal(layers.body(x), expected)
+    assert layers.head(layers.body(x)).shape == (2, 3)
+
+
+def test_a_layer_that_says_its_channels_and_one_that_convolves_nothing_get_images_as_they_are():
+    stated = dict(func=nn.Conv2d, in_channels=9, out_channels=2, kernel_size=3)
+    for layer, shape in ((stated, (9, 8, 4)), (dict(func=FlattenLinear, out_features=2), (9, 8, 4)), (dict(func=nn.Tanh), (9, 8, 4))):
+        body = nn_from_config(Config(body=[layer]), dict(shape=shape), None).layers.body
+        assert len(body.layers) == 1 and body(torch.zeros(1, *shape)).shape[0] == 1
+    with pytest.raises(SettingError, match="Linear needs a flat input.*images go through the convolutions of from_arch"):
+        nn_from_config(Config(body=[dict(func=nn.Linear, out_features=2)]), dict(shape=(84, 84, 3)), None)
+
+
 NETWORK = Config(
     body=[dict(func=nn.Linear, out_features=8), dict(func=nn.Tanh), dict(func=nn.Linear, out_features=6)],
     head=[dict(func=nn.Tanh), dict(func=nn.Linear, out_features=5)],  # a head may begin with an activation
@@ -140,3 +161,16 @@ def test_what_a_network_cannot_be_made_of():
         nn_from_config(NETWORK, dict(dtype="float32"), DISCRETE)
     with pytest.raises(SettingError, match="head, layer 0: Linear needs a flat input"):
         nn_from_config(Config(head=[dict(func=nn.Linear, out_features=1)]), dict(shape=(2, 4)), DISCRETE)
+
+
+@pytest.mark.parametrize(
+    ("layer", "message"),
+    [
+        (dict(func=nn.Linear, out_features=2**50), "layer 0: out_features too large: networks .* of memory"),
+        (dict(func=nn.Conv2d, out_channels=2**40, kernel_size=(3, 3)), "layer 0: out_channels too large"),
+        (dict(func=nn.Linear, out_features=-3), "layer 0: Linear cannot be made: .*negative"),
+    ],
+)
+def test_sizes_that_cannot_be_are_refused(layer, message):
+    with pytest.raises(SettingError, match=message):
+        get_module_list([layer], (3, 8, 8) if layer["func"] is nn.Conv2d else 4, None)

@@ -56,7 +56,8 @@ class MPOAgent:
         obs_dim: features of an observation.
         act_dim: A, action dimensions, or the number of actions when they are discrete.
         device: where networks and updates live.
-        action_low, action_high: [A], bounds of continuous actions; None for discrete ones.
+        action_low, action_high: [A], bounds of continuous actions in policy units (−1 and 1 where an environment's are finite, see
+            `fastrl.envs.ActionScale`); None for discrete ones.
         config: the settings; those of `MPOTrainer`.
 
     Raises:
@@ -168,6 +169,7 @@ class MPOAgent:
 
         Returns:
             (executed action, raw action, log-probability of the raw action in nats) as numpy, with the batch dimension only if obs has it.
+            Both actions are in policy units; the executed one is clipped to the bounds.
         """
         single = np.ndim(obs) == 1
         rows = torch.as_tensor(np.atleast_2d(obs), dtype=torch.float32, device=self.device)

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from fastrl.errors import SettingError
 from fastrl.training.config import Ranges, RunConfig, check_choice, check_ranges, find_preset
+from fastrl.training.memory import COPIES, FLOAT, Need, action_size, network_need, obs_size, perceptron, row_bytes
+
+if TYPE_CHECKING:
+    from fastrl.envs import VectorEnv
 
 RANGES: Ranges = (
     ("at least 1", lambda value: value >= 1, ("batch_size", "replay_size", "target_networks_update_period", "action_samples", "m_steps")),
@@ -101,7 +105,7 @@ class MPOConfig(RunConfig):
     twin_critic: bool = False
     """Two critics, of which the lower one counts."""
     init_std: float = 0.5
-    """Standard deviation of the actions to start from, in [1e-8, 7.3]."""
+    """Standard deviation of the actions to start from, in [1e-8, 7.3]; bounds of actions are -1 and 1."""
     optimizer_type: str = "adam"
     """adam or sgd."""
     sgd_momentum: float = 0.9
@@ -132,6 +136,21 @@ class MPOConfig(RunConfig):
         if self.use_retrace and self.batch_size % self.retrace_steps:
             raise SettingError(f"batch_size must be a multiple of retrace_steps = {self.retrace_steps}, got {self.batch_size}")
 
+    def needs(self, env: VectorEnv) -> list[Need]:
+        """Networks with their targets, replay, and the target critic's pass over the sampled actions of a batch."""
+        inputs, outputs = obs_size(env), action_size(env)
+        policy = perceptron(inputs, self.policy_layer_sizes, outputs)
+        critic = perceptron(inputs + outputs, self.critic_layer_sizes, 1) * (2 if self.twin_critic else 1)
+        sampled = env.action.kind == "continuous"  # of discrete actions every choice is looked at
+        widest = 2 * max(self.critic_layer_sizes)
+        return [
+            network_need(policy, "policy_layer_sizes", copies=COPIES + 1),
+            network_need(critic, "critic_layer_sizes", copies=COPIES + 1),
+            Need("replay", self.replay_size * row_bytes(env), "replay_size"),
+            Need("batch", self.batch_size * row_bytes(env), "batch_size"),
+            Need("samples", FLOAT * self.action_samples * self.batch_size * widest if sampled else 0, "action_samples or batch_size"),
+        ]
+
     @classmethod
     def preset(cls, env_id: str) -> dict[str, Any]:
         """Recommended values for an environment by field name; empty when there are none."""
@@ -144,7 +163,6 @@ PRESETS: dict[str, dict[str, Any]] = {
         "total_steps": 30_000,
         "policy_layer_sizes": (128, 128),
         "critic_layer_sizes": (128, 128),
-        "init_std": 1.0,
         "replay_size": 100_000,
         "threads": 1,
     },

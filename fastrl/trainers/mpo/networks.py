@@ -89,7 +89,7 @@ class GaussianPolicy(nn.Module):
         obs_dim: features of an observation.
         act_dim: A.
         layer_sizes: widths of the torso.
-        init_std: σ to start from, in units of the actions, for each dimension or all.
+        init_std: σ to start from, in policy units, for each dimension or all.
     """
 
     def __init__(self, obs_dim: int, act_dim: int, layer_sizes: Sequence[int], init_std: float = 0.5) -> None:

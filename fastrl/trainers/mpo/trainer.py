@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from typing import Any
+from os import PathLike, fspath
+from typing import Any, Self
 
 import gymnasium as gym
 import numpy as np
@@ -14,13 +16,14 @@ from torch import Tensor
 from fastrl.data.replay import SequenceReplay
 from fastrl.envs import VectorEnv, make_vector_env, wrappers
 from fastrl.errors import SettingError
+from fastrl.machine import require_memory
 from fastrl.trainers.mpo.agent import MPOAgent
 from fastrl.trainers.mpo.config import MPOConfig
 from fastrl.trainers.mpo.storing import StoringTrainer, harmless
-from fastrl.training.config import config_of_arguments
+from fastrl.training.config import RunConfig, Unsaid, config_of_arguments
 from fastrl.training.evaluation import MemorylessPlayer, Player, evaluate_policy
 from fastrl.training.loop import Intervals
-from fastrl.training.memory import require_memory
+from fastrl.training.memory import require_needs
 from fastrl.training.metrics import _format_metrics
 from fastrl.training.seeding import derived_seed
 from fastrl.training.state_check import Maybe
@@ -29,11 +32,12 @@ from fastrl.training.threads import choose_threads, hidden_weights
 __all__ = ["MPOTrainer", "_evaluate_vectorized", "_format_metrics", "_make_env", "_to_device_tensor"]
 
 DEFAULT_INTERVALS = Intervals(log=1_000)
-LARGEST_IMAGE = 1024  # numbers; a multilayer perceptron takes no camera
 
 
 def _make_env(env_id: str, *, seed: int | None = None) -> gym.Env:
     """One Gymnasium environment, seeded, observations flattened, episode statistics recorded; `dm_control/<domain>/<task>` names too.
+
+    Actions are in its own units (see `fastrl.envs.ActionScale`).
 
     Raises:
         SettingError: there is no such environment, or a package it needs is missing.
@@ -64,7 +68,7 @@ def _evaluate_vectorized(agent: MPOAgent, eval_envs: gym.vector.VectorEnv, seed:
 
 
 def _player(agent: MPOAgent) -> Player:
-    """The mode of the policy, which remembers nothing; as in training it sees 0 for what is not finite."""
+    """The mode of the policy, which remembers nothing; as in training it sees 0 for what is too large."""
     return MemorylessPlayer(lambda obs: agent.mode(harmless(obs.reshape(obs.shape[0], -1).float())))
 
 
@@ -73,7 +77,8 @@ class MPOTrainer(StoringTrainer):
 
     A round is one step of all `num_envs` environments, whose transitions are stored, and the updates that are then due: one per environment
     step unless `samples_per_insert` says otherwise. Rows that are no transition never enter a target; truncated episodes bootstrap from
-    their real last observation. Transitions that are not finite are refused and counted, and break their sequence there.
+    their real last observation. Transitions with numbers that overflow once they are squared are refused and counted, and break their
+    sequence there.
 
     Args:
         env_id: an EnvPool or Gymnasium id, one of fastrl's own, a factory (called again for evaluation), or an environment object (then
@@ -103,10 +108,11 @@ class MPOTrainer(StoringTrainer):
         action_penalty: keep means within the bounds of the actions.
         per_dimension_kl: a bound and a multiplier for each action dimension; else for their sum.
         twin_critic: two critics, of which the lower value counts.
-        init_std: standard deviation of the actions to start from.
+        init_std: standard deviation of the actions to start from, in policy units: bounds are −1 and 1.
         bfloat16: evaluate the target critic at sampled actions with bfloat16 matrix products; everything else stays float32.
         save_replay: keep the replay in checkpoints: a resumed run then goes on exactly.
         threads, env_threads: threads of torch and of the environments; None chooses (see `fastrl.training.threads`).
+        env_timeout: seconds that a step or reset of all environments may take; None: no limit (see `fastrl.envs.deadline`).
         obs_keys: which entries of dict observations to use, in this order; None takes all.
         max_episode_steps: overrides the environment's time limit.
         env_kwargs: further arguments of the environment.
@@ -159,6 +165,7 @@ class MPOTrainer(StoringTrainer):
         save_replay: bool = False,
         threads: int | None = None,
         env_threads: int | None = None,
+        env_timeout: float | None = None,
         obs_keys: tuple[str, ...] | None = None,
         max_episode_steps: int | None = None,
         env_kwargs: Mapping[str, Any] | None = None,
@@ -166,14 +173,14 @@ class MPOTrainer(StoringTrainer):
     ) -> None:
         given = {name: value for name, value in locals().items() if name in MPOConfig.__dataclass_fields__}
         config = config_of_arguments(MPOConfig, given | {"batch_size": 256 * max(retrace_steps, 1)} | intervals.settings())
-        super().__init__(seed=seed, intervals=intervals)
+        super().__init__(seed=config.seed, intervals=intervals)
         self.settings = config
-        weights = hidden_weights(policy_layer_sizes) + hidden_weights(critic_layer_sizes)
-        self.open_environments(env_id, device, config, env_kwargs, choose_threads(num_envs, threads, env_threads, weights))
-        self.obs_dim = _obs_dim(self.env)
+        weights = hidden_weights(config.policy_layer_sizes) + hidden_weights(config.critic_layer_sizes)
+        self.open_environments(config, choose_threads(config.num_envs, config.threads, config.env_threads, weights))
+        self.obs_dim = math.prod(self.env.obs_shape)
         self.agent: MPOAgent = self._make_agent()
         self.replay = self._make_replay()
-        self.batch_size, self.update_after, self.m_steps = config.batch_size, config.update_after, 1
+        self.batch_size, self.update_after, self.m_steps = config.batch_size, config.update_after, config.m_steps
         self.refused = 0  # transitions that were not finite
         self.due = 0.0  # updates
         self._offsets = {}
@@ -217,27 +224,59 @@ class MPOTrainer(StoringTrainer):
 
     # ------------------------------------------------------------------------------------------------ one round
 
-    def train(self, total_steps: int, update_after: int, batch_size: int, out_dir: str, m_steps: int = 1) -> None:  # type: ignore[override]
-        """Train, write the run folder, evaluate at the end.
+    @classmethod
+    def from_config(cls, config: RunConfig) -> Self:
+        """A trainer with the settings of a configuration, those of the updates included.
+
+        Raises:
+            SettingError: a setting is out of range, or batch_size more than the replay can hold.
+        """
+        assert isinstance(config, MPOConfig)
+        trainer = super().from_config(config)
+        trainer._set_updates(config.update_after, config.batch_size, config.m_steps)
+        return trainer
+
+    def _set_updates(self, update_after: Any, batch_size: Any, m_steps: Any) -> None:
+        given = {"update_after": update_after, "batch_size": batch_size, "m_steps": m_steps}
+        settings = replace(self.settings, **{name: value for name, value in given.items() if value is not None})
+        settings.check()
+        if settings.batch_size > settings.replay_size:
+            raise SettingError(f"batch_size must be at most replay_size = {settings.replay_size}, got {settings.batch_size}")
+        drawn = [need for need in settings.needs(self.env) if need.purpose in ("batch", "samples")]  # all else is taken already
+        require_needs(drawn, str(self.device))
+        self.settings = settings
+        self.batch_size, self.update_after, self.m_steps = settings.batch_size, settings.update_after, settings.m_steps
+        assert self.config is not None
+        chosen: dict[str, Any] = {name: getattr(settings, name) for name in given}
+        self.config = replace(self.config, **chosen)
+
+    def train(  # type: ignore[override]  # its documented order of arguments has out_dir behind two others
+        self,
+        total_steps: int,
+        update_after: int | str | PathLike[str] | None = None,
+        batch_size: int | None = None,
+        out_dir: str | PathLike[str] | None = None,
+        m_steps: int = Unsaid(1),
+    ) -> None:
+        """Train, write the run folder, evaluate at the end. `train(total_steps, out_dir)`, as of every trainer, works too.
 
         Args:
             total_steps: environment steps over all environments; after `load` the steps already made count.
-            update_after: environment steps before the first update.
-            batch_size: transitions per update; with Retrace, in windows of `retrace_steps`.
+            update_after: environment steps before the first update; None: the configuration's.
+            batch_size: transitions per update; with Retrace, in windows of `retrace_steps`; None: the configuration's.
             out_dir: run folder: metrics.csv, eval.csv, TensorBoard events, curve.png, checkpoints/.
-            m_steps: policy steps on each E-step.
+            m_steps: policy steps on each E-step; left out: the configuration's.
 
         Raises:
-            SettingError: a number is out of range, or batch_size is no multiple of `retrace_steps`, or more than the replay can hold.
+            SettingError: a number is out of range, or batch_size is no multiple of `retrace_steps`, or more than the replay can hold, or
+                there is no out_dir.
         """
-        self.settings = replace(self.settings, update_after=update_after, batch_size=batch_size, m_steps=m_steps)
-        self.settings.check()
-        if batch_size > self.settings.replay_size:
-            raise SettingError(f"batch_size must be at most replay_size = {self.settings.replay_size}, got {batch_size}")
-        self.batch_size, self.update_after, self.m_steps = batch_size, update_after, m_steps
-        if isinstance(self.config, MPOConfig):
-            self.config = replace(self.config, update_after=update_after, batch_size=batch_size, m_steps=m_steps)
-        self.run(total_steps, out_dir)
+        if isinstance(update_after, str | PathLike) and out_dir is None:
+            update_after, out_dir = None, update_after
+        if out_dir is None:
+            raise SettingError("out_dir must be given: the folder of the run")
+        self._set_updates(update_after, batch_size, None if isinstance(m_steps, Unsaid) else m_steps)
+        self.run(total_steps, fspath(out_dir))
 
     def collect(self) -> bool:
         """One step of all environments, stored; False when a signal asked to stop first."""
@@ -327,10 +366,3 @@ class MPOTrainer(StoringTrainer):
             if len(self.replay):
                 self._break_sequences()
             self.obs = self._begin()
-
-
-def _obs_dim(env: VectorEnv) -> int:
-    size = int(np.prod(env.obs_shape))
-    if env.obs_dtype == torch.uint8 and size > LARGEST_IMAGE:
-        raise SettingError(f"env_id {env.name!r} has image observations {list(env.obs_shape)}; MPO's networks take vectors")
-    return size

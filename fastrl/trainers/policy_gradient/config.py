@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from fastrl.errors import SettingError
 from fastrl.training.config import Ranges, RunConfig, check_choice, check_ranges, find_preset
+from fastrl.training.memory import FLOAT, Need, action_size, network_need, obs_size, perceptron, row_bytes
+
+if TYPE_CHECKING:
+    from fastrl.envs import VectorEnv
 
 RANGES: Ranges = (
     (
@@ -45,7 +49,7 @@ class PolicyGradientConfig(RunConfig):
     layer_sizes: tuple[int, ...] = (64, 64)
     """Widths of the hidden layers of policy and value function."""
     initial_log_std: float = 0.0
-    """Logarithm of the standard deviation of continuous actions to start from."""
+    """Logarithm of the standard deviation of continuous actions to start from; bounds of actions are -1 and 1."""
     shared_body: bool = False
     """One body for policy and value function."""
     gamma: float = 0.99
@@ -112,6 +116,19 @@ class PolicyGradientConfig(RunConfig):
             raise SettingError("shared_body must be false with dae, which fits the value function before the policy moves")
         if self.advantage_estimator == "dae" and self.dae_mini_batches > self.num_envs:
             raise SettingError(f"dae_mini_batches must be at most num_envs, {self.num_envs}, got {self.dae_mini_batches}")
+
+    def needs(self, env: VectorEnv) -> list[Need]:
+        """Networks, rollout, and what the layers of a mini-batch leave for its gradient."""
+        inputs, heads = obs_size(env), (action_size(env), 1, action_size(env))
+        count = 3 if self.advantage_estimator == "dae" else 2
+        parameters = sum(perceptron(inputs, self.layer_sizes, outputs) for outputs in heads[:count])
+        rows = self.num_steps * env.num_envs
+        activations = FLOAT * sum(self.layer_sizes) * count * rows // self.num_mini_batches
+        return [
+            network_need(parameters, "layer_sizes"),
+            Need("rollout", rows * (row_bytes(env) + FLOAT * inputs), "num_steps or num_envs"),  # as stepped, and as models see it
+            Need("activations", activations, "layer_sizes or num_steps"),
+        ]
 
     @classmethod
     def preset(cls, env_id: str) -> dict[str, Any]:

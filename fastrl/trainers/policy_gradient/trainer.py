@@ -22,7 +22,7 @@ from fastrl.models import (
     ValueModel,
     VanillaPGModel,
 )
-from fastrl.nn.containers import ActionLinear
+from fastrl.nn.containers import ActionLinear, FlattenLinear
 from fastrl.nn.layers import Tanh, layer_init
 from fastrl.nn.linear import Linear
 from fastrl.optimizers import JointOpt, SingleOpt
@@ -54,12 +54,11 @@ class PolicyGradientTrainer(Trainer):
 
     def __init__(self, config: PolicyGradientConfig) -> None:
         config.check()
-        intervals = Intervals(config.eval_interval, config.save_interval, config.log_interval, config.eval_episodes, config.stop_at_return)
-        super().__init__(seed=config.seed, intervals=intervals)
+        super().__init__(seed=config.seed, intervals=Intervals.of(config))
         self.algorithm = config.ALGORITHM
         self.settings = config
         threads = choose_threads(config.num_envs, config.threads, config.env_threads, 2 * hidden_weights(config.layer_sizes))
-        self.open_environments(config.env_id, torch.device(config.device), config, config.env_kwargs, threads)
+        self.open_environments(config, threads)
         self.batcher = RolloutBatcher(self.env, config.num_steps * self.env.num_envs, transforms=self._transforms(), device=self.device)
         self.pg_agent = self._make_agent()
         self.agent = _Learner(self.pg_agent)
@@ -85,7 +84,11 @@ class PolicyGradientTrainer(Trainer):
 
     def _make_agent(self) -> PGAgent:
         settings = self.settings
-        body = [layer for size in settings.layer_sizes for layer in ({"func": Linear, "out_features": size}, {"func": Tanh})]
+        body: list[dict[str, Any]] = [
+            layer for size in settings.layer_sizes for layer in ({"func": Linear, "out_features": size}, {"func": Tanh})
+        ]
+        if body and len(self.env.obs_shape) > 1:  # a small grid, or a table of numbers
+            body[0]["func"] = FlattenLinear
         network = Config(nn_config=Config(body=body))
         made: dict[str, Any] = {"batcher": self.batcher, "cuda_default": False}
         policy = MODELS[self.algorithm].from_config(network, entropy_coef=settings.entropy_coef, **made, **_policy_settings(settings))
@@ -149,17 +152,15 @@ class PolicyGradientTrainer(Trainer):
     def collect(self) -> bool:
         """Fill a rollout; False when a signal asked to stop first (what is stored stays)."""
         before = self.batcher.num_steps
-        with self.stopwatch("collecting"):
-            full = self.batcher.fill(self.pg_agent.acting(), self.stop_requested)
-        self.count(self.batcher.num_steps - before, self.batcher.pop_episodes())
-        return full
+        try:
+            with self.stopwatch("collecting"):
+                return self.batcher.fill(self.pg_agent.acting(), self.stop_requested)
+        finally:  # also where an environment fails: a checkpoint is saved then
+            self.count(self.batcher.num_steps - before, self.batcher.pop_episodes())
 
     def estimate(self) -> None:
         """Advantages and targets of the rollout's transitions."""
-        batch = self.batcher.take()
-        self.require_finite("observation", batch.state_t_and_tp1)
-        self.require_finite("reward", batch.reward)
-        self.batch: Batch = self.pg_agent.estimate(batch)
+        self.batch: Batch = self.pg_agent.estimate(self.batcher.take())
 
     def learn(self) -> Mapping[str, Tensor]:
         """Epochs of the optimiser over the batch."""

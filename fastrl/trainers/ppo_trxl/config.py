@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from fastrl.errors import SettingError
 from fastrl.nn.positions import ENCODINGS
 from fastrl.training.config import Ranges, RunConfig, check_choice, check_ranges, find_preset
+from fastrl.training.memory import FLOAT, Need, action_size, network_need, obs_size, row_bytes
+
+if TYPE_CHECKING:
+    from fastrl.envs import VectorEnv
 
 RANGES: Ranges = (
     ("at least 1", lambda value: value >= 1, ("num_steps", "num_minibatches", "update_epochs", "anneal_steps")),
@@ -114,6 +118,24 @@ class PPOTrXLConfig(RunConfig):
             raise SettingError(
                 f"trxl_positional_encoding must be relative or none for endless episodes, got {self.trxl_positional_encoding}"
             )
+
+    def needs(self, env: VectorEnv) -> list[Need]:
+        """Network, its table of learned positions, memory bank, rollout, and what the layers of a minibatch leave for its gradient."""
+        dim, layers, rows = self.trxl_dim, self.trxl_num_layers, self.num_steps * env.num_envs
+        # attention and feed-forward part, two gates, and what is around the layers
+        parameters = dim * dim * (layers * (5 + (12 if self.trxl_gating == "gru" else 0)) + 2) + dim * action_size(env)
+        if env.obs_dtype.is_floating_point:
+            parameters += dim * obs_size(env)
+        steps = (env.max_episode_steps or self.max_episode_steps or 0) if self.trxl_positional_encoding == "learned" else 0
+        table = network_need(steps * dim, f"max_episode_steps (learned positions have a row for each of {steps:,} steps)")
+        bank = layers * (rows + env.num_envs * self.trxl_memory_length) * dim * FLOAT
+        return [
+            network_need(parameters, "trxl_dim or trxl_num_layers"),
+            table._replace(purpose="positions"),
+            Need("memory bank", bank, "num_envs, num_steps, trxl_memory_length or trxl_dim"),
+            Need("rollout", rows * row_bytes(env), "num_envs or num_steps"),
+            Need("activations", FLOAT * 8 * dim * layers * rows // self.num_minibatches, "num_steps, trxl_dim or trxl_num_layers"),
+        ]
 
     @classmethod
     def preset(cls, env_id: str) -> dict[str, Any]:

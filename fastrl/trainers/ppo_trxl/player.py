@@ -12,7 +12,6 @@ from fastrl.envs.action_spec import ActionSpec
 from fastrl.nn.action_heads import BranchedPolicy
 from fastrl.trainers.ppo_trxl.agent import TrXLAgent
 from fastrl.trainers.ppo_trxl.memory import ActingMemory
-from fastrl.training.evaluation import require_finite_observations
 
 
 class Acted(NamedTuple):
@@ -33,7 +32,6 @@ class TrXLPlayer:
         limit: steps that an episode may have, or None.
         device: where memory lives.
         action: what the environments take.
-        name: of the environments, for messages.
     """
 
     def __init__(
@@ -45,11 +43,9 @@ class TrXLPlayer:
         device: torch.device,
         *,
         action: ActionSpec,
-        name: str,
     ) -> None:
         self.agent = agent
         self.action = action
-        self.name = name
         self._chosen: Tensor | None = None  # what memory will keep of the row that `choose` acted on
         self.memory = ActingMemory(agent.transformer, num_envs, memory_length, limit, device)
 
@@ -61,12 +57,7 @@ class TrXLPlayer:
         return Acted(policy, values, self.agent.transformer.stored(tokens, memory.clock.position))
 
     def choose(self, obs: Tensor) -> Tensor:
-        """The most probable actions for observations [N, *shape], as environments take them; `observe` comes next.
-
-        Raises:
-            NonFiniteError: an observation is not finite.
-        """
-        require_finite_observations(obs, self.name)
+        """The most probable actions for observations [N, *shape], as environments take them; `observe` comes next."""
         acted = self.look(obs)
         self._chosen = acted.tokens
         return self.as_environments_take(acted.policy.mode())
@@ -82,5 +73,5 @@ class TrXLPlayer:
         self.memory.clock.advance(timestep.valid, timestep.terminated | timestep.truncated)
 
     def as_environments_take(self, actions: Tensor) -> Tensor:
-        """Actions [N, branches] or [N, A] in the environments' shape: one choice of a `Discrete` space is [N], other spaces have axes."""
+        """Actions [N, branches] or [N, A] in the shape of `VectorEnv.step`: one choice of a `Discrete` space is [N], others have axes."""
         return actions.view(len(actions), *self.action.shape)

@@ -18,6 +18,7 @@ from fastrl.data.rollout import Field, Rollout
 from fastrl.envs import VectorEnv
 from fastrl.envs.single import spaces_of
 from fastrl.errors import SettingError
+from fastrl.machine import require_memory
 from fastrl.nn.encoders import require_symbols
 from fastrl.nn.layers import layer_init
 from fastrl.nn.memory_transformer import MultiHeadAttention, Transformer, TransformerLayer
@@ -33,7 +34,6 @@ from fastrl.trainers.ppo_trxl.single_environments import SingleEnvironmentTraine
 from fastrl.trainers.ppo_trxl.video import require_video
 from fastrl.training.config import config_of_arguments
 from fastrl.training.loop import Intervals
-from fastrl.training.memory import require_memory
 from fastrl.training.metrics import _format_metrics
 from fastrl.training.optimizers import load_keeping_settings, require_optimizer_state
 from fastrl.training.state_check import Checked, Maybe, Within
@@ -121,6 +121,7 @@ class PPOTRxLTrainer(SingleEnvironmentTrainer):
             W steps before it are replayed; what they saw of steps before those is left out).
         minibatches: "rows" of all environments, drawn at random, or whole "environments", which project fewer slots.
         threads, env_threads: threads of torch and of the environments; None chooses (see `fastrl.training.threads`).
+        env_timeout: seconds that a step or reset of all environments may take; None: no limit (see `fastrl.envs.deadline`).
         obs_keys: which entries of dict observations to use, in this order; None takes all.
         max_episode_steps: overrides the environment's time limit, or gives the one it does not tell.
         env_kwargs: further arguments of the environment.
@@ -134,6 +135,7 @@ class PPOTRxLTrainer(SingleEnvironmentTrainer):
     """
 
     algorithm = "ppo-trxl"
+    takes_images = True
 
     def __init__(
         self,
@@ -175,6 +177,7 @@ class PPOTRxLTrainer(SingleEnvironmentTrainer):
         minibatches: str = "rows",
         threads: int | None = None,
         env_threads: int | None = None,
+        env_timeout: float | None = None,
         obs_keys: tuple[str, ...] | None = None,
         max_episode_steps: int | None = None,
         env_kwargs: Mapping[str, Any] | None = None,
@@ -184,15 +187,17 @@ class PPOTRxLTrainer(SingleEnvironmentTrainer):
         config = config_of_arguments(PPOTrXLConfig, given | intervals.settings())
         if capture_video:
             require_video(env_id)
-        super().__init__(seed=seed, intervals=intervals)
+        super().__init__(seed=config.seed, intervals=intervals)
         self.run_name = run_name or self.algorithm
         self.settings = config
-        weights = trxl_num_layers * 5 * trxl_dim**2
-        self.open_environments(env_id, device, config, env_kwargs, choose_threads(num_envs, threads, env_threads, weights))
+        weights = config.trxl_num_layers * 5 * config.trxl_dim**2
+        self.open_environments(config, choose_threads(config.num_envs, config.threads, config.env_threads, weights))
         self.max_episode_steps = self._episode_limit(self.env.max_episode_steps)
         self.agent = self._make_agent()
-        self.learner = Learner(self.agent, **{name: given[name] for name in inspect.signature(Learner).parameters if name != "agent"})
-        self.reward_scaler = RewardScaler(self.env.num_envs, gamma=gamma).to(self.device) if normalize_reward else None
+        self.learner = Learner(
+            self.agent, **{name: getattr(config, name) for name in inspect.signature(Learner).parameters if name != "agent"}
+        )
+        self.reward_scaler = RewardScaler(self.env.num_envs, gamma=config.gamma).to(self.device) if normalize_reward else None
         self._allocate()
         self.rows: Rows | None = None
         self._begin(self.env.reset())
@@ -263,19 +268,13 @@ class PPOTRxLTrainer(SingleEnvironmentTrainer):
 
     def _new_player(self, num_envs: int) -> TrXLPlayer:
         limit = self.max_episode_steps if self.agent.transformer.position_table is not None else None  # only tables have an end
-        window, env = self.settings.trxl_memory_length, self.env
-        return TrXLPlayer(self.agent, num_envs, window, limit, self.device, action=env.action, name=env.name)
+        return TrXLPlayer(self.agent, num_envs, self.settings.trxl_memory_length, limit, self.device, action=self.env.action)
 
     def _begin(self, obs: Tensor) -> None:
         """New episodes in all environments: nothing is remembered."""
         self.rollout.reset()
         self.acting = self._new_player(self.env.num_envs)
-        self.obs = self._checked(obs)
-
-    def _checked(self, obs: Tensor) -> Tensor:
-        if obs.dtype != torch.uint8:
-            self.require_finite("observation", obs[None], first_step=self.rollout.position)
-        return obs
+        self.obs = obs
 
     @staticmethod
     def _build_memory_helpers(*, memory_length: int, max_episode_steps: int, device: torch.device) -> tuple[Tensor, Tensor]:
@@ -303,7 +302,7 @@ class PPOTRxLTrainer(SingleEnvironmentTrainer):
         self.intervals = replace(self.intervals, **{name: value for name, value in chosen.items() if value is not None})
         if isinstance(self.config, PPOTrXLConfig):
             self.config = replace(self.config, eval_interval=self.intervals.evaluate, save_interval=self.intervals.save)
-        self.video_folder = Path(out_dir) / "videos"
+        self.video_folder = Path(out_dir).absolute() / "videos"
         self.run(total_steps, out_dir)
 
     def collect(self) -> bool:
@@ -349,11 +348,10 @@ class PPOTRxLTrainer(SingleEnvironmentTrainer):
                 self.seen.write(self.obs)
             self.bank.advance(timestep.valid)
             self.acting.keep(acted.tokens, timestep)
-            next_obs = self._checked(timestep.obs)
             self.rollout.append(
                 obs=self.obs,
                 actions=actions,
-                next_obs=next_obs,
+                next_obs=timestep.obs,
                 rewards=timestep.reward,
                 terminated=timestep.terminated,
                 truncated=timestep.truncated,
@@ -363,13 +361,12 @@ class PPOTRxLTrainer(SingleEnvironmentTrainer):
                 positions=position,
             )
         self.count(timestep.transitions, self.env.pop_episodes())
-        self.obs = next_obs
+        self.obs = timestep.obs
 
     @torch.no_grad()
     def estimate(self) -> None:
         """Advantages and returns of the rollout's valid rows."""
         rollout = self.rollout
-        self.require_finite("reward", rollout.rewards)
         rewards = rollout.rewards
         if self.reward_scaler is not None:
             self.reward_scaler.update(rewards, rollout.terminated | rollout.truncated, rollout.valid)

@@ -11,7 +11,7 @@ import torch
 
 from fastrl.envs import make_vector_env
 from fastrl.errors import SettingError
-from fastrl.training.evaluation import Player
+from fastrl.training.evaluation import Player, step_bound
 
 OF_THE_STREAM = ("crop", "num_actions")  # options of `make_vector_env`, not of the environment
 
@@ -20,7 +20,7 @@ def require_video(env_id: Any) -> None:
     """Raises SettingError unless episodes of `env_id` can be recorded here: said before anything has begun."""
     if importlib.util.find_spec("moviepy") is None:
         raise SettingError("capture_video needs the package moviepy; run `pip install 'fastrl[video]'`")
-    if not isinstance(env_id, str) or env_id not in gym.registry:
+    if not isinstance(env_id, str) or env_id.removeprefix("gymnasium:") not in gym.registry:
         raise SettingError(f"capture_video needs an environment that Gymnasium can draw; {env_id!r} is not one of its ids")
 
 
@@ -30,8 +30,9 @@ def record_episode(player: Player, env: gym.Env, seed: int, *, options: Mapping[
     limits = {name: options[name] for name in ("obs_keys", "max_episode_steps")}
     with make_vector_env(env, 1, seed=seed, env_kwargs=seen, **limits) as stream:
         obs = stream.reset()
-        over = False
-        while not over:
+        over, steps, bound = False, 0, step_bound(stream.max_episode_steps, None)
+        while not over and (bound is None or steps < bound):
+            steps += 1
             timestep = stream.step(player.choose(obs))
             player.observe(timestep)
             obs = timestep.obs

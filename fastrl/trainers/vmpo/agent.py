@@ -76,7 +76,7 @@ class VMPOAgent(AdvantageFitting):
         action_kind: "continuous" or "discrete".
         alpha_mu_init, alpha_sigma_init: KL multipliers to start from, in real units.
         target_update_period: T_target, updates between copies of the learned policy into the acting one, π_old. 1: the newest policy acts.
-        initial_log_std: log σ to start from, of continuous actions; discrete ones have none.
+        initial_log_std: log σ to start from, of continuous actions, σ in policy units; discrete ones have none.
         kl_stop: leave out the remaining M-steps of an update as soon as a KL is found above this many times its bound; None never does.
         dae_epochs: with "dae", passes over a rollout.
         dae_mini_batches: with "dae", minibatches of a pass, each of whole environments; at most one for each environment.
@@ -209,7 +209,8 @@ class VMPOAgent(AdvantageFitting):
         Returns:
             (action, value, mean, log_std) as numpy, with the batch dimension only if obs has it: action [A], value a float, mean [A],
             log_std [A].
-            Discrete: action is an int64 index, mean the logits [A], log_std an empty array [0]. Actions are not clipped to bounds.
+            Discrete: action is an int64 index, mean the logits [A], log_std an empty array [0]. Actions are in policy units, where
+            finite bounds are −1 and 1 (see `fastrl.envs.ActionScale`), and not clipped to them.
 
         Raises:
             ValueError: obs has another shape.

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from fastrl.training.config import Ranges, RunConfig, check_choice, check_ranges, find_preset
+from fastrl.training.memory import COPIES, Need, action_size, network_need, obs_size, perceptron, row_bytes
+
+if TYPE_CHECKING:
+    from fastrl.envs import VectorEnv
 
 RANGES: Ranges = (
     (
@@ -88,7 +92,7 @@ class VMPOConfig(RunConfig):
     target_update_period: int = 1
     """Updates between copies of the learned policy into the acting one, ≥ 1."""
     initial_log_std: float = 0.0
-    """Logarithm of the standard deviation of continuous actions to start from."""
+    """Logarithm of the standard deviation of continuous actions to start from; bounds of actions are -1 and 1."""
     kl_stop: float | None = None
     """Leave out an update's remaining gradient steps once a KL exceeds this many times its bound; none: never."""
     max_grad_norm: float = 10.0
@@ -124,6 +128,18 @@ class VMPOConfig(RunConfig):
         check_ranges(self, RANGES)
         check_choice(self, "optimizer_type", ("adam", "sgd"))
         check_choice(self, "advantage_estimator", ("returns", "gae", "dae"))
+
+    def needs(self, env: VectorEnv) -> list[Need]:
+        """Networks (the policy twice: it acts while its successor learns) and rollout."""
+        inputs, outputs = obs_size(env), action_size(env)
+        policy = perceptron(inputs, self.policy_layer_sizes, outputs)
+        others = (1, outputs) if self.advantage_estimator == "dae" else (1,)
+        values = sum(perceptron(inputs, self.value_layer_sizes, size) for size in others)
+        return [
+            network_need(policy, "policy_layer_sizes", copies=COPIES + 1),
+            network_need(values, "value_layer_sizes"),
+            Need("rollout", self.rollout_steps * env.num_envs * row_bytes(env), "num_envs or rollout_steps"),
+        ]
 
     @classmethod
     def preset(cls, env_id: str) -> dict[str, Any]:
