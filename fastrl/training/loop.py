@@ -39,11 +39,10 @@ from fastrl.training.safe_files import require_folder
 from fastrl.training.seeding import derived_seed, seed_everything
 from fastrl.training.signals import StopOnSignal, comes_true
 from fastrl.training.threads import ThreadChoice
-from fastrl.training.trainer_state import load_state, state_of
+from fastrl.training.trainer_state import LOGGED, load_state, state_of
 
 MAX_EVALUATION_ENVS = 64
 Result = TypeVar("Result")
-LOGGED = "logged"  # the mark of the last row that was due
 RECENT_EPISODES = 100  # `rollout/ep_return_mean` is over this many finished episodes
 
 
