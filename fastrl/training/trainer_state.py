@@ -67,6 +67,15 @@ def load_state(trainer: Trainer, state: Mapping[str, Any]) -> None:
     load_or_go_back(state, check=lambda: _require_state(trainer, state), own=lambda: state_of(trainer), load=take)
 
 
+def begin_new_episodes(trainer: Trainer) -> None:
+    """Do to the environments what loading the present state would do: those that cannot save theirs are made anew. Nothing is drawn."""
+    state = state_of(trainer)
+    if state["env"] is None:
+        _take_environments(trainer, state)
+        _take_rest(trainer, state)
+        set_rng_state(state["rng"])
+
+
 def load_or_go_back(
     state: Mapping[str, Any],
     *,
