@@ -194,10 +194,17 @@ class RewardClipper(Transform):
 
 
 class Frame2Float(Transform):
-    """Pixels 0 to 255 as numbers from 0 to 1."""
+    """Pixels 0 to 255 as numbers from 0 to 1.
+
+    Args:
+        largest: the number that becomes 1; that of the symbols, where states are grids of symbols.
+    """
+
+    def __init__(self, largest: float = 255.0) -> None:
+        self.largest = largest
 
     def transform_state(self, state: Tensor) -> Tensor:
-        return state.to(torch.float32) / 255.0
+        return state.to(torch.float32) / self.largest
 
 
 class StackStates(Transform):

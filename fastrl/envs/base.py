@@ -15,7 +15,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from types import TracebackType
-from typing import Any, NamedTuple, NoReturn, Self
+from typing import Any, NoReturn, Self
 
 import numpy as np
 import torch
@@ -28,59 +28,8 @@ from fastrl.envs.failures import EnvironmentFailure, ObservationFault, WrongRetu
 from fastrl.envs.finite import all_finite, first_fault
 from fastrl.envs.first_look import FirstLook
 from fastrl.envs.saved import saved_array, saved_count, saved_episodes
+from fastrl.envs.timestep import Advance, Episode, Timestep
 from fastrl.errors import NonFiniteError, SettingError
-
-
-class Timestep(NamedTuple):
-    """What one step of N environments returned. The tensors are new: no later step writes into them.
-
-    Args:
-        obs: float32 or uint8 [N, *obs_shape], observation after the step and before any reset.
-        reward: float32 [N]; 0 where not valid.
-        terminated: bool [N], the episode ended by its own rules.
-        truncated: bool [N], the episode was cut, by a time limit for example.
-        valid: bool [N], False on a row that is no transition (the one that resets an environment).
-    """
-
-    obs: Tensor
-    reward: Tensor
-    terminated: Tensor
-    truncated: Tensor
-    valid: Tensor
-
-    @property
-    def transitions(self) -> int:
-        """Number of rows that are transitions."""
-        return int(np.count_nonzero(self.valid.numpy())) if self.valid.device.type == "cpu" else int(self.valid.sum())
-
-
-class Episode(NamedTuple):
-    """A finished episode: which environment, the sum of its rewards over valid rows, and their number."""
-
-    env_index: int
-    episode_return: float
-    length: int
-
-
-class Advance(NamedTuple):
-    """What a subclass of `VectorEnv` returns from one step: arrays that the caller may keep and write into.
-
-    Args:
-        obs: [N, *obs_shape] in the environment's `obs_dtype`.
-        reward: float [N]; anything on rows that are no transition.
-        terminated, truncated: bool [N].
-        held: bool [N] or None, columns that were not stepped at all though their episode goes on.
-        score: float [N] or None, reward for the episode statistics where it differs from the reward to learn from.
-        over: bool [N] or None, ends of the episodes to report where they differ from the ends to learn from.
-    """
-
-    obs: np.ndarray
-    reward: np.ndarray
-    terminated: np.ndarray
-    truncated: np.ndarray
-    held: np.ndarray | None = None
-    score: np.ndarray | None = None
-    over: np.ndarray | None = None
 
 
 class VectorEnv(ABC):
@@ -127,6 +76,7 @@ class VectorEnv(ABC):
         self.num_envs = num_envs
         self.obs_shape = obs_shape
         self.obs_dtype = obs_dtype
+        self._numbers = np.dtype(np.uint8 if obs_dtype == torch.uint8 else np.float32)
         self.scale_actions = scale_actions
         self._scale = scale_of(action, name) if scale_actions else None
         self.own_action, self.action = action, action if self._scale is None else action.with_bounds(self._scale.low, self._scale.high)
@@ -229,7 +179,7 @@ class VectorEnv(ABC):
         except BaseException as error:
             self._fail(error)
         torch.set_grad_enabled(grad)
-        self._require_shape(obs)
+        obs = self._declared(obs)
         self._require_finite(obs)
         self.broken = False
         self._clear_statistics()
@@ -275,7 +225,7 @@ class VectorEnv(ABC):
         if torch.is_grad_enabled() is not grad:  # an environment with a network of its own
             torch.set_grad_enabled(grad)
         obs, reward, terminated, truncated, held, score, over = advance
-        self._require_shape(obs)
+        obs = self._declared(obs)
         if not reward.shape == terminated.shape == truncated.shape == self._done.shape:
             shapes = [list(column.shape) for column in (reward, terminated, truncated)]
             raise self.failure(WrongReturn(f"rewards and flags should have shape {[self.num_envs]}, they have {shapes}"))
@@ -379,13 +329,19 @@ class VectorEnv(ABC):
             return "seed unknown"
         return f"seeds {self.seeds[:4]}..." if env_index is None else f"seed {self.seeds[env_index]}"
 
-    def _require_shape(self, obs: np.ndarray) -> None:
+    def _declared(self, obs: np.ndarray) -> np.ndarray:
+        """The observations in the declared dtype, if they have the declared shape."""
         if not isinstance(obs, np.ndarray) or obs.shape != (
             self.num_envs,
             *self.obs_shape,
         ):  # torch would spread a smaller one over the rows
             expected, got = list(self.obs_shape), list(obs.shape[1:]) if isinstance(obs, np.ndarray) else type(obs).__name__
             raise self.failure(WrongReturn(f"its observations should have shape {expected}, one has {got}"))
+        if obs.dtype == self._numbers:
+            return obs
+        if self._numbers == np.uint8 or obs.dtype.kind not in "biuf":
+            raise self.failure(WrongReturn(f"its observations should be {self._numbers}, they are {obs.dtype}"))
+        return obs.astype(self._numbers)
 
     def _require_finite(self, obs: np.ndarray, reward: np.ndarray | None = None, score: np.ndarray | None = None) -> None:
         """Raise NonFiniteError where a number is not finite; rewards of rows that are no transition are 0 by now."""

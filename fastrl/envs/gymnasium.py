@@ -12,13 +12,14 @@ import torch
 
 from fastrl.envs.actions import ActionMap
 from fastrl.envs.autoreset import autoreset_mode
-from fastrl.envs.base import Advance, VectorEnv, environment_seeds
+from fastrl.envs.base import VectorEnv, environment_seeds
 from fastrl.envs.deadline import NoAnswer
 from fastrl.envs.failures import WrongReturn
 from fastrl.envs.final_info import _extract_final_observations
 from fastrl.envs.observations import ObservationMap
 from fastrl.envs.returned import misfit, reset_values, step_values, vector_step_values
 from fastrl.envs.time_limit import time_limit
+from fastrl.envs.timestep import Advance
 from fastrl.envs.workers import PATIENCE, Workers
 from fastrl.errors import SettingError
 

@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from fastrl.envs.base import Advance, VectorEnv, environment_seeds
+from fastrl.envs.base import VectorEnv, environment_seeds
+from fastrl.envs.timestep import Advance
 from fastrl.envs.toy import make_dynamics
 from fastrl.errors import SettingError
 

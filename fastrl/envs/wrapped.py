@@ -9,11 +9,11 @@ import gymnasium as gym
 import numpy as np
 import torch
 
-from fastrl.envs.base import Episode
 from fastrl.envs.gymnasium import GymnasiumEnv
 from fastrl.envs.make import _split, env_source, one_gymnasium_env
 from fastrl.envs.own import label
 from fastrl.envs.single import SingleEnv
+from fastrl.envs.timestep import Episode
 from fastrl.errors import SettingError
 
 Wrapper = Callable[[gym.Env[Any, Any]], gym.Env[Any, Any]]

@@ -167,6 +167,7 @@ def test_a_number_that_is_not_finite_is_named_before_it_is_counted():
 
 def test_frames_become_numbers():
     assert torch.equal(Frame2Float().transform_state(torch.tensor([0, 51, 255], dtype=torch.uint8)), torch.tensor([0.0, 0.2, 1.0]))
+    assert torch.equal(Frame2Float(15).transform_state(torch.tensor([0, 15], dtype=torch.uint8)), torch.tensor([0.0, 1.0]))
 
 
 def test_a_batcher_goes_on_exactly_from_its_state_in_the_middle_of_a_rollout():
