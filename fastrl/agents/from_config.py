@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -14,18 +14,17 @@ from torch import nn
 from fastrl.agents.pg_agent import PGAgent
 from fastrl.batchers import RolloutBatcher
 from fastrl.batchers.transforms import Transform, atari_transforms, mujoco_transforms
-from fastrl.envs import VectorEnv
-from fastrl.envs.toolkit import BaseEnv
+from fastrl.envs.modules import imports_refused
 from fastrl.errors import SettingError, nearest
 from fastrl.models import AdvantageModel, BasePGModel, ValueModel
 from fastrl.optimizers import JointOpt, ListOpt, SingleOpt
 from fastrl.training.seeding import seed_everything
 from fastrl.utils.config import Config
-from fastrl.utils.dotted import resolve
+from fastrl.utils.dotted import is_schedule, resolve
 from fastrl.utils.estimators.advantage import DAE
 from fastrl.utils.estimators.rollout import Estimator
 from fastrl.utils.net_builder import packaged_arch
-from fastrl.utils.utils import env_from_config, get_func, get_obj
+from fastrl.utils.utils import HOW_TO_TRUST, env_from_config, get_func, get_obj
 
 REQUIRED = ("batch_size", "policy_model", "optimizer")
 OPTIONAL = (
@@ -36,9 +35,7 @@ OPTIONAL = (
 BUNDLES = {"atari": atari_transforms, "mujoco": mujoco_transforms}
 
 
-def agent_from_config(
-    config: Config | str | Path, *, env: str | BaseEnv | VectorEnv | None = None, log_dir: str | Path | None = "runs"
-) -> PGAgent:
+def agent_from_config(config: Config | str | Path, *, env: Any = None, log_dir: str | Path | None = "runs", trust: bool = False) -> PGAgent:
     """A `PGAgent` ready to train, with batcher, models and optimiser, all described by a configuration, which is not changed.
 
     Entries, of which batch_size, policy_model and optimizer are required; what is built has `func`, a class or its dotted name, and the
@@ -64,6 +61,7 @@ def agent_from_config(
         config: the configuration, or the path of a file that holds one.
         env: environments in place of the configuration's, as `RolloutBatcher` takes them.
         log_dir: folder of the logs; None writes none.
+        trust: import the module of an `env_name` like "module:Id-v0", which runs its code; in `env` your own naming is enough.
 
     Raises:
         SettingError: an entry is unknown, is missing, or cannot be used; the message begins with its name.
@@ -72,10 +70,15 @@ def agent_from_config(
     if not isinstance(config, Config):
         config = Config.load(config)
     _check_names(config)
+    with imports_refused(None if trust else HOW_TO_TRUST):
+        return _agent(config, env, log_dir, trust)
+
+
+def _agent(config: Config, env: Any, log_dir: str | Path | None, trust: bool) -> PGAgent:
     if config.get("seed") is not None:
         with _entry("seed"):
             seed_everything(config.seed)
-    batcher = _batcher(config, env)
+    batcher = _batcher(config, env, trust)
     policy = _model(config, "policy", BasePGModel, batcher)
     value = None
     if config.get("value_model") is not None:
@@ -126,11 +129,17 @@ def _entry(name: str) -> Iterator[None]:
 
 
 def _built(value: Any) -> Any:
-    """A value of a configuration; mappings with `func`, also in lists and below, are the objects they describe."""
+    """A value of a configuration; mappings with `func`, also in lists and below, are the objects they describe.
+
+    Raises:
+        SettingError: the name of anything but a schedule is there. (Who writes Python may put in classes and functions of any kind.)
+    """
     if isinstance(value, list | tuple):
         return [_built(entry) for entry in value]
     if not isinstance(value, Config | Mapping):
         return value
+    if isinstance(value.get("func"), str) and not is_schedule(resolve(value["func"])):
+        raise SettingError(f"func of an argument must be a schedule of fastrl.utils, got {value['func']}")
     built = {name: _built(entry) for name, entry in value.items()}
     return get_obj(built) if "func" in built else built
 
@@ -156,16 +165,18 @@ def _class_of(value: Any, kind: type) -> Any:
     return found
 
 
-def _batcher(config: Config, env: Any) -> RolloutBatcher:
+def _batcher(config: Config, env: Any, trust: bool) -> RolloutBatcher:
+    named = env is not None
     with _entry("env"):
         num_envs = _whole("num_envs", (config.get("env") or {}).get("num_envs", 1))
-        env = env_from_config(config) if env is None else env
+        env = env if named else env_from_config(config, trust=trust)
     with _entry("transforms"):
         transforms = _transforms(config.get("transforms") or [])
     with _entry("device"):
         device = torch.device(config.get("device", "cpu"))
     size = _whole("batch_size", config.batch_size)
-    return RolloutBatcher(env, size, transforms=transforms, num_envs=num_envs, seed=config.get("seed") or 0, device=device)
+    with imports_refused(None) if named else nullcontext():
+        return RolloutBatcher(env, size, transforms=transforms, num_envs=num_envs, seed=config.get("seed") or 0, device=device)
 
 
 def _flag(config: Config, name: str, default: bool) -> bool:

@@ -12,6 +12,7 @@ from fastrl.batchers.batch import Batch
 from fastrl.data.rollout import Rollout
 from fastrl.errors import SettingError
 from fastrl.nn.normalizer import RewardScaler, RunningNormalizer
+from fastrl.training.state_check import Checked, StateError, in_words
 
 
 class Transform:
@@ -44,6 +45,10 @@ class Transform:
     def state_dict(self) -> dict[str, Any]:
         """What must be kept."""
         return {}
+
+    def state_outline(self, num_envs: int) -> dict[str, Any]:
+        """What a saved state must look like (see `fastrl.training.state_check`); by default like the present one."""
+        return self.state_dict()
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Counterpart of `state_dict`."""
@@ -189,10 +194,17 @@ class RewardClipper(Transform):
 
 
 class Frame2Float(Transform):
-    """Pixels 0 to 255 as numbers from 0 to 1."""
+    """Pixels 0 to 255 as numbers from 0 to 1.
+
+    Args:
+        largest: the number that becomes 1; that of the symbols, where states are grids of symbols.
+    """
+
+    def __init__(self, largest: float = 255.0) -> None:
+        self.largest = largest
 
     def transform_state(self, state: Tensor) -> Tensor:
-        return state.to(torch.float32) / 255.0
+        return state.to(torch.float32) / self.largest
 
 
 class StackStates(Transform):
@@ -215,10 +227,12 @@ class StackStates(Transform):
         self.n, self.dim = n, dim
         self._recent: Tensor | None = None  # [E, n, ...], the rows looked at last
         self._before: Tensor | None = None  # the same before the rollout's first row
+        self._shape: tuple[int, ...] = ()  # of a state
 
     def state_shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
         if self.dim > len(shape):
             raise SettingError(f"dim of StackStates must be at most {len(shape)}, since states have shape {list(shape)}, got {self.dim}")
+        self._shape = shape
         return (*shape[: self.dim - 1], self.n * shape[self.dim - 1], *shape[self.dim :])
 
     def transform_state(self, state: Tensor) -> Tensor:
@@ -244,6 +258,15 @@ class StackStates(Transform):
 
     def state_dict(self) -> dict[str, Any]:
         return {"recent": self._recent, "before": self._before}
+
+    def state_outline(self, num_envs: int) -> dict[str, Any]:
+        shape = (num_envs, self.n, *self._shape)
+
+        def check(found: Any, where: str) -> None:
+            if found is not None and not (isinstance(found, Tensor) and tuple(found.shape) == shape):
+                raise StateError(f"{where} must be None or a tensor of shape {list(shape)}, it is {in_words(found)}")
+
+        return {"recent": Checked(check), "before": Checked(check)}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         self._recent, self._before = state["recent"], state["before"]

@@ -1,4 +1,4 @@
-"""What the commands share: a parser that answers in one sentence, and output that is one JSON object."""
+"""What the commands share: a parser that answers in one sentence, whole numbers, and output that is one JSON object."""
 
 from __future__ import annotations
 
@@ -9,9 +9,12 @@ import os
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from decimal import Decimal, InvalidOperation
 from typing import Any, NoReturn
 
 from fastrl.errors import SettingError, nearest
+
+MOST_DIGITS = 18  # of a whole number written with an exponent: 1e999999999 would take all memory
 
 
 class Parser(argparse.ArgumentParser):
@@ -30,6 +33,24 @@ class Parser(argparse.ArgumentParser):
             flag = unknown[0].partition("=")[0]
             self.error(f"there is no argument {flag}{nearest(flag, self._option_string_actions)}")
         return known
+
+
+def whole_word(text: str) -> str:
+    """A whole number in the spelling that int() takes: `1e6` is `1000000`; any other text as it is."""
+    try:
+        number = Decimal(text)
+    except InvalidOperation:
+        return text
+    whole = number.is_finite() and number.adjusted() < MOST_DIGITS and number == number.to_integral_value()
+    return str(int(number)) if whole else text
+
+
+def whole_number(text: str) -> int:
+    """A whole number from `20`, `1_000` or `1e3`."""
+    try:
+        return int(whole_word(text))
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"must be a whole number, got {text!r}") from None
 
 
 @contextmanager

@@ -11,6 +11,7 @@ from fastrl.errors import RunFolderError, SettingError
 from fastrl.training.run_folder import open_run
 
 FORMATS = (".png", ".pdf", ".svg")
+LARGEST_LINE = 1e100
 
 
 def run(arguments: Sequence[str]) -> int:
@@ -47,6 +48,6 @@ def _reference(text: str) -> tuple[str, float]:
         number = float(value)
     except ValueError:
         number = math.nan
-    if not label or not math.isfinite(number):
+    if not label or not abs(number) <= LARGEST_LINE:
         raise SettingError(f"line must be LABEL=RETURN, for example optimum=1.2, got {text!r}")
     return label, number

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import contextlib
 import importlib
+import os
 import signal
 import sys
 import time
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 from fastrl.cli.train_flags import HELP_FLAGS, TrainOrder, read_train_flags
+from fastrl.cli.trust import imports_as_trusted
 from fastrl.errors import SettingError
 from fastrl.trainers.registry import ALGORITHMS, find_algorithm
 from fastrl.training.config import RunConfig
@@ -30,7 +33,7 @@ def run(arguments: Sequence[str]) -> int:
     algorithm = find_algorithm(arguments[0])
     order = read_train_flags(algorithm, arguments[1:])
 
-    with StopOnSignal() as stop:
+    with StopOnSignal() as stop, _imports(order):
         unwritten = _train(algorithm.trainer_class(), order)
         if stop.requested is not None:
             return 128 + signal.Signals[stop.requested]
@@ -45,17 +48,25 @@ def _train(trainer_class: Any, order: TrainOrder) -> list[str]:
     trainer = trainer_class.from_config(config)
     try:
         with _folder_of(trainer, order) as folder:
-            start = trainer.env_steps
+            start, evaluations = trainer.env_steps, folder.path.absolute() / EVALUATION_FILE  # an environment may change the directory
             print(_opening(config, folder, None if order.resume is None else start), flush=True)
             began = time.monotonic()
             trainer.train(total_steps=config.total_steps, out_dir=str(folder.path), **config.train_arguments())
-            print(_closing(trainer, config, folder, trainer.env_steps - start, time.monotonic() - began), flush=True)
+            seconds = time.monotonic() - began
+            print(_closing(trainer, config, folder, evaluations, trainer.env_steps - start, seconds), flush=True)
             unwritten: list[str] = trainer.unwritten
             if unwritten:
                 print(f"fastrl: {_complaint(unwritten, folder)}", file=sys.stderr)
             return unwritten
     finally:
         trainer.close()
+
+
+def _imports(order: TrainOrder) -> contextlib.AbstractContextManager[None]:
+    """A new run imports what its user names; one that is continued does not import what its folder alone names."""
+    if order.resume is None:
+        return contextlib.nullcontext()
+    return imports_as_trusted(order.resume, order.config.env_id, named=order.named, trust=order.trust)
 
 
 @contextlib.contextmanager
@@ -66,7 +77,7 @@ def _folder_of(trainer: Any, order: TrainOrder) -> Iterator[RunFolder]:
             _continue(trainer, order.resume, order.config)
             yield order.resume
         return
-    was_there = order.out_dir is not None and order.out_dir.exists()
+    was_there = order.out_dir is not None and os.path.exists(order.out_dir)
     folder = create_run(trainer.algorithm, order.config, order.out_dir)
     try:
         yield folder
@@ -102,12 +113,12 @@ def _opening(config: RunConfig, folder: RunFolder, start: int | None) -> str:
     return f"{folder.algorithm} on {config.env_id} {begin} {config.total_steps:,} steps; run folder: {folder.path}"
 
 
-def _closing(trainer: Any, config: RunConfig, folder: RunFolder, steps: int, seconds: float) -> str:
+def _closing(trainer: Any, config: RunConfig, folder: RunFolder, evaluation_file: Path, steps: int, seconds: float) -> str:
     if trainer.interrupted is not None:
         resume = f"fastrl train {folder.algorithm} --resume {folder.path}"
         return f"stopped by {trainer.interrupted} at {trainer.env_steps:,} steps, checkpoint saved; continue with: {resume}"
     lines = [f"finished at {trainer.env_steps:,} steps: {steps:,} steps in {seconds:.1f} s ({steps / max(seconds, 1e-9):,.0f} steps/s)"]
-    evaluations = read_columns(folder.path / EVALUATION_FILE, "eval/return_mean", "eval/return_std")
+    evaluations = read_columns(evaluation_file, "eval/return_mean", "eval/return_std")
     if evaluations and evaluations[-1][0] == trainer.env_steps:
         _, mean, deviation = evaluations[-1]
         lines.append(f"evaluation return: {mean:.2f} ± {deviation:.2f} over {config.eval_episodes} episodes")

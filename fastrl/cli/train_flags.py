@@ -16,10 +16,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
+from fastrl.cli.arguments import whole_word
 from fastrl.cli.pair_flags import pairs_registry
 from fastrl.errors import SettingError, nearest
 from fastrl.trainers.registry import Algorithm
 from fastrl.training.config import ALGORITHM_KEY, NONE_WORDS, RunConfig, convert, describe, field_types, parse_toml, values_from_toml
+from fastrl.training.plain_values import agrees, plain
 from fastrl.training.run_folder import RunFolder, open_run
 
 HELP_FLAGS = ("-h", "--help")
@@ -28,16 +30,23 @@ FOLDER_FLAGS = {
     "resume": "Run folder to continue from its newest checkpoint; its settings are the defaults.",
     "config": "TOML file with settings; flags go before it, it goes before the environment's preset.",
 }
+TRUST_HELP = "With --resume: import the module that the run's folder names for its environment."
 TRUE_WORDS, FALSE_WORDS = ("true", "yes", "on", "1"), ("false", "no", "off", "0")
 
 
 @dataclass(frozen=True)
 class TrainOrder:
-    """What the user asked for: settings, and the folder of a new run or the run to continue."""
+    """What the user asked for: settings, and the folder of a new run or the run to continue.
+
+    Of a run that is continued also whether the user `named` the environment again, and whether modules that only its folder names are to be
+    imported (`trust`).
+    """
 
     config: RunConfig
     out_dir: Path | None
     resume: RunFolder | None
+    named: bool = False
+    trust: bool = False
 
 
 def read_train_flags(algorithm: Algorithm, arguments: Sequence[str]) -> TrainOrder:
@@ -47,7 +56,7 @@ def read_train_flags(algorithm: Algorithm, arguments: Sequence[str]) -> TrainOrd
     """
     config_class = algorithm.config_class()
     prog = f"fastrl train {algorithm.name}"
-    hints: dict[str, Any] = {**field_types(config_class), **{name: Path | None for name in FOLDER_FLAGS}}
+    hints: dict[str, Any] = {**field_types(config_class), **{name: Path | None for name in FOLDER_FLAGS}, "trust": bool}
     words = _normalized(arguments, hints, prog)
     given = _values_of(words)
     help_wanted = any(word in HELP_FLAGS for word in words)
@@ -55,7 +64,8 @@ def read_train_flags(algorithm: Algorithm, arguments: Sequence[str]) -> TrainOrd
     if given.get("out_dir") == [""]:
         raise SettingError("out_dir must name a folder, got an empty text")
     resume = _run_to_resume(given, algorithm)
-    values = _defaults(algorithm, given, resume)
+    from_file = _from_file(algorithm, given)
+    values = _defaults(algorithm, given, from_file, resume)
     if "env_id" not in values and "env_id" not in given and not help_wanted:
         raise SettingError(f"env_id is missing: give --env-id, for example `{prog} --env-id CartPole-v1` (`fastrl envs` lists them)")
     parsed = _parse(config_class, values, words, hints, prog)
@@ -63,18 +73,22 @@ def read_train_flags(algorithm: Algorithm, arguments: Sequence[str]) -> TrainOrd
     config.check()
     if resume is not None:
         _require_same(config, resume)
-    return TrainOrder(config, parsed.out_dir, resume)
+    return TrainOrder(config, parsed.out_dir, resume, named="env_id" in given or "env_id" in from_file, trust=parsed.trust)
 
 
 # ------------------------------------------------------------------------------------------------ where the defaults come from
 
 
-def _defaults(algorithm: Algorithm, given: Mapping[str, list[str]], resume: RunFolder | None) -> dict[str, Any]:
+def _from_file(algorithm: Algorithm, given: Mapping[str, list[str]]) -> dict[str, Any]:
+    """Settings of the --config file, if there is one."""
+    if not given.get("config"):
+        return {}
+    return _read_settings(algorithm.config_class(), algorithm.name, Path(given["config"][-1]))
+
+
+def _defaults(algorithm: Algorithm, given: Mapping[str, list[str]], from_file: dict[str, Any], resume: RunFolder | None) -> dict[str, Any]:
     """Settings before the flags: those of the run to continue, else the preset; over them those of the --config file."""
     config_class = algorithm.config_class()
-    from_file: dict[str, Any] = {}
-    if given.get("config"):
-        from_file = _read_settings(config_class, algorithm.name, Path(given["config"][-1]))
     if resume is not None:
         return _settings_in(resume.config_text(), config_class, algorithm.name, resume.config_file) | from_file
     env_id = given["env_id"][-1] if given.get("env_id") else from_file.get("env_id")
@@ -116,7 +130,7 @@ def _require_same(config: RunConfig, run: RunFolder) -> None:
     saved = type(config).from_toml(run.config_text(), str(run.config_file))
     for name in config.fixed_on_resume():
         before, wanted = getattr(saved, name), getattr(config, name)
-        if wanted != before:
+        if not agrees(plain(before), plain(wanted)):
             raise SettingError(f"{name} cannot change when a run is continued: {run.path} has {before!r}, got {wanted!r}")
 
 
@@ -149,6 +163,8 @@ def _append_value(words: list[str], value: str, hint: Any) -> None:
         name = flag.removeprefix("--").removeprefix("no-")
         wanted = (value.lower() in TRUE_WORDS) != flag.startswith("--no-")
         words.append(f"--{name}" if wanted else f"--no-{name}")
+    elif hint is int or (int in typing.get_args(hint) and float not in typing.get_args(hint)):
+        words.append("None" if value in NONE_WORDS and type(None) in typing.get_args(hint) else whole_word(value))
     elif value in NONE_WORDS and type(None) in typing.get_args(hint):
         words.append("None")
     else:
@@ -192,7 +208,8 @@ def _parse(config_class: Any, values: Mapping[str, Any], words: Sequence[str], h
     folders = [
         (name, Annotated[Path | None, tyro.conf.arg(help=text)], dataclasses.field(default=None)) for name, text in FOLDER_FLAGS.items()
     ]
-    flags_class: Any = dataclasses.make_dataclass("Flags", [("settings", settings), *folders])
+    trust = ("trust", Annotated[bool, tyro.conf.arg(help=TRUST_HELP)], dataclasses.field(default=False))
+    flags_class: Any = dataclasses.make_dataclass("Flags", [("settings", settings), *folders, trust])
     start = flags_class(settings=default)
     if any(word in HELP_FLAGS for word in words):
         return tyro.cli(flags_class, default=start, prog=prog, args=["--help"], registry=pairs_registry())

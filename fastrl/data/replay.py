@@ -140,11 +140,17 @@ class SequenceReplay:
         return {"index": self.index.state_dict(), "rows": {name: view[:stored].clone() for name, view in self.storage.fields.items()}}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Counterpart of `state_dict` for a replay of the same sizes."""
+        """Counterpart of `state_dict` for a replay of the same sizes.
+
+        Raises:
+            ValueError: it is none; the message names the field.
+        """
         self.index.load_state_dict(state["index"])
         for name, view in self.storage.fields.items():
-            saved = state["rows"][name]
-            view[: len(saved)].copy_(saved)
+            saved, place = state["rows"].get(name), view[: self.index.rows]
+            if not isinstance(saved, Tensor) or (saved.shape, saved.dtype) != (place.shape, place.dtype):
+                raise ValueError(f"the replay's {name!r} must be a {place.dtype} tensor of shape {list(place.shape)}")
+            place.copy_(saved)
 
 
 def _fields(obs: Field, action: Field) -> dict[str, Field]:

@@ -3,16 +3,19 @@
 The stream is NEXT_STEP: a row on which an episode ends carries its true last observation; the following row of that environment is no
 transition: its action is ignored, its observation is the first one of the next episode, `valid` is False, the reward is 0 and both end
 flags are False.
+
+What leaves the environments is looked at once, here: wrong shapes and numbers that are not finite are errors that name environment, step
+and seed.
 """
 
 from __future__ import annotations
 
 import warnings
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from types import TracebackType
-from typing import Any, NamedTuple, Self
+from typing import Any, NoReturn, Self
 
 import numpy as np
 import torch
@@ -20,77 +23,13 @@ from torch import Tensor
 
 from fastrl.envs.action_scale import scale_of
 from fastrl.envs.action_spec import ActionSpec
+from fastrl.envs.deadline import within
+from fastrl.envs.failures import EnvironmentFailure, ObservationFault, WrongReturn, cause_of, is_of_the_process
+from fastrl.envs.finite import all_finite, first_fault
 from fastrl.envs.first_look import FirstLook
-from fastrl.errors import SettingError
-
-
-class EnvironmentFailure(RuntimeError):
-    """An environment raised an exception; the message names the environment, the step and the seed."""
-
-
-class ObservationFault(ValueError):
-    """An observation is not what its space declares; the message names the entry. It reaches the user inside an `EnvironmentFailure`.
-
-    Args:
-        message: what came and what is declared.
-        env_index: which environment's it is; None where it is that of all.
-    """
-
-    def __init__(self, message: str, env_index: int | None = None) -> None:
-        super().__init__(message)
-        self.env_index = env_index
-
-
-class Timestep(NamedTuple):
-    """What one step of N environments returned. The tensors are new: no later step writes into them.
-
-    Args:
-        obs: float32 or uint8 [N, *obs_shape], observation after the step and before any reset.
-        reward: float32 [N]; 0 where not valid.
-        terminated: bool [N], the episode ended by its own rules.
-        truncated: bool [N], the episode was cut, by a time limit for example.
-        valid: bool [N], False on a row that is no transition (the one that resets an environment).
-    """
-
-    obs: Tensor
-    reward: Tensor
-    terminated: Tensor
-    truncated: Tensor
-    valid: Tensor
-
-    @property
-    def transitions(self) -> int:
-        """Number of rows that are transitions."""
-        return int(np.count_nonzero(self.valid.numpy())) if self.valid.device.type == "cpu" else int(self.valid.sum())
-
-
-class Episode(NamedTuple):
-    """A finished episode: which environment, the sum of its rewards over valid rows, and their number."""
-
-    env_index: int
-    episode_return: float
-    length: int
-
-
-class Advance(NamedTuple):
-    """What a subclass of `VectorEnv` returns from one step: arrays that the caller may keep and write into.
-
-    Args:
-        obs: [N, *obs_shape] in the environment's `obs_dtype`.
-        reward: float [N]; anything on rows that are no transition.
-        terminated, truncated: bool [N].
-        held: bool [N] or None, columns that were not stepped at all though their episode goes on.
-        score: float [N] or None, reward for the episode statistics where it differs from the reward to learn from.
-        over: bool [N] or None, ends of the episodes to report where they differ from the ends to learn from.
-    """
-
-    obs: np.ndarray
-    reward: np.ndarray
-    terminated: np.ndarray
-    truncated: np.ndarray
-    held: np.ndarray | None = None
-    score: np.ndarray | None = None
-    over: np.ndarray | None = None
+from fastrl.envs.saved import saved_array, saved_count, saved_episodes
+from fastrl.envs.timestep import Advance, Episode, Timestep
+from fastrl.errors import NonFiniteError, SettingError
 
 
 class VectorEnv(ABC):
@@ -113,6 +52,8 @@ class VectorEnv(ABC):
     Attributes:
         action: what one action is for policies: what `step` takes.
         own_action: what one action is in the environment's own units.
+        timeout: seconds that one `reset` or `step` of all environments may take, see `fastrl.envs.deadline`; None: no limit.
+        broken: an environment has failed: what the environments hold is in the middle of a step and must not be saved.
     """
 
     def __init__(
@@ -135,6 +76,7 @@ class VectorEnv(ABC):
         self.num_envs = num_envs
         self.obs_shape = obs_shape
         self.obs_dtype = obs_dtype
+        self._numbers = np.dtype(np.uint8 if obs_dtype == torch.uint8 else np.float32)
         self.scale_actions = scale_actions
         self._scale = scale_of(action, name) if scale_actions else None
         self.own_action, self.action = action, action if self._scale is None else action.with_bounds(self._scale.low, self._scale.high)
@@ -142,6 +84,9 @@ class VectorEnv(ABC):
         self.device = torch.device(device)
         self.num_threads = num_threads
         self.seeds = seeds
+        self.timeout: float | None = None
+        self.broken = False
+        self._is_bytes = obs_dtype == torch.uint8
         self._on_cpu = self.device.type == "cpu"
         self._steps = 0  # calls of step since the last reset
         self._started = False
@@ -221,16 +166,22 @@ class VectorEnv(ABC):
 
         Returns:
             Observations [N, *obs_shape].
+
+        Raises:
+            EnvironmentFailure: an environment raised, did not answer in time, or returned something else.
+            NonFiniteError: an observation is not finite.
         """
         self._require_open()
         self._steps = 0
+        grad = torch.is_grad_enabled()
         try:
-            obs = self._reset_all()
-        except EnvironmentFailure:
-            raise
-        except Exception as error:
-            raise self.failure(error) from error
-        self._require_shape(obs)
+            obs = self._reset_all() if self.timeout is None else within(self.timeout, self._reset_all)
+        except BaseException as error:
+            self._fail(error)
+        torch.set_grad_enabled(grad)
+        obs = self._declared(obs)
+        self._require_finite(obs)
+        self.broken = False
         self._clear_statistics()
         self._started = True
         return self._tensor(obs)
@@ -257,23 +208,27 @@ class VectorEnv(ABC):
 
         Raises:
             ValueError: the actions are not of that shape and type, or out of range.
-            EnvironmentFailure: an environment raised.
+            EnvironmentFailure: an environment raised, did not answer in time, or returned something else.
+            NonFiniteError: an observation, or the reward of a transition, is not finite.
         """
         if not self._started:
             self._require_open()
             raise RuntimeError(f"{self.name}: call reset() before step()")
         checked = self.action.check(actions, self.num_envs)
+        grad = torch.is_grad_enabled()
         if self._scale is not None:
             checked = self._scale.to_environment(checked)
         try:
-            advance = self._advance(checked)
-        except EnvironmentFailure:
-            raise
-        except Exception as error:
-            raise self.failure(error) from error
-        self._steps += 1
+            advance = self._advance(checked) if self.timeout is None else within(self.timeout, self._advance, checked)
+        except BaseException as error:
+            self._fail(error)
+        if torch.is_grad_enabled() is not grad:  # an environment with a network of its own
+            torch.set_grad_enabled(grad)
         obs, reward, terminated, truncated, held, score, over = advance
-        self._require_shape(obs)
+        obs = self._declared(obs)
+        if not reward.shape == terminated.shape == truncated.shape == self._done.shape:
+            shapes = [list(column.shape) for column in (reward, terminated, truncated)]
+            raise self.failure(WrongReturn(f"rewards and flags should have shape {[self.num_envs]}, they have {shapes}"))
         valid = ~self._done
         if held is not None:
             valid &= ~held
@@ -283,8 +238,10 @@ class VectorEnv(ABC):
             if score is not None:
                 score[invalid] = 0.0
             terminated, truncated = terminated & valid, truncated & valid
+        self._require_finite(obs, reward, score)
         if self._first_look is not None and self._first_look.see(obs, reward):
             self.end_first_look()
+        self._steps += 1
         done = terminated | truncated
         self._count(reward if score is None else score, valid, done if over is None else over)
         self._done, self._any_done = done, bool(np.count_nonzero(done))
@@ -332,22 +289,74 @@ class VectorEnv(ABC):
 
     # ------------------------------------------------------------------------------------------------ inside
 
-    def failure(self, error: Exception, env_index: int | None = None) -> EnvironmentFailure:
+    def failure(self, error: BaseException, env_index: int | None = None) -> EnvironmentFailure:
         """The error to raise when an environment raised `error`; env_index None means that it is not known which one did."""
-        cause = f"{type(error).__name__}: {error}"
-        if isinstance(error, ObservationFault):
-            cause, env_index = str(error), error.env_index if env_index is None else env_index
+        self.broken = True
+        if isinstance(error, ObservationFault) and env_index is None:
+            env_index = error.env_index
         which = "an environment" if env_index is None else f"environment {env_index}"
-        if self.seeds is None:
-            seed = "seed unknown"
-        else:
-            seed = f"seeds {self.seeds[:4]}..." if env_index is None else f"seed {self.seeds[env_index]}"
-        return EnvironmentFailure(f"{which} of {self.name} failed at step {self._steps} ({seed}): {cause}")
+        return EnvironmentFailure(f"{which} of {self.name} failed at step {self._steps} ({self._seed_of(env_index)}): {cause_of(error)}")
 
-    def _require_shape(self, obs: np.ndarray) -> None:
-        if obs.shape != (self.num_envs, *self.obs_shape):  # torch would spread a smaller one over the rows
-            expected, got = list(self.obs_shape), list(obs.shape[1:])
-            raise self.failure(ValueError(f"its observations should have shape {expected}, one has {got}"))
+    def _fail(self, error: BaseException, env_index: int | None = None) -> NoReturn:
+        """Raise what is to be said of an error that came out of an environment."""
+        self.broken = True
+        if env_index is None:
+            if isinstance(error, EnvironmentFailure | NonFiniteError | SettingError):
+                raise error
+            env_index, error = self._blame(error)
+        if is_of_the_process(error):
+            raise error
+        failure = self.failure(error, env_index)
+        # an environment that is made of another `VectorEnv` has been looked at there
+        raise (NonFiniteError(str(failure)) if isinstance(error, NonFiniteError) else failure) from error
+
+    def _blame(self, error: BaseException) -> tuple[int | None, BaseException]:
+        """Which environment an error came from, None where it cannot be told, and the error to speak of."""
+        return None, error
+
+    def _release(self, close: Callable[[], object], env_index: int | None = None) -> None:
+        """Call `close`, of one environment or of all; what it raises is a warning, and so is that it does not return in time."""
+        try:
+            _ = close() if self.timeout is None else within(self.timeout, close)
+        except BaseException as error:
+            if is_of_the_process(error):
+                raise
+            which = "the environments" if env_index is None else f"environment {env_index}"
+            warnings.warn(f"{which} of {self.name} could not be closed: {cause_of(error)}", RuntimeWarning, stacklevel=4)
+
+    def _seed_of(self, env_index: int | None) -> str:
+        if self.seeds is None:
+            return "seed unknown"
+        return f"seeds {self.seeds[:4]}..." if env_index is None else f"seed {self.seeds[env_index]}"
+
+    def _declared(self, obs: np.ndarray) -> np.ndarray:
+        """The observations in the declared dtype, if they have the declared shape."""
+        if not isinstance(obs, np.ndarray) or obs.shape != (
+            self.num_envs,
+            *self.obs_shape,
+        ):  # torch would spread a smaller one over the rows
+            expected, got = list(self.obs_shape), list(obs.shape[1:]) if isinstance(obs, np.ndarray) else type(obs).__name__
+            raise self.failure(WrongReturn(f"its observations should have shape {expected}, one has {got}"))
+        if obs.dtype == self._numbers:
+            return obs
+        if self._numbers == np.uint8 or obs.dtype.kind not in "biuf":
+            raise self.failure(WrongReturn(f"its observations should be {self._numbers}, they are {obs.dtype}"))
+        return obs.astype(self._numbers)
+
+    def _require_finite(self, obs: np.ndarray, reward: np.ndarray | None = None, score: np.ndarray | None = None) -> None:
+        """Raise NonFiniteError where a number is not finite; rewards of rows that are no transition are 0 by now."""
+        if self._is_bytes or all_finite(obs):
+            if reward is None or (all_finite(reward) and (score is None or all_finite(score))):
+                return
+            name, values = "reward", score if all_finite(reward) and score is not None else reward
+        else:
+            name, values = "observation", obs
+        self.broken = True
+        env_index, what = first_fault(values, name)
+        begins = reward is None or self._done[env_index]
+        episode_step = "the first observation of an episode" if begins else f"step {self._lengths[env_index] + 1} of its episode"
+        where = f"environment {env_index} of {self.name} ({self._seed_of(env_index)})"
+        raise NonFiniteError(f"{where} returned a non-finite {name} at step {self._steps}, {episode_step}: {what}")
 
     def _require_open(self) -> None:
         if self._closed:
@@ -379,12 +388,15 @@ class VectorEnv(ABC):
         }
 
     def _load_statistics(self, state: Mapping[str, Any]) -> None:
-        self._started, self._steps = bool(state["started"]), int(state["steps"])
-        self._done = np.array(state["done"], bool)
-        self._any_done = bool(self._done.any())
-        self._returns = np.array(state["returns"], np.float64)
-        self._lengths = np.array(state["lengths"], np.int64)
-        self._finished = [Episode(int(i), float(value), int(length)) for i, value, length in state["finished"]]
+        """Counterpart of `_statistics_state`; ValueError if it is none, and nothing has changed then."""
+        arrays = (np.zeros(self.num_envs, kind) for kind in (bool, np.float64, np.int64))
+        done, returns, lengths = (saved_array(state, name, like) for name, like in zip(("done", "returns", "lengths"), arrays, strict=True))
+        started, steps, finished = state.get("started"), saved_count(state, "steps"), saved_episodes(state, self.num_envs)
+        if not isinstance(started, bool):
+            raise ValueError("the environments' 'started' must be True or False")
+        self._started, self._steps, self._finished = started, steps, [Episode(*episode) for episode in finished]
+        self._done, self._returns, self._lengths = done, returns, lengths
+        self._any_done = bool(done.any())
 
     def _tensor(self, array: np.ndarray) -> Tensor:
         tensor = torch.from_numpy(array)

@@ -7,6 +7,10 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from fastrl.errors import SettingError
+from fastrl.machine import available_memory, in_words
+
+CHECKED_EVERY = 256  # environments between two looks at the memory that is left
+LEAST_MEMORY = 1 << 30  # bytes that a run needs beside its environments
 
 
 @contextlib.contextmanager
@@ -39,6 +43,27 @@ def build(factory: Callable[..., Any], options: Mapping[str, Any]) -> Any:
     name = getattr(factory, "__name__", None) or type(factory).__name__
     with constructing(f"the environment of {name}", options):
         return factory(**options)
+
+
+def build_many(make: Callable[[], Any], count: int, name: str) -> list[Any]:
+    """`count` environments that live in this process; those that are made are closed if a later one cannot be.
+
+    Raises:
+        SettingError: the machine's memory is nearly used up before all are made.
+    """
+    made: list[Any] = []
+    try:
+        for number in range(count):
+            left = available_memory() if number % CHECKED_EVERY == CHECKED_EVERY - 1 else None
+            if left is not None and left < LEAST_MEMORY:
+                raise SettingError(f"num_envs too large: after {number:,} environments of {name} only {in_words(left)} of memory are left")
+            made.append(make())
+    except BaseException:
+        for env in made:
+            with contextlib.suppress(Exception):  # a factory can return anything
+                env.close()
+        raise
+    return made
 
 
 def _in_words(error: BaseException) -> str:

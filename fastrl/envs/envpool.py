@@ -13,13 +13,14 @@ import torch
 from gymnasium.spaces import Dict
 
 from fastrl.envs.actions import ActionMap
-from fastrl.envs.base import Advance, VectorEnv, environment_seeds
+from fastrl.envs.base import VectorEnv, environment_seeds
 from fastrl.envs.construction import constructing
 from fastrl.envs.default_entries import default_space, left_out, why_left_out
 from fastrl.envs.envpool_options import check_steps, checked_options, description
 from fastrl.envs.observations import ObservationMap
 from fastrl.envs.shared_core import new_threads, on_one_core
 from fastrl.envs.time_limit import as_limit
+from fastrl.envs.timestep import Advance
 from fastrl.errors import SettingError
 from fastrl.machine import available_cores, require_envs, require_threads
 

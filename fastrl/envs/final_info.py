@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -43,11 +43,14 @@ def _column(columns: Mapping[str, Any], index: int) -> dict[str, Any]:
     return picked
 
 
-def _extract_final_observations(infos: Mapping[str, Any], num_envs: int) -> list[Any]:
+def _extract_final_observations(infos: Mapping[str, Any] | Sequence[Mapping[str, Any]], num_envs: int) -> list[Any]:
     """The last observation of each environment whose episode has just ended (a dict for dict observations), None for the others.
 
-    Read from `final_obs` or `final_observation` with its mask, else from the final infos.
+    Read from `final_obs` or `final_observation` with its mask, else from the final infos; from each environment's own, where there is a
+    list of them (the wrapper `DictInfoToList`).
     """
+    if not isinstance(infos, Mapping):
+        return [next((info[key] for key in FINAL_OBS_KEYS if info.get(key) is not None), None) for info in infos]
     found: list[Any] = [None] * num_envs
     for key in FINAL_OBS_KEYS:
         if infos.get(key) is not None:

@@ -1,4 +1,4 @@
-"""`GymEnv`: a single environment by its id, and the vector environments of the same kind."""
+"""`GymEnv`: a single environment by its id or of a user's own, and the vector environments of the same kind."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ import torch
 from fastrl.envs.action_spec import ActionSpec, _as_array
 from fastrl.envs.base import VectorEnv
 from fastrl.envs.make import env_source, make_vector_env
+from fastrl.envs.own import is_environment, is_factory, label
 from fastrl.envs.space_info import SpaceInfo, require_same, space_info
 from fastrl.envs.toolkit import BaseEnv
 from fastrl.errors import SettingError
@@ -28,13 +29,14 @@ _MOVED = ("fixed_normalize_states", "running_normalize_states", "scale_reward")
 
 
 class GymEnv(BaseEnv):
-    """One environment by its id: fastrl's own, EnvPool's where it has the id, else Gymnasium's.
+    """One environment by its id (fastrl's own, EnvPool's where it has the id, else Gymnasium's), or one of your own.
 
     States are those of `make_vector_env`, for one environment: float32, or uint8 images. Actions are in the environment's own units, as
     `get_action_info` describes them; those of `vector` are in [−1, 1], for policies.
 
     Args:
-        env_name: the id.
+        env_name: the id, or a factory. A Gymnasium environment or `VectorEnv` of one that is already made is taken too; there is only that
+            one, so it has no `vector`, and a `VectorEnv` no other seed.
         wrappers: functions env -> env around the environment, the first one innermost. They get Gymnasium's object where the id is
             Gymnasium's, a `fastrl.envs.single.SingleEnv` otherwise.
         seed: seeds the episodes and `sample_random_action`.
@@ -50,7 +52,7 @@ class GymEnv(BaseEnv):
 
     def __init__(
         self,
-        env_name: str,
+        env_name: Any,
         *,
         wrappers: Sequence[Wrapper] | None = None,
         seed: int = 0,
@@ -61,12 +63,14 @@ class GymEnv(BaseEnv):
         **kwargs: Any,
     ) -> None:
         _check_arguments(env_name, wrappers, kwargs)
+        self._source = self._resolve(env_name)  # what environments are made of
+        self._is_made = not isinstance(env_name, str) and not is_factory(env_name)
         self._wrappers = tuple(wrappers or ())
         self._seed = seed
         self._video: str | None = None  # folder of the videos
         self._playing = False  # an episode is going on
         self._settings: dict[str, Any] = {"obs_keys": obs_keys, "max_episode_steps": max_episode_steps, "env_kwargs": kwargs}
-        super().__init__(self._resolve(env_name))
+        super().__init__(self._source if isinstance(self._source, str) else label(self._source))
         try:
             require_same("state_info", self.get_state_info(), state_info)
             require_same("action_info", self.get_action_info(), action_info)
@@ -75,8 +79,8 @@ class GymEnv(BaseEnv):
             raise
 
     @staticmethod
-    def _resolve(env_name: str) -> str:
-        """The id to make for a name."""
+    def _resolve(env_name: Any) -> Any:
+        """The id to make for a name; a factory or an environment as it is."""
         return env_name
 
     def _create_env(self) -> VectorEnv:
@@ -84,6 +88,8 @@ class GymEnv(BaseEnv):
         from fastrl.envs.single import spaces_of
 
         env = self._make(1, self._seed, scale_actions=False)
+        if env.num_envs != 1:
+            raise SettingError(f"env_name must be a single environment, {env.name} has {env.num_envs}")
         self._observation_space, self._action_space = spaces_of(env.obs_shape, env.action, env.obs_dtype, env.obs_bounds)
         self._action_space.seed(self._seed)
         self._playing = False
@@ -97,7 +103,12 @@ class GymEnv(BaseEnv):
             seed: gives each environment a seed of its own; with N = 1 the episodes are those of `GymEnv(..., seed=seed)`.
             device: where observations, rewards and flags go.
             num_threads: threads of EnvPool; with wrappers the environments are stepped one by one in the calling thread.
+
+        Raises:
+            SettingError: the environment is an object that is already made: there is only that one.
         """
+        if self._is_made:
+            raise SettingError(f"{self.env_name} is already made, so no others of its kind can be: give GymEnv a factory")
         threads = {} if self._wrappers else {"num_threads": num_threads}
         return self._make(num_envs, seed, video=None, device=device, **threads)
 
@@ -106,13 +117,15 @@ class GymEnv(BaseEnv):
         if self._wrappers or settings["video"] is not None:
             from fastrl.envs.wrapped import make_wrapped_envs  # here, since it loads Gymnasium
 
-            return make_wrapped_envs(self.env_name, num_envs, self._wrappers, **settings)
+            return make_wrapped_envs(self._source, num_envs, self._wrappers, **settings)
         del settings["video"]
-        return make_vector_env(self.env_name, num_envs, **settings)
+        return make_vector_env(self._source, num_envs, **settings)
 
     @property
     def simulator(self) -> str:
         """ "envpool", "gymnasium", or "fastrl" for environments of its own."""
+        if isinstance(self._source, VectorEnv):
+            return "fastrl"
         return "gymnasium" if self._video is not None else env_source(self.env_name)
 
     def reset(self) -> np.ndarray:
@@ -174,7 +187,8 @@ class GymEnv(BaseEnv):
         """Give a configuration the section `env`, from which the same environment can be made again.
 
         The section is plain: `func` (the dotted name of this class), `env_name`, options, `state_info` and `action_info` without bounds.
-        Wrappers are the exception: their functions are put there as they are, so such a section is for this process, not for a file.
+        Wrappers and environments of your own are the exception: they are put there as they are, so such a section is for this process, not
+        for a file.
 
         Args:
             config: a `Config`, or any object with `new_section(name, **entries)`.
@@ -185,7 +199,7 @@ class GymEnv(BaseEnv):
         own = {name: self._settings[name] for name in ("obs_keys", "max_episode_steps") if self._settings[name] is not None}
         if self._wrappers:
             own["wrappers"] = list(self._wrappers)
-        return {**super()._config_section(), **own, **self._settings["env_kwargs"]}
+        return {**super()._config_section(), "env_name": self._source, **own, **self._settings["env_kwargs"]}
 
     def seed(self, value: int) -> None:
         """Start anew under another seed, for episodes and random actions; `reset` comes next."""
@@ -207,7 +221,8 @@ class GymEnv(BaseEnv):
         """
         import gymnasium as gym
 
-        if env_source(self.env_name) == "fastrl" or (self.env_name not in gym.registry and ":" not in self.env_name):
+        own = not isinstance(self._source, str) or env_source(self._source) == "fastrl"
+        if own or (self.env_name not in gym.registry and ":" not in self.env_name):
             raise SettingError(f"record needs an environment that Gymnasium can draw; {self.env_name!r} is not one of its ids")
         if importlib.util.find_spec("moviepy") is None:
             raise SettingError("record needs the package moviepy; run `pip install 'fastrl[video]'`")
@@ -219,9 +234,12 @@ class GymEnv(BaseEnv):
             raise
 
     def _renew(self) -> None:
+        if isinstance(self._source, VectorEnv):
+            raise SettingError(f"{self.env_name} is already made, with its own seed; give GymEnv a factory")
         before = self.env
         self.env = self._create_env()
-        before.close()
+        if not self._is_made:  # the environment inside goes on
+            before.close()
 
     def close(self) -> None:
         """Release the environment; further calls do nothing."""
@@ -239,8 +257,8 @@ class GymEnv(BaseEnv):
 
 
 def _check_arguments(env_name: Any, wrappers: Any, kwargs: Mapping[str, Any]) -> None:
-    if not isinstance(env_name, str):
-        raise SettingError(f"env_name must be the id of an environment, got {type(env_name).__name__}")
+    if not isinstance(env_name, str) and not is_environment(env_name):
+        raise SettingError(f"env_name must be the id of an environment, a factory or an environment, got {type(env_name).__name__}")
     for name in _MOVED:
         if name in kwargs:
             raise SettingError(f"{name} is no option of an environment: states and rewards are normalised by the batcher's transforms")

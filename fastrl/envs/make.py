@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import re
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
@@ -11,7 +10,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import torch
 
 from fastrl.envs.base import VectorEnv
-from fastrl.envs.construction import build, constructing
+from fastrl.envs.construction import build, build_many, constructing
+from fastrl.envs.modules import GYMNASIUM, find_in_module, names_module, present_folder
+from fastrl.envs.own import require_present
 from fastrl.envs.toy import TOYS
 from fastrl.envs.toy_vector import ToyVectorEnv
 from fastrl.errors import SettingError, nearest
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
 
 
 MASKED = {"MaskedCartPole-v1": ("CartPole-v1", (0, 2))}  # EnvPool's id, and the columns of its observation that are seen
-GYMNASIUM = "gymnasium:"  # before an id: Gymnasium's environment, where EnvPool has the id too
 _MAP_OPTIONS = ("crop", "num_actions")  # of `env_kwargs`, those that fastrl applies to any environment
 
 
@@ -44,15 +44,17 @@ def make_vector_env(
     max_episode_steps: int | None = None,
     env_kwargs: Mapping[str, Any] | None = None,
     scale_actions: bool = True,
+    autoreset_mode: Any = None,
 ) -> VectorEnv:
     """Environments for a trainer.
 
     Args:
         env: an id: one of fastrl's own (`Identity-v0`, `IdentityContinuous-v0`, `Counter-v0`, `ProofofMemory-v0`,
             `MaskedCartPole-v1`), EnvPool's where it has the id, else Gymnasium's; `dm_control/<domain>-<task>` or
-            `dm_control/<domain>/<task>` is EnvPool's task, and `gymnasium:<id>` always Gymnasium's environment. Or a Gymnasium environment
-            (then N is 1), a Gymnasium vector environment (then N is its own), or a factory: called without arguments N times for
-            Gymnasium environments, or once for a vector environment.
+            `dm_control/<domain>/<task>` is EnvPool's task, and `gymnasium:<id>` always Gymnasium's environment. `module:name` imports the
+            module (the present folder counts) and takes the id that it registers with Gymnasium, else its class or function of that name,
+            as a factory. Or a Gymnasium environment (then N is 1), a Gymnasium vector environment (then N is its own), or a factory: called
+            N times for Gymnasium environments, or once for a vector environment, with `env_kwargs` as its arguments.
         num_envs: N.
         seed: gives each environment a seed of its own; the same seed gives the same environments.
         device: where observations, rewards and flags go.
@@ -63,6 +65,8 @@ def make_vector_env(
         env_kwargs: options of the environment; `crop` for MiniGrid, and `num_actions`: only the first ones of its discrete actions.
         scale_actions: continuous actions go from −1 to 1 and are mapped to the environment's bounds, in each dimension whose bounds are
             finite (see `fastrl.envs.action_scale.ActionScale`); False: they are in the environment's own units.
+        autoreset_mode: "next_step", "same_step" or "disabled", of a Gymnasium vector environment that does not tell its mode; None finds it
+            out (see `fastrl.envs.autoreset`). `env_kwargs` may hold it too.
 
     Returns:
         A `VectorEnv`; call `reset` first. A `VectorEnv` given as `env` is returned as it is.
@@ -72,11 +76,21 @@ def make_vector_env(
     """
     require_envs(num_envs)
     require_threads("num_threads", num_threads)
+    require_present(env, env_kwargs)
     if isinstance(env, VectorEnv):
-        return _as_it_is(env, num_envs, max_episode_steps, _split(env_kwargs)[1], scale_actions)
+        return _as_it_is(env, num_envs, max_episode_steps, obs_keys, env_kwargs, scale_actions)
     placement: dict[str, Any] = {"seed": seed, "device": device, "scale_actions": scale_actions}
     if not isinstance(env, str):
-        return _from_object(env, num_envs, obs_keys, max_episode_steps, env_kwargs, placement)
+        return _from_object(env, num_envs, obs_keys, max_episode_steps, _with_mode(env_kwargs, autoreset_mode), placement)
+    if names_module(env):
+        placement["name"] = env
+        with present_folder():
+            found = find_in_module(env)
+            if isinstance(found, str):
+                return _from_gymnasium(found, num_envs, obs_keys, max_episode_steps, env_kwargs, placement)
+            return _from_object(found, num_envs, obs_keys, max_episode_steps, _with_mode(env_kwargs, autoreset_mode), placement)
+    if autoreset_mode is not None:
+        raise SettingError(f"autoreset_mode is for Gymnasium vector environments that do not tell theirs; {env} is an id")
     if env in TOYS:
         if obs_keys is not None:
             raise SettingError(f"obs_keys is for dict observations; those of {env} are a single array")
@@ -95,12 +109,7 @@ def make_vector_env(
         from fastrl.envs.envpool import EnvPoolEnv
 
         return EnvPoolEnv(envpool_id, num_envs, **pool_options)
-    options, maps = _split(env_kwargs)
-    if max_episode_steps is not None:
-        options["max_episode_steps"] = max_episode_steps
-    from fastrl.envs.gymnasium import GymnasiumEnv
-
-    return GymnasiumEnv([_gymnasium_make(env, options) for _ in range(num_envs)], name=env, obs_keys=obs_keys, **maps, **placement)
+    return _from_gymnasium(env, num_envs, obs_keys, max_episode_steps, env_kwargs, placement | {"name": env})
 
 
 def make_gymnasium_env(
@@ -109,7 +118,7 @@ def make_gymnasium_env(
     """One environment with Gymnasium's interface: Gymnasium's own where it has the id and what it needs, else EnvPool's or fastrl's.
 
     Args:
-        env: an id, or a factory of Gymnasium environments.
+        env: an id, `module:name` among them, or a factory of Gymnasium environments.
         max_episode_steps: another time limit.
         options: as `env_kwargs` of `make_vector_env`, and of the environment that it makes: of EnvPool's, where EnvPool has the id. With a
             `render_mode` among them it has to be Gymnasium's.
@@ -120,20 +129,17 @@ def make_gymnasium_env(
     import gymnasium as gym
 
     from fastrl.envs.single import SingleEnv
-    from fastrl.envs.time_limit import limited
 
     own, maps = _split(options)
     single = partial(SingleEnv, env, max_episode_steps=max_episode_steps, **own, **maps)
-    if not isinstance(env, str):
-        made = _single_of_factory(env, own)
-        return single() if maps else limited(made, max_episode_steps)
+    if not isinstance(env, str) or names_module(env):
+        return single() if maps else one_gymnasium_env(env, own, max_episode_steps)
     elsewhere = env in TOYS or env in MASKED or _envpool_id(env) is not None
     drawn = "render_mode" in own
     if maps or (elsewhere and not drawn and (own or env not in gym.registry)):
         return single()
-    limit = {} if max_episode_steps is None else {"max_episode_steps": max_episode_steps}
     try:
-        return _gymnasium_make(env, own | limit)
+        return one_gymnasium_env(env, own, max_episode_steps)
     except SettingError:
         if elsewhere and not drawn:  # MuJoCo ids without the package mujoco
             return single()
@@ -202,11 +208,8 @@ def _gymnasium_make(env_id: str, options: Mapping[str, Any]) -> gym.Env[Any, Any
     import gymnasium as gym
 
     env_id = env_id.removeprefix(GYMNASIUM)
-    module, _, name = env_id.rpartition(":")
     try:
-        if module:  # "module:id" registers its environments when the module is imported
-            importlib.import_module(module)
-        gym.spec(name)
+        gym.spec(env_id)
     except (gym.error.Error, ImportError) as error:
         known = [entry.env_id for entry in list_env_ids()]
         raise SettingError(f"env_id: there is no environment {env_id!r}{nearest(env_id, known)}") from error
@@ -214,12 +217,47 @@ def _gymnasium_make(env_id: str, options: Mapping[str, Any]) -> gym.Env[Any, Any
         return gym.make(env_id, **options)
 
 
+def _from_gymnasium(
+    env_id: str,
+    num_envs: int,
+    obs_keys: Sequence[str] | None,
+    max_episode_steps: int | None,
+    env_kwargs: Mapping[str, Any] | None,
+    placement: dict[str, Any],
+) -> VectorEnv:
+    from fastrl.envs.gymnasium import GymnasiumEnv
+
+    options, maps = _split(env_kwargs)
+    envs = build_many(partial(one_gymnasium_env, env_id, options, max_episode_steps), num_envs, env_id)
+    return GymnasiumEnv(envs, obs_keys=obs_keys, **maps, **placement)
+
+
+def one_gymnasium_env(env: Any, options: Mapping[str, Any], max_episode_steps: int | None) -> gym.Env[Any, Any]:
+    """Gymnasium's own environment of an id or of `module:name`, what a factory makes, or the Gymnasium environment that is given.
+
+    Raises:
+        SettingError: there is no such environment, or it is a vector environment.
+    """
+    import gymnasium as gym
+
+    from fastrl.envs.time_limit import limited
+
+    if isinstance(env, gym.Env):
+        return limited(env, max_episode_steps)
+    if not isinstance(env, str):
+        return limited(_single_of_factory(env, options), max_episode_steps)
+    if names_module(env):
+        with present_folder():
+            return one_gymnasium_env(find_in_module(env), options, max_episode_steps)
+    return _gymnasium_make(env, {**options} | ({} if max_episode_steps is None else {"max_episode_steps": max_episode_steps}))
+
+
 # ---------------------------------------------------------------------------------------------------- objects and factories
 
 
 def _check_count(wanted: int, there: int, name: str) -> None:
     if wanted not in (1, there):  # 1 is also what stands there when nothing was said
-        raise SettingError(f"num_envs is {wanted}, but {name} has {there} environments")
+        raise SettingError(f"num_envs is {wanted}, but {name} has {there} environments; give num_envs={there}, or a factory")
 
 
 def _split(env_kwargs: Mapping[str, Any] | None) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -229,14 +267,28 @@ def _split(env_kwargs: Mapping[str, Any] | None) -> tuple[dict[str, Any], dict[s
     return options, {key: value for key, value in maps.items() if value is not None}
 
 
-def _as_it_is(env: VectorEnv, num_envs: int, max_episode_steps: int | None, maps: Mapping[str, Any], scale_actions: bool) -> VectorEnv:
+def _with_mode(env_kwargs: Mapping[str, Any] | None, autoreset_mode: Any) -> dict[str, Any]:
+    """Options with the autoreset mode among them, if one is given."""
+    return {**(env_kwargs or {})} | ({} if autoreset_mode is None else {"autoreset_mode": autoreset_mode})
+
+
+def _as_it_is(
+    env: VectorEnv,
+    num_envs: int,
+    max_episode_steps: int | None,
+    obs_keys: Sequence[str] | None,
+    env_kwargs: Mapping[str, Any] | None,
+    scale_actions: bool,
+) -> VectorEnv:
     from fastrl.envs.time_limit import check_limit
 
     _check_count(num_envs, env.num_envs, env.name)
     check_limit(max_episode_steps, env.max_episode_steps, env.name)
-    if maps:
-        raise SettingError(f"env_kwargs: {', '.join(maps)} cannot be given to a VectorEnv that is already made ({env.name})")
-    if env.scale_actions and not scale_actions:
+    if env_kwargs:
+        raise SettingError(f"env_kwargs: {', '.join(env_kwargs)} cannot be given to a VectorEnv that is already made ({env.name})")
+    if obs_keys is not None:
+        raise SettingError(f"obs_keys cannot be given to a VectorEnv that is already made ({env.name})")
+    if env.scale_actions and not scale_actions and env.action.kind == "continuous":
         raise SettingError(f"scale_actions must be given where a VectorEnv is made; {env.name} is already made, and scales its actions")
     return env
 
@@ -252,10 +304,11 @@ def _from_object(
     import gymnasium as gym
 
     options, maps = _split(env_kwargs)
+    mode = options.pop("autoreset_mode", None)
     if not isinstance(env, gym.vector.VectorEnv | gym.Env):
         if not callable(env):
             raise SettingError(f"env must be an id, a Gymnasium environment or a factory, got {type(env).__name__}")
-        return _from_factory(partial(build, env, options), num_envs, obs_keys, max_episode_steps, maps, placement)
+        return _from_factory(partial(build, env, options), num_envs, obs_keys, max_episode_steps, _with_mode(maps, mode), placement)
     if options:
         raise SettingError(f"env_kwargs: {', '.join(sorted(options))} cannot be given to an environment that is already made")
     from fastrl.envs.gymnasium import GymnasiumEnv, GymnasiumVectorEnv, env_name
@@ -267,7 +320,9 @@ def _from_object(
         if type(env) is gym.vector.SyncVectorEnv:  # its environments can be stepped directly, whatever its autoreset mode
             return GymnasiumEnv([limited(each, max_episode_steps) for each in env.envs], **settings)
         check_limit(max_episode_steps, time_limit(env), env_name(env))
-        return GymnasiumVectorEnv(env, **settings)
+        return GymnasiumVectorEnv(env, mode=mode, **settings)
+    if mode is not None:
+        raise SettingError(f"autoreset_mode is for vector environments; {env_name(env)} is a single one")
     if num_envs != 1:
         raise SettingError(f"num_envs must be 1 for a single environment object, got {num_envs}; give a factory to make more")
     return GymnasiumEnv([limited(env, max_episode_steps)], **settings)
@@ -288,12 +343,14 @@ def _from_factory(
 
     first = factory()
     if isinstance(first, VectorEnv):
-        return _as_it_is(first, num_envs, max_episode_steps, maps, placement["scale_actions"])
+        return _as_it_is(first, num_envs, max_episode_steps, obs_keys, maps, placement["scale_actions"])
     if isinstance(first, gym.vector.VectorEnv):
         return _from_object(first, num_envs, obs_keys, max_episode_steps, maps, placement)
     if not isinstance(first, gym.Env):
         raise SettingError(f"env must be a factory of Gymnasium environments; it returned {type(first).__name__}")
-    envs = [first, *(factory() for _ in range(num_envs - 1))]
+    if "autoreset_mode" in maps:
+        raise SettingError("autoreset_mode is for vector environments; the factory makes single ones")
+    envs = [first, *build_many(factory, num_envs - 1, "the factory")]
     if len({id(one) for one in envs}) < num_envs:
         raise SettingError("env must be a factory that makes a new environment at every call; it returned the same one twice")
     return GymnasiumEnv([limited(each, max_episode_steps) for each in envs], obs_keys=obs_keys, **maps, **placement)

@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from fastrl.envs.base import Advance
 from fastrl.envs.envpool import EnvPoolEnv
+from fastrl.envs.timestep import Advance
 
 
 class MaskedEnv(EnvPoolEnv):

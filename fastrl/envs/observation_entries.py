@@ -10,8 +10,8 @@ from typing import Any, Literal
 import gymnasium as gym
 import numpy as np
 
-from fastrl.envs.base import ObservationFault
 from fastrl.envs.bounds import box_bounds
+from fastrl.envs.failures import ObservationFault
 
 Path = tuple[str | int, ...]
 NUMBERS = "biuf"  # kinds of numpy dtypes that are numbers: flags, whole numbers, floats

@@ -10,8 +10,8 @@ import gymnasium as gym
 import numpy as np
 import torch
 
-from fastrl.envs.base import ObservationFault
 from fastrl.envs.bounds import require_few_choices
+from fastrl.envs.failures import ObservationFault
 from fastrl.envs.observation_entries import Leaf, entries
 from fastrl.errors import SettingError, nearest
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from typing import Any
 
 from fastrl.envs.gym_env import GymEnv
 from fastrl.errors import SettingError
@@ -37,7 +38,7 @@ class RoboschoolEnv(GymEnv):
     """
 
     @staticmethod
-    def _resolve(env_name: str) -> str:
+    def _resolve(env_name: Any) -> Any:
         if env_name in SUCCESSORS.values():
             return env_name
         successor = SUCCESSORS.get(env_name)

@@ -10,8 +10,9 @@ import numpy as np
 import torch
 
 from fastrl.envs.action_spec import ActionSpec
-from fastrl.envs.base import Episode, VectorEnv
+from fastrl.envs.base import VectorEnv
 from fastrl.envs.bounds import inward_float32
+from fastrl.envs.timestep import Episode
 
 
 class SingleEnv(gym.Env[np.ndarray, Any]):

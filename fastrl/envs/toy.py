@@ -15,6 +15,7 @@ import numpy as np
 import torch
 
 from fastrl.envs.action_spec import ActionSpec
+from fastrl.envs.saved import saved_array
 from fastrl.errors import SettingError, nearest
 
 LARGEST_SIZE = 2**16  # symbols, dimensions: an observation has as many numbers
@@ -110,11 +111,18 @@ class ToyDynamics(ABC):
         return {name: getattr(self, name).copy() for name in self._state} | {"drawn": self.random.drawn.copy()}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Counterpart of `state_dict`."""
-        for name in self._state:
-            mine = getattr(self, name)
-            mine[...] = np.asarray(state[name], mine.dtype)
-        self.random.drawn[...] = np.asarray(state["drawn"])
+        """Counterpart of `state_dict`.
+
+        Raises:
+            ValueError: an array is missing or has another shape, dtype or range.
+        """
+        arrays = {name: getattr(self, name) for name in self._state} | {"drawn": self.random.drawn}
+        for name, saved in {name: saved_array(state, name, like=mine) for name, mine in arrays.items()}.items():
+            arrays[name][...] = saved
+        try:
+            self.observe()
+        except IndexError as error:  # a symbol or a cell that there is not
+            raise ValueError(f"the environments' state is out of range: {error}") from None
 
 
 class Identity(ToyDynamics):

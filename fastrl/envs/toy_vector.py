@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from fastrl.envs.base import Advance, VectorEnv, environment_seeds
+from fastrl.envs.base import VectorEnv, environment_seeds
+from fastrl.envs.timestep import Advance
 from fastrl.envs.toy import make_dynamics
 from fastrl.errors import SettingError
 
@@ -86,8 +87,16 @@ class ToyVectorEnv(VectorEnv):
         return {"env": self.name, "dynamics": self.dynamics.state_dict(), "statistics": self._statistics_state()}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Counterpart of `state_dict`; the random streams go on as those of the environment's own seed."""
-        count = len(np.asarray(state["statistics"]["done"]))
+        """Counterpart of `state_dict`; the random streams go on as those of the environment's own seed.
+
+        Raises:
+            ValueError: it is of other environments, or is none.
+        """
+        statistics = state.get("statistics") if isinstance(state, Mapping) else None
+        if not isinstance(statistics, Mapping) or set(state) != {"env", "dynamics", "statistics"}:
+            raise ValueError(f"this is no state of {self.name}")
+        done = statistics.get("done")
+        count = done.size if isinstance(done, np.ndarray) else 0
         if (state["env"], count) != (self.name, self.num_envs):
             raise ValueError(f"the state is of {count} x {state['env']}, this is {self.num_envs} x {self.name}")
         self.dynamics.load_state_dict(state["dynamics"])

@@ -9,10 +9,11 @@ import gymnasium as gym
 import numpy as np
 import torch
 
-from fastrl.envs.base import Episode
 from fastrl.envs.gymnasium import GymnasiumEnv
-from fastrl.envs.make import _gymnasium_make, _split, env_source
+from fastrl.envs.make import _split, env_source, one_gymnasium_env
+from fastrl.envs.own import label
 from fastrl.envs.single import SingleEnv
+from fastrl.envs.timestep import Episode
 from fastrl.errors import SettingError
 
 Wrapper = Callable[[gym.Env[Any, Any]], gym.Env[Any, Any]]
@@ -76,7 +77,7 @@ class WrappedEnvs(GymnasiumEnv):
 
 
 def make_wrapped_envs(
-    env_id: str,
+    env_id: Any,
     num_envs: int,
     wrappers: Sequence[Wrapper],
     *,
@@ -88,9 +89,10 @@ def make_wrapped_envs(
     video: str | None = None,
     scale_actions: bool = True,
 ) -> WrappedEnvs:
-    """Environments of an id inside wrappers: Gymnasium's own object where the id is Gymnasium's, else a `SingleEnv`.
+    """Environments inside wrappers: Gymnasium's own object where the id is Gymnasium's, else a `SingleEnv`.
 
     Args:
+        env_id: an id, a factory of Gymnasium environments, or a Gymnasium environment (then N is 1).
         wrappers: functions env -> env, the first one innermost; may be none.
         video: a folder in which every episode of the first environment is stored as a video; the environments are Gymnasium's then.
         others: as in `make_vector_env`. Wrappers see actions in the environment's own units, whatever `scale_actions` is.
@@ -98,16 +100,18 @@ def make_wrapped_envs(
     Raises:
         SettingError: no such environment, or a setting that does not fit.
     """
-    placement: dict[str, Any] = {"name": env_id, "seed": seed, "device": device, "scale_actions": scale_actions}
-    if env_source(env_id) != "gymnasium" and video is None:
+    own = not isinstance(env_id, str)
+    name = label(env_id) if own else env_id
+    placement: dict[str, Any] = {"name": name, "seed": seed, "device": device, "scale_actions": scale_actions}
+    if isinstance(env_id, gym.Env) and num_envs != 1:
+        raise SettingError(f"num_envs must be 1 for a single environment object, got {num_envs}; give a factory to make more")
+    if not own and env_source(env_id) != "gymnasium" and video is None:
         make = {"obs_keys": obs_keys, "max_episode_steps": max_episode_steps, **(env_kwargs or {})}
         return WrappedEnvs([SingleEnv(env_id, **make) for _ in range(num_envs)], wrappers, **placement)
     options, maps = _split(env_kwargs)
-    if max_episode_steps is not None:
-        options["max_episode_steps"] = max_episode_steps
     if video is not None:
         options["render_mode"] = "rgb_array"
-    envs = [_gymnasium_make(env_id, options) for _ in range(num_envs)]
+    envs = [one_gymnasium_env(env_id, options, max_episode_steps) for _ in range(num_envs)]
     if video is not None:
         envs[0] = gym.wrappers.RecordVideo(envs[0], video, episode_trigger=lambda _: True)
     return WrappedEnvs([CountedEnv(env) for env in envs], wrappers, obs_keys=obs_keys, **maps, **placement)

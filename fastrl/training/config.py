@@ -13,13 +13,20 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from fastrl.errors import SettingError, nearest
 from fastrl.machine import require_envs, require_threads
+from fastrl.training.plain_values import plain, read_back, written
 
 if TYPE_CHECKING:
     from fastrl.envs import VectorEnv
     from fastrl.training.memory import Need
 
+    Environment = Any  # in Python a factory or an object too
+else:
+    Environment = str  # what files and flags hold
+
 ALGORITHM_KEY = "algorithm"  # the one entry of config.toml that is no field
 NONE_WORDS = ("none", "None")  # TOML has no null
+LARGEST_INTEGER = 2**63 - 1
+LONGEST_SHOWN = 200  # characters of a value in a message
 
 # (the range in words, whether a value is in it, the settings it holds for)
 Ranges = tuple[tuple[str, Callable[[Any], bool], tuple[str, ...]], ...]
@@ -31,6 +38,7 @@ RANGES: Ranges = (
     ),
     ("at least 0", lambda value: value >= 0, ("eval_interval", "save_interval", "log_interval")),
     ("in [0, 2^31)", lambda value: 0 <= value < 2**31, ("seed",)),
+    ("above 0 seconds and at most 10^6", lambda value: 0 < value <= 1e6, ("env_timeout",)),
     ("finite", math.isfinite, ("stop_at_return",)),
 )
 LARGEST_WHOLE_NUMBER = 2**53  # logs and files hold numbers as float64
@@ -38,18 +46,22 @@ LARGEST_NUMBER = 1e15  # float32 overflows where larger ones are squared
 LARGEST_LEARNING_RATE = 1e6
 
 
+class Unsaid(int):
+    """The default of an argument in place of which the configuration's value counts: it tells an argument left out from one given."""
+
+
 @dataclass(kw_only=True)
 class RunConfig:
     """Settings that every algorithm has; an algorithm adds its own in a subclass. Each field's docstring is its help text."""
 
-    env_id: str
-    """Environment: an EnvPool or Gymnasium id."""
+    env_id: Environment
+    """Environment: an EnvPool or Gymnasium id, or module:name, an id, class or function of a module, which is imported."""
     obs_keys: tuple[str, ...] | None = None
     """Entries of dict observations to use, in this order; none: all but images."""
     max_episode_steps: int | None = None
     """Another time limit of the environment, in steps, ≥ 1; none: its own."""
-    env_kwargs: dict[str, bool | int | float | str] = field(default_factory=dict)
-    """Options of the environment, as name=value."""
+    env_kwargs: dict[str, Any] = field(default_factory=dict)
+    """Options of the environment, as name=value; lists and tables as JSON or TOML."""
     num_envs: int = 16
     """Environments stepped together, ≥ 1."""
     seed: int = 1
@@ -62,6 +74,8 @@ class RunConfig:
     """Threads of torch, ≥ 1; none: chosen for the machine and the size of the networks."""
     env_threads: int | None = None
     """Threads that step the environments, ≥ 1; none: chosen for the machine."""
+    env_timeout: float | None = None
+    """Seconds that a step or reset of all environments may take, > 0; none: no limit. What native code does is not interrupted."""
     eval_interval: int = 50_000
     """Environment steps between evaluations; 0: only at the end."""
     eval_episodes: int = 20
@@ -94,7 +108,14 @@ class RunConfig:
     def check(self) -> None:
         """Raises SettingError, naming the setting, if a value has the wrong type or is out of its range."""
         for name, hint in field_types(type(self)).items():
-            setattr(self, name, convert(name, hint, getattr(self, name)))
+            value = getattr(self, name)
+            if name == "env_id" and not isinstance(value, str):
+                from fastrl.envs.own import is_environment  # here, since environments load torch
+
+                if not is_environment(value):
+                    raise SettingError(f"env_id must be an id, a factory of environments or an environment, got {value!r}")
+                continue
+            setattr(self, name, convert(name, hint, value))
         check_ranges(self, RANGES)
         check_magnitudes(self)
         require_envs(self.num_envs)
@@ -112,11 +133,20 @@ class RunConfig:
         """Every field by name, in order."""
         return {setting.name: getattr(self, setting.name) for setting in dataclasses.fields(self)}
 
+    def unwritten(self) -> list[str]:
+        """The settings that a file cannot hold, each with the label that stands there: `env_id (<class: mine.Maze>)`."""
+        from fastrl.envs.own import label, labels
+
+        found = [] if isinstance(self.env_id, str) else [("env_id", label(self.env_id))]
+        found += labels(written(plain(self.env_kwargs)), "env_kwargs")
+        return [f"{name} ({text})" for name, text in found]
+
     def to_toml(self, algorithm: str | None = None) -> str:
         """The settings as TOML text, headed by the algorithm's name if one is given.
 
         Fields that are None are left out, unless their default is another value: then they are written as "none". So is an empty table,
-        which would take in every line that someone adds at the end of the file.
+        which would take in every line that someone adds at the end of the file. In place of an environment or option that is an object its
+        label is written (see `unwritten`).
         """
         import tomli_w
 
@@ -126,7 +156,7 @@ class RunConfig:
             if value is None and setting.default is not None:
                 value = NONE_WORDS[0]
             if value is not None and value != {}:
-                document[setting.name] = value
+                document[setting.name] = written(plain(value))
         return tomli_w.dumps(document)
 
     @classmethod
@@ -145,21 +175,12 @@ Config = TypeVar("Config", bound=RunConfig)
 
 
 def config_of_arguments(config_class: type[Config], arguments: Mapping[str, Any]) -> Config:
-    """A trainer's arguments as a checked configuration, to go into the run folder.
-
-    An environment that is an object stands there by its class, a device by its name; options of the environment that are no plain values
-    are left out.
+    """A trainer's arguments as a checked configuration.
 
     Raises: SettingError, naming the setting.
     """
-    env_id = arguments["env_id"]
-    options = {name: value for name, value in (arguments["env_kwargs"] or {}).items() if isinstance(value, bool | int | float | str)}
-    plain = {
-        "env_id": env_id if isinstance(env_id, str) else type(env_id).__name__,
-        "device": str(arguments["device"]),
-        "env_kwargs": options,
-    }
-    config = config_class(**{**arguments, **plain})
+    given = {"device": str(arguments["device"]), "env_kwargs": arguments["env_kwargs"] or {}}
+    config = config_class(**{**arguments, **given})
     config.check()
     return config
 
@@ -177,7 +198,7 @@ def values_from_toml(config_class: type[RunConfig], text: str, source: str = "co
         if name not in hints:
             raise SettingError(f"{source} sets {name!r}, which is no setting of {config_class.__name__}{nearest(name, hints)}")
         try:
-            values[name] = convert(name, hints[name], value)
+            values[name] = convert(name, hints[name], read_back(value) if isinstance(value, dict) else value)
         except SettingError as error:
             raise SettingError(f"{source}: {error}") from None
     return values
@@ -189,7 +210,7 @@ def parse_toml(text: str, source: str) -> dict[str, Any]:
 
     try:
         return tomllib.loads(text)
-    except (tomllib.TOMLDecodeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:  # ValueError: also an integer of thousands of digits
         raise SettingError(f"{source} is not valid TOML: {error}") from None
 
 
@@ -200,14 +221,25 @@ def field_types(config_class: type[RunConfig]) -> Mapping[str, Any]:
 
 
 def convert(name: str, hint: Any, value: Any) -> Any:
-    """`value` as the type of the setting `name`: int for float, list for tuple and "none" for None are accepted.
+    """`value` as the type of the setting `name`: int for float, 1e6 for int, numpy's, list for tuple and "none" for None are accepted.
 
     Raises: SettingError naming the setting.
     """
-    converted = _match(hint, value)
+    converted = _match(hint, plain(value))
     if converted is _MISMATCH:
-        raise SettingError(f"{name} must be {describe(hint)}, got {value!r}")
+        raise SettingError(f"{name} must be {describe(hint)}, got {_shown(value)}")
+    if isinstance(converted, int) and not -LARGEST_INTEGER <= converted <= LARGEST_INTEGER:
+        raise SettingError(f"{name} must be a whole number between -2^63 and 2^63, got {_shown(value)}")
     return converted
+
+
+def _shown(value: Any) -> str:
+    """A value for a message, cut off where it is long."""
+    try:
+        text = repr(value)
+    except ValueError:  # Python does not write out an integer of thousands of digits
+        return "one of thousands of digits"
+    return text if len(text) <= LONGEST_SHOWN else f"{text[:LONGEST_SHOWN]}..."
 
 
 _MISMATCH = object()
@@ -226,6 +258,10 @@ def _match(hint: Any, value: Any) -> Any:
         return _match_tuple(options, value)
     if origin is dict:
         return _match_dict(options, value)
+    if hint is Any:
+        return value
+    if hint is int and isinstance(value, float) and value.is_integer():
+        return int(value)
     if hint is float and isinstance(value, int | float) and not isinstance(value, bool):
         try:
             return float(value)
@@ -248,8 +284,10 @@ def _match_tuple(options: tuple[Any, ...], value: Any) -> Any:
 def _match_dict(options: tuple[Any, ...], value: Any) -> Any:
     if not isinstance(value, Mapping):
         return _MISMATCH
-    items = {_match(options[0], key): _match(options[1], item) for key, item in value.items()}
-    return _MISMATCH if _MISMATCH in items or any(item is _MISMATCH for item in items.values()) else items
+    if not all(isinstance(key, options[0]) for key in value):
+        return _MISMATCH
+    items = {key: _match(options[1], item) for key, item in value.items()}
+    return _MISMATCH if any(item is _MISMATCH for item in items.values()) else items
 
 
 def describe(hint: Any) -> str:
@@ -262,7 +300,7 @@ def describe(hint: Any) -> str:
     if origin is tuple:
         return "a list in which each entry is " + describe(options[0])
     if origin is dict:
-        return "name=value pairs, each name once, each value " + describe(options[1])
+        return "name=value pairs, each name once, lists and tables as JSON or TOML"
     words = {Path: "a path", int: "a whole number", float: "a number", bool: "true or false", str: "text", type(None): "none"}
     return words.get(hint, str(hint))
 

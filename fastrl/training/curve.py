@@ -11,6 +11,7 @@ from fastrl.training.run_folder import EVALUATION_FILE, METRICS_FILE
 from fastrl.training.safe_files import replace_file
 
 Points = list[tuple[float, ...]]
+LARGEST_DRAWN = 1e100  # of a return; beyond that, and where it is no number, the picture's axes have no room
 
 
 def draw_curve(runs: Sequence[Path], out: Path, *, reference_lines: Mapping[str, float] | None = None, title: str | None = None) -> bool:
@@ -42,8 +43,9 @@ def draw_curve(runs: Sequence[Path], out: Path, *, reference_lines: Mapping[str,
         _draw_run(axes, run.resolve().name if len(runs) > 1 else "", f"C{index}", training, evaluation)
     for label, value in (reference_lines or {}).items():
         axes.axhline(value, color="0.4", linestyle="--", linewidth=1)
-        axes.annotate(label, (0.005, value), xycoords=("axes fraction", "data"), fontsize=8, color="0.4", va="bottom")
-    axes.set(xlabel="environment steps", ylabel="episode return", title=title or (runs[0].resolve().name if len(runs) == 1 else ""))
+        axes.annotate(_literal(label), (0.005, value), xycoords=("axes fraction", "data"), fontsize=8, color="0.4", va="bottom")
+    heading = title or (runs[0].resolve().name if len(runs) == 1 else "")
+    axes.set(xlabel="environment steps", ylabel="episode return", title=_literal(heading))
     axes.grid(alpha=0.3)
     axes.legend(fontsize=8)
     out.parent.mkdir(parents=True, exist_ok=True)
@@ -54,14 +56,24 @@ def draw_curve(runs: Sequence[Path], out: Path, *, reference_lines: Mapping[str,
 def _points(run: Path) -> tuple[Points, Points]:
     """(training, evaluation) points of a run folder: (env_steps, return) and (env_steps, return, standard deviation)."""
     training = read_columns(run / METRICS_FILE, "rollout/ep_return_mean")
-    return training, read_columns(run / EVALUATION_FILE, "eval/return_mean", "eval/return_std")
+    evaluation = read_columns(run / EVALUATION_FILE, "eval/return_mean", "eval/return_std")
+    return _drawable(training), [point for point in _drawable(evaluation) if point[2] >= 0]
+
+
+def _drawable(points: Points) -> Points:
+    return [point for point in points if all(abs(value) <= LARGEST_DRAWN for value in point)]
 
 
 def _draw_run(axes: Any, name: str, color: str, training: Points, evaluation: Points) -> None:
-    prefix = f"{name}: " if name else ""
+    prefix = f"{_literal(name)}: " if name else ""
     if training:
         steps, returns = zip(*training, strict=True)
         axes.plot(steps, returns, color=color, alpha=0.6, linewidth=1.2, label=prefix + "training")
     if evaluation:
         steps, returns, deviations = zip(*evaluation, strict=True)
         axes.errorbar(steps, returns, yerr=deviations, fmt="o", color=color, markersize=4, capsize=2, label=prefix + "evaluation")
+
+
+def _literal(text: str) -> str:
+    """Text as it is: between two dollars matplotlib would read a formula, and no font has what cannot be printed."""
+    return "".join(character if character.isprintable() else "?" for character in text).replace("$", r"\$")

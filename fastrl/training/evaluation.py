@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from fastrl.envs import Episode, Timestep, VectorEnv
+from fastrl.envs import EnvironmentFailure, Episode, Timestep, VectorEnv
 from fastrl.errors import NonFiniteError
 
 Evaluation = dict[str, float]
@@ -68,12 +68,20 @@ def evaluate_policy(
 
     Raises:
         ValueError: n_episodes or max_steps is below 1.
+        EnvironmentFailure, NonFiniteError: an environment failed.
     """
     if n_episodes < 1:
         raise ValueError(f"evaluate: n_episodes must be at least 1, got {n_episodes}")
     if max_steps is not None and max_steps < 1:
         raise ValueError(f"evaluate: max_steps must be at least 1, got {max_steps}")
-    bound, cut = step_bound(env.max_episode_steps, max_steps), 0
+    try:
+        return _play(player, env, n_episodes, interrupted, step_bound(env.max_episode_steps, max_steps))
+    except (EnvironmentFailure, NonFiniteError) as error:
+        raise type(error)(f"{error}, during an evaluation") from error
+
+
+def _play(player: Player, env: VectorEnv, n_episodes: int, interrupted: Callable[[], bool], bound: int | None) -> Evaluation | None:
+    cut = 0
     wanted = np.full(env.num_envs, n_episodes // env.num_envs)
     wanted[: n_episodes % env.num_envs] += 1
     returns: list[float] = []

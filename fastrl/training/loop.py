@@ -9,36 +9,42 @@ import warnings
 import weakref
 from abc import ABC, abstractmethod
 from collections import defaultdict, deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, Self, TypeVar
 
-import gymnasium as gym
 import numpy as np
 import torch
 from torch import Tensor
 
-from fastrl.envs import Episode, VectorEnv, make_vector_env
-from fastrl.envs.action_scale import RawActionsWarning, require_same_scale
+from fastrl.envs import EnvironmentFailure, Episode, VectorEnv, make_vector_env
+from fastrl.envs.action_scale import RawActionsWarning
+from fastrl.envs.modules import names_factory
+from fastrl.envs.own import is_factory
 from fastrl.errors import CheckpointError, NonFiniteError, RunFolderError, SettingError
+from fastrl.nn.observations import as_rows
+from fastrl.nn.precision import require_float32_default, without_autocast
 from fastrl.training.checkpoint import holds_checkpoint, load_checkpoint, save_checkpoint
-from fastrl.training.config import RunConfig
+from fastrl.training.config import RunConfig, convert
 from fastrl.training.console import Console
 from fastrl.training.evaluation import Evaluation, Player, evaluate_policy
 from fastrl.training.memory import require_needs
 from fastrl.training.metrics import MetricsLogger
 from fastrl.training.notes import RunNotes
 from fastrl.training.observation_kinds import require_vectors
+from fastrl.training.plain_values import plain, written
 from fastrl.training.process import ProcessSettings
 from fastrl.training.run_folder import CHECKPOINTS, ensure_config, saying_what_is_kept, writing_into
 from fastrl.training.safe_files import require_folder
-from fastrl.training.seeding import derived_seed, rng_state, seed_everything, set_rng_state
-from fastrl.training.signals import StopOnSignal
+from fastrl.training.seeding import derived_seed, seed_everything
+from fastrl.training.signals import StopOnSignal, comes_true
 from fastrl.training.threads import ThreadChoice
+from fastrl.training.trainer_state import load_state, state_of
 
 MAX_EVALUATION_ENVS = 64
+Result = TypeVar("Result")
 LOGGED = "logged"  # the mark of the last row that was due
 RECENT_EPISODES = 100  # `rollout/ep_return_mean` is over this many finished episodes
 
@@ -81,6 +87,8 @@ class Intervals:
         }
 
     def __post_init__(self) -> None:
+        for field in fields(self):  # numpy's numbers among them
+            object.__setattr__(self, field.name, plain(getattr(self, field.name)))
         for name, value in (("eval_interval", self.evaluate), ("save_interval", self.save), ("log_interval", self.log)):
             if value < 0:
                 raise SettingError(f"{name} must be at least 0 environment steps, got {value}")
@@ -125,6 +133,7 @@ class Trainer(ABC):
     device: torch.device
     threads: ThreadChoice
     env_options: dict[str, Any]
+    env_timeout: float | None = None
     env: VectorEnv
     agent: Any
 
@@ -146,6 +155,7 @@ class Trainer(ABC):
         self.unwritten: list[str] = []  # logs of the last run that found no room, by name
         self._notes: RunNotes | None = None  # while a run is going on
         self._loaded = False  # whether a checkpoint has been loaded, which may have been one at step 0
+        self._saved_updates = 0  # `updates` at the newest checkpoint
         self.interrupted: str | None = None  # name of the signal that ended the last run early
         self._stop: StopOnSignal | None = None  # while a run is going on
 
@@ -172,29 +182,28 @@ class Trainer(ABC):
     @classmethod
     def from_config(cls, config: RunConfig) -> Self:
         """A trainer with the settings of a configuration: those fields that the constructor has, by the same names."""
+        config.check()
         taken = inspect.signature(cls).parameters
         settings = {field.name: getattr(config, field.name) for field in fields(config) if field.name in taken}
         trainer = cls(**settings | {"device": torch.device(config.device), "intervals": Intervals.of(config)})
-        trainer.track, trainer.config = config.track, config
+        there = trainer.env.num_envs  # an object that is already made has its own number
+        trainer.track, trainer.config = config.track, config if config.num_envs == there else replace(config, num_envs=there)
         return trainer
 
-    def open_environments(
-        self, env_id: Any, device: torch.device, config: RunConfig, env_kwargs: Mapping[str, Any] | None, threads: ThreadChoice
-    ) -> None:
+    def open_environments(self, config: RunConfig, threads: ThreadChoice) -> None:
         """Set threads and seeds, and make the training environments; a constructor calls this before it makes networks.
 
         Until `close` the process has the trainer's number of torch threads, and keeps freed memory.
 
         Args:
-            env_id: what `make_vector_env` takes.
-            device: where tensors go.
-            config: the run's settings; kept for the run folder where `env_id` is an id, which can be written down.
-            env_kwargs: options of the environment, those that a configuration cannot hold included.
+            config: the run's settings, checked; kept for the run folder.
             threads: of torch and of the environments.
         """
-        self.env_id, self.device, self.threads = env_id, torch.device(device), threads
-        self.config = config if isinstance(env_id, str) else None
-        self.env_options = {"obs_keys": config.obs_keys, "max_episode_steps": config.max_episode_steps, "env_kwargs": env_kwargs}
+        require_float32_default()
+        env_id = config.env_id
+        self.env_id, self.device, self.threads = env_id, torch.device(config.device), threads
+        self.env_timeout = config.env_timeout
+        self.env_options = {"obs_keys": config.obs_keys, "max_episode_steps": config.max_episode_steps, "env_kwargs": config.env_kwargs}
         self.can_make_envs = isinstance(env_id, str) or is_factory(env_id)
         settings = ProcessSettings(threads.torch)
         # a trainer that is dropped without `close`, or whose constructor fails, leaves nothing behind either
@@ -203,7 +212,11 @@ class Trainer(ABC):
         seed_everything(self.seed)
         self.env = self.make_env(config.num_envs, self.seed)
         try:
-            require_needs(config.needs(self.env), str(self.device))
+            if self.env.device.type != self.device.type:
+                raise SettingError(f"device is {self.device}, but {self.env.name} is already made, for {self.env.device}")
+            self.config = replace(config, num_envs=self.env.num_envs)  # an object that is already made has its own number
+            self.config.check()
+            require_needs(self.config.needs(self.env), str(self.device))
             if not self.takes_images:
                 require_vectors(self.env, self.algorithm)
         except SettingError:
@@ -211,7 +224,7 @@ class Trainer(ABC):
             raise
         scales = {f"scales_{what}s": bool(getattr(config, f"normalize_{what}", False)) for what in ("observation", "reward")}
         self.env.look_at_first_steps(**scales)
-        self.fixed_num_envs = self.env.num_envs if is_factory(env_id) else None
+        self.fixed_num_envs = self.env.num_envs if is_factory(env_id) or names_factory(env_id) else None
 
     def make_env(self, num_envs: int, seed: int) -> VectorEnv:
         """Fresh environments of the kind the trainer was built for."""
@@ -219,7 +232,19 @@ class Trainer(ABC):
         with warnings.catch_warnings():
             if hasattr(self, "env"):  # said of the training environments
                 warnings.simplefilter("ignore", RawActionsWarning)
-            return make_vector_env(self.env_id, num_envs, seed=seed, device=self.device, num_threads=threads, **self.env_options)
+            env = make_vector_env(self.env_id, num_envs, seed=seed, device=self.device, num_threads=threads, **self.env_options)
+        env.timeout = env.timeout if self.env_timeout is None else self.env_timeout
+        return env
+
+    def follow_parameters(self) -> None:
+        """Let the learner's optimisers follow what was done to the networks since the last update; SettingError where they cannot.
+
+        Each update does so itself; `run` does it before the first step, since networks that were moved or cast cannot act either.
+        """
+        self.agent.follow()
+
+    def anneal_over(self, total_steps: int) -> None:  # noqa: B027  # most trainers have no schedule of the whole run
+        """Let what is annealed over the whole run go over this many environment steps; `run` calls it with those that it was given."""
 
     @abstractmethod
     def describe(self) -> str:
@@ -233,12 +258,20 @@ class Trainer(ABC):
     def load_trainer_state(self, state: Mapping[str, Any], *, environments_continue: bool) -> None:
         """Counterpart of `trainer_state`; when the environments could not be saved they have just been made anew."""
 
+    def state_outline(self) -> dict[str, Any]:
+        """What `trainer_state` of a checkpoint must look like (see `fastrl.training.state_check`); by default like the present one.
+
+        A subclass says here what can be absent, or must lie in a range: a place in a ring, a half-collected rollout.
+        """
+        return self.trainer_state()
+
     def stop_requested(self) -> bool:
         """Whether a signal asked the present run to end; loops over environment steps ask this at every step."""
         return self._stop is not None and self._stop.requested is not None
 
     # ------------------------------------------------------------------------------------------------ the loop
 
+    @without_autocast
     def run(self, total_steps: int, out_dir: str | Path) -> None:
         """Train until `env_steps` reaches `total_steps`, then evaluate and save; progress is printed.
 
@@ -254,11 +287,16 @@ class Trainer(ABC):
             RunFolderError: another process writes into the folder, or it cannot be written; the message says what is kept.
             CheckpointError: a checkpoint cannot be written; earlier ones are as they were.
         """
+        total_steps = convert("total_steps", int, total_steps)
         if total_steps < 1:
             raise SettingError(f"total_steps must be at least 1 environment step, got {total_steps}")
-        folder = Path(out_dir)
+        require_float32_default()
+        self.follow_parameters()
+        self.anneal_over(total_steps)
+        folder = Path(out_dir).absolute()  # an environment may change the working directory
         console = Console(total_steps, start_steps=self.env_steps, on_lost=self._output_lost)
-        settings = {} if self.config is None else self.config.to_dict()
+        known = {} if self.config is None else self.config.to_dict()
+        settings = {name: None if value is None else written(plain(value)) for name, value in known.items()}
         with (
             StopOnSignal() as stop,
             writing_into(folder),
@@ -273,6 +311,8 @@ class Trainer(ABC):
                     logger.resume_from(self.env_steps, last_row=self.marks.get(LOGGED))
                 if self.config is not None:
                     ensure_config(folder, self.algorithm, replace(self.config, total_steps=total_steps))
+                    for lost in self.config.unwritten():
+                        console.message(f"config.toml cannot hold {lost}: evaluating or continuing this run needs it given again")
                 console.message(self.describe())
                 self._loop(total_steps, logger, folder / CHECKPOINTS)
             except RunFolderError:  # what has been learned since the last checkpoint may be written all the same
@@ -302,19 +342,19 @@ class Trainer(ABC):
             self.save(checkpoints)  # so that a run can be continued whenever it is killed
         content = self._attend(logger, checkpoints)  # an evaluation that a signal cut off is made up for before anything else
         while self.env_steps < total_steps and not (content or self.stop_requested()):
-            if self._round(logger):
+            if self._round(logger, checkpoints):
                 content = self._attend(logger, checkpoints)
         try:
             self.save(checkpoints)  # before the last evaluation, which may fail or be cut off
         finally:
             self._log_rest(logger)
         if not self.stop_requested() and self._evaluated_at != self.env_steps:
-            self._evaluate_and_log(logger)
+            self._evaluate_and_log(logger, checkpoints)
 
-    def _round(self, logger: MetricsLogger) -> bool:
+    def _round(self, logger: MetricsLogger, checkpoints: Path) -> bool:
         """Collect, estimate, learn, log; False when a signal asked to stop while collecting."""
         started, steps_before = time.perf_counter(), self.env_steps
-        if not self.collect():
+        if not self._guarded(self.collect, checkpoints):
             return False
         with self.stopwatch("estimation"):
             self.estimate()
@@ -338,7 +378,7 @@ class Trainer(ABC):
         """Evaluate and save where it is time to; whether an evaluation says that the run may end."""
         content = False
         if self.intervals.evaluate and self._due("evaluate"):
-            content = self._evaluate_and_log(logger)
+            content = self._evaluate_and_log(logger, checkpoints)
             if not self.stop_requested():
                 self._move_mark("evaluate")
         if self.intervals.save and self._due("save"):
@@ -363,9 +403,11 @@ class Trainer(ABC):
     def _move_mark(self, name: str) -> None:
         self.marks[name] = self._following_mark(name)
 
-    def _evaluate_and_log(self, logger: MetricsLogger) -> bool:
+    def _evaluate_and_log(self, logger: MetricsLogger, checkpoints: Path) -> bool:
         """Whether the evaluation reached the return at which the run may end."""
-        metrics = self.evaluate(self.intervals.eval_episodes, seed=None) if self.can_make_envs else {}
+        if not self.can_make_envs:
+            return False
+        metrics = self._guarded(lambda: self.evaluate(self.intervals.eval_episodes, seed=None), checkpoints)
         if not metrics:
             return False
         self._evaluated_at = self.env_steps
@@ -375,6 +417,30 @@ class Trainer(ABC):
         if content and logger.console is not None:
             logger.console.message(f"the evaluation reached stop_at_return = {wanted:g}: done")
         return content
+
+    # ------------------------------------------------------------------------------------------------ environments that fail
+
+    def _guarded(self, action: Callable[[], Result], checkpoints: Path) -> Result | None:
+        """What `action` returns; None where an environment failed of the same request to stop, as processes get a Ctrl-C with the trainer.
+
+        Any other failure is raised again with what is kept: nothing of the step is counted, and what was learned before is saved.
+        """
+        try:
+            return action()
+        except (EnvironmentFailure, NonFiniteError) as error:
+            if isinstance(error, EnvironmentFailure) and comes_true(self.stop_requested):
+                return None
+            raise type(error)(f"{error}; in update {self.updates}; {self._keep(checkpoints)}") from error
+
+    def _keep(self, checkpoints: Path) -> str:
+        """Save what no checkpoint holds yet; says what is kept, for the end of an error's message."""
+        if self.updates > self._saved_updates:
+            try:
+                return f"what was learned before is kept in {self.save(checkpoints)}"
+            except Exception as error:  # the first error is the one to raise
+                return f"saving what was learned before failed, too: {error}"
+        kept = (checkpoints / "LATEST").exists()
+        return f"the checkpoints in {checkpoints} are as they were" if kept else "nothing had been learned yet"
 
     # ------------------------------------------------------------------------------------------------ counting
 
@@ -396,20 +462,40 @@ class Trainer(ABC):
             metrics["time/env_steps_per_s"] = env_steps_per_s
         return metrics | {f"time/{phase}_s": spent for phase, spent in seconds.items()}
 
-    def require_finite(self, what: str, field: Tensor, first_step: int = 0) -> None:
-        """Stop on the first number of a [T, N, ...] field that is not finite, naming environment and step."""
-        if bool(torch.isfinite(field.sum())):
-            return
-        bad = ~torch.isfinite(field).flatten(2).all(-1) if field.ndim > 2 else ~torch.isfinite(field)
-        if bool(bad.any()):
-            step, index = (int(i) for i in bad.nonzero()[0])
-            raise NonFiniteError(
-                f"environment {index} of {self.env.name} (seed {self.seed}) returned a non-finite {what} "
-                f"at step {first_step + step} of update {self.updates}"
+    # ------------------------------------------------------------------------------------------------ acting, evaluation
+
+    @without_autocast
+    @torch.no_grad()
+    def act(self, obs: Any, deterministic: bool = False) -> np.ndarray:
+        """Choose actions for observations as the environments give them; what the trainer normalises is normalised here.
+
+        A policy with a memory takes each observation for the first one of its episode; for whole episodes there is `player`.
+
+        Args:
+            obs: one observation [*obs_shape], or a batch [B, *obs_shape].
+            deterministic: the most probable actions, those of an evaluation, instead of drawn ones.
+
+        Returns:
+            As the environments' `step` takes them, in policy units where they are continuous: a number or [A], or a batch of these.
+
+        Raises:
+            ValueError: obs has another shape or type.
+        """
+        who = f"{type(self).__name__}.act"
+        rows, single = as_rows(who, obs, self.env.obs_shape, self.device)
+        if self.env.obs_dtype == torch.uint8 and rows.dtype != torch.uint8:
+            raise ValueError(
+                f"{who}: obs must be bytes (uint8), as the environments give them, got {str(rows.dtype).removeprefix('torch.')}"
             )
+        rows = rows.to(self.env.obs_dtype)
+        actions = (self.player(len(rows)).choose(rows) if deterministic else self.draw(rows)).cpu().numpy()
+        return actions[0] if single else actions
 
-    # ------------------------------------------------------------------------------------------------ evaluation
+    def draw(self, obs: Tensor) -> Tensor:
+        """Actions for observations [B, *obs_shape], drawn from the policy that acts in training."""
+        raise NotImplementedError(f"{type(self).__name__} does not say how it draws actions")
 
+    @without_autocast
     def evaluate(self, n_episodes: int = 20, seed: int | None = None) -> Evaluation:
         """Play whole episodes with the deterministic policy in environments of their own.
 
@@ -435,7 +521,9 @@ class Trainer(ABC):
 
     def save(self, path: str | Path) -> Path:
         """Write a checkpoint below the directory `path` and point its `LATEST` at it; returns the checkpoint's own directory."""
-        return save_checkpoint(Path(path), self.state_dict(), step=self.env_steps)
+        saved = save_checkpoint(Path(path), self.state_dict(), step=self.env_steps)
+        self._saved_updates = self.updates
+        return saved
 
     def load(self, path: str | Path) -> None:
         """Continue from a checkpoint: a run folder, a directory of checkpoints (its newest good one), or one checkpoint's directory.
@@ -458,44 +546,20 @@ class Trainer(ABC):
 
     def state_dict(self) -> dict[str, Any]:
         """Everything a later process needs to continue, as plain values and tensors."""
-        return {
-            "algorithm": self.algorithm,
-            "env_steps": self.env_steps,
-            "updates": self.updates,
-            "episodes": self.episodes,
-            "recent": [list(episode) for episode in self.recent],
-            "marks": dict(self.marks),
-            "agent": self.agent.state_dict(),
-            "env": self.env.state_dict(),
-            "action_bounds": self.env.scaled_bounds(),
-            "trainer": self.trainer_state(),
-            "rng": rng_state(),
-        }
+        return state_of(self)
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Counterpart of `state_dict`."""
-        if state.get("algorithm") != self.algorithm:
-            raise CheckpointError(f"the checkpoint is of algorithm {state.get('algorithm')!r}, this trainer is {self.algorithm!r}")
-        require_same_scale(state.get("action_bounds"), self.env)
-        self.env_steps, self.updates, self.episodes = state["env_steps"], state["updates"], state["episodes"]
-        self.recent.clear()
-        self.recent.extend((value, length) for value, length in state["recent"])
-        self.marks = dict(state["marks"])
-        continues = state["env"] is not None
-        try:
-            self.agent.load_state_dict(state["agent"])
-            if continues:
-                self.env.load_state_dict(state["env"])
-            elif self.can_make_envs:
-                self._renew_environments()
-            self.load_trainer_state(state["trainer"], environments_continue=continues)
-        except (KeyError, TypeError, ValueError, RuntimeError) as error:  # what a state of other sizes leads to
-            raise CheckpointError(f"the checkpoint was written with other settings than this trainer's: {error}") from error
-        set_rng_state(state["rng"])
-        self._loaded = True
+        """Counterpart of `state_dict`.
 
-    def _renew_environments(self) -> None:
-        """Environments under a new seed: the first one would replay the episodes of the first session."""
+        Raises:
+            CheckpointError: it is of another algorithm or other settings, or is none; the message names the key, and the trainer is as it
+                was.
+        """
+        load_state(self, state)
+        self._loaded, self._saved_updates = True, self.updates
+
+    def renew_environments(self) -> None:
+        """Make environments anew, under a new seed: the first one would replay the episodes of the first session."""
         num_envs = self.env.num_envs
         self.env.close()
         self.env = self.make_env(num_envs, derived_seed(self.seed, "resumed", self.env_steps))
@@ -512,8 +576,3 @@ class Trainer(ABC):
 
     def __exit__(self, *_: object) -> None:
         self.close()
-
-
-def is_factory(env: Any) -> bool:
-    """Whether a trainer's `env_id` is to be called for environments: it can then be called again for evaluation."""
-    return callable(env) and not isinstance(env, gym.Env | gym.vector.VectorEnv | VectorEnv)

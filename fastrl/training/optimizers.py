@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import inspect
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -9,23 +11,73 @@ import torch
 from torch import Tensor
 
 from fastrl.errors import NonFiniteError
+from fastrl.training.state_check import StateError, Within, require_like
+
+NEVER_NEGATIVE = ("step", "exp_avg_sq", "max_exp_avg_sq", "square_avg")
 
 
 def load_keeping_settings(optimizer: torch.optim.Optimizer, state: dict[str, Any]) -> None:
-    """Load moments and step counts; learning rates and the like stay as the optimiser was built with them."""
-    own = [{key: value for key, value in group.items() if key != "params"} for group in optimizer.param_groups]
-    optimizer.load_state_dict(state)
-    for group, settings in zip(optimizer.param_groups, own, strict=True):
-        group.update(settings)
+    """Load moments and step counts; learning rates and the like stay as the optimiser was built with them.
+
+    Raises:
+        StateError: it is the state of another kind of optimiser or of other parameters; nothing has changed then.
+    """
+    require_optimizer_state(optimizer, state)
+    optimizer.load_state_dict({"state": state["state"], "param_groups": optimizer.state_dict()["param_groups"]})
+
+
+def require_optimizer_state(optimizer: torch.optim.Optimizer, state: Any, where: str = "optimizer") -> None:
+    """Raises StateError, naming the key, unless `state` is one that an optimiser of this kind has for these parameters."""
+    require_like(state, {"state": None, "param_groups": None}, where)
+    groups, moments = state["param_groups"], state["state"]
+    wanted = [len(group["params"]) for group in optimizer.param_groups]
+    if not isinstance(groups, list) or not all(isinstance(group, Mapping) for group in groups):
+        raise StateError(f"{where}['param_groups'] must be a list of dicts")
+    if [len(names) if isinstance(names := group.get("params"), list) else None for group in groups] != wanted:
+        raise StateError(f"{where}['param_groups'] is not of {wanted} parameters")
+    parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+    if not isinstance(moments, Mapping) or not set(moments) <= set(range(len(parameters))):
+        raise StateError(f"{where}['state'] must be a dict with a number below {len(parameters)} for each parameter")
+    for number, saved in moments.items():
+        outline = _moments_of(optimizer, parameters[number])
+        require_like(saved, outline, f"{where}['state'][{number}]")
+
+
+def _moments_of(optimizer: torch.optim.Optimizer, parameter: Tensor) -> dict[str, Any] | None:
+    """What an optimiser of this kind keeps for a parameter after a step, as an example; None if that cannot be found out."""
+    twin_of = torch.zeros(2, dtype=parameter.dtype, requires_grad=True)
+    twin_of.grad = torch.zeros_like(twin_of)
+    arguments = inspect.signature(type(optimizer)).parameters  # its defaults have names that its parents' constructors know
+    try:
+        twin = type(optimizer)([twin_of], **{name: value for name, value in optimizer.defaults.items() if name in arguments})
+        twin.step()
+        kept = twin.state[twin_of]
+    except Exception:  # an optimiser of someone's own, with arguments that are no defaults
+        return None
+    return {name: _moment(name, value, parameter) for name, value in kept.items()}
+
+
+def _moment(name: str, value: Any, parameter: Tensor) -> Any:
+    if not isinstance(value, Tensor):
+        return value
+    example = torch.zeros(parameter.shape if value.ndim else (), dtype=value.dtype)
+    return Within(example, 0, math.inf) if name in NEVER_NEGATIVE else example
 
 
 def load_parts(parts: Mapping[str, Any], state: Mapping[str, Any]) -> None:
     """Load modules and optimisers by name; learning rates and the like stay as the optimisers were built with them."""
     for name, part in parts.items():
         if isinstance(part, torch.optim.Optimizer):
+            require_optimizer_state(part, state[name], name)
             load_keeping_settings(part, state[name])
         else:
             part.load_state_dict(state[name])
+
+
+def backward(loss: Tensor) -> None:
+    """The gradient of a loss; nothing where everything that it depends on is frozen."""
+    if loss.requires_grad:
+        loss.backward()
 
 
 def names_of_non_finite(named: Mapping[str, Tensor]) -> str:

@@ -135,9 +135,14 @@ def open_run(path: Path) -> RunFolder:
 
 
 def write_config(run: RunFolder, config: RunConfig) -> None:
-    """Write config.toml, replacing an older one in one step."""
-    text = config.to_toml(run.algorithm)
-    replace_file(run.config_file, lambda file: file.write(text.encode()))
+    """Write config.toml, replacing an older one in one step.
+
+    Raises: SettingError if it would be larger than what is read back.
+    """
+    text = config.to_toml(run.algorithm).encode()
+    if len(text) > LARGEST_CONFIG:
+        raise SettingError(f"env_kwargs hold too much for a config.toml: {len(text):,} bytes, at most {LARGEST_CONFIG:,} are read back")
+    replace_file(run.config_file, lambda file: file.write(text))
 
 
 def ensure_config(path: Path, algorithm: str, config: RunConfig) -> None:

@@ -6,6 +6,7 @@ import os
 import signal
 import threading
 import time
+from collections.abc import Callable
 from types import FrameType, TracebackType
 from typing import Any, Self
 
@@ -90,3 +91,13 @@ class StopOnSignal:
         elif now - request.time > REPEAT_WINDOW:
             signal.signal(number, signal.SIG_DFL)
             os.kill(os.getpid(), number)
+
+
+def comes_true(asked: Callable[[], bool], seconds: float = 0.5) -> bool:
+    """Whether `asked` says yes now or within that time: a signal may reach a process a moment after its children have died of it."""
+    deadline = time.monotonic() + seconds
+    while not asked():
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.01)
+    return True

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 from typing import Any, TypeVar
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from fastrl.envs import BaseEnv, make_vector_env
+from fastrl.envs.modules import imports_refused
 from fastrl.errors import SettingError
 from fastrl.losses.value import explained_variance
 from fastrl.nn.containers import to_tensor as to_tensor
@@ -16,6 +20,7 @@ from fastrl.utils.config import Config
 from fastrl.utils.dotted import resolve
 
 EPSILON = 1e-7
+HOW_TO_TRUST = "if the configuration is your own, or you know what the module does, say trust=True"
 
 Array = TypeVar("Array", np.ndarray, Tensor)
 Schedule = Callable[[float], float]
@@ -24,15 +29,23 @@ Schedule = Callable[[float], float]
 # ---------------------------------------------------------------------------------------------------- objects from configurations
 
 
-def get_func(config: Config | Mapping[str, Any]) -> Callable[..., Any]:
+def get_func(config: Config | Mapping[str, Any], kind: type | None = None) -> Callable[..., Any]:
     """The class or function that the entry `func` of a configuration is or names.
 
+    Args:
+        config: with `func`.
+        kind: what a name must stand for, a subclass of this; None: anything that may be named. Classes and functions that are given as
+            they are can be any.
+
     Raises:
-        SettingError: there is no such entry, or it is neither.
+        SettingError: there is no such entry, or it is neither, or a name stands for something of another kind.
     """
     func = config.get("func")
     if isinstance(func, str):
-        return resolve(func)
+        found = resolve(func)
+        if kind is not None and not (inspect.isclass(found) and issubclass(found, kind)):
+            raise SettingError(f"func must be a subclass of {kind.__name__}, got {func}")
+        return found
     if not callable(func):
         raise SettingError(f"config must have 'func', a class or its dotted name, got {dict(config.items())!r}")
     return func
@@ -50,13 +63,14 @@ def get_obj(config: Config | Mapping[str, Any]) -> Any:
     return get_func(config)(**{name: value for name, value in config.items() if name != "func"})
 
 
-def env_from_config(config: Config) -> Any:
+def env_from_config(config: Config, *, trust: bool = False) -> Any:
     """The environment that the section `env` of a configuration describes, which is what `update_config` of an environment writes.
 
     `num_envs`, if there, is for whoever makes several of them and not for the environment.
 
     Args:
         config: with `env`: `func`, `env_name` and options.
+        trust: import the module of an `env_name` like "module:Id-v0", which runs its code.
 
     Raises:
         AttributeError: there is no section `env`.
@@ -64,7 +78,11 @@ def env_from_config(config: Config) -> Any:
     """
     if "env" not in config:
         raise AttributeError("the configuration has no section 'env' to make an environment from")
-    return get_obj({name: value for name, value in config.env.items() if name != "num_envs"})
+    func = get_func(config.env)
+    if isinstance(config.env.get("func"), str) and func is not make_vector_env:
+        get_func(config.env, BaseEnv)
+    with imports_refused(None if trust else HOW_TO_TRUST):
+        return get_obj({name: value for name, value in config.env.items() if name != "num_envs"})
 
 
 # ---------------------------------------------------------------------------------------------------- conversions
@@ -155,7 +173,7 @@ def explained_var(target: Any, preds: Any) -> float:
         preds: as many numbers; (N, 1) beside (N,) is the same N numbers.
 
     Returns:
-        At most 1; NaN where the targets are constant.
+        At most 1; 0 where all targets are one number.
 
     Raises:
         ValueError: the counts differ.
@@ -175,13 +193,18 @@ def normalize(array: Array) -> Array:
 
 
 # ---------------------------------------------------------------------------------------------------- schedules
+# partial functions, not functions within functions: these could not be pickled, nor could the optimisers and models that have them
 
 
 def make_callable(x: Any) -> Any:
     """A function of anything: a function stays one, a list or tuple becomes a list of functions, all else a function that returns it."""
     if isinstance(x, list | tuple):
         return [make_callable(entry) for entry in x]
-    return x if callable(x) else lambda *args, **kwargs: x
+    return x if callable(x) else partial(_constant, x)
+
+
+def _constant(value: Any, /, *args: Any, **kwargs: Any) -> Any:
+    return value
 
 
 def linear_schedule(initial: float, final: float, final_step: float, initial_step: float = 0) -> Schedule:
@@ -193,11 +216,12 @@ def linear_schedule(initial: float, final: float, final_step: float, initial_ste
     if not final_step > initial_step:
         raise SettingError(f"final_step must be after initial_step, {initial_step}, got {final_step}")
 
-    def value(step: float) -> float:
-        share = min(max((step - initial_step) / (final_step - initial_step), 0.0), 1.0)
-        return initial * (1.0 - share) + final * share
+    return partial(_on_a_line, initial, final, final_step, initial_step)
 
-    return value
+
+def _on_a_line(initial: float, final: float, final_step: float, initial_step: float, step: float) -> float:
+    share = min(max((step - initial_step) / (final_step - initial_step), 0.0), 1.0)
+    return initial * (1.0 - share) + final * share
 
 
 def piecewise_linear_schedule(values: Sequence[float], boundaries: Sequence[float]) -> Schedule:
@@ -215,4 +239,8 @@ def piecewise_linear_schedule(values: Sequence[float], boundaries: Sequence[floa
     steps = [0, *boundaries]
     if any(not after > before for before, after in zip(steps, steps[1:], strict=False)):
         raise SettingError(f"boundaries must rise, beginning above 0, got {list(boundaries)}")
-    return lambda step: float(np.interp(step, steps, values))
+    return partial(_between, steps, values)
+
+
+def _between(steps: Sequence[float], values: Sequence[float], step: float) -> float:
+    return float(np.interp(step, steps, values))

@@ -11,6 +11,7 @@ from fastrl.models import PPOClipModel, ValueModel
 from fastrl.optimizers import JointOpt, ListOpt, SingleOpt
 from fastrl.utils.config import Config
 from fastrl.utils.estimators import advantage
+from fastrl.utils.utils import env_from_config
 
 NAMES = ["A2C", "PPOAdaptive", "PPOClip", "SurrogatePG", "VanillaPG"]
 
@@ -63,6 +64,54 @@ def parameters(agent):
 
 def same(one, other):
     return all(torch.equal(mine, its) for mine, its in zip(weights(one), weights(other), strict=True))
+
+
+STRANGER = """
+import gymnasium as gym
+from pathlib import Path
+from fastrl.envs.single import SingleEnv
+Path("canary").write_text("")
+def make():
+    return SingleEnv("Identity-v0")
+"""
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"env": {"func": "fastrl.envs.GymEnv", "env_name": "stranger_module:make"}},
+        {"env": {"func": "fastrl.envs.single.SingleEnv", "env_id": "stranger_module:make"}},
+        {
+            "env": {
+                "func": "fastrl.envs.GymEnv",
+                "env_name": "Identity-v0",
+                "wrappers": [{"func": "fastrl.envs.GymEnv", "env_name": "stranger_module:make"}],
+            }
+        },
+    ],
+)
+def test_a_configuration_imports_no_module_unless_it_is_trusted(file, change, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "stranger_module.py").write_text(STRANGER)
+    config = Config.load(file)
+    config.update(change)
+    with pytest.raises(SettingError):
+        agent_from_config(config, log_dir=None)
+    assert not (tmp_path / "canary").exists()
+
+
+def test_a_module_that_the_user_names_or_trusts_is_imported(file, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "stranger_module.py").write_text(STRANGER)
+    config = Config.load(file)
+    config.env = {"func": "fastrl.envs.GymEnv", "env_name": "stranger_module:make", "num_envs": 4}
+    with pytest.raises(SettingError, match="env: .* would import the module 'stranger_module', which runs its code; .* say trust=True"):
+        agent_from_config(config, log_dir=None)
+    with pytest.raises(SettingError, match="say trust=True"):
+        env_from_config(config)
+    for agent in (agent_from_config(config, log_dir=None, trust=True), agent_from_config(file, env="stranger_module:make", log_dir=None)):
+        agent.train(max_iters=1)
+    assert (tmp_path / "canary").exists()
 
 
 @pytest.mark.parametrize("name", NAMES)

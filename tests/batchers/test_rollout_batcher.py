@@ -1,12 +1,14 @@
 """Rollouts as batches: what is in them, what transforms see, and going on exactly."""
 
+import gymnasium as gym
+import numpy as np
 import pytest
 import torch
 
 from fastrl.batchers import Batch, RolloutBatcher
 from fastrl.batchers.transforms import Frame2Float, ReturnRunScaler, RewardClipper, RewardConstScaler, RewardRunScaler, StateRunNorm
 from fastrl.envs import GymEnv, make_vector_env
-from fastrl.errors import SettingError
+from fastrl.errors import NonFiniteError, SettingError
 
 
 def first_action(state, step):
@@ -74,12 +76,15 @@ def test_flat_rows_are_the_transitions():
 
 
 def test_environments_come_as_ids_as_gym_envs_and_as_they_are():
-    for env in ("CartPole-v1", GymEnv("CartPole-v1"), make_vector_env("CartPole-v1", 4, seed=1)):
+    own = (lambda: gym.make("CartPole-v1"), lambda: make_vector_env("CartPole-v1", 4), gym.make_vec("CartPole-v1", 4))
+    for env in ("CartPole-v1", GymEnv("CartPole-v1"), GymEnv(own[0]), make_vector_env("CartPole-v1", 4, seed=1), *own):
         batcher = make_batcher(env)
         assert batcher.get_batch(first_action).state_t.shape == (10, 4, 4)
         assert batcher.get_state_info().shape == (4,) and batcher.get_action_info().space == "discrete"
         batcher.close()
-    with pytest.raises(SettingError, match="env must be an id, a GymEnv or a VectorEnv, got int"):
+    alone = RolloutBatcher(gym.make("CartPole-v1"), 10)
+    assert alone.get_batch(lambda state, step: torch.zeros(1, dtype=torch.int64)).state_t.shape == (10, 1, 4)
+    with pytest.raises(SettingError, match="env must be an id, a factory, a GymEnv, a Gymnasium environment or a VectorEnv, got int"):
         make_batcher(3)
     with pytest.raises(SettingError, match="batch_size must be a multiple of the 4 environments, got 42"):
         make_batcher(batch_size=42)
@@ -138,8 +143,31 @@ def test_running_scales_count_rewards_as_they_get_them(make):
     torch.testing.assert_close(found.reward, expected.reward, rtol=1e-3, atol=0.0)
 
 
+class Once(gym.Env):
+    """Its 15th reward is infinite."""
+
+    observation_space, action_space = gym.spaces.Box(-1, 1, (2,)), gym.spaces.Discrete(2)
+    steps = 0
+
+    def reset(self, *, seed=None, options=None):
+        return np.zeros(2, np.float32), {}
+
+    def step(self, action):
+        self.steps += 1
+        return np.zeros(2, np.float32), np.inf if self.steps == 15 else 1.0, False, False, {}
+
+
+def test_a_number_that_is_not_finite_is_named_before_it_is_counted():
+    batcher = RolloutBatcher(make_vector_env(Once, 2), 20, transforms=[StateRunNorm(), ReturnRunScaler(2)])
+    batcher.get_batch(first_action)
+    with pytest.raises(NonFiniteError, match="environment 0 of Once .* returned a non-finite reward at step 14"):
+        batcher.get_batch(first_action)
+    assert batcher.num_steps == 28 and [transform.state_dict()["count"] for transform in batcher.transforms[:1]] == [20]
+
+
 def test_frames_become_numbers():
     assert torch.equal(Frame2Float().transform_state(torch.tensor([0, 51, 255], dtype=torch.uint8)), torch.tensor([0.0, 0.2, 1.0]))
+    assert torch.equal(Frame2Float(15).transform_state(torch.tensor([0, 15], dtype=torch.uint8)), torch.tensor([0.0, 1.0]))
 
 
 def test_a_batcher_goes_on_exactly_from_its_state_in_the_middle_of_a_rollout():

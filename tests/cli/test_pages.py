@@ -19,7 +19,7 @@ def test_every_command_is_described_and_every_described_one_exists():
 def test_the_flags_of_train_exist():
     table = COMMAND_LINE.split("## train")[1].split("Spellings")[0].split("| flag |")[1]
     described = {flag.replace("-", "_") for flag in re.findall(r"`--([\w-]+)`", table)}
-    assert described <= set(field_types(VMPOConfig)) | set(FOLDER_FLAGS)
+    assert described <= set(field_types(VMPOConfig)) | set(FOLDER_FLAGS) | {"trust"}
     assert {"env_id", "num_envs", "seed", "device", "total_steps", "out_dir", "threads", "track", "resume", "config"} <= described
 
 

@@ -1,5 +1,6 @@
 """From flags to settings: which default wins, spellings, and errors that name the setting."""
 
+import importlib.util
 from pathlib import Path
 
 import pytest
@@ -67,6 +68,14 @@ def test_the_file_may_name_the_environment_whose_preset_counts(read):
             {"a": 1000, "b": -2, "c": 0.001, "d": True, "e": False, "f": ""},
         ),
         ("--env-kwargs", "env_kwargs", {}),
+        ("--env-kwargs a=[1.0,2] b=null c='3'", "env_kwargs", {"a": [1.0, 2], "b": None, "c": "3"}),
+        ('--env-kwargs a={"b":[null,{"c":true}]} d="x"', "env_kwargs", {"a": {"b": [None, {"c": True}]}, "d": "x"}),
+        ("--env-kwargs a={b=1,c=['x']} d={}", "env_kwargs", {"a": {"b": 1, "c": ["x"]}, "d": {}}),
+        ("--total-steps 1e6", "total_steps", 1_000_000),
+        ("--total-steps=2.5e2", "total_steps", 250),
+        ("--seed 7.0", "seed", 7),
+        ("--threads 1e0", "threads", 1),
+        ("--sizes 1e2 64", "sizes", (100, 64)),
     ],
 )
 def test_spellings(read, words, name, value):
@@ -86,6 +95,10 @@ def test_folders(read):
         ("--no-rate", "there is no flag --no-rate"),
         ("--total-steps abc", "total_steps must be a whole number, got 'abc'"),
         ("--total-steps 1.5", "total_steps must be a whole number, got '1.5'"),
+        ("--total-steps 1e-3", "total_steps must be a whole number, got '1e-3'"),
+        ("--total-steps 1e999999999", "total_steps must be a whole number, got '1e999999999'"),
+        ("--total-steps inf", "total_steps must be a whole number, got 'inf'"),
+        ("--env-kwargs a=[1,", "lists and tables as JSON or TOML, got 'a=[1,'"),
         ("--total-steps", "total_steps must be a whole number, got 'nothing'"),
         ("--total-steps 0", "total_steps must be at least 1, got 0"),
         ("--rate fast", "rate must be a number, got 'fast'"),
@@ -96,7 +109,7 @@ def test_folders(read):
         ("--seed 1 2", "'2' is one value too many"),
         ("--seed -1", "seed must be in [0, 2^31), got -1"),
         ("--track tensorboard", "track must be wandb or none, got 'tensorboard'"),
-        ("--env-kwargs crop", "env_kwargs must be name=value pairs, each name once, each value"),
+        ("--env-kwargs crop", "env_kwargs must be name=value pairs, each name once, lists and tables as JSON or TOML, got 'crop'"),
         ("--env-kwargs none", "env_kwargs must be name=value pairs"),
         ("--env-kwargs =3", "env_kwargs must be name=value pairs"),
         ("--env-kwargs a=1 a=2", "env_kwargs must be name=value pairs, each name once"),
@@ -203,3 +216,11 @@ def test_help_with_an_environment_shows_its_preset(read, capsys):
     with pytest.raises(SystemExit):
         read("--env-id", "Preset-v0", "--help")
     assert "Rate, in (0, 1]. (default: 1.0)" in " ".join(capsys.readouterr().out.replace("│", " ").split())
+
+
+def test_a_short_part_of_the_fuzzing_gives_sentences_and_exit_codes():
+    spec = importlib.util.spec_from_file_location("attack_flags", Path(__file__).parents[2] / "bench" / "attack" / "flags.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    counts = module.run(40, seed=3)
+    assert counts["calls"] == sum(counts["exit codes"].values()) == 40 and not counts["failures"]

@@ -99,7 +99,7 @@ def test_options_reach_the_environment():
     assert "limit: episodes of random actions last 10 to 10 steps; limit 10" in sentences(report, "note")
     space = spaces.Dict(a=BOX, b=spaces.Box(-1, 1, (2,)))
     report = check_env(env_class(lambda env: space.sample(), space=space, reset=_unseeded), steps=20, obs_keys=["b"])
-    assert any("they become float32 [2], of 'b' (float32 [2])" in text for text in sentences(report, "note"))
+    assert any("'b' (float32 [2]): to policies float32 [2]" in text for text in sentences(report, "note"))
 
 
 def _unseeded(self, *, seed=None, options=None):
@@ -339,10 +339,16 @@ def test_an_autoreset_mode_that_is_not_told_or_not_true_is_a_warning(mode):
     assert f"autoreset: metadata['autoreset_mode'] tells {other.name}, stepping shows {mode.name}" in said, said
 
 
-def test_infos_of_a_vector_environment_that_are_a_list():
+def test_infos_of_a_vector_environment_may_be_a_list_and_nothing_stranger():
     wrapped = gym.wrappers.vector.DictInfoToList(ToyVectorGym("Identity-v0", 2, AutoresetMode.SAME_STEP))
-    said = sentences(check_env(wrapped, steps=40), "error")
-    assert any("infos are a list, not a dict of arrays; take the wrapper DictInfoToList off" in text for text in said), said
+    assert check_env(wrapped, steps=40).ok
+
+    class Silent(ToyVectorGym):
+        def step(self, actions):
+            return (*super().step(actions)[:4], None)
+
+    said = sentences(check_env(Silent("Identity-v0", 2), steps=40), "error")
+    assert any("infos are a NoneType, neither a dict of arrays nor a list of dicts" in text for text in said), said
 
 
 class _Broken(VectorEnv):

@@ -181,3 +181,18 @@ def test_too_many_choices_are_refused_by_name(space):
     else:
         with pytest.raises(SettingError, match=r"observations of Wide are .*choices"):
             make_vector_env(Wide(space, gym.spaces.Discrete(2)))
+
+
+def test_environments_are_made_as_long_as_there_is_memory(monkeypatch):
+    closed = []
+
+    class Small(gym.Env):
+        observation_space, action_space = SMALL, gym.spaces.Discrete(2)
+
+        def close(self):
+            closed.append(self)
+
+    monkeypatch.setattr("fastrl.envs.construction.available_memory", lambda: 2**29)
+    with pytest.raises(SettingError, match="num_envs too large: after 255 environments of the factory only 536.9 MB of memory are left"):
+        make_vector_env(Small, 1000)
+    assert len(closed) == 255

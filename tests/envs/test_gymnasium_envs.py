@@ -11,6 +11,7 @@ from fastrl.envs.gymnasium import GymnasiumEnv, GymnasiumVectorEnv
 from fastrl.envs.single import SingleEnv
 from fastrl.envs.toy_gymnasium import ToyVectorGym
 from fastrl.envs.toy_vector import ToyVectorEnv
+from fastrl.errors import SettingError
 
 MODES = list(AutoresetMode)
 LENGTHS = [3, 5, 4]
@@ -112,14 +113,11 @@ def test_a_missing_last_observation_is_an_error():
         env.step(torch.zeros(2, dtype=torch.int64))
 
 
-def test_a_silent_mode_means_next_step_with_a_warning_and_an_unknown_one_is_refused():
-    silent = ToyVectorGym("Counter-v0", 2, length=3)
-    silent.metadata = {}
-    with pytest.warns(UserWarning, match="autoreset_mode"):
-        assert make_vector_env(silent).autoreset_mode == "next_step"
-    silent.metadata = {"autoreset_mode": "sometimes"}
-    with pytest.raises(ValueError, match="sometimes"):
-        make_vector_env(silent)
+def test_an_unknown_mode_is_refused():
+    odd = ToyVectorGym("Counter-v0", 2, length=3)
+    odd.metadata = {"autoreset_mode": "sometimes"}
+    with pytest.raises(SettingError, match=r"metadata\['autoreset_mode'\] of ToyVectorGym must be .* got 'sometimes'"):
+        make_vector_env(odd)
 
 
 class Everything(gym.Env):

@@ -43,7 +43,6 @@ def test_ids_go_to_fastrl_then_envpool_then_gymnasium(own_id):
         ("cartpole-v1", "did you mean 'CartPole-v1'"),
         ("ProofOfMemory-v0", "did you mean 'ProofofMemory-v0'"),
         ("dm_control/cheetah-rum", "did you mean 'CheetahRun-v1'"),
-        ("no_such_module:Thing-v0", "no environment 'no_such_module:Thing-v0'"),
     ],
 )
 def test_unknown_ids_name_the_nearest(env_id, message):

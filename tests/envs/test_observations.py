@@ -10,8 +10,8 @@ from gymnasium import spaces
 
 from fastrl.batchers import RolloutBatcher
 from fastrl.batchers.transforms import StateRunNorm
-from fastrl.envs import EnvironmentFailure, make_vector_env
-from fastrl.envs.base import ObservationFault
+from fastrl.envs import EnvironmentFailure, VectorEnv, make_vector_env
+from fastrl.envs.failures import ObservationFault
 from fastrl.envs.first_look import FIRST_STEPS
 from fastrl.envs.observations import ObservationMap
 
@@ -105,6 +105,30 @@ def test_an_environment_and_its_step_are_named(make):
             env.step(actions)
         with pytest.raises(EnvironmentFailure, match=r"^environment 0 of \w+ failed at step 4 \(seed \d+\): the observation is 3, but"):
             env.step(actions)
+
+
+class _Own(VectorEnv):
+    """Gives what it is told to, whatever it declares."""
+
+    def __init__(self, obs, dtype):
+        self.obs = obs
+        action, more = make_vector_env("Identity-v0").action, {"max_episode_steps": None, "device": "cpu"}
+        super().__init__(name="Own", num_envs=len(obs), obs_shape=obs.shape[1:], obs_dtype=dtype, action=action, **more)
+
+    def _reset_all(self):
+        return self.obs
+
+    def _advance(self, actions):
+        raise NotImplementedError
+
+
+def test_a_vector_environment_of_ones_own_has_the_dtype_it_declares():
+    with pytest.raises(EnvironmentFailure, match="Own failed at step 0 .*its observations should be uint8, they are float64"):
+        _Own(np.full((2, 4, 4, 3), 0.5), torch.uint8).reset()
+    assert _Own(np.ones((2, 3)), torch.float32).reset().dtype == torch.float32
+    assert _Own(np.ones((2, 3), np.int64), torch.float32).reset().tolist() == [[1] * 3] * 2
+    with pytest.raises(EnvironmentFailure, match="its observations should be float32, they are object"):
+        _Own(np.full((2, 3), None), torch.float32).reset()
 
 
 # ------------------------------------------------------------------------------------------------ what it becomes

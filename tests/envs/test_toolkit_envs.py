@@ -422,7 +422,7 @@ def test_what_is_no_list_of_wrappers_is_refused(wrappers, message):
     ("env_id", "options", "message"),
     [
         ("CartPol-v1", {}, "did you mean 'CartPole-v1'"),
-        (3, {}, "env_name must be the id of an environment, got int"),
+        (3, {}, "env_name must be the id of an environment, a factory or an environment, got int"),
         ("CartPole-v1", {"gravity": 3}, "no option 'gravity'"),
         ("CartPole-v1", {"scale_reward": True}, "scale_reward is no option of an environment"),
         ("CartPole-v1", {"seed": -1}, "seed must be at least 0"),
@@ -432,6 +432,49 @@ def test_what_is_no_list_of_wrappers_is_refused(wrappers, message):
 def test_bad_settings_are_one_sentence(env_id, options, message):
     with pytest.raises(SettingError, match=message):
         GymEnv(env_id, **options)
+
+
+# ------------------------------------------------------------------------------------------------ environments of one's own
+
+
+def single(**options):
+    return gym.wrappers.TimeLimit(Probe(**options), 3)
+
+
+@pytest.mark.parametrize("wrappers", [[], [clipped]])
+def test_a_factory_in_place_of_an_id(wrappers):
+    env = GymEnv(single, wrappers=wrappers, actions=3)
+    assert env.get_action_info().shape == 3 and env.simulator == "gymnasium" and "single" in env.env_name
+    env.reset()
+    assert [env.step(2)[1:3] for _ in range(3)] == [(1.0 if wrappers else 2.0, False)] * 2 + [(1.0 if wrappers else 2.0, True)]
+    env.seed(3)
+    with env.vector(2) as many:
+        assert many.reset().shape == (2, 2)
+    section = section_of(env)
+    assert section["env_name"] is single and GymEnv(**{key: value for key, value in section.items() if key != "func"}).reset().shape == (2,)
+
+
+@pytest.mark.parametrize("wrappers", [[], [clipped]])
+def test_an_environment_in_place_of_an_id(wrappers):
+    inside = single()
+    env = GymEnv(inside, wrappers=wrappers)
+    env.reset()
+    assert env.step(0)[1] == (1.0 if wrappers else 2.0)
+    env.seed(3)
+    assert env.reset().shape == (2,)
+    with pytest.raises(SettingError, match="is already made, so no others of its kind can be: give GymEnv a factory"):
+        env.vector(2)
+    with pytest.raises(SettingError, match="record needs an environment that Gymnasium can draw"):
+        env.record("videos")
+
+
+def test_a_vector_environment_in_place_of_an_id():
+    env = GymEnv(make_vector_env("Counter-v0"))
+    assert env.reset().shape == (1,) and env.simulator == "fastrl" and env.step(0)[1] == 0.0
+    with pytest.raises(SettingError, match="is already made, with its own seed"):
+        env.seed(3)
+    with pytest.raises(SettingError, match="env_name must be a single environment, Counter-v0 has 2"):
+        GymEnv(make_vector_env("Counter-v0", 2))
 
 
 # ------------------------------------------------------------------------------------------------ configurations

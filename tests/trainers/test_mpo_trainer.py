@@ -295,7 +295,7 @@ def test_a_stopped_trainer_can_go_on(tmp_path, monkeypatch):
         assert trainer.interrupted is None and trainer.env_steps >= 200
 
 
-def test_evaluation_goes_on_where_an_observation_is_not_finite():
+def test_evaluation_goes_on_where_an_observation_is_too_large_to_be_squared():
     with make_trainer(_Faulty, num_envs=2) as trainer:
         assert trainer.evaluate(2)["eval/length_mean"] == 12
         envs = gym.vector.SyncVectorEnv([_Faulty] * 2)
@@ -405,11 +405,11 @@ def test_too_little_data_and_several_environments_are_named():
 
 
 class _Faulty(gym.Env):
-    """Gives an observation or a reward that is not finite at every fifth step, or from step 5 on at all."""
+    """Gives an observation or a reward that is too large to be squared at every fifth step, or as its first observation."""
 
     observation_space = gym.spaces.Box(-1, 1, (2,))
     action_space = gym.spaces.Box(-1, 1, (1,))
-    what, bad = "obs", np.nan
+    what, bad = "obs", 3e38
 
     def reset(self, *, seed=None, options=None):
         self.steps = 0
@@ -432,12 +432,12 @@ def _step_bytes(self, action):
     return np.full((2, 2, 1), 200, np.uint8), 1.0, False, self.steps == 12, {}
 
 
-@pytest.mark.parametrize("bad", [np.nan, -np.inf, 3e38])
+@pytest.mark.parametrize("bad", [3e38, -3e38])
 @pytest.mark.parametrize(("what", "lost"), [("obs", 4), ("reward", 2), ("reset", 1)])
-def test_transitions_that_are_not_finite_are_refused_and_learning_goes_on(what, bad, lost, tmp_path):
+def test_transitions_that_are_too_large_are_refused_and_learning_goes_on(what, bad, lost, tmp_path):
     """Of 12 steps two give a bad reward, or a bad observation, which spoils the transition into it and the one out of it."""
     factory = type("_FaultyOften", (_Faulty,), {"what": what, "bad": bad})
-    with make_trainer(factory, num_envs=2) as trainer, pytest.warns(RuntimeWarning, match="not finite"):
+    with make_trainer(factory, num_envs=2) as trainer, pytest.warns(RuntimeWarning, match="too large"):
         trainer.train(480, out_dir=str(tmp_path), **TRAIN)
         assert trainer.updates > 50 and trainer.agent.skipped == 0
         assert trainer.refused == pytest.approx(480 * lost / 12, abs=4)
@@ -530,6 +530,33 @@ def test_a_run_made_in_python_is_a_run_folder_for_the_command_line(tmp_path):
         assert again.batch_size == 32 and again.m_steps == 2
 
 
+def test_settings_of_the_updates_are_the_configuration_s_unless_they_are_given(tmp_path):
+    with MPOTrainer.from_config(config_of_updates()) as trainer:
+        assert trainer.settings.batch_size == 36  # a multiple of retrace_steps, checked as it is
+        trainer.train(60, str(tmp_path / "a"))
+        assert (trainer.batch_size, trainer.update_after, trainer.m_steps) == (36, 40, 2)
+        trainer.train(80, out_dir=str(tmp_path / "b"), batch_size=18)
+        assert (trainer.batch_size, trainer.update_after, trainer.m_steps) == (18, 40, 2)
+        with pytest.raises(SettingError, match="batch_size must be a multiple of retrace_steps = 6, got 20"):
+            trainer.train(90, 50, 20, str(tmp_path / "c"))
+        with pytest.raises(SettingError, match="out_dir must be given"):
+            trainer.train(90)
+        assert (trainer.batch_size, trainer.update_after) == (18, 40)
+    assert [MPOConfig.from_toml((tmp_path / name / "config.toml").read_text()).batch_size for name in "ab"] == [36, 18]
+    with pytest.raises(SettingError, match="batch_size must be a multiple of retrace_steps = 6, got 20"):
+        MPOTrainer.from_config(config_of_updates(batch_size=20))
+    with pytest.raises(SettingError, match="batch_size must be at most replay_size = 200, got 252"):
+        MPOTrainer.from_config(config_of_updates(batch_size=252))
+
+
+def config_of_updates(**changes):
+    networks = {"policy_layer_sizes": (8,), "critic_layer_sizes": (8,), "replay_size": 200, "action_samples": 4}
+    updates = {"use_retrace": True, "retrace_steps": 6, "batch_size": 36, "update_after": 40, "m_steps": 2}
+    return MPOConfig(
+        **{"env_id": "LinearQuadratic-v0", "num_envs": 2, "eval_episodes": 1, "total_steps": 60, **networks, **updates, **changes}
+    )
+
+
 def test_options_of_the_environment_reach_it_as_they_are():
     with make_trainer("Counter-v0", num_envs=2, env_kwargs={"length": [3, 5]}, max_episode_steps=4) as trainer:
         lengths = [episode.length for _ in range(12) if trainer.collect() for episode in trainer.env.pop_episodes()]
@@ -550,3 +577,13 @@ def test_metrics_are_finite_numbers(tmp_path):
     rows = rows_of(tmp_path / "metrics.csv")
     assert rows and all(np.isfinite(float(value)) for row in rows for value in row.values() if value not in ("", None))
     assert {"loss/policy", "loss/q", "mpo/temperature", "kl/mean", "train/entropy", "replay/transitions"} <= set(rows[-1])
+
+
+def test_a_configuration_is_checked_with_its_own_batch_size_before_anything_is_made():
+    base = {"env_id": "LinearQuadratic-v0", "num_envs": 2, "replay_size": 1000, "policy_layer_sizes": (8,), "critic_layer_sizes": (8,)}
+    with pytest.raises(SettingError, match="batch_size must be a multiple of retrace_steps = 4, got 30"):
+        MPOTrainer.from_config(MPOConfig(**base, use_retrace=True, retrace_steps=4, batch_size=30))
+    with pytest.raises(SettingError, match="batch_size must be at most replay_size = 1000, got 1001"):
+        MPOTrainer.from_config(MPOConfig(**base, batch_size=1001))
+    with MPOTrainer.from_config(MPOConfig(**base, use_retrace=True, retrace_steps=3, batch_size=30, update_after=60, m_steps=2)) as trainer:
+        assert (trainer.batch_size, trainer.update_after, trainer.m_steps) == (30, 60, 2) and trainer.settings.batch_size == 30

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from fastrl.cli.main import main
-from fastrl.errors import CheckpointError, NonFiniteError, SettingError
+from fastrl.errors import CheckpointError, SettingError
 from fastrl.trainers.policy_gradient.config import A2CConfig, PPOAdaptiveConfig, PPOConfig, SurrogatePGConfig, VanillaPGConfig
 from fastrl.trainers.policy_gradient.trainer import PolicyGradientTrainer
 from fastrl.training.checkpoint import load_checkpoint
@@ -93,14 +93,6 @@ def test_the_learning_rate_falls_to_nothing(tmp_path):
         trainer.train(400, str(tmp_path))
     rates = [float(row["JointOpt/LR"]) for row in rows_of(tmp_path / "metrics.csv")]
     assert rates == sorted(rates, reverse=True) and rates[-1] < 0.002 and 0.007 < rates[0] < 0.01
-
-
-def test_what_is_not_finite_is_named(tmp_path):
-    with make_trainer() as trainer:
-        trainer.collect()
-        trainer.batcher._rollout.rewards[3, 2] = float("nan")
-        with pytest.raises(NonFiniteError, match="environment 2 of .* reward at step 3"):
-            trainer.estimate()
 
 
 def test_other_settings_than_the_checkpoints_are_an_error(tmp_path):

@@ -15,7 +15,18 @@ POSITIVE = [
 ]
 COUNTS = ["rollout_steps", "m_steps", "updates_per_step", "target_update_period", "dae_epochs", "dae_mini_batches"]
 RESUMABLE = {
-    *("total_steps", "device", "threads", "env_threads", "eval_interval", "eval_episodes", "stop_at_return", "save_interval"),
+    *(
+        "total_steps",
+        "device",
+        "threads",
+        "env_threads",
+        "env_timeout",
+        "eval_interval",
+        "eval_episodes",
+        "eval_max_steps",
+        "stop_at_return",
+        "save_interval",
+    ),
     *(
         "log_interval",
         "track",

@@ -1,6 +1,10 @@
 """What the person at the screen sees, on a terminal and in a file."""
 
+import errno
 import io
+import sys
+
+import pytest
 
 from fastrl.training.console import Console
 
@@ -87,3 +91,51 @@ def test_a_terminal_gets_a_table_with_a_bar_and_lines_above_it():
 
 def test_a_pipe_gets_lines_by_itself():
     assert Console(10, stream=io.StringIO()).live is False
+
+
+class Closed(io.StringIO):
+    """Takes a few texts, then fails."""
+
+    encoding = "ascii"
+
+    def __init__(self, texts, error):
+        super().__init__()
+        self.texts, self.error = texts, error
+
+    def write(self, text):
+        self.texts -= 1
+        if self.texts < 0:
+            raise self.error
+        return super().write(text)
+
+
+@pytest.mark.parametrize("live", [False, True])
+@pytest.mark.parametrize(
+    "error", [BrokenPipeError(errno.EPIPE, "Broken pipe"), OSError(errno.ENOSPC, "No space left"), ValueError("closed")]
+)
+@pytest.mark.parametrize("texts", [0, 3])
+def test_output_that_fails_is_told_once_and_raises_nothing(live, error, texts):
+    told = []
+    before = sys.stdout
+    console = Console(1000, stream=Closed(texts, error), live=live, on_lost=lambda steps, why: told.append((steps, why)))
+    for step in range(10, 60, 10):
+        console.message("a line")
+        console.update(ROW, env_steps=step)
+        console.evaluation(EVALUATION, env_steps=step)
+    console.close()
+    assert len(told) == 1 and told[0][1] is error and sys.stdout is before
+
+
+def test_a_process_without_standard_output_shows_nothing(monkeypatch):
+    monkeypatch.setattr(sys, "stdout", None)
+    console = Console(1000)
+    console.message("a line")
+    console.update(ROW, env_steps=10)
+    console.close()
+    assert console.live is False
+
+
+def test_characters_that_the_terminal_lacks_become_question_marks():
+    stream = Closed(100, None)
+    Console(1000, stream=stream, live=False).evaluation(EVALUATION, env_steps=10)
+    assert "return 100.00 ? 2.50" in stream.getvalue()

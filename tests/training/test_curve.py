@@ -1,5 +1,6 @@
 """The learning curve: drawn from the files of one run or several."""
 
+import math
 import subprocess
 import sys
 
@@ -42,3 +43,17 @@ def test_nothing_to_draw_writes_nothing(tmp_path):
 def test_matplotlib_is_imported_only_to_draw():
     code = "import sys, fastrl.training.curve, fastrl.training.metrics; assert 'matplotlib' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_numbers_that_no_axis_holds_are_left_out(tmp_path):
+    folder = tmp_path / "run"
+    logger = MetricsLogger(folder, tensorboard=False)
+    for step, value in enumerate((1.0, math.nan, math.inf, -1.7e308, 2.0)):
+        logger.log({"rollout/ep_return_mean": value}, env_steps=step)
+        logger.log_eval({"eval/return_mean": value, "eval/return_std": -1.0 if step == 4 else 0.5}, env_steps=step)
+    assert draw_curve([folder], tmp_path / "curve.svg")
+
+
+def test_dollars_are_no_formula(tmp_path, run):
+    named = run.rename(tmp_path / "$\\bad$")
+    assert draw_curve([named, named], tmp_path / "curve.svg", reference_lines={"$\\worse$": 1.0}, title="$\\worst$")

@@ -8,7 +8,7 @@ import pytest
 import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from fastrl.errors import SettingError
+from fastrl.errors import RunFolderError, SettingError
 from fastrl.training.csv_table import CsvTable, read_columns
 from fastrl.training.metrics import MetricsLogger, _format_metrics, to_floats
 
@@ -168,3 +168,49 @@ def test_the_console_sees_what_the_files_get(tmp_path):
         logger.log({"loss": torch.tensor(0.5)}, env_steps=1)
         logger.log_eval({"eval/return_mean": 2}, env_steps=1)
     assert seen == [("update", {"loss": 0.5}, 1), ("evaluation", {"eval/return_mean": 2.0}, 1), "close"]
+
+
+def test_logs_that_find_no_room_are_left_out_and_noted_once(tmp_path, monkeypatch):
+    def full(*_):
+        raise RunFolderError("x.csv cannot be written: No space left on device")
+
+    logger = MetricsLogger(tmp_path)
+    logger.log({"rollout/ep_return_mean": 1.0}, env_steps=10)
+    with monkeypatch.context() as patch, pytest.warns(UserWarning) as warned:
+        for module in ("csv_table", "event_file", "curve"):
+            patch.setattr(f"fastrl.training.{module}.replace_file", full)
+            if module != "curve":
+                patch.setattr(f"fastrl.training.{module}.append_to_file", full)
+        for step in (20, 30):
+            logger.log({"rollout/ep_return_mean": 2.0}, env_steps=step)
+            logger.log_eval({"eval/return_mean": 2.0}, env_steps=step)
+    logger.log({"rollout/ep_return_mean": 4.0}, env_steps=40)  # there is room again
+    logger.close()
+    assert logger.failed == ["eval.csv", "events.out.tfevents.*", "metrics.csv"] and len(warned) == 1
+    assert lines(tmp_path / "metrics.csv") == ["env_steps,rollout/ep_return_mean", "10,1", "40,4"]
+    [note] = lines(tmp_path / "notes.txt")
+    assert note.endswith("x.csv cannot be written: No space left on device; what finds no room there is left out, and the run goes on")
+
+
+def test_a_tracking_service_that_fails_does_not_end_the_run(tmp_path, monkeypatch):
+    class FakeRun:
+        def log(self, row):
+            raise ConnectionError("no network")
+
+        finish = log
+
+    fake = types.ModuleType("wandb")
+    fake.init = lambda **settings: FakeRun()
+    monkeypatch.setitem(sys.modules, "wandb", fake)
+    with pytest.warns(UserWarning, match="no network"), MetricsLogger(tmp_path, track="wandb", tensorboard=False) as logger:
+        logger.log({"loss": 1.0}, env_steps=10)
+    assert logger.failed == ["wandb"]
+
+
+def test_a_damaged_file_does_not_block_a_resume(tmp_path):
+    run(tmp_path, 70)
+    whole = (tmp_path / "metrics.csv").read_bytes()
+    (tmp_path / "metrics.csv").write_bytes(whole.replace(b"\n20,", b"\n\xff,"))
+    with pytest.warns(UserWarning, match="metrics.csv was damaged: 1 of 7 lines could not be read"):
+        run(tmp_path, 100, start=50)
+    assert [int(line.split(",")[0]) for line in lines(tmp_path / "metrics.csv")[1:]] == [10, 30, 40, 50, 60, 70, 80, 90, 100]

@@ -25,6 +25,11 @@ def test_without_a_folder_a_new_one_is_made_under_runs(tmp_path, monkeypatch):
     assert paths == [first, f"{first}-2", f"{first}-3"]
 
 
+def test_settings_that_could_not_be_read_back_are_refused(tmp_path):
+    with pytest.raises(SettingError, match="env_kwargs hold too much for a config.toml: .* bytes, at most"):
+        create_run("vmpo", RunConfig(env_id="x", env_kwargs={"map": list(range(300_000))}), tmp_path / "run")
+
+
 @pytest.mark.parametrize("trace", ["config.toml", "metrics.csv", "eval.csv", "checkpoints"])
 def test_a_folder_that_holds_a_run_is_left_alone(tmp_path, trace):
     (tmp_path / trace).write_text("precious")

@@ -1,4 +1,4 @@
-"""SIGINT and SIGTERM as requests."""
+"""SIGINT, SIGTERM and SIGHUP as requests."""
 
 import os
 import signal
@@ -9,10 +9,10 @@ import threading
 
 import pytest
 
-from fastrl.training.signals import StopOnSignal
+from fastrl.training.signals import REPEAT_WINDOW, STOP_SIGNALS, StopOnSignal
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", STOP_SIGNALS)
 def test_the_first_signal_is_a_request(number):
     with StopOnSignal() as stop:
         assert stop.requested is None
@@ -21,11 +21,11 @@ def test_the_first_signal_is_a_request(number):
 
 
 def test_handlers_are_put_back():
-    before = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
+    before = [signal.getsignal(number) for number in STOP_SIGNALS]
     with pytest.raises(ZeroDivisionError):
         with StopOnSignal():
             raise ZeroDivisionError
-    assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)] == before
+    assert [signal.getsignal(number) for number in STOP_SIGNALS] == before
     with pytest.raises(KeyboardInterrupt):
         os.kill(os.getpid(), signal.SIGINT)
 
@@ -47,6 +47,52 @@ def test_nested_contexts_see_the_same_request():
             assert late.requested == "SIGTERM"
     with StopOnSignal() as fresh:
         assert fresh.requested is None
+
+
+def test_a_hang_up_that_is_ignored_stays_ignored():
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)  # as `nohup` leaves it
+    try:
+        with StopOnSignal() as stop:
+            os.kill(os.getpid(), signal.SIGHUP)
+            assert stop.requested is None
+        assert signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
+def test_what_asks_without_a_signal_is_no_first_signal():
+    with StopOnSignal() as outer, StopOnSignal() as inner:
+        inner.request("SIGPIPE")
+        os.kill(os.getpid(), signal.SIGTERM)  # the first one, which ends nothing at once
+        assert outer.requested == inner.requested == "SIGPIPE"
+
+
+def test_the_watcher_leaves_no_thread_and_no_descriptor():
+    threads, reading, writing = threading.active_count(), *os.pipe()
+    os.set_blocking(writing, False)
+    found = signal.set_wakeup_fd(writing)
+    try:
+        with StopOnSignal(), StopOnSignal():
+            assert threading.active_count() == threads + 1
+            previous = signal.signal(signal.SIGUSR1, lambda number, frame: None)
+            signal.raise_signal(signal.SIGUSR1)  # not ours: whoever listened before hears of it all the same
+            assert os.read(reading, 1)[0] == signal.SIGUSR1
+            signal.signal(signal.SIGUSR1, previous)
+        assert threading.active_count() == threads
+    finally:
+        assert signal.set_wakeup_fd(found) == writing
+        os.close(reading), os.close(writing)
+
+
+def test_a_forked_child_does_not_end_its_parent():
+    with StopOnSignal() as stop:
+        child = os.fork()
+        if child == 0:
+            for _ in range(3):
+                os.kill(os.getpid(), signal.SIGTERM)
+            os._exit(signal.set_wakeup_fd(-1) == -1)
+        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 1
+        assert stop.requested is None
 
 
 def test_other_threads_install_nothing():
@@ -88,3 +134,26 @@ def test_a_later_signal_ends_the_process_at_once(first, second):
     process.send_signal(signal.Signals[second])
     rest, _ = process.communicate(timeout=30)
     assert process.returncode == -signal.Signals[second] and rest == ""
+
+
+# the mutex is locked already: pthread_mutex_lock never returns, whatever signal comes
+IN_NATIVE_CODE = """
+    import ctypes
+    from fastrl.training.signals import StopOnSignal
+    libc, mutex = ctypes.CDLL(None), ctypes.create_string_buffer(256)
+    with StopOnSignal():
+        libc.pthread_mutex_lock(mutex)
+        print("ready", flush=True)
+        libc.pthread_mutex_lock(mutex)
+"""
+
+
+def test_a_later_signal_ends_the_process_inside_a_native_call_too():
+    process = subprocess.Popen([sys.executable, "-c", textwrap.dedent(IN_NATIVE_CODE)], stdout=subprocess.PIPE, text=True)
+    assert process.stdout.readline() == "ready\n"
+    process.send_signal(signal.SIGTERM)
+    with pytest.raises(subprocess.TimeoutExpired):
+        process.wait(timeout=REPEAT_WINDOW * 2)
+    process.send_signal(signal.SIGHUP)
+    process.communicate(timeout=30)
+    assert process.returncode == -signal.SIGHUP

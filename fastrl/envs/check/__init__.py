@@ -32,7 +32,7 @@ def check_env(
         env: what `make_vector_env` takes: an id, a factory, an environment or vector environment, or a `VectorEnv`. An object is stepped
             and left open.
         num_envs: environments that are made side by side, where they can be made.
-        steps: random steps; after 60 seconds no more are made.
+        steps: random steps; after 40 seconds no more are made.
         seed: of episodes and actions.
         obs_keys, max_episode_steps, env_kwargs: as for `make_vector_env`.
 

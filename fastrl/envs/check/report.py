@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import time
+import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any, Literal
 
 from fastrl.envs.base import EnvironmentFailure
 from fastrl.errors import SettingError
 
+SECONDS = 40.0  # random steps are made for at most so long; what is looked at besides has a quarter of it each
 Level = Literal["error", "warning", "note"]
 LEVELS: tuple[Level, ...] = ("error", "warning", "note")
 
@@ -28,6 +32,23 @@ class Finding:
     level: Level
     what: str
     sentence: str
+
+
+class Time:
+    """Is it time to stop?
+
+    Args:
+        share: of `SECONDS`.
+    """
+
+    def __init__(self, share: float = 1.0) -> None:
+        self.seconds = share * SECONDS
+        self._started = time.monotonic()
+
+    @property
+    def over(self) -> bool:
+        """Whether so many seconds have passed."""
+        return time.monotonic() - self._started > self.seconds
 
 
 class Report:
@@ -104,5 +125,8 @@ class Report:
 
 def said(error: BaseException) -> str:
     """An error as part of a sentence."""
-    text = " ".join(str(error).split())
-    return f"{type(error).__name__}: {text}" if text else type(error).__name__
+    kind, text = type(error).__name__, " ".join(str(error).split())
+    if text:
+        return f"{kind}: {text}"
+    frames = traceback.extract_tb(error.__traceback__)  # where it was raised says more than nothing
+    return f"{kind} in {Path(frames[-1].filename).name}, line {frames[-1].lineno}" if frames else kind

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping
 from typing import Any
 
@@ -10,17 +9,15 @@ import gymnasium as gym
 import numpy as np
 
 from fastrl.envs.actions import ActionMap
-from fastrl.envs.base import ObservationFault
 from fastrl.envs.check.actions import mask_of, random_actions
 from fastrl.envs.check.contract import Contract, Stepped
 from fastrl.envs.check.repeats import check_repeats
-from fastrl.envs.check.report import Report
+from fastrl.envs.check.report import Report, Time
 from fastrl.envs.check.watches import EntryWatch, EpisodeWatch, RewardWatch
+from fastrl.envs.failures import ObservationFault
 from fastrl.envs.gymnasium import time_limit
 from fastrl.envs.observation_entries import Leaf, entries
 from fastrl.envs.observations import dig
-
-SECONDS = 60.0  # a check does not step longer
 
 
 class SingleCheck:
@@ -59,7 +56,7 @@ class SingleCheck:
             self._try_outside()
 
     def _step(self, steps: int) -> None:
-        started, length = time.monotonic(), 0
+        time, length = Time(), 0
         begun = self._contract.reset(seed=self._seed)
         if begun is None:
             return
@@ -77,8 +74,8 @@ class SingleCheck:
                     return
                 self._see(begun[0])
                 info = begun[1]
-            if time.monotonic() - started > SECONDS:
-                self._report.note("step", f"stopped after {self._report.steps} steps in {SECONDS:g} seconds")
+            if time.over:
+                self._report.note("step", f"stopped after {self._report.steps} steps, in {time.seconds:g} seconds")
                 break
         self._episodes.finish(length)
 

@@ -43,7 +43,8 @@ def observations_of(
         return None
     parts = [f"{leaf.name!r} ({leaf.described})" if leaf.path else leaf.described for leaf in found.leaves]
     kind = "bytes" if found.torch_dtype == torch.uint8 else "float32"
-    report.note("observations", f"they become {kind} {list(found.shape)}, of {', '.join(parts)}")
+    made = f"{kind} {list(found.shape)}"
+    report.note("observations", parts[0] if parts[0].endswith(made) else f"{', '.join(parts)}: to policies {made}")
     scaled = [leaf.name or "they" for leaf in found.leaves if leaf.scaled and kind == "float32"]
     if scaled:
         report.note("observations", f"bytes that become float32 are divided by 255: {', '.join(scaled)}")

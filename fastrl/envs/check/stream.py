@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 
 import numpy as np
@@ -10,8 +9,7 @@ import torch
 
 from fastrl.envs.base import VectorEnv
 from fastrl.envs.check.actions import random_actions
-from fastrl.envs.check.report import Report
-from fastrl.envs.check.single import SECONDS
+from fastrl.envs.check.report import Report, Time
 from fastrl.envs.check.spaces import whole_observation
 from fastrl.envs.check.watches import EntryWatch, EpisodeWatch, RewardWatch
 
@@ -29,7 +27,7 @@ def describe(env: VectorEnv, report: Report) -> None:
 
 def check_stream(env: VectorEnv, report: Report, *, steps: int, seed: int) -> None:
     """So many steps of all environments; findings on ranges, rewards and episodes."""
-    rng, started = np.random.default_rng(seed), time.monotonic()
+    rng, time = np.random.default_rng(seed), Time()
     entry = EntryWatch(whole_observation(env.obs_shape, env.obs_dtype, env.obs_bounds), report, env.obs_place)
     rewards, episodes = RewardWatch(report), EpisodeWatch(report, env.max_episode_steps)
     with report.guard("environment", "stepping"):
@@ -45,8 +43,8 @@ def check_stream(env: VectorEnv, report: Report, *, steps: int, seed: int) -> No
                 episodes.end(episode.length, bool(truncated[episode.env_index]))
             if report.broken:
                 return
-            if time.monotonic() - started > SECONDS:
-                report.note("step", f"stopped after {report.steps} steps in {SECONDS:g} seconds")
+            if time.over:
+                report.note("step", f"stopped after {report.steps} steps, in {time.seconds:g} seconds")
                 break
         episodes.finish(int(env.unfinished_episodes()[1].max()))
     entry.finish()
@@ -57,11 +55,13 @@ def check_stream(env: VectorEnv, report: Report, *, steps: int, seed: int) -> No
 
 def check_runs(env: VectorEnv, report: Report, *, steps: int, seed: int) -> None:
     """A few steps, only to see that they can be made; what was found elsewhere is not said again."""
-    rng = np.random.default_rng(seed)
+    rng, time = np.random.default_rng(seed), Time(0.25)
     with report.guard("environment", "stepping"):
         env.reset()
         for _ in range(steps):
             env.step(random_actions(env.action, rng, env.num_envs))
+            if time.over:
+                break
 
 
 def check_same_seed(make: Callable[[], VectorEnv], report: Report, *, seed: int) -> None:

@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from fastrl.envs.base import ObservationFault
 from fastrl.envs.check.report import Level, Report, said
+from fastrl.envs.failures import ObservationFault
 from fastrl.envs.observation_entries import Leaf
 from fastrl.envs.ranges import LARGE_NUMBER, Ranges
 

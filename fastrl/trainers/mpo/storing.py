@@ -1,4 +1,4 @@
-"""What a replay is fed with: rows of all environments, or transitions of a loop of one's own; what is not finite is refused."""
+"""What a replay is fed with: rows of all environments, or transitions of a loop of one's own; numbers that overflow are refused."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class StoringTrainer(Trainer):
     obs: Tensor
     obs_dim: int
     refused: int
-    _breaks_next: Tensor  # environments whose next transition begins with what was not finite, bool [N]
+    _breaks_next: Tensor  # environments whose next transition begins with what cannot be used, bool [N]
     _following: Tensor | None  # observation behind the last transition of `_add_transition`, [1, obs_dim]
     _sequence_broken: bool  # by a refused one
     _offsets: dict[int, Tensor]
@@ -59,7 +59,7 @@ class StoringTrainer(Trainer):
     # ------------------------------------------------------------------------------------------------ rows of all environments
 
     def _store(self, executed: Tensor, raw: Tensor, logp: Tensor, timestep: Timestep) -> None:
-        """Store the row; a transition in which something is not finite, or too large to be squared, is none and is not stored."""
+        """Store the row; a transition with a number that is too large to be squared is none and is not stored."""
         next_obs, reward, valid = self._flat(timestep.obs), timestep.reward, timestep.valid
         terminated, truncated = timestep.terminated, timestep.truncated
         total = next_obs.abs().sum() + reward.abs().sum() + logp.abs().sum()
@@ -68,7 +68,7 @@ class StoringTrainer(Trainer):
             good = ends_well & usable(reward) & usable(logp) & ~self._breaks_next.to(ends_well.device)
             if bool((valid & ~good).any()):
                 self._refuse(int((valid & ~good).sum()))
-            self._breaks_next = ~ends_well  # the next row begins with what is not finite
+            self._breaks_next = ~ends_well  # the next row begins with what cannot be used
             valid = valid & good
             reward, logp, next_obs = (harmless(each) for each in (reward, logp, next_obs))
             terminated, truncated = terminated & valid, truncated & valid
@@ -177,7 +177,8 @@ class StoringTrainer(Trainer):
         """Count refused transitions; warn of the first and then rarely."""
         before, self.refused = self.refused, self.refused + count
         if before == 0 or before // WARNED_EVERY != self.refused // WARNED_EVERY:
-            warnings.warn(f"MPO: {self.refused} transitions that are not finite have been refused so far", RuntimeWarning, stacklevel=3)
+            what = "transitions that are not finite, or too large to be squared,"
+            warnings.warn(f"MPO: {self.refused} {what} have been refused so far", RuntimeWarning, stacklevel=3)
 
     def _get_sequence_offsets(self, seq_len: int) -> Tensor:
         """0 … seq_len − 1, int64 [seq_len], made once for each length."""

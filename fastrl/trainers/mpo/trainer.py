@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from typing import Any
+from os import PathLike, fspath
+from typing import Any, Self
 
 import gymnasium as gym
 import numpy as np
@@ -16,15 +17,17 @@ from fastrl.data.replay import SequenceReplay
 from fastrl.envs import VectorEnv, make_vector_env, wrappers
 from fastrl.errors import SettingError
 from fastrl.machine import require_memory
+from fastrl.nn.observations import as_rows
 from fastrl.trainers.mpo.agent import MPOAgent
 from fastrl.trainers.mpo.config import MPOConfig
 from fastrl.trainers.mpo.storing import StoringTrainer, harmless
-from fastrl.training.config import config_of_arguments
+from fastrl.training.config import RunConfig, Unsaid, config_of_arguments
 from fastrl.training.evaluation import MemorylessPlayer, Player, evaluate_policy
 from fastrl.training.loop import Intervals
 from fastrl.training.memory import require_needs
 from fastrl.training.metrics import _format_metrics
 from fastrl.training.seeding import derived_seed
+from fastrl.training.state_check import Maybe
 from fastrl.training.threads import choose_threads, hidden_weights
 
 __all__ = ["MPOTrainer", "_evaluate_vectorized", "_format_metrics", "_make_env", "_to_device_tensor"]
@@ -60,14 +63,25 @@ def _evaluate_vectorized(agent: MPOAgent, eval_envs: gym.vector.VectorEnv, seed:
         `eval/return_mean`, `eval/return_std`, `eval/return_min`, `eval/return_max`, `eval/length_mean` over N episodes.
     """
     env = make_vector_env(eval_envs, eval_envs.num_envs, seed=seed, device=agent.device)
-    metrics = evaluate_policy(_player(agent), env, env.num_envs)
+    metrics = evaluate_policy(_player(agent, env.obs_shape), env, env.num_envs)
     assert metrics is not None  # nothing interrupts it
     return metrics
 
 
-def _player(agent: MPOAgent) -> Player:
-    """The mode of the policy, which remembers nothing; as in training it sees 0 for what is not finite."""
-    return MemorylessPlayer(lambda obs: agent.mode(harmless(obs.reshape(obs.shape[0], -1).float())))
+def _player(agent: MPOAgent, obs_shape: tuple[int, ...]) -> Player:
+    """The mode of the policy, which remembers nothing; as in training it sees 0 for what is too large."""
+
+    def choose(obs: Tensor) -> Tensor:
+        rows, single = as_rows("MPO's player", obs, obs_shape, agent.device)
+        actions = agent.mode(_seen(rows))
+        return actions[0] if single else actions
+
+    return MemorylessPlayer(choose)
+
+
+def _seen(rows: Tensor) -> Tensor:
+    """Observations [N, *shape] as the networks get them, [N, obs_dim]."""
+    return harmless(rows.flatten(1).float())
 
 
 class MPOTrainer(StoringTrainer):
@@ -75,7 +89,8 @@ class MPOTrainer(StoringTrainer):
 
     A round is one step of all `num_envs` environments, whose transitions are stored, and the updates that are then due: one per environment
     step unless `samples_per_insert` says otherwise. Rows that are no transition never enter a target; truncated episodes bootstrap from
-    their real last observation. Transitions that are not finite are refused and counted, and break their sequence there.
+    their real last observation. Transitions with numbers that overflow once they are squared are refused and counted, and break their
+    sequence there.
 
     Args:
         env_id: an EnvPool or Gymnasium id, one of fastrl's own, a factory (called again for evaluation), or an environment object (then
@@ -109,6 +124,7 @@ class MPOTrainer(StoringTrainer):
         bfloat16: evaluate the target critic at sampled actions with bfloat16 matrix products; everything else stays float32.
         save_replay: keep the replay in checkpoints: a resumed run then goes on exactly.
         threads, env_threads: threads of torch and of the environments; None chooses (see `fastrl.training.threads`).
+        env_timeout: seconds that a step or reset of all environments may take; None: no limit (see `fastrl.envs.deadline`).
         obs_keys: which entries of dict observations to use, in this order; None takes all.
         max_episode_steps: overrides the environment's time limit.
         env_kwargs: further arguments of the environment.
@@ -161,21 +177,23 @@ class MPOTrainer(StoringTrainer):
         save_replay: bool = False,
         threads: int | None = None,
         env_threads: int | None = None,
+        env_timeout: float | None = None,
         obs_keys: tuple[str, ...] | None = None,
         max_episode_steps: int | None = None,
         env_kwargs: Mapping[str, Any] | None = None,
         intervals: Intervals = DEFAULT_INTERVALS,
     ) -> None:
         given = {name: value for name, value in locals().items() if name in MPOConfig.__dataclass_fields__}
+        # batch_size, update_after and m_steps are arguments of `train`; until then, whole windows
         config = config_of_arguments(MPOConfig, given | {"batch_size": 256 * max(retrace_steps, 1)} | intervals.settings())
-        super().__init__(seed=seed, intervals=intervals)
+        super().__init__(seed=config.seed, intervals=intervals)
         self.settings = config
-        weights = hidden_weights(policy_layer_sizes) + hidden_weights(critic_layer_sizes)
-        self.open_environments(env_id, device, config, env_kwargs, choose_threads(num_envs, threads, env_threads, weights))
+        weights = hidden_weights(config.policy_layer_sizes) + hidden_weights(config.critic_layer_sizes)
+        self.open_environments(config, choose_threads(config.num_envs, config.threads, config.env_threads, weights))
         self.obs_dim = math.prod(self.env.obs_shape)
         self.agent: MPOAgent = self._make_agent()
         self.replay = self._make_replay()
-        self.batch_size, self.update_after, self.m_steps = config.batch_size, config.update_after, 1
+        self.batch_size, self.update_after, self.m_steps = config.batch_size, config.update_after, config.m_steps
         self.refused = 0  # transitions that were not finite
         self.due = 0.0  # updates
         self._offsets = {}
@@ -219,29 +237,59 @@ class MPOTrainer(StoringTrainer):
 
     # ------------------------------------------------------------------------------------------------ one round
 
-    def train(self, total_steps: int, update_after: int, batch_size: int, out_dir: str, m_steps: int = 1) -> None:  # type: ignore[override]
-        """Train, write the run folder, evaluate at the end.
+    @classmethod
+    def from_config(cls, config: RunConfig) -> Self:
+        """A trainer with the settings of a configuration, those of the updates included.
+
+        Raises:
+            SettingError: a setting is out of range, or batch_size more than the replay can hold.
+        """
+        assert isinstance(config, MPOConfig)
+        trainer = super().from_config(config)
+        trainer._set_updates(config.update_after, config.batch_size, config.m_steps)
+        return trainer
+
+    def _set_updates(self, update_after: Any, batch_size: Any, m_steps: Any) -> None:
+        given = {"update_after": update_after, "batch_size": batch_size, "m_steps": m_steps}
+        settings = replace(self.settings, **{name: value for name, value in given.items() if value is not None})
+        settings.check()
+        if settings.batch_size > settings.replay_size:
+            raise SettingError(f"batch_size must be at most replay_size = {settings.replay_size}, got {settings.batch_size}")
+        drawn = [need for need in settings.needs(self.env) if need.purpose in ("batch", "samples")]  # all else is taken already
+        require_needs(drawn, str(self.device))
+        self.settings = settings
+        self.batch_size, self.update_after, self.m_steps = settings.batch_size, settings.update_after, settings.m_steps
+        assert self.config is not None
+        chosen: dict[str, Any] = {name: getattr(settings, name) for name in given}
+        self.config = replace(self.config, **chosen)
+
+    def train(  # type: ignore[override]  # its documented order of arguments has out_dir behind two others
+        self,
+        total_steps: int,
+        update_after: int | str | PathLike[str] | None = None,
+        batch_size: int | None = None,
+        out_dir: str | PathLike[str] | None = None,
+        m_steps: int = Unsaid(1),
+    ) -> None:
+        """Train, write the run folder, evaluate at the end. `train(total_steps, out_dir)`, as of every trainer, works too.
 
         Args:
             total_steps: environment steps over all environments; after `load` the steps already made count.
-            update_after: environment steps before the first update.
-            batch_size: transitions per update; with Retrace, in windows of `retrace_steps`.
+            update_after: environment steps before the first update; None: the configuration's.
+            batch_size: transitions per update; with Retrace, in windows of `retrace_steps`; None: the configuration's.
             out_dir: run folder: metrics.csv, eval.csv, TensorBoard events, curve.png, checkpoints/.
-            m_steps: policy steps on each E-step.
+            m_steps: policy steps on each E-step; left out: the configuration's.
 
         Raises:
-            SettingError: a number is out of range, or batch_size is no multiple of `retrace_steps`, or more than the replay can hold.
+            SettingError: a number is out of range, or batch_size is no multiple of `retrace_steps`, or more than the replay can hold, or
+                there is no out_dir.
         """
-        self.settings = replace(self.settings, update_after=update_after, batch_size=batch_size, m_steps=m_steps)
-        self.settings.check()
-        if batch_size > self.settings.replay_size:
-            raise SettingError(f"batch_size must be at most replay_size = {self.settings.replay_size}, got {batch_size}")
-        drawn = [need for need in self.settings.needs(self.env) if need.purpose in ("batch", "samples")]  # all else is taken already
-        require_needs(drawn, str(self.device))
-        self.batch_size, self.update_after, self.m_steps = batch_size, update_after, m_steps
-        if isinstance(self.config, MPOConfig):
-            self.config = replace(self.config, update_after=update_after, batch_size=batch_size, m_steps=m_steps)
-        self.run(total_steps, out_dir)
+        if isinstance(update_after, str | PathLike) and out_dir is None:
+            update_after, out_dir = None, update_after
+        if out_dir is None:
+            raise SettingError("out_dir must be given: the folder of the run")
+        self._set_updates(update_after, batch_size, None if isinstance(m_steps, Unsaid) else m_steps)
+        self.run(total_steps, fspath(out_dir))
 
     def collect(self) -> bool:
         """One step of all environments, stored; False when a signal asked to stop first."""
@@ -285,7 +333,11 @@ class MPOTrainer(StoringTrainer):
 
     def player(self, num_envs: int) -> Player:
         """The mode of the policy, which remembers nothing."""
-        return _player(self.agent)
+        return _player(self.agent, self.env.obs_shape)
+
+    def draw(self, obs: Tensor) -> Tensor:
+        """See `Trainer.draw`."""
+        return self.agent.draw(_seen(obs))[0]
 
     def describe(self) -> str:
         """Environments, networks, replay and threads."""
@@ -309,18 +361,24 @@ class MPOTrainer(StoringTrainer):
             "replay": self.replay.state_dict() if self.settings.save_replay else None,
         }
 
+    def state_outline(self) -> dict[str, Any]:
+        """As `trainer_state`; the replay looks at its own state itself, since it may be absent or filled to any extent."""
+        return {**self.trainer_state(), "following": Maybe(self.obs), "replay": None}
+
     def load_trainer_state(self, state: Mapping[str, Any], *, environments_continue: bool) -> None:
         """Counterpart of `trainer_state`. Without a saved replay the next `update_after` environment steps only fill a new one."""
+        replay = self._make_replay()  # whatever this trainer had stored belongs to another run
+        if state["replay"] is not None:
+            replay.load_state_dict(state["replay"])  # first, since it may be none
+        self.replay = replay
         self.refused = int(state["refused"])
         self.obs = state["obs"].to(self.device)
         self._following = None if state["following"] is None else state["following"].clone()
         self._breaks_next, self._sequence_broken = state["breaks_next"].clone(), bool(state["sequence_broken"])
-        self.replay = self._make_replay()  # whatever this trainer had stored belongs to another run
         if state["replay"] is None:
             self.due, self._filling_since = 0.0, self.env_steps
         else:
             self.due, self._filling_since = float(state["due"]), int(state["filling_since"])
-            self.replay.load_state_dict(state["replay"])
         if not environments_continue:
             if len(self.replay):
                 self._break_sequences()

@@ -23,8 +23,10 @@ from fastrl.models import (
     VanillaPGModel,
 )
 from fastrl.nn.containers import ActionLinear, FlattenLinear
+from fastrl.nn.encoders import SYMBOLS, is_grid
 from fastrl.nn.layers import Tanh, layer_init
 from fastrl.nn.linear import Linear
+from fastrl.nn.precision import without_autocast
 from fastrl.optimizers import JointOpt, SingleOpt
 from fastrl.trainers.policy_gradient.config import A2CConfig, PolicyGradientConfig, PPOAdaptiveConfig, PPOConfig
 from fastrl.training.config import RunConfig
@@ -34,7 +36,7 @@ from fastrl.training.threads import choose_threads, hidden_weights
 from fastrl.utils.config import Config
 from fastrl.utils.estimators.advantage import DAE, GAE
 from fastrl.utils.estimators.rollout import Estimator
-from fastrl.utils.utils import linear_schedule
+from fastrl.utils.utils import Schedule, linear_schedule
 
 MODELS: dict[str, type[BasePGModel]] = {
     "vanilla-pg": VanillaPGModel,
@@ -58,7 +60,7 @@ class PolicyGradientTrainer(Trainer):
         self.algorithm = config.ALGORITHM
         self.settings = config
         threads = choose_threads(config.num_envs, config.threads, config.env_threads, 2 * hidden_weights(config.layer_sizes))
-        self.open_environments(config.env_id, torch.device(config.device), config, config.env_kwargs, threads)
+        self.open_environments(config, threads)
         self.batcher = RolloutBatcher(self.env, config.num_steps * self.env.num_envs, transforms=self._transforms(), device=self.device)
         self.pg_agent = self._make_agent()
         self.agent = _Learner(self.pg_agent)
@@ -75,7 +77,9 @@ class PolicyGradientTrainer(Trainer):
 
     def _transforms(self) -> list[Transform]:
         settings = self.settings
-        transforms: list[Transform] = [Frame2Float()] if self.env.obs_dtype == torch.uint8 else []
+        transforms: list[Transform] = []
+        if self.env.obs_dtype == torch.uint8:
+            transforms.append(Frame2Float(SYMBOLS - 1 if is_grid(self.env.obs_shape, torch.uint8) else 255))
         if settings.normalize_observation:
             transforms.append(StateRunNorm(settings.clip_observation))
         if settings.normalize_reward:
@@ -134,9 +138,18 @@ class PolicyGradientTrainer(Trainer):
         return {
             "opt_fn": torch.optim.RMSprop if rmsprop else torch.optim.Adam,
             "opt_params": {"lr": settings.lr, "eps": 1e-5},
-            "lr_schedule": linear_schedule(settings.lr, 0.0, settings.total_steps) if settings.anneal_lr else None,
+            "lr_schedule": self._lr_schedule(settings.total_steps),
             "clip_grad_norm": settings.clip_grad_norm,
         }
+
+    def _lr_schedule(self, total_steps: int) -> Schedule | None:
+        return linear_schedule(self.settings.lr, 0.0, total_steps) if self.settings.anneal_lr else None
+
+    def anneal_over(self, total_steps: int) -> None:
+        """The learning rate, from `lr` in the first update to nearly 0 in the last one of a run of so many steps."""
+        schedule = self._lr_schedule(total_steps)
+        for optimizer in self.pg_agent.optimizers:
+            optimizer.lr_schedule = schedule
 
     # ------------------------------------------------------------------------------------------------ one round
 
@@ -149,21 +162,22 @@ class PolicyGradientTrainer(Trainer):
         """
         self.run(total_steps, out_dir)
 
+    @without_autocast
     def collect(self) -> bool:
         """Fill a rollout; False when a signal asked to stop first (what is stored stays)."""
         before = self.batcher.num_steps
-        with self.stopwatch("collecting"):
-            full = self.batcher.fill(self.pg_agent.acting(), self.stop_requested)
-        self.count(self.batcher.num_steps - before, self.batcher.pop_episodes())
-        return full
+        try:
+            with self.stopwatch("collecting"):
+                return self.batcher.fill(self.pg_agent.acting(), self.stop_requested)
+        finally:  # also where an environment fails: a checkpoint is saved then
+            self.count(self.batcher.num_steps - before, self.batcher.pop_episodes())
 
+    @without_autocast
     def estimate(self) -> None:
         """Advantages and targets of the rollout's transitions."""
-        batch = self.batcher.take()
-        self.require_finite("observation", batch.state_t_and_tp1)
-        self.require_finite("reward", batch.reward)
-        self.batch: Batch = self.pg_agent.estimate(batch)
+        self.batch: Batch = self.pg_agent.estimate(self.batcher.take())
 
+    @without_autocast
     def learn(self) -> Mapping[str, Tensor]:
         """Epochs of the optimiser over the batch."""
         self.pg_agent.learn(self.batch)
@@ -177,6 +191,10 @@ class PolicyGradientTrainer(Trainer):
         policy = self.pg_agent.models.policy
         return self.batcher.player(lambda state: torch.as_tensor(policy.select_best_action(policy, state, self.env_steps)))
 
+    def draw(self, obs: Tensor) -> Tensor:
+        """See `Trainer.draw`."""
+        return torch.as_tensor(self.pg_agent.act(obs))
+
     def describe(self) -> str:
         """Environments, rollout, networks and threads."""
         parameters = sum(parameter.numel() for parameter in dict.fromkeys(p for m in self.pg_agent.models.values() for p in m.parameters()))
@@ -188,6 +206,10 @@ class PolicyGradientTrainer(Trainer):
     def trainer_state(self) -> dict[str, Any]:
         """What the batcher has counted, and a rollout that is half collected."""
         return self.batcher.progress_state()
+
+    def state_outline(self) -> dict[str, Any]:
+        """See `RolloutBatcher.progress_outline`."""
+        return self.batcher.progress_outline()
 
     def load_trainer_state(self, state: Mapping[str, Any], *, environments_continue: bool) -> None:
         """Counterpart of `trainer_state`."""
@@ -203,6 +225,9 @@ class _Learner:
         self.collector = _Collector()
         for model in agent.models.values():
             model.attach_logger(self.collector)
+
+    def follow(self) -> None:
+        self._agent.follow()
 
     def state_dict(self) -> dict[str, Any]:
         return self._agent.learner_state()

@@ -10,9 +10,10 @@ from torch import Tensor
 from fastrl.envs import Timestep
 from fastrl.envs.action_spec import ActionSpec
 from fastrl.nn.action_heads import BranchedPolicy
+from fastrl.nn.observations import as_rows
+from fastrl.nn.precision import without_autocast
 from fastrl.trainers.ppo_trxl.agent import TrXLAgent
 from fastrl.trainers.ppo_trxl.memory import ActingMemory
-from fastrl.training.evaluation import require_finite_observations
 
 
 class Acted(NamedTuple):
@@ -33,7 +34,6 @@ class TrXLPlayer:
         limit: steps that an episode may have, or None.
         device: where memory lives.
         action: what the environments take.
-        name: of the environments, for messages.
     """
 
     def __init__(
@@ -45,14 +45,14 @@ class TrXLPlayer:
         device: torch.device,
         *,
         action: ActionSpec,
-        name: str,
     ) -> None:
         self.agent = agent
+        self.num_envs = num_envs
         self.action = action
-        self.name = name
         self._chosen: Tensor | None = None  # what memory will keep of the row that `choose` acted on
         self.memory = ActingMemory(agent.transformer, num_envs, memory_length, limit, device)
 
+    @without_autocast
     @torch.no_grad()
     def look(self, obs: Tensor) -> Acted:
         """What the agent makes of the present observations [N, *shape]; memory stays as it is."""
@@ -63,13 +63,18 @@ class TrXLPlayer:
     def choose(self, obs: Tensor) -> Tensor:
         """The most probable actions for observations [N, *shape], as environments take them; `observe` comes next.
 
+        One observation [*shape] will do where there is one environment.
+
         Raises:
-            NonFiniteError: an observation is not finite.
+            ValueError: they have another shape, or are not as many as the environments.
         """
-        require_finite_observations(obs, self.name)
-        acted = self.look(obs)
+        rows, single = as_rows("TrXLPlayer.choose", obs, self.agent.obs_shape)
+        if len(rows) != self.num_envs:
+            raise ValueError(f"TrXLPlayer.choose: obs must be one of each of its {self.num_envs} environments, got {len(rows)}")
+        acted = self.look(rows)
         self._chosen = acted.tokens
-        return self.as_environments_take(acted.policy.mode())
+        actions = self.as_environments_take(acted.policy.mode())
+        return actions[0] if single else actions
 
     def observe(self, timestep: Timestep) -> None:
         """What came of the actions that were chosen."""

@@ -9,6 +9,7 @@ import gymnasium as gym
 
 from fastrl.envs import VectorEnv
 from fastrl.envs.make import make_gymnasium_env
+from fastrl.envs.time_limit import as_limit, time_limit
 from fastrl.errors import SettingError
 from fastrl.trainers.ppo_trxl.config import PPOTrXLConfig
 from fastrl.trainers.ppo_trxl.video import OF_THE_STREAM, record_episode
@@ -85,16 +86,14 @@ class SingleEnvironmentTrainer(Trainer):
             env.close()
 
     def _resolve_max_episode_steps(self, env: gym.Env) -> int:
-        """The longest episode of a Gymnasium environment in steps: from its spec, or the environment itself.
+        """The longest episode of a Gymnasium environment in steps, as its wrappers or the environment itself tell.
 
         Raises:
             SettingError: neither tells.
         """
         if self.settings.max_episode_steps is not None:
             return self.settings.max_episode_steps
-        inner = env.unwrapped
-        told = (getattr(env.spec, "max_episode_steps", None), *(getattr(inner, name, None) for name in ("max_episode_steps", "max_steps")))
-        limit = next((int(steps) for steps in told if steps), None)
+        limit = time_limit(env) or as_limit(getattr(env.unwrapped, "max_steps", None))  # as MiniGrid's environments have it
         if limit is None:
             raise SettingError(f"max_episode_steps must be given, since {env} does not tell its limit; or set endless")
         return limit

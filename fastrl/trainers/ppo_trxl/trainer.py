@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from fastrl.nn.layers import layer_init
 from fastrl.nn.memory_transformer import MultiHeadAttention, Transformer, TransformerLayer
 from fastrl.nn.normalizer import RewardScaler
 from fastrl.nn.positions import PositionalEncoding
+from fastrl.nn.precision import without_autocast
 from fastrl.trainers.ppo_trxl.agent import TrXLAgent
 from fastrl.trainers.ppo_trxl.config import PPOTrXLConfig
 from fastrl.trainers.ppo_trxl.learner import Learner, Rows
@@ -34,7 +36,10 @@ from fastrl.trainers.ppo_trxl.video import require_video
 from fastrl.training.config import config_of_arguments
 from fastrl.training.loop import Intervals
 from fastrl.training.metrics import _format_metrics
+from fastrl.training.optimizers import load_keeping_settings, require_optimizer_state
+from fastrl.training.state_check import Checked, Maybe, Within
 from fastrl.training.threads import choose_threads
+from fastrl.training.trainer_state import MOST_STEPS, rollout_outline
 
 __all__ = [
     "MultiHeadAttention",
@@ -117,6 +122,7 @@ class PPOTRxLTrainer(SingleEnvironmentTrainer):
             W steps before it are replayed; what they saw of steps before those is left out).
         minibatches: "rows" of all environments, drawn at random, or whole "environments", which project fewer slots.
         threads, env_threads: threads of torch and of the environments; None chooses (see `fastrl.training.threads`).
+        env_timeout: seconds that a step or reset of all environments may take; None: no limit (see `fastrl.envs.deadline`).
         obs_keys: which entries of dict observations to use, in this order; None takes all.
         max_episode_steps: overrides the environment's time limit, or gives the one it does not tell.
         env_kwargs: further arguments of the environment.
@@ -172,6 +178,7 @@ class PPOTRxLTrainer(SingleEnvironmentTrainer):
         minibatches: str = "rows",
         threads: int | None = None,
         env_threads: int | None = None,
+        env_timeout: float | None = None,
         obs_keys: tuple[str, ...] | None = None,
         max_episode_steps: int | None = None,
         env_kwargs: Mapping[str, Any] | None = None,
@@ -181,15 +188,17 @@ class PPOTRxLTrainer(SingleEnvironmentTrainer):
         config = config_of_arguments(PPOTrXLConfig, given | intervals.settings())
         if capture_video:
             require_video(env_id)
-        super().__init__(seed=seed, intervals=intervals)
+        super().__init__(seed=config.seed, intervals=intervals)
         self.run_name = run_name or self.algorithm
         self.settings = config
-        weights = trxl_num_layers * 5 * trxl_dim**2
-        self.open_environments(env_id, device, config, env_kwargs, choose_threads(num_envs, threads, env_threads, weights))
+        weights = config.trxl_num_layers * 5 * config.trxl_dim**2
+        self.open_environments(config, choose_threads(config.num_envs, config.threads, config.env_threads, weights))
         self.max_episode_steps = self._episode_limit(self.env.max_episode_steps)
         self.agent = self._make_agent()
-        self.learner = Learner(self.agent, **{name: given[name] for name in inspect.signature(Learner).parameters if name != "agent"})
-        self.reward_scaler = RewardScaler(self.env.num_envs, gamma=gamma).to(self.device) if normalize_reward else None
+        self.learner = Learner(
+            self.agent, **{name: getattr(config, name) for name in inspect.signature(Learner).parameters if name != "agent"}
+        )
+        self.reward_scaler = RewardScaler(self.env.num_envs, gamma=config.gamma).to(self.device) if normalize_reward else None
         self._allocate()
         self.rows: Rows | None = None
         self._begin(self.env.reset())
@@ -260,19 +269,13 @@ class PPOTRxLTrainer(SingleEnvironmentTrainer):
 
     def _new_player(self, num_envs: int) -> TrXLPlayer:
         limit = self.max_episode_steps if self.agent.transformer.position_table is not None else None  # only tables have an end
-        window, env = self.settings.trxl_memory_length, self.env
-        return TrXLPlayer(self.agent, num_envs, window, limit, self.device, action=env.action, name=env.name)
+        return TrXLPlayer(self.agent, num_envs, self.settings.trxl_memory_length, limit, self.device, action=self.env.action)
 
     def _begin(self, obs: Tensor) -> None:
         """New episodes in all environments: nothing is remembered."""
         self.rollout.reset()
         self.acting = self._new_player(self.env.num_envs)
-        self.obs = self._checked(obs)
-
-    def _checked(self, obs: Tensor) -> Tensor:
-        if obs.dtype != torch.uint8:
-            self.require_finite("observation", obs[None], first_step=self.rollout.position)
-        return obs
+        self.obs = obs
 
     @staticmethod
     def _build_memory_helpers(*, memory_length: int, max_episode_steps: int, device: torch.device) -> tuple[Tensor, Tensor]:
@@ -300,9 +303,10 @@ class PPOTRxLTrainer(SingleEnvironmentTrainer):
         self.intervals = replace(self.intervals, **{name: value for name, value in chosen.items() if value is not None})
         if isinstance(self.config, PPOTrXLConfig):
             self.config = replace(self.config, eval_interval=self.intervals.evaluate, save_interval=self.intervals.save)
-        self.video_folder = Path(out_dir) / "videos"
+        self.video_folder = Path(out_dir).absolute() / "videos"
         self.run(total_steps, out_dir)
 
+    @without_autocast
     def collect(self) -> bool:
         """Fill the rollout; False when a signal asked to stop first (what is stored stays)."""
         if self.rollout.full:
@@ -346,11 +350,10 @@ class PPOTRxLTrainer(SingleEnvironmentTrainer):
                 self.seen.write(self.obs)
             self.bank.advance(timestep.valid)
             self.acting.keep(acted.tokens, timestep)
-            next_obs = self._checked(timestep.obs)
             self.rollout.append(
                 obs=self.obs,
                 actions=actions,
-                next_obs=next_obs,
+                next_obs=timestep.obs,
                 rewards=timestep.reward,
                 terminated=timestep.terminated,
                 truncated=timestep.truncated,
@@ -360,13 +363,12 @@ class PPOTRxLTrainer(SingleEnvironmentTrainer):
                 positions=position,
             )
         self.count(timestep.transitions, self.env.pop_episodes())
-        self.obs = next_obs
+        self.obs = timestep.obs
 
     @torch.no_grad()
     def estimate(self) -> None:
         """Advantages and returns of the rollout's valid rows."""
         rollout = self.rollout
-        self.require_finite("reward", rollout.rewards)
         rewards = rollout.rewards
         if self.reward_scaler is not None:
             self.reward_scaler.update(rewards, rollout.terminated | rollout.truncated, rollout.valid)
@@ -417,6 +419,15 @@ class PPOTRxLTrainer(SingleEnvironmentTrainer):
         """The mode of the policy, with an empty memory."""
         return self._new_player(num_envs)
 
+    def draw(self, obs: Tensor) -> Tensor:
+        """See `Trainer.draw`; each observation is taken for the first one of its episode."""
+        player = self._new_player(len(obs))
+        return player.as_environments_take(player.look(obs).policy.sample())
+
+    def follow_parameters(self) -> None:
+        """See `Trainer.follow_parameters`."""
+        self.learner.parameters.follow()
+
     def describe(self) -> str:
         """Environments, network, threads and memory."""
         settings = self.settings
@@ -445,9 +456,27 @@ class PPOTRxLTrainer(SingleEnvironmentTrainer):
             "ring": self.acting.memory.state_dict() if half_collected else None,
         }
 
+    def state_outline(self) -> dict[str, Any]:
+        """As `trainer_state`, with the places that rings, bank and episodes have, and a rollout that may be half collected or not."""
+        state, clock = self.trainer_state(), self.acting.memory.clock
+        window, slots = self.bank.memory_length, self.bank.positions.shape[1]
+        longest = MOST_STEPS if clock.limit is None else clock.limit
+        rollout = rollout_outline(self.rollout, self.env.action)
+        extras = rollout["tensors"]
+        extras["extras.slots"] = Within(extras["extras.slots"], 0, slots - 1)
+        extras["extras.positions"] = Within(extras["extras.positions"], 0, longest)
+        bank = state["bank"]
+        return state | {
+            "optimizer": Checked(partial(require_optimizer_state, self.learner.optimizer)),
+            "bank": bank | {"positions": Within(bank["positions"], 0, longest), "cursor": Within(bank["cursor"], window, slots)},
+            "position": Within(state["position"], 0, longest),
+            "rollout": Maybe(rollout | {"values": self.values}),
+            "ring": Maybe(self.acting.memory.state_dict()),
+        }
+
     def load_trainer_state(self, state: Mapping[str, Any], *, environments_continue: bool) -> None:
         """Counterpart of `trainer_state`."""
-        self.learner.optimizer.load_state_dict(state["optimizer"])
+        load_keeping_settings(self.learner.optimizer, state["optimizer"])
         if self.reward_scaler is not None:
             self.reward_scaler.load_state_dict(state["reward_scaler"])
             if not environments_continue:

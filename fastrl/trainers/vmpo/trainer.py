@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 import gymnasium as gym
 import numpy as np
@@ -20,6 +20,8 @@ from fastrl.errors import SettingError
 from fastrl.machine import require_memory
 from fastrl.nn.distributions import Categorical, DiagonalGaussian, Distribution
 from fastrl.nn.normalizer import RewardScaler
+from fastrl.nn.observations import as_rows
+from fastrl.nn.precision import without_autocast
 from fastrl.trainers.vmpo.agent import DiagonalGaussianPolicy, VMPOAgent
 from fastrl.trainers.vmpo.batch import Rows
 from fastrl.trainers.vmpo.config import VMPOConfig
@@ -30,11 +32,13 @@ from fastrl.trainers.vmpo.gymnasium_evaluation import (
     _evaluate_vectorized,
     _merge_obs_rms_stats,
 )
-from fastrl.training.config import config_of_arguments
+from fastrl.training.config import RunConfig, Unsaid, config_of_arguments
 from fastrl.training.evaluation import MemorylessPlayer, Player, require_finite_observations
 from fastrl.training.loop import Intervals, Trainer
 from fastrl.training.metrics import _format_metrics
+from fastrl.training.state_check import Maybe
 from fastrl.training.threads import choose_threads, hidden_weights
+from fastrl.training.trainer_state import rollout_outline
 
 __all__ = [
     "VMPOTrainer",
@@ -80,6 +84,7 @@ class VMPOTrainer(Trainer):
         normalize_reward: learn from rewards over the running standard deviation of the discounted return; reported returns are raw.
         clip_reward: bound of scaled rewards; None leaves them unbounded.
         threads, env_threads: threads of torch and of the environments; None chooses (see `fastrl.training.threads`).
+        env_timeout: seconds that a step or reset of all environments may take; None: no limit (see `fastrl.envs.deadline`).
         obs_keys: which entries of dict observations to use, in this order; None takes all.
         max_episode_steps: overrides the environment's time limit.
         env_kwargs: further arguments of the environment.
@@ -134,6 +139,7 @@ class VMPOTrainer(Trainer):
         clip_reward: float | None = 10.0,
         threads: int | None = None,
         env_threads: int | None = None,
+        env_timeout: float | None = None,
         obs_keys: tuple[str, ...] | None = None,
         max_episode_steps: int | None = None,
         env_kwargs: Mapping[str, Any] | None = None,
@@ -141,21 +147,21 @@ class VMPOTrainer(Trainer):
     ) -> None:
         given = {name: value for name, value in locals().items() if name in VMPOConfig.__dataclass_fields__}
         config = config_of_arguments(VMPOConfig, given | intervals.settings())
-        super().__init__(seed=seed, intervals=intervals)
-        self.rollout_steps = rollout_steps
-        self.normalize_observation = normalize_observation
-        self.updates_per_step = 1
-        weights = hidden_weights(policy_layer_sizes) + hidden_weights(value_layer_sizes)
-        self.open_environments(env_id, device, config, env_kwargs, choose_threads(num_envs, threads, env_threads, weights))
+        super().__init__(seed=config.seed, intervals=intervals)
+        self.rollout_steps = config.rollout_steps
+        self.normalize_observation = config.normalize_observation
+        self.updates_per_step = config.updates_per_step
+        weights = hidden_weights(config.policy_layer_sizes) + hidden_weights(config.value_layer_sizes)
+        self.open_environments(config, choose_threads(config.num_envs, config.threads, config.env_threads, weights))
         obs_dim, act_dim, kind = _spaces(self.env)
-        learner = {name: value for name, value in given.items() if name in _AGENT_SETTINGS}
+        learner = {name: value for name, value in config.to_dict().items() if name in _AGENT_SETTINGS}
         self.agent: VMPOAgent = VMPOAgent(obs_dim, act_dim, self.device, action_kind=kind, **learner)
         self.agent.policy.obs_normalizer.clip = clip_observation if normalize_observation else None
         self.reward_scaler = RewardScaler(self.env.num_envs, gamma=gamma, clip=clip_reward).to(self.device) if normalize_reward else None
         self.rollout = self._make_rollout(obs_dim, act_dim)
         self.rows: Rows | None = None
         self._fitted: dict[str, Tensor] = {}  # what the last fit of advantages has to say
-        self.obs = self._checked(self.env.reset())
+        self.obs = self._flat(self.env.reset())
 
     # ------------------------------------------------------------------------------------------------ construction
 
@@ -178,11 +184,9 @@ class VMPOTrainer(Trainer):
         self._memory = require_memory({"rollout": wanted}, "num_envs or rollout_steps", device=str(self.device))
         return Rollout(self.rollout_steps, self.env.num_envs, **fields, device=self.device)
 
-    def _checked(self, obs: Tensor) -> Tensor:
-        """Observations [N, ...] as float32 [N, obs_dim]; a number that is not finite stops the run before the policy sees it."""
-        flat = obs.reshape(self.env.num_envs, -1).float()
-        self.require_finite("observation", flat[None], first_step=self.rollout.position)
-        return flat
+    def _flat(self, obs: Tensor) -> Tensor:
+        """Observations [N, ...] as float32 [N, obs_dim]."""
+        return obs.reshape(self.env.num_envs, -1).float()
 
     def _reset_rollout(self) -> None:
         """Empty the rollout."""
@@ -194,21 +198,30 @@ class VMPOTrainer(Trainer):
 
     # ------------------------------------------------------------------------------------------------ one round
 
-    def train(self, total_steps: int, out_dir: str, updates_per_step: int = 1) -> None:
+    @classmethod
+    def from_config(cls, config: RunConfig) -> Self:
+        """A trainer with the settings of a configuration, `updates_per_step` included."""
+        assert isinstance(config, VMPOConfig)
+        trainer = super().from_config(config)
+        trainer.updates_per_step = config.updates_per_step
+        return trainer
+
+    def train(self, total_steps: int, out_dir: str, updates_per_step: int = Unsaid(1)) -> None:
         """Train, write the run folder, evaluate at the end.
 
         Args:
             total_steps: environment steps over all environments; after `load` the steps already made count.
             out_dir: run folder: metrics.csv, eval.csv, TensorBoard events, curve.png, checkpoints/.
-            updates_per_step: `agent.update` calls per full rollout, ≥ 1.
+            updates_per_step: `agent.update` calls per full rollout, ≥ 1; left out: the configuration's.
         """
-        if updates_per_step < 1:
-            raise SettingError(f"updates_per_step must be at least 1, got {updates_per_step}")
-        self.updates_per_step = updates_per_step
-        if isinstance(self.config, VMPOConfig):
-            self.config = replace(self.config, updates_per_step=updates_per_step)
+        assert isinstance(self.config, VMPOConfig)
+        said = not isinstance(updates_per_step, Unsaid)
+        config = replace(self.config, updates_per_step=updates_per_step if said else self.updates_per_step)
+        config.check()
+        self.config, self.updates_per_step = config, config.updates_per_step
         self.run(total_steps, out_dir)
 
+    @without_autocast
     def collect(self) -> bool:
         """Fill the rollout; False when a signal asked to stop first (what is stored stays)."""
         if self._rollout_full():
@@ -227,7 +240,7 @@ class VMPOTrainer(Trainer):
             actions = distribution.sample()
         with self.stopwatch("environment"):
             timestep = self.env.step(actions)
-        next_obs = self._checked(timestep.obs)
+        next_obs = self._flat(timestep.obs)
         acted = {"logits": distribution.logits} if isinstance(distribution, Categorical) else {"means": distribution.mean}
         self.rollout.append(
             obs=self.obs,
@@ -246,7 +259,6 @@ class VMPOTrainer(Trainer):
     def estimate(self) -> None:
         """Advantages, returns and the acting policy of the rollout's valid rows."""
         rollout = self.rollout
-        self.require_finite("reward", rollout.rewards)
         rewards = rollout.rewards
         if self.reward_scaler is not None:
             self.reward_scaler.update(rewards, rollout.terminated | rollout.truncated, rollout.valid)
@@ -294,11 +306,23 @@ class VMPOTrainer(Trainer):
         """The mode of the acting policy, which remembers nothing."""
         return MemorylessPlayer(self.choose)
 
+    @without_autocast
     @torch.no_grad()
     def choose(self, obs: Tensor) -> Tensor:
-        """The mode of the acting policy, in policy units, for observations [N, ...]. Raises NonFiniteError if one is not finite."""
-        require_finite_observations(obs, self.env.name)
-        return self.agent.acting_policy.distribution(obs.reshape(obs.shape[0], -1).float()).mode()
+        """The mode of the acting policy, in policy units, for observations [N, ...], or for one of them.
+
+        Raises:
+            NonFiniteError: one is not finite.
+            ValueError: they have another shape.
+        """
+        rows, single = as_rows("VMPOTrainer.choose", obs, self.env.obs_shape, self.device)
+        require_finite_observations(rows, self.env.name)
+        actions = self.agent.acting_policy.distribution(rows.flatten(1).float()).mode()
+        return actions[0] if single else actions
+
+    def draw(self, obs: Tensor) -> Tensor:
+        """See `Trainer.draw`."""
+        return self.agent.acting_policy.distribution(obs.flatten(1).float()).sample()
 
     def describe(self) -> str:
         """Environments, threads and the memory of the rollout."""
@@ -320,6 +344,10 @@ class VMPOTrainer(Trainer):
             "rollout": self.rollout.state_dict() if half_collected else None,
         }
 
+    def state_outline(self) -> dict[str, Any]:
+        """As `trainer_state`; a rollout may be half collected or not."""
+        return {**self.trainer_state(), "rollout": Maybe(rollout_outline(self.rollout, self.env.action))}
+
     def load_trainer_state(self, state: Mapping[str, Any], *, environments_continue: bool) -> None:
         """Counterpart of `trainer_state`."""
         self._reset_rollout()
@@ -330,7 +358,7 @@ class VMPOTrainer(Trainer):
             if state["rollout"] is not None:
                 self.rollout.load_state_dict(state["rollout"])
             return
-        self.obs = self._checked(self.env.reset())
+        self.obs = self._flat(self.env.reset())
         if self.reward_scaler is not None:
             self.reward_scaler.running_return.zero_()
 

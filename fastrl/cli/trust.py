@@ -1,0 +1,23 @@
+"""Code that only a run's folder names is run when the user says so: the folder may be a stranger's."""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
+
+from fastrl.envs.modules import imports_refused, names_module
+from fastrl.training.run_folder import RunFolder
+
+
+def imports_as_trusted(run: RunFolder, env_id: Any, *, named: bool, trust: bool) -> AbstractContextManager[None]:
+    """While entered, a module that only the run's folder names is not imported: a stranger's folder must not run code unasked.
+
+    Args:
+        run: the folder.
+        env_id: the environment to be made.
+        named: the user gave `env_id`.
+        trust: the user said `--trust`.
+    """
+    if trust or (named and names_module(env_id)):
+        return nullcontext()
+    return imports_refused(f"{run.config_file} names it, not you: say --env-id {env_id} as well, or --trust")

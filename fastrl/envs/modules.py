@@ -1,0 +1,149 @@
+"""Environments by `module:name`: an id that the module registers with Gymnasium, or a class or function of it.
+
+Importing a module runs its code, so it is done only where a user named it: `imports_refused` closes the way for what stands in a file of
+somebody else's.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from types import ModuleType
+from typing import Any
+
+from fastrl.errors import SettingError, nearest
+
+GYMNASIUM = "gymnasium:"  # before an id: Gymnasium's environment, where EnvPool has the id too; no module to be imported
+_registered: dict[str, set[str]] = {}  # what each module registered when it was imported here
+_refusal: ContextVar[str | None] = ContextVar("refusal", default=None)  # how to allow imports, while they are refused
+
+
+def names_module(env_id: Any) -> bool:
+    """Whether an environment is given as `module:name`."""
+    return isinstance(env_id, str) and ":" in env_id and not env_id.startswith(GYMNASIUM)
+
+
+@contextmanager
+def imports_refused(how_to_allow: str | None) -> Iterator[None]:
+    """While entered, an environment that lies in a module is a SettingError that ends in `how_to_allow`; None: it is imported again."""
+    token = _refusal.set(how_to_allow)
+    try:
+        yield
+    finally:
+        _refusal.reset(token)
+
+
+@contextmanager
+def present_folder() -> Iterator[None]:
+    """While entered, modules are looked for in the present folder first, as under `python -m`; the installed script does not do so."""
+    here = os.getcwd()
+    if here in sys.path or "" in sys.path:
+        yield
+        return
+    sys.path.insert(0, here)
+    importlib.invalidate_caches()
+    try:
+        yield
+    finally:
+        if here in sys.path:  # the module may have changed the path itself
+            sys.path.remove(here)
+
+
+def find_in_module(env_id: str) -> str | Callable[..., Any]:
+    """What `module:name` names: an id registered with Gymnasium, as text, else the module's class or function of that name.
+
+    The module is imported; `present_folder` has to be entered, and to stay so while environments are made: they may lie in other modules.
+
+    Raises:
+        SettingError: imports are refused, there is no such module, it cannot be imported, or it has no such environment.
+    """
+    import gymnasium as gym
+
+    module_name, _, name = env_id.rpartition(":")
+    require_allowed(env_id)
+    module = _import(module_name)
+    if name in gym.registry:
+        return name
+    found = getattr(module, name, None)
+    if callable(found):
+        return found
+    raise SettingError(_unknown(env_id, module))
+
+
+def names_factory(env_id: Any) -> bool:
+    """Whether `module:name` names a class or function, of a module that has been imported already."""
+    if not names_module(env_id):
+        return False
+    import gymnasium as gym
+
+    module_name, _, name = env_id.rpartition(":")
+    return name not in gym.registry and module_name in sys.modules
+
+
+def list_module(module_name: str) -> list[str]:
+    """The ids that a module registers, in order; it is imported.
+
+    Raises:
+        SettingError: there is no such module, or it cannot be imported.
+    """
+    require_allowed(f"{module_name}:")
+    with present_folder():
+        _import(module_name)
+    return _registered_by(module_name)
+
+
+def require_allowed(env_id: str) -> None:
+    """Raises SettingError while imports are refused."""
+    how_to_allow = _refusal.get()
+    if how_to_allow is not None:
+        module = env_id.rpartition(":")[0]
+        raise SettingError(f"env_id: {env_id!r} would import the module {module!r}, which runs its code; {how_to_allow}")
+
+
+def _import(module_name: str) -> ModuleType:
+    import gymnasium as gym
+
+    before = set(gym.registry)
+    try:
+        module = importlib.import_module(module_name)
+        _registered.setdefault(module_name, set()).update(set(gym.registry) - before)
+        return module
+    except ModuleNotFoundError as error:
+        if error.name and (module_name == error.name or module_name.startswith(f"{error.name}.")):
+            raise SettingError(
+                f"env_id: there is no module {module_name!r}, neither in the present folder, {os.getcwd()}, nor where Python looks"
+            ) from None
+        raise SettingError(_failed(module_name, error)) from error
+    except (TypeError, ValueError) as error:
+        if module_name.strip(".") and not module_name.startswith("."):
+            raise SettingError(_failed(module_name, error)) from error
+        raise SettingError(f"env_id: 'module:name' needs the full name of a module, got {module_name!r}") from None
+    except (Exception, SystemExit) as error:  # whatever its code does
+        raise SettingError(_failed(module_name, error)) from error
+
+
+def _failed(module_name: str, error: BaseException) -> str:
+    return f"env_id: the module {module_name!r} cannot be imported: {type(error).__name__}: {error}"
+
+
+def _registered_by(module_name: str) -> list[str]:
+    """Ids that a module registered when it was imported, and those whose entry points lie in it or below it."""
+    import gymnasium as gym
+
+    def lies_in(entry_point: Any) -> bool:
+        where = entry_point.partition(":")[0] if isinstance(entry_point, str) else getattr(entry_point, "__module__", None) or ""
+        return where == module_name or where.startswith(f"{module_name}.")
+
+    own = _registered.get(module_name, set())
+    return sorted(env_id for env_id, spec in gym.registry.items() if env_id in own or lies_in(spec.entry_point))
+
+
+def _unknown(env_id: str, module: ModuleType) -> str:
+    module_name, _, name = env_id.rpartition(":")
+    registered = _registered_by(module_name)
+    ids = f"it registers {', '.join(registered)}" if registered else "it registers none, and has no class or function of that name"
+    return f"env_id: the module {module.__name__!r} has no environment {name!r}: {ids}{nearest(name, registered)}"
