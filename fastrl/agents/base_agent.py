@@ -15,8 +15,9 @@ from fastrl.envs import Episode, VectorEnv
 from fastrl.envs.action_scale import own_units
 from fastrl.envs.toolkit import BaseEnv
 from fastrl.errors import SettingError
+from fastrl.nn.observations import as_rows
 from fastrl.training.checkpoint import load_checkpoint, save_checkpoint
-from fastrl.training.evaluation import Evaluation, evaluate_policy
+from fastrl.training.evaluation import Evaluation, Player, evaluate_policy
 from fastrl.training.process import ProcessSettings
 from fastrl.training.seeding import require_rng_state, rng_state, set_rng_state
 from fastrl.training.state_check import Checked, ListOf, require_like
@@ -69,15 +70,57 @@ class BaseAgent(ABC):
     def step(self) -> None:
         """One iteration: collect a batch and learn from it."""
 
+    def follow(self) -> None:
+        """Let optimisers follow what was done to the models since the last batch, see `BaseOpt.follow`."""
+        self.opt.follow()
+
     def _register_model(self, name: str, model: Any) -> None:
         """Store a model under a name and give it the logger."""
         self.models[name] = model
         model.attach_logger(self.logger)
 
     def select_action(self, state: Tensor | np.ndarray, step: int) -> Any:
-        """Actions [E] or [E, A] of the policy, or of `select_action_fn`, at states [E, ...]."""
+        """Actions [E] or [E, A] of the policy, or of `select_action_fn`, at states [E, ...], or at one of them.
+
+        States are what the batcher's transforms make of observations; `act` takes observations as environments give them.
+        """
         choose = self.select_action_fn or self.models.policy.select_action
         return choose(model=self.models.policy, state=state, step=step)
+
+    def act(self, obs: Any, deterministic: bool = False) -> np.ndarray:
+        """Choose actions for observations as the environments give them: they go through the batcher's transforms, which stand still.
+
+        Transforms that look back take each observation for the first one of its episode; for whole episodes there is `batcher.player`.
+
+        Args:
+            obs: one observation [*obs_shape], or a batch [B, *obs_shape].
+            deterministic: the most probable actions, those of `evaluate`, instead of drawn ones.
+
+        Returns:
+            As the environments' `step` takes them, in policy units where they are continuous: a number or [A], or a batch of these.
+
+        Raises:
+            ValueError: obs has another shape.
+        """
+        env = self.batcher.env
+        rows, single = as_rows(f"{type(self).__name__}.act", obs, env.obs_shape, env.device)
+        actions = self._player(deterministic).choose(rows).cpu().numpy()
+        return actions[0] if single else actions
+
+    def _player(self, deterministic: bool, played: VectorEnv | None = None) -> Player:
+        """The policy at play in environments that it has not seen; in `played`, whose actions may be in their own units."""
+        policy = self.models.policy
+        if deterministic:
+            choose = self.eval_select_action_fn or policy.select_best_action
+        else:
+            choose = self.select_action_fn or policy.select_action
+        units = None if played is None else own_units(self.batcher.env, played)
+
+        def act(state: Tensor) -> Tensor:
+            actions = torch.as_tensor(choose(model=policy, state=state, step=self.num_steps))
+            return actions if units is None else torch.as_tensor(units.to_environment(actions.cpu().numpy()))
+
+        return self.batcher.player(act)
 
     # ------------------------------------------------------------------------------------------------ training
 
@@ -102,8 +145,9 @@ class BaseAgent(ABC):
             eval_freq: environment steps between evaluations, the first one after the first iteration; None: at every iteration.
 
         Raises:
-            SettingError: a limit is out of range, or there is none at all.
+            SettingError: a limit is out of range, or there is none; or the models have changed so that their optimiser cannot follow.
         """
+        self.follow()
         self._limits = _limits(max_iters=max_iters, max_episodes=max_episodes, max_steps=max_steps)
         self.logger.set_log_freq(log_freq)
         next_evaluation = self.num_steps
@@ -158,14 +202,7 @@ class BaseAgent(ABC):
             `eval/return_mean`, `eval/return_std`, `eval/return_min`, `eval/return_max`, `eval/length_mean`.
         """
         env = eval_env if isinstance(eval_env, VectorEnv) else eval_env.env
-        choose = self.eval_select_action_fn or self.models.policy.select_best_action
-        units = own_units(self.batcher.env, env)
-
-        def act(state: Tensor) -> Tensor:
-            actions = torch.as_tensor(choose(model=self.models.policy, state=state, step=self.num_steps))
-            return actions if units is None else torch.as_tensor(units.to_environment(actions.cpu().numpy()))
-
-        metrics = evaluate_policy(self.batcher.player(act), env, n_episodes)
+        metrics = evaluate_policy(self._player(deterministic=True, played=env), env, n_episodes)
         assert metrics is not None  # nothing interrupts it
         return metrics
 

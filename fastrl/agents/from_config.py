@@ -20,7 +20,7 @@ from fastrl.models import AdvantageModel, BasePGModel, ValueModel
 from fastrl.optimizers import JointOpt, ListOpt, SingleOpt
 from fastrl.training.seeding import seed_everything
 from fastrl.utils.config import Config
-from fastrl.utils.dotted import resolve
+from fastrl.utils.dotted import is_schedule, resolve
 from fastrl.utils.estimators.advantage import DAE
 from fastrl.utils.estimators.rollout import Estimator
 from fastrl.utils.net_builder import packaged_arch
@@ -129,11 +129,17 @@ def _entry(name: str) -> Iterator[None]:
 
 
 def _built(value: Any) -> Any:
-    """A value of a configuration; mappings with `func`, also in lists and below, are the objects they describe."""
+    """A value of a configuration; mappings with `func`, also in lists and below, are the objects they describe.
+
+    Raises:
+        SettingError: the name of anything but a schedule is there. (Who writes Python may put in classes and functions of any kind.)
+    """
     if isinstance(value, list | tuple):
         return [_built(entry) for entry in value]
     if not isinstance(value, Config | Mapping):
         return value
+    if isinstance(value.get("func"), str) and not is_schedule(resolve(value["func"])):
+        raise SettingError(f"func of an argument must be a schedule of fastrl.utils, got {value['func']}")
     built = {name: _built(entry) for name, entry in value.items()}
     return get_obj(built) if "func" in built else built
 

@@ -112,14 +112,23 @@ class PGAgent(BaseAgent):
         return flat
 
     def learn(self, batch: Any) -> None:
-        """Let the optimiser learn from flat rows."""
-        self.opt.learn_from_batch(batch, step=self.num_steps)
+        """Let the optimiser learn from flat rows; schedules are those of the steps before their rollout."""
+        self.opt.learn_from_batch(batch, step=getattr(self.batcher, "steps_before_rollout", self.num_steps))
+
+    @property
+    def optimizers(self) -> list[Any]:
+        """The optimiser, and that of `DAE` where it estimates advantages."""
+        return [self.opt, self.advantage.optimizer] if isinstance(self.advantage, DAE) else [self.opt]
+
+    def follow(self) -> None:
+        """Let optimisers, that of `DAE` too, follow what was done to the models since the last batch."""
+        for optimizer in self.optimizers:
+            optimizer.follow()
 
     def write_optimizer_logs(self, logger: Any) -> None:
         """What the optimisers have to say of their last steps, that of `DAE` too."""
-        super().write_optimizer_logs(logger)
-        if isinstance(self.advantage, DAE):
-            self.advantage.optimizer.write_logs(logger)
+        for optimizer in self.optimizers:
+            optimizer.write_logs(logger)
 
     def learner_state(self) -> dict[str, Any]:
         """Models, optimisers and the number of iterations."""

@@ -15,12 +15,14 @@ from fastrl.batchers.transforms import Transform
 from fastrl.batchers.view import StateView, ViewPlayer
 from fastrl.data.rollout import Rollout
 from fastrl.envs import Episode, VectorEnv, make_vector_env
+from fastrl.envs.absent import AbsentEnvs
 from fastrl.envs.action_scale import require_same_scale
 from fastrl.envs.own import is_environment
 from fastrl.envs.space_info import SpaceInfo, space_info
 from fastrl.envs.toolkit import BaseEnv
 from fastrl.errors import SettingError
 from fastrl.machine import require_memory
+from fastrl.nn.precision import require_float32_default
 from fastrl.training.memory import row_bytes
 from fastrl.training.state_check import Maybe
 from fastrl.training.trainer_state import rollout_outline
@@ -30,6 +32,8 @@ SelectAction = Callable[[Tensor, int], Tensor | np.ndarray]
 
 class RolloutBatcher:
     """Steps vector environments with the policy of the moment; rollouts follow one another and cut episodes where they end.
+
+    Copies and pickles of a batcher have no environments; `use_environments` gives them some.
 
     Args:
         env: what `make_vector_env` takes (an id, a factory, a Gymnasium environment or vector environment, a `VectorEnv`, which is used as
@@ -56,6 +60,7 @@ class RolloutBatcher:
         num_threads: int | None = None,
         device: torch.device | str = "cpu",
     ) -> None:
+        require_float32_default()
         self.env = _vector_env(env, num_envs, seed, num_threads, device)
         envs = self.env.num_envs
         if batch_size < envs or batch_size % envs:
@@ -63,6 +68,7 @@ class RolloutBatcher:
         self.batch_size, self.transforms = batch_size, list(transforms)
         self._view = StateView(self.transforms)
         self.num_steps = 0  # transitions, over all environments
+        self.steps_before_rollout = 0  # those before the rollout that was taken last: what schedules of an update go by
         self.num_episodes = 0
         self._finished: list[Episode] = []
         self._state_shape = tuple(self.env.obs_shape)
@@ -77,11 +83,39 @@ class RolloutBatcher:
             action=(tuple(action.shape), torch.float32 if action.kind == "continuous" else torch.int64),
             device=device,
         )
+        self._obs = self._first_observations()
+
+    def _first_observations(self) -> Tensor:
         self.env.look_at_first_steps(
             scales_observations=any(transform.scales_states for transform in self.transforms),
             scales_rewards=any(transform.scales_rewards for transform in self.transforms),
         )
-        self._obs = self.env.reset()
+        return self.env.reset()
+
+    def __getstate__(self) -> dict[str, Any]:
+        """For copies and pickles: live environments stay behind."""
+        return self.__dict__ | {"env": AbsentEnvs(self.env, "give it some by batcher.use_environments(...)")}
+
+    def use_environments(self, env: VectorEnv) -> None:
+        """Go on in other environments, all of which begin an episode; a half-collected rollout is dropped.
+
+        Args:
+            env: as many as before, with the same observations and actions.
+
+        Raises:
+            SettingError: they do not fit.
+        """
+        for name in ("num_envs", "obs_shape", "obs_dtype"):
+            if getattr(env, name) != getattr(self.env, name):
+                raise SettingError(f"env must have {name} {getattr(self.env, name)}, got {getattr(env, name)}")
+        if (env.action.kind, env.action.shape) != (self.env.action.kind, self.env.action.shape):
+            raise SettingError(f"env must have the actions of {self.env.name}, {self.env.action}, got {env.action}")
+        if env.scaled_bounds() != self.env.scaled_bounds():
+            raise SettingError(f"env must scale actions to {self.env.scaled_bounds()}, as {self.env.name} does, got {env.scaled_bounds()}")
+        self.env = env
+        self._rollout.reset()
+        self._obs = self._first_observations()
+        self._view.restart()
 
     def get_state_info(self) -> SpaceInfo:
         """Shape, space and dtype of a state as models see it; no environment is touched."""
@@ -122,6 +156,7 @@ class RolloutBatcher:
     def take(self) -> Batch:
         """The complete rollout as models see it; statistics then move, once."""
         rollout = self._rollout
+        self.steps_before_rollout = self.num_steps - int(rollout.valid.sum())
         stages = self._view.stages(rollout)
         states = stages[-1]
         batch = Batch(
@@ -165,7 +200,7 @@ class RolloutBatcher:
 
     def player(self, choose: Callable[[Tensor], Tensor]) -> ViewPlayer:
         """A policy for an evaluation in other environments: `choose` gets states [N, ...] as models see them."""
-        return ViewPlayer(self.transforms, choose)
+        return ViewPlayer(self.transforms, choose, self.env.obs_shape)
 
     def pop_episodes(self) -> list[Episode]:
         """Episodes that have ended since the last call: raw return and length."""

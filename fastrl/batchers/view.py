@@ -11,6 +11,7 @@ from torch import Tensor
 from fastrl.batchers.transforms import Transform
 from fastrl.data.rollout import Rollout
 from fastrl.envs import Timestep
+from fastrl.nn.observations import as_rows
 from fastrl.training.state_check import Maybe
 
 Flags = tuple[Tensor | None, Tensor | None, Tensor | None]
@@ -104,15 +105,19 @@ class ViewPlayer:
     Args:
         transforms: of the training; what they remember of its episodes stays there, and their statistics do not move.
         choose: actions for states [N, ...].
+        obs_shape: of one observation.
     """
 
-    def __init__(self, transforms: Sequence[Transform], choose: Callable[[Tensor], Tensor]) -> None:
+    def __init__(self, transforms: Sequence[Transform], choose: Callable[[Tensor], Tensor], obs_shape: tuple[int, ...]) -> None:
+        self._obs_shape = obs_shape
         self._view = StateView([transform.for_other_envs() for transform in transforms])
         self._choose = choose
 
     def choose(self, obs: Tensor) -> Tensor:
-        """Actions for observations [N, ...]; once for each row."""
-        return self._choose(self._view.look(obs))
+        """Actions for observations [N, ...], or for one of them; once for each row. ValueError for other shapes."""
+        rows, single = as_rows("ViewPlayer.choose", obs, self._obs_shape)
+        actions = self._choose(self._view.look(rows))
+        return actions[0] if single else actions
 
     def observe(self, timestep: Timestep) -> None:
         """What came of them."""

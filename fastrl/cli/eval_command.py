@@ -25,8 +25,8 @@ def run(arguments: Sequence[str]) -> int:
     parser.add_argument("--trust", action="store_true", help="import the module that the run's folder names for its environment")
     parser.add_argument("--json", action="store_true", help="print one JSON object and nothing else")
     options = parser.read(arguments)
-    if options.episodes < 1:
-        raise SettingError(f"episodes must be at least 1, got {options.episodes}")
+    if not 1 <= options.episodes < 2**31:
+        raise SettingError(f"episodes must be at least 1{' and below 2^31' if options.episodes > 0 else ''}, got {options.episodes}")
     if options.seed is not None and not 0 <= options.seed < 2**31:
         raise SettingError(f"seed must be in [0, 2^31), got {options.seed}")
     with only_result_on_stdout(options.json):

@@ -75,6 +75,8 @@ def _occupy_standard_descriptors() -> None:
 
 
 def _dispatch(arguments: list[str]) -> int:
+    if any("\0" in word for word in arguments):
+        raise SettingError("an argument holds a null character, which no name of a file or setting does")
     if not arguments or arguments[0] in ("-h", "--help", "help"):
         print(_help())
         return 0 if arguments else USAGE_ERROR

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import importlib
+import os
 import signal
 import sys
 import time
@@ -76,7 +77,7 @@ def _folder_of(trainer: Any, order: TrainOrder) -> Iterator[RunFolder]:
             _continue(trainer, order.resume, order.config)
             yield order.resume
         return
-    was_there = order.out_dir is not None and order.out_dir.exists()
+    was_there = order.out_dir is not None and os.path.exists(order.out_dir)
     folder = create_run(trainer.algorithm, order.config, order.out_dir)
     try:
         yield folder

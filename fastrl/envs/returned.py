@@ -48,17 +48,19 @@ def misfit(observations: ObservationMap, obs: Any) -> WrongReturn | None:
         if observations.stack([obs]).shape[1:] == observations.shape:
             return None
         refused: Exception | None = None
-    except WrongReturn as fault:
-        return fault
     except Exception as error:
         refused = error
     for leaf in observations.leaves:
         entry = f"entry {leaf.name!r} of its observation" if leaf.path else "its observation"
-        value = dig(obs, leaf)
+        try:
+            value = dig(obs, leaf)
+        except WrongReturn as fault:
+            return fault
         array = np.asarray(value) if _is_regular(value) else None
-        if array is None or array.dtype.kind not in NUMBERS or array.shape != leaf.shape:
+        fits = array is not None and array.dtype.kind in NUMBERS and (array.shape == leaf.shape or isinstance(refused, WrongReturn))
+        if not fits:
             return WrongReturn(f"{entry} should be numbers of shape {list(leaf.shape)}, it is {describe(value)}")
-    return WrongReturn(f"its observation cannot be used: {refused}")
+    return refused if isinstance(refused, WrongReturn) else WrongReturn(f"its observation cannot be used: {refused}")
 
 
 def describe(value: Any) -> str:

@@ -92,8 +92,8 @@ class BaseModel(ModuleExtended):
 
     @property
     def num_steps(self) -> int:
-        """Environment steps so far, for schedules."""
-        return self.batcher.num_steps
+        """Environment steps before the rollout that is learned from, for schedules: the first update has their first value."""
+        return getattr(self.batcher, "steps_before_rollout", self.batcher.num_steps)
 
     def forward(self, x: Any) -> Tensor:
         """The network's output for states [N, ...], tensors or arrays."""

@@ -14,6 +14,7 @@ from fastrl.nn.action_heads import JointBranches
 from fastrl.nn.containers import ActionLinear, Shape
 from fastrl.nn.dense import PreparedChain
 from fastrl.nn.distributions import Categorical, DiagonalGaussian, Distribution
+from fastrl.nn.observations import as_rows
 from fastrl.utils.utils import make_callable
 
 Policy = Distribution | JointBranches
@@ -61,21 +62,33 @@ class BasePGModel(BaseModel):
     def select_action(model: BasePGModel, state: Any, step: int) -> np.ndarray:
         """Draw actions.
 
+        States are what the batcher's transforms make of observations; `PGAgent.act` takes observations as environments give them.
+
         Args:
             model: the policy.
-            state: states [E, ...].
+            state: states [E, ...], or one of them.
             step: environment steps so far.
 
         Returns:
-            [E] whole numbers, [E, branches] of them, or [E, A] in policy units, where finite bounds are −1 and 1.
+            [E] whole numbers, [E, branches] of them, or [E, A] in policy units, where finite bounds are −1 and 1; without the first
+            dimension for one state.
+
+        Raises:
+            ValueError: state has another shape.
         """
-        return model.dist_of(state).sample().cpu().numpy()
+        return model._actions("select_action", state, lambda policy: policy.sample())
 
     @staticmethod
     @torch.no_grad()
     def select_best_action(model: BasePGModel, state: Any, step: int) -> np.ndarray:
         """The most probable actions; arguments and result as of `select_action`."""
-        return model.dist_of(state).mode().cpu().numpy()
+        return model._actions("select_best_action", state, lambda policy: policy.mode())
+
+    def _actions(self, method: str, state: Any, choose: Callable[[Policy], Tensor]) -> np.ndarray:
+        shape = tuple(self.batcher.get_state_info()["shape"])
+        rows, single = as_rows(f"{self.name}.{method}", state, shape, self.device, what="state")
+        actions = choose(self.dist_of(rows)).cpu().numpy()
+        return actions[0] if single else actions
 
     def acting(self) -> Callable[[Tensor], Tensor]:
         """What `select_action` does, for one rollout: a function from states [E, ...] of the network's device to actions, as tensors.

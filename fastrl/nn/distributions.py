@@ -56,15 +56,18 @@ class DiagonalGaussian:
         Reference: Song et al. 2019 (V-MPO), appendix; Abdolmaleki et al. 2018b.
         """
         kl_mean = 0.5 * ((new.mean - self.mean) * torch.exp(-self.log_std)).square().sum(-1)
-        log_ratio = new.log_std - self.log_std
-        kl_cov = (log_ratio + 0.5 * torch.exp(-2.0 * log_ratio) - 0.5).sum(-1)
+        kl_cov = self._kl_of_deviations(new).sum(-1)
         return kl_mean, kl_cov.expand(kl_mean.shape)
 
     def kl(self, new: DiagonalGaussian) -> Tensor:
         """KL(self ‖ new) [...] in nats, summed over action dimensions. Not the sum of `kl_parts`, where mean and covariance both moved."""
-        log_ratio = new.log_std - self.log_std
         z = (new.mean - self.mean) * torch.exp(-new.log_std)
-        return (log_ratio + 0.5 * (torch.exp(-2.0 * log_ratio) + z.square()) - 0.5).sum(-1)
+        return (self._kl_of_deviations(new) + 0.5 * z.square()).sum(-1)
+
+    def _kl_of_deviations(self, new: DiagonalGaussian) -> Tensor:
+        """log(σ'/σ) + σ²/(2σ'²) − ½ for each dimension, by expm1: the terms of order 1 would leave their rounding in a KL of 1e-7."""
+        twice = 2.0 * (self.log_std - new.log_std)
+        return 0.5 * (torch.expm1(twice) - twice)
 
     def centred(self, outputs: Tensor, actions: Tensor) -> Tensor:
         """Σ_d b_d z_d + c_d (z_d² − 1) with z = (a − μ)/σ [...], of (b, c) = outputs [..., A, 2] at actions [..., A]."""
@@ -119,9 +122,15 @@ class Categorical:
         return (self.kl(new),)
 
     def kl(self, new: Categorical) -> Tensor:
-        """KL(self ‖ new) [...] in nats."""
-        log_probs = self.log_probs()
-        return (log_probs.exp() * (log_probs - new.log_probs())).sum(-1)
+        """KL(self ‖ new) [...] in nats: Σ p (e^δ − 1 − δ) with δ = log p' − log p.
+
+        Σ p (e^δ − 1) is 0 and takes the first order out of every term: of near policies, what is left of Σ −p δ is mostly rounding.
+        """
+        log_probs, new_log_probs = self.log_probs(), new.log_probs()
+        difference, probs = new_log_probs - log_probs, log_probs.exp()
+        # a large δ needs no care, and e^δ may overflow there though p e^δ is a probability
+        gained = torch.where(difference < 1.0, probs * torch.expm1(difference.clamp(max=1.0)), new_log_probs.exp() - probs)
+        return (gained - probs * difference).sum(-1)
 
     def centred(self, outputs: Tensor, actions: Tensor) -> Tensor:
         """f(a) − Σ_a' π(a') f(a') [...], of f = outputs [..., A] at actions [...] int64."""

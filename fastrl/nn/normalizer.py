@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TypeVar
+from collections.abc import Callable, Sequence
+from typing import Self, TypeVar
 
 import numpy as np
 import torch
@@ -30,7 +30,20 @@ def merge_moments(mean_a: Array, var_a: Array, count_a: float, mean_b: Array, va
     return mean, squares / count, count
 
 
-class RunningNormalizer(nn.Module):
+class _Statistics(nn.Module):
+    """A module whose buffers go where it is moved and stay float64 when it is cast: a float32 count would stand still at 2²⁴."""
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
+        before = dict(self._buffers)
+        super()._apply(fn, recurse)
+        for name, buffer in before.items():
+            now = self._buffers[name]
+            if buffer is not None and now is not None and now.dtype != buffer.dtype:
+                self._buffers[name] = buffer.to(now.device)
+        return self
+
+
+class RunningNormalizer(_Statistics):
     """Normalise by a running mean and standard deviation that move only when they are told to.
 
     y = clip((x − mean) / √(var + ε), −clip, clip)
@@ -111,7 +124,7 @@ class RunningNormalizer(nn.Module):
         self._cached = None
 
 
-class RewardScaler(nn.Module):
+class RewardScaler(_Statistics):
     """Divide rewards by the running standard deviation of the discounted return, clipped.
 
     R_t = γ (1 − done_{t−1}) R_{t−1} + r_t,  y_t = clip(r_t / √(var(R) + ε), −clip, clip)

@@ -22,7 +22,9 @@ EVENTS = ("train_start", "epoch_start", "mini_batch_start", "mini_batch_end", "e
 class BaseOpt(ABC):
     """One torch optimiser over the parameters of some models; a parameter that several of them share is there once.
 
-    Parameters that are frozen (`requires_grad` is False) when the optimiser is made are left as they are, also by a decay of weights.
+    Parameters that are frozen (`requires_grad` is False) stay as they are, also by momentum and a decay of weights, and go on where they
+    were once they are free again. Those that are frozen when the optimiser is made are left out: freeing one later is an error. Parameters
+    that are replaced, by `load_state_dict(assign=True)` for example, are followed; see `fastrl.nn.kept`.
 
     A callback of a model that returns True ends what it is in: at `train_start` the whole training, at a mini-batch the epoch, at an epoch
     the training. Within one event they run in the order of the models, and the first True is the last call. `cleanup` comes after an error
@@ -35,7 +37,8 @@ class BaseOpt(ABC):
         shuffle: draw the order of the rows anew in every epoch, where there are several mini-batches.
         opt_fn: class of the torch optimiser.
         opt_params: its arguments.
-        lr_schedule: learning rate as a function of the environment steps so far; None keeps the optimiser's own.
+        lr_schedule: learning rate as a function of the environment steps before the rollout that is learned from; None keeps the
+            optimiser's own.
         clip_grad_norm: largest norm of the gradient of all parameters; inf only measures it.
         loss_coef: factor of each model's loss, a number or a function of the environment steps, or a list of these; None: 1.
 
@@ -65,11 +68,10 @@ class BaseOpt(ABC):
         self.num_epochs, self.num_mini_batches, self.shuffle = num_epochs, num_mini_batches, shuffle
         self.clip_grad_norm, self.lr_schedule = clip_grad_norm, lr_schedule
         self.loss_coefs = _coefficients(loss_coef, len(self.models))
-        self.num_steps = 0  # environment steps, as of the batch that is learned from
-        trained = [parameter for model in self.models for parameter in model.parameters() if parameter.requires_grad]
-        if not trained:
+        self.num_steps = 0  # environment steps before the rollout that is learned from
+        if not any(parameter.requires_grad for model in self.models for parameter in model.parameters()):
             raise SettingError("models must have a parameter to train")
-        self._weights = FlatParameters(trained)
+        self._weights = FlatParameters(self.models, trained_only=True)
         self.optimizer = _build(opt_fn, self._weights.whole, dict(opt_params or {}))
         self.metrics: dict[str, Tensor] = {}  # of the last step
 
@@ -83,19 +85,29 @@ class BaseOpt(ABC):
         """The entries that the models' losses read, each once."""
         return list(dict.fromkeys(key for model in self.models for key in model.batch_keys))
 
+    def follow(self) -> None:
+        """Follow parameters that were replaced since the last batch, see `fastrl.nn.kept`; every batch does it by itself.
+
+        Raises:
+            SettingError: they have changed so that the optimiser cannot follow.
+        """
+        self._weights.follow()
+
     def learn_from_batch(self, batch: Any, step: int) -> None:
         """Train on a flat batch.
 
         Args:
             batch: rows [M, ...]; callbacks add what they work out. Without rows nothing is done.
-            step: environment steps so far, for schedules.
+            step: environment steps before the batch was collected, for schedules.
 
         Raises:
             NonFiniteError: a loss or its gradient is not finite; that step was not taken.
+            SettingError: the models have changed so that the optimiser cannot follow.
         """
         self.num_steps = step
         if len(batch) == 0:
             return
+        self.follow()
         try:
             if not self._run("train_start", batch):
                 self._train(batch)
@@ -127,11 +139,12 @@ class BaseOpt(ABC):
                 group["lr"] = self.lr_schedule(self.num_steps)
         self._weights.zero_grad()
         loss = self._total_loss(batch)
-        loss.backward()
+        if loss.requires_grad or not self._weights.all_frozen:
+            loss.backward()
         norm = self._weights.clip_grad_norm_(self.clip_grad_norm)
         if not math.isfinite(norm.item()):
             raise NonFiniteError(f"{self.name}: loss or gradient not finite at environment step {self.num_steps}; that step was not taken")
-        self.optimizer.step()
+        self._weights.step(self.optimizer)
         self.metrics = {"Loss": loss.detach(), "Grad Norm": norm}
 
     def _total_loss(self, batch: Any) -> Tensor:

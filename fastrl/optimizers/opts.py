@@ -55,13 +55,18 @@ class ListOpt:
         self.opts = list(opts)
         own = [{id(p) for model in opt.models for p in model.parameters() if p.requires_grad} for opt in self.opts]
         if len(set().union(*own)) < sum(map(len, own)):
-            # each optimiser moves its parameters into memory of its own, so only the last one would train them
+            # each optimiser has averages of its own, and would move the parameters into its own memory at each of its updates
             raise SettingError("opts train a parameter twice: models that share a body belong into one JointOpt")
 
     @property
     def models(self) -> list[Any]:
         """The models of all optimisers."""
         return [model for opt in self.opts for model in opt.models]
+
+    def follow(self) -> None:
+        """See `BaseOpt.follow`."""
+        for opt in self.opts:
+            opt.follow()
 
     def learn_from_batch(self, batch: Any, step: int) -> None:
         """Let each optimiser learn from the batch; see `BaseOpt.learn_from_batch`."""

@@ -75,5 +75,5 @@ def _draw_run(axes: Any, name: str, color: str, training: Points, evaluation: Po
 
 
 def _literal(text: str) -> str:
-    """Text as it is: between two dollars matplotlib would read a formula."""
-    return text.replace("$", r"\$")
+    """Text as it is: between two dollars matplotlib would read a formula, and no font has what cannot be printed."""
+    return "".join(character if character.isprintable() else "?" for character in text).replace("$", r"\$")

@@ -24,6 +24,8 @@ from fastrl.envs.action_scale import RawActionsWarning
 from fastrl.envs.modules import names_factory
 from fastrl.envs.own import is_factory
 from fastrl.errors import CheckpointError, NonFiniteError, RunFolderError, SettingError
+from fastrl.nn.observations import as_rows
+from fastrl.nn.precision import require_float32_default, without_autocast
 from fastrl.training.checkpoint import holds_checkpoint, load_checkpoint, save_checkpoint
 from fastrl.training.config import RunConfig, convert
 from fastrl.training.console import Console
@@ -184,7 +186,8 @@ class Trainer(ABC):
         taken = inspect.signature(cls).parameters
         settings = {field.name: getattr(config, field.name) for field in fields(config) if field.name in taken}
         trainer = cls(**settings | {"device": torch.device(config.device), "intervals": Intervals.of(config)})
-        trainer.track, trainer.config = config.track, replace(config, num_envs=trainer.env.num_envs)
+        there = trainer.env.num_envs  # an object that is already made has its own number
+        trainer.track, trainer.config = config.track, config if config.num_envs == there else replace(config, num_envs=there)
         return trainer
 
     def open_environments(self, config: RunConfig, threads: ThreadChoice) -> None:
@@ -196,6 +199,7 @@ class Trainer(ABC):
             config: the run's settings, checked; kept for the run folder.
             threads: of torch and of the environments.
         """
+        require_float32_default()
         env_id = config.env_id
         self.env_id, self.device, self.threads = env_id, torch.device(config.device), threads
         self.env_timeout = config.env_timeout
@@ -232,6 +236,16 @@ class Trainer(ABC):
         env.timeout = env.timeout if self.env_timeout is None else self.env_timeout
         return env
 
+    def follow_parameters(self) -> None:
+        """Let the learner's optimisers follow what was done to the networks since the last update; SettingError where they cannot.
+
+        Each update does so itself; `run` does it before the first step, since networks that were moved or cast cannot act either.
+        """
+        self.agent.follow()
+
+    def anneal_over(self, total_steps: int) -> None:  # noqa: B027  # most trainers have no schedule of the whole run
+        """Let what is annealed over the whole run go over this many environment steps; `run` calls it with those that it was given."""
+
     @abstractmethod
     def describe(self) -> str:
         """What is about to run, in a line or two: environments, threads, memory that will be taken."""
@@ -257,6 +271,7 @@ class Trainer(ABC):
 
     # ------------------------------------------------------------------------------------------------ the loop
 
+    @without_autocast
     def run(self, total_steps: int, out_dir: str | Path) -> None:
         """Train until `env_steps` reaches `total_steps`, then evaluate and save; progress is printed.
 
@@ -275,6 +290,9 @@ class Trainer(ABC):
         total_steps = convert("total_steps", int, total_steps)
         if total_steps < 1:
             raise SettingError(f"total_steps must be at least 1 environment step, got {total_steps}")
+        require_float32_default()
+        self.follow_parameters()
+        self.anneal_over(total_steps)
         folder = Path(out_dir).absolute()  # an environment may change the working directory
         console = Console(total_steps, start_steps=self.env_steps, on_lost=self._output_lost)
         known = {} if self.config is None else self.config.to_dict()
@@ -444,8 +462,40 @@ class Trainer(ABC):
             metrics["time/env_steps_per_s"] = env_steps_per_s
         return metrics | {f"time/{phase}_s": spent for phase, spent in seconds.items()}
 
-    # ------------------------------------------------------------------------------------------------ evaluation
+    # ------------------------------------------------------------------------------------------------ acting, evaluation
 
+    @without_autocast
+    @torch.no_grad()
+    def act(self, obs: Any, deterministic: bool = False) -> np.ndarray:
+        """Choose actions for observations as the environments give them; what the trainer normalises is normalised here.
+
+        A policy with a memory takes each observation for the first one of its episode; for whole episodes there is `player`.
+
+        Args:
+            obs: one observation [*obs_shape], or a batch [B, *obs_shape].
+            deterministic: the most probable actions, those of an evaluation, instead of drawn ones.
+
+        Returns:
+            As the environments' `step` takes them, in policy units where they are continuous: a number or [A], or a batch of these.
+
+        Raises:
+            ValueError: obs has another shape or type.
+        """
+        who = f"{type(self).__name__}.act"
+        rows, single = as_rows(who, obs, self.env.obs_shape, self.device)
+        if self.env.obs_dtype == torch.uint8 and rows.dtype != torch.uint8:
+            raise ValueError(
+                f"{who}: obs must be bytes (uint8), as the environments give them, got {str(rows.dtype).removeprefix('torch.')}"
+            )
+        rows = rows.to(self.env.obs_dtype)
+        actions = (self.player(len(rows)).choose(rows) if deterministic else self.draw(rows)).cpu().numpy()
+        return actions[0] if single else actions
+
+    def draw(self, obs: Tensor) -> Tensor:
+        """Actions for observations [B, *obs_shape], drawn from the policy that acts in training."""
+        raise NotImplementedError(f"{type(self).__name__} does not say how it draws actions")
+
+    @without_autocast
     def evaluate(self, n_episodes: int = 20, seed: int | None = None) -> Evaluation:
         """Play whole episodes with the deterministic policy in environments of their own.
 

@@ -74,6 +74,12 @@ def load_parts(parts: Mapping[str, Any], state: Mapping[str, Any]) -> None:
             part.load_state_dict(state[name])
 
 
+def backward(loss: Tensor) -> None:
+    """The gradient of a loss; nothing where everything that it depends on is frozen."""
+    if loss.requires_grad:
+        loss.backward()
+
+
 def names_of_non_finite(named: Mapping[str, Tensor]) -> str:
     """Which of some 0-d tensors (losses, gradient norms) are not finite, with commas between; empty if all are."""
     if bool(torch.isfinite(torch.stack(list(named.values()))).all()):

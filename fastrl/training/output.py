@@ -64,7 +64,7 @@ class LastingStream:
         try:
             action(self._stream)
         except (OSError, ValueError) as error:  # ValueError: the stream is closed
-            self.lost = error
+            self.lost = error.with_traceback(None)  # the frames hold a trainer
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._stream, name)

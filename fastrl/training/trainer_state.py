@@ -19,7 +19,7 @@ from fastrl.training.state_codec import decode_state, encode_state
 if TYPE_CHECKING:
     from fastrl.training.loop import Trainer
 
-MARKS = ("log", "evaluate", "save")
+MARKS = ("log", "evaluate", "save", "logged")
 MOST_STEPS = 2**53  # counts up to here are exact in the files of numbers too
 
 

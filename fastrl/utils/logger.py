@@ -79,6 +79,10 @@ class Logger:
         if self.log_dir is not None:
             self._say(f"Writing logs to: {self.log_dir}")
 
+    def __getstate__(self) -> dict[str, Any]:
+        """For copies and pickles, which write no files: these belong to the original."""
+        return self.__dict__ | {"_writer": None, "log_dir": None}
+
     def set_log_freq(self, log_freq: int) -> None:
         """A table on every `log_freq`-th call of `log` from now on."""
         if isinstance(log_freq, bool) or not isinstance(log_freq, int) or log_freq < 1:

@@ -159,7 +159,7 @@ def _layers(config: Any) -> list[Config | Mapping[str, Any]]:
 
 
 def _layer(config: Config | Mapping[str, Any], shape: tuple[int, ...], action_info: Mapping[str, Any] | None) -> nn.Module:
-    func, complete = get_func(config), auto_input_shape(config, shape)
+    func, complete = get_func(config, nn.Module), auto_input_shape(config, shape)
     if _is(func, ActionLinear):
         if action_info is None:
             raise SettingError("ActionLinear needs action_info")

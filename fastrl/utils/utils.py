@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 from typing import Any, TypeVar
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from fastrl.envs import BaseEnv, make_vector_env
 from fastrl.envs.modules import imports_refused
 from fastrl.errors import SettingError
 from fastrl.losses.value import explained_variance
@@ -26,15 +29,23 @@ Schedule = Callable[[float], float]
 # ---------------------------------------------------------------------------------------------------- objects from configurations
 
 
-def get_func(config: Config | Mapping[str, Any]) -> Callable[..., Any]:
+def get_func(config: Config | Mapping[str, Any], kind: type | None = None) -> Callable[..., Any]:
     """The class or function that the entry `func` of a configuration is or names.
 
+    Args:
+        config: with `func`.
+        kind: what a name must stand for, a subclass of this; None: anything that may be named. Classes and functions that are given as
+            they are can be any.
+
     Raises:
-        SettingError: there is no such entry, or it is neither.
+        SettingError: there is no such entry, or it is neither, or a name stands for something of another kind.
     """
     func = config.get("func")
     if isinstance(func, str):
-        return resolve(func)
+        found = resolve(func)
+        if kind is not None and not (inspect.isclass(found) and issubclass(found, kind)):
+            raise SettingError(f"func must be a subclass of {kind.__name__}, got {func}")
+        return found
     if not callable(func):
         raise SettingError(f"config must have 'func', a class or its dotted name, got {dict(config.items())!r}")
     return func
@@ -67,6 +78,9 @@ def env_from_config(config: Config, *, trust: bool = False) -> Any:
     """
     if "env" not in config:
         raise AttributeError("the configuration has no section 'env' to make an environment from")
+    func = get_func(config.env)
+    if isinstance(config.env.get("func"), str) and func is not make_vector_env:
+        get_func(config.env, BaseEnv)
     with imports_refused(None if trust else HOW_TO_TRUST):
         return get_obj({name: value for name, value in config.env.items() if name != "num_envs"})
 
@@ -179,13 +193,18 @@ def normalize(array: Array) -> Array:
 
 
 # ---------------------------------------------------------------------------------------------------- schedules
+# partial functions, not functions within functions: these could not be pickled, nor could the optimisers and models that have them
 
 
 def make_callable(x: Any) -> Any:
     """A function of anything: a function stays one, a list or tuple becomes a list of functions, all else a function that returns it."""
     if isinstance(x, list | tuple):
         return [make_callable(entry) for entry in x]
-    return x if callable(x) else lambda *args, **kwargs: x
+    return x if callable(x) else partial(_constant, x)
+
+
+def _constant(value: Any, /, *args: Any, **kwargs: Any) -> Any:
+    return value
 
 
 def linear_schedule(initial: float, final: float, final_step: float, initial_step: float = 0) -> Schedule:
@@ -197,11 +216,12 @@ def linear_schedule(initial: float, final: float, final_step: float, initial_ste
     if not final_step > initial_step:
         raise SettingError(f"final_step must be after initial_step, {initial_step}, got {final_step}")
 
-    def value(step: float) -> float:
-        share = min(max((step - initial_step) / (final_step - initial_step), 0.0), 1.0)
-        return initial * (1.0 - share) + final * share
+    return partial(_on_a_line, initial, final, final_step, initial_step)
 
-    return value
+
+def _on_a_line(initial: float, final: float, final_step: float, initial_step: float, step: float) -> float:
+    share = min(max((step - initial_step) / (final_step - initial_step), 0.0), 1.0)
+    return initial * (1.0 - share) + final * share
 
 
 def piecewise_linear_schedule(values: Sequence[float], boundaries: Sequence[float]) -> Schedule:
@@ -219,4 +239,8 @@ def piecewise_linear_schedule(values: Sequence[float], boundaries: Sequence[floa
     steps = [0, *boundaries]
     if any(not after > before for before, after in zip(steps, steps[1:], strict=False)):
         raise SettingError(f"boundaries must rise, beginning above 0, got {list(boundaries)}")
-    return lambda step: float(np.interp(step, steps, values))
+    return partial(_between, steps, values)
+
+
+def _between(steps: Sequence[float], values: Sequence[float], step: float) -> float:
+    return float(np.interp(step, steps, values))

@@ -1,5 +1,6 @@
 """The front door: help, exit codes, and errors as sentences."""
 
+import os
 import subprocess
 import sys
 import types
@@ -60,11 +61,14 @@ def test_every_command_has_help(command, capsys):
             "fastrl: fastrl eval: argument --episodes: must be a whole number, got 'many'; see `fastrl eval --help`\n",
         ),
         ("eval x --episodes 0", "fastrl: episodes must be at least 1, got 0\n"),
+        (f"eval x --episodes {10**30}", f"fastrl: episodes must be at least 1 and below 2^31, got {10**30}\n"),
+        ("plot x\0y", "fastrl: an argument holds a null character, which no name of a file or setting does\n"),
         ("eval x --seed -1", "fastrl: seed must be in [0, 2^31), got -1\n"),
         ("eval x", "fastrl: there is no run in 'x': it has no readable config.toml\n"),
         ("plot x", "fastrl: there is no run in 'x': it has no readable config.toml\n"),
         ("plot x --out curves.txt", "fastrl: out must end in .png, .pdf, .svg, got 'curves.txt'\n"),
         ("plot x --line 3", "fastrl: line must be LABEL=RETURN, for example optimum=1.2, got '3'\n"),
+        ("plot x --line a=1e300", "fastrl: line must be LABEL=RETURN, for example optimum=1.2, got 'a=1e300'\n"),
         ("plot x --line a=inf", "fastrl: line must be LABEL=RETURN, for example optimum=1.2, got 'a=inf'\n"),
     ],
 )
@@ -118,6 +122,31 @@ def test_warnings_are_one_line_and_leave_no_trace(command, capsys):
 def test_a_reader_that_leaves_early_is_no_error():
     result = subprocess.run(f"{sys.executable} -m fastrl envs | head -1", shell=True, capture_output=True, text=True)
     assert result.stdout.count("\n") == 1 and result.stderr == ""
+
+
+def test_a_full_disk_behind_standard_output_is_one_sentence():
+    if not os.path.exists("/dev/full"):
+        pytest.skip("this system has no /dev/full")
+    with open("/dev/full", "w") as full:
+        result = subprocess.run([*RUN, "envs"], stdout=full, stderr=subprocess.PIPE, text=True)
+    assert result.returncode == 1 and result.stderr == "fastrl: standard output cannot be written: No space left on device\n"
+
+
+def test_a_process_without_its_streams_says_nothing():
+    result = subprocess.run(f"{sys.executable} -m fastrl --version <&- >&- 2>&-", shell=True)
+    assert result.returncode == 0
+
+
+def test_streams_are_the_caller_s_own_again(command):
+    before = sys.stdout, sys.stderr
+    command(lambda: throw(SettingError("no")))
+    main(["envs"])
+    assert (sys.stdout, sys.stderr) == before
+
+
+def test_an_error_of_the_system_is_a_sentence(command, capsys):
+    command(lambda: throw(PermissionError(13, "Permission denied", "/x/metrics.csv")))
+    assert main(["envs"]) == 1 and capsys.readouterr().err == "fastrl: Permission denied: /x/metrics.csv\n"
 
 
 def test_python_m_fastrl_is_the_same():

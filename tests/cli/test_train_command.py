@@ -2,12 +2,14 @@
 
 import os
 import signal
+import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
 from fastrl.cli.main import main
+from fastrl.training.checkpoint import load_checkpoint
 
 TRAIN = ["train", "counting", "--env-id", "Known-v0"]
 
@@ -43,12 +45,42 @@ def test_an_unknown_environment_leaves_nothing_behind(counting, capsys):
     assert not Path("runs").exists()
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)])
 def test_a_signal_saves_and_says_how_to_go_on(counting, monkeypatch, capsys, number, code):
     monkeypatch.setattr(counting, "hook", staticmethod(lambda trainer: trainer.env_steps == 30 and os.kill(os.getpid(), number)))
     assert main([*TRAIN, "--out-dir", "run", "--total-steps", "60"]) == code
     words = f"stopped by {number.name} at 30 steps, checkpoint saved; continue with: fastrl train counting --resume run\n"
     assert capsys.readouterr().out.endswith(words) and counting.made[0].closed
+
+
+def test_a_log_that_could_not_be_written_is_said_at_the_end(counting, monkeypatch, capsys):
+    monkeypatch.setattr(counting, "hook", staticmethod(lambda trainer: setattr(trainer, "unwritten", ["metrics.csv"])))
+    assert main([*TRAIN, "--out-dir", "run"]) == 1
+    assert capsys.readouterr().err == (
+        "fastrl: the checkpoint is saved, but there is not everything in metrics.csv of run; notes.txt says why\n"
+    )
+
+
+def test_a_damaged_log_does_not_keep_a_run_from_going_on(counting, capsys):
+    main([*TRAIN, "--out-dir", "run", "--total-steps", "30"])
+    Path("run/metrics.csv").write_bytes(Path("run/metrics.csv").read_bytes().replace(b"\n20,", b"\n\xff,"))
+    capsys.readouterr()
+    assert main(["train", "counting", "--resume", "run", "--total-steps", "50"]) == 0
+    assert "run/metrics.csv was damaged: 1 of 3 lines could not be read; it is kept as metrics.damaged-" in capsys.readouterr().err
+    assert [line.split(",")[0] for line in Path("run/metrics.csv").read_text().splitlines()[1:]] == ["10", "30", "40", "50"]
+
+
+def test_a_reader_that_leaves_ends_a_run_with_a_checkpoint(tmp_path):
+    flags = (
+        "--env-id Identity-v0 --total-steps 10_000_000 --eval-interval 100 --eval-episodes 2 --policy-layer-sizes 8 --value-layer-sizes 8"
+    )
+    command = f"{sys.executable} -m fastrl train vmpo {flags} --out-dir {tmp_path / 'run'} | head -1; exit ${{PIPESTATUS[0]}}"
+    result = subprocess.run(["bash", "-c", command], capture_output=True, text=True, timeout=120)
+    assert result.returncode == 128 + signal.SIGPIPE and "Exception ignored" not in result.stderr
+    assert (
+        result.stderr.count("\n") == 1 and "nobody reads it any more, so the run is saved and ends; --resume continues it" in result.stderr
+    )
+    assert load_checkpoint(tmp_path / "run" / "checkpoints")["env_steps"] > 0
 
 
 def test_a_stopped_run_goes_on_and_ends_like_an_uninterrupted_one(counting, monkeypatch, capsys):

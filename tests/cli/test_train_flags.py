@@ -1,5 +1,6 @@
 """From flags to settings: which default wins, spellings, and errors that name the setting."""
 
+import importlib.util
 from pathlib import Path
 
 import pytest
@@ -215,3 +216,11 @@ def test_help_with_an_environment_shows_its_preset(read, capsys):
     with pytest.raises(SystemExit):
         read("--env-id", "Preset-v0", "--help")
     assert "Rate, in (0, 1]. (default: 1.0)" in " ".join(capsys.readouterr().out.replace("│", " ").split())
+
+
+def test_a_short_part_of_the_fuzzing_gives_sentences_and_exit_codes():
+    spec = importlib.util.spec_from_file_location("attack_flags", Path(__file__).parents[2] / "bench" / "attack" / "flags.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    counts = module.run(40, seed=3)
+    assert counts["calls"] == sum(counts["exit codes"].values()) == 40 and not counts["failures"]

@@ -146,10 +146,11 @@ def test_old_gyms_returns_inside_of_wrappers_are_named_too():
 def test_entries_of_a_dict_observation_are_named():
     space = gym.spaces.Dict(a=gym.spaces.Box(-1, 1, (2,)), b=gym.spaces.Discrete(3))
     for obs, words in (
-        ({"a": np.zeros(2, np.float32)}, "entry 'b' of its observation is missing; the observation is a dict"),
-        ({"a": np.zeros(3, np.float32), "b": 1}, "entry 'a' of its observation should be numbers of shape [2], it is an array"),
-        (None, "entry 'a' of its observation is missing; the observation is None"),
-        ({"a": np.zeros(2, np.float32), "b": 3}, "its observation cannot be used: "),
+        ({"a": np.zeros(2, np.float32)}, "the observation lacks 'b', which its space declares; it is a dict of 'a'"),
+        ({"a": np.zeros(3, np.float32), "b": 1}, "observation 'a' has shape [3], its space declares [2]"),
+        (None, "the observation lacks 'a', which its space declares; it is NoneType"),
+        ({"a": "near", "b": 1}, "entry 'a' of its observation should be numbers of shape [2], it is the text 'near'"),
+        ({"a": np.zeros(2, np.float32), "b": 3}, "observation 'b' is 3, but its space declares choices from 0 to 2"),
     ):
         env = type("Dicts", (Odd,), {"observation_space": space})(begin=lambda obs=obs: (obs, {}))
         env.resets = 1

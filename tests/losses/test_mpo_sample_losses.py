@@ -74,3 +74,14 @@ def test_the_cost_is_the_distance_to_the_bounds():
     low, high = torch.tensor([-1.0, -1.0]), torch.tensor([1.0, 2.0])
     actions = torch.tensor([[0.5, 0.5], [4.0, 6.0], [-2.0, 0.0]])
     assert out_of_bounds_cost(actions, low, high).tolist() == [0.0, -5.0, -1.0]
+
+
+@pytest.mark.parametrize("size", [1e-2, 1e-3, 3e-4])
+def test_small_divergences_of_deviations_are_those_of_float64(size):
+    torch.manual_seed(0)
+    old = torch.rand(1000, 2) - 1.0
+    new = old + size * (0.5 + torch.rand(1000, 2))
+    zero = torch.zeros(1000, 2)
+    found = gaussian_kl_parts(zero, new, zero, old)[1].double()
+    exact = gaussian_kl_parts(zero.double(), new.double(), zero.double(), old.double())[1]
+    assert float(((found - exact) / exact).abs().max()) < 1e-3 and float(found.mean() / exact.mean()) == pytest.approx(1.0, abs=1e-5)

@@ -89,3 +89,28 @@ def test_log_probabilities_that_are_kept_have_a_gradient_where_one_is_wanted():
     assert not before.requires_grad
     policy.entropy().sum().backward()
     assert logits.grad is not None and bool(logits.grad.abs().sum() > 0)
+
+
+@pytest.mark.parametrize("size", [1e-2, 1e-3, 3e-4])  # KLs of about 1e-4, 1e-6 and 1e-7
+def test_small_divergences_and_their_gradients_are_those_of_float64(size):
+    torch.manual_seed(0)
+    log_std = torch.rand(1000, 3) - 1.0
+    moved = log_std + size * (0.5 + torch.rand(1000, 3))
+    logits, others = torch.randn(1000, 3), 2.0 * size * torch.randn(1000, 3)
+    results = []
+    for dtype in (torch.float64, torch.float32):
+        old = DiagonalGaussian(torch.zeros(1000, 3, dtype=dtype), log_std.to(dtype))
+        new_log_std = moved.to(dtype).requires_grad_()
+        new = DiagonalGaussian(old.mean, new_log_std)
+        new_logits = (logits + others).to(dtype).requires_grad_()
+        kls = (old.kl_parts(new)[1], old.kl(new), Categorical(logits.to(dtype)).kl(Categorical(new_logits)))
+        torch.stack(kls).sum().backward()
+        results.append([value.double() for value in (*(kl.detach() for kl in kls), new_log_std.grad, new_logits.grad)])
+    for exact, found in zip(*results, strict=True):
+        assert float(((found - exact).abs() / exact.abs().mean()).max()) < 1e-3
+        assert abs(float(found.abs().mean() / exact.abs().mean()) - 1.0) < 1e-4
+
+
+def test_divergences_of_policies_that_have_nothing_in_common_are_finite():
+    far, near = Categorical(torch.tensor([0.0, -200.0])), Categorical(torch.tensor([0.0, 10.0]))
+    assert float(far.kl(near)) == pytest.approx(10.0, abs=1e-3) and float(near.kl(far)) == pytest.approx(199.99, abs=0.01)

@@ -5,6 +5,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch import nn
 
 from fastrl.nn.normalizer import RewardScaler, RunningNormalizer, merge_moments
 
@@ -125,3 +126,17 @@ def test_reward_scaler_keeps_the_sign_and_clips():
     scaler = RewardScaler(1, gamma=0.5, clip=1.0)
     scaler.update(torch.tensor([[1.0], [3.0]]), torch.zeros(2, 1, dtype=torch.bool), torch.ones(2, 1, dtype=torch.bool))
     assert scaler(torch.tensor([-100.0, 0.0, 100.0])).tolist() == [-1.0, 0.0, 1.0]
+
+
+@pytest.mark.parametrize("cast", [lambda m: m.double().float(), lambda m: m.half(), lambda m: m.to(torch.bfloat16)])
+def test_statistics_stay_float64_when_networks_are_cast(cast):
+    module = nn.Sequential(RunningNormalizer((2,)), nn.Linear(2, 2))
+    module[0].update(torch.randn(100, 2))
+    before = module[0].statistics()
+    cast(module)
+    assert all(buffer.dtype == torch.float64 for buffer in module[0].buffers())
+    for own, kept in zip(module[0].statistics(), before, strict=True):
+        assert np.array_equal(own, kept)
+    scaler = RewardScaler(3, gamma=0.9)
+    cast(scaler)
+    assert all(buffer.dtype == torch.float64 for buffer in scaler.buffers())

@@ -357,9 +357,20 @@ def test_an_agent_goes_on_exactly_from_its_state(discrete):
         ({"init_std": 50.0}, r"init_std must be in \[1e-8, 7.3\]"),
         ({"init_log_alpha_mean": -200.0}, "init_log_alpha_mean must be in"),
         ({"temperature_init": 1e-50}, "temperature_init must be in"),
-        ({"lambda_init": 1e39}, "lambda_init must be in"),
+        ({"lambda_init": 1e39}, "lambda_init must be"),
     ],
 )
 def test_bad_settings_are_named(settings, message):
     with pytest.raises(SettingError, match=message):
         make_agent(**settings)
+
+
+def test_one_observation_will_do_and_other_shapes_are_refused_by_name():
+    agent = make_agent()
+    obs = torch.randn(4, OBS)
+    many = agent.mode(obs)
+    torch.testing.assert_close(torch.stack([agent.mode(row) for row in obs]), many)
+    for wrong in (torch.zeros(OBS + 1), torch.zeros(2, OBS + 1), torch.zeros(1, 2, OBS)):
+        for act, name in ((agent.mode, "mode"), (agent.act_with_logp, "act_with_logp")):
+            with pytest.raises(ValueError, match=rf"MPOAgent.{name}: obs must have shape \[{OBS}\] or \[B, {OBS}\], got"):
+                act(wrong)

@@ -577,3 +577,13 @@ def test_metrics_are_finite_numbers(tmp_path):
     rows = rows_of(tmp_path / "metrics.csv")
     assert rows and all(np.isfinite(float(value)) for row in rows for value in row.values() if value not in ("", None))
     assert {"loss/policy", "loss/q", "mpo/temperature", "kl/mean", "train/entropy", "replay/transitions"} <= set(rows[-1])
+
+
+def test_a_configuration_is_checked_with_its_own_batch_size_before_anything_is_made():
+    base = {"env_id": "LinearQuadratic-v0", "num_envs": 2, "replay_size": 1000, "policy_layer_sizes": (8,), "critic_layer_sizes": (8,)}
+    with pytest.raises(SettingError, match="batch_size must be a multiple of retrace_steps = 4, got 30"):
+        MPOTrainer.from_config(MPOConfig(**base, use_retrace=True, retrace_steps=4, batch_size=30))
+    with pytest.raises(SettingError, match="batch_size must be at most replay_size = 1000, got 1001"):
+        MPOTrainer.from_config(MPOConfig(**base, batch_size=1001))
+    with MPOTrainer.from_config(MPOConfig(**base, use_retrace=True, retrace_steps=3, batch_size=30, update_after=60, m_steps=2)) as trainer:
+        assert (trainer.batch_size, trainer.update_after, trainer.m_steps) == (30, 60, 2) and trainer.settings.batch_size == 30

@@ -23,6 +23,7 @@ RESUMABLE = {
         "env_timeout",
         "eval_interval",
         "eval_episodes",
+        "eval_max_steps",
         "stop_at_return",
         "save_interval",
     ),

@@ -200,3 +200,12 @@ def test_presets_are_found_by_the_names_of_dm_control_tasks():
     presets = {"CheetahRun-v1": {"num_envs": 3}}
     assert find_preset(presets, "dm_control/cheetah-run") == find_preset(presets, "CheetahRun-v1") == {"num_envs": 3}
     assert find_preset(presets, "dm_control/no-such") == {} and find_preset(presets, "CheetahRun-v1") is not presets["CheetahRun-v1"]
+
+
+@pytest.mark.parametrize(
+    "text", ["seed = " + "9" * 5000, "seed = 0x" + "f" * 5000, "num_envs = 99999999999999999999", "total_steps = -9" + "9" * 30]
+)
+def test_integers_of_any_size_are_refused_in_a_short_sentence(text):
+    with pytest.raises(SettingError) as error:
+        values_from_toml(RunConfig, text)
+    assert len(str(error.value)) < 300

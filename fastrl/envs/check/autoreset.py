@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import gymnasium as gym
 import numpy as np
 
 from fastrl.envs.check.report import Report, said
-from fastrl.envs.final_info import FINAL_OBS_KEYS
+from fastrl.envs.final_info import _extract_final_observations
 
 ENDS = 8  # ends of episodes that are looked at
 
@@ -55,10 +55,10 @@ def _found(env: gym.vector.VectorEnv[Any, Any, Any], draw: Callable[[], np.ndarr
                 return None
             return "disabled"
         reward, done = np.asarray(reward, np.float64), np.asarray(terminated, bool) | np.asarray(truncated, bool)
-        if not isinstance(infos, Mapping):
-            report.error("infos", f"infos are a {type(infos).__name__}, not a dict of arrays; take the wrapper DictInfoToList off")
+        if not isinstance(infos, Mapping | Sequence):
+            report.error("infos", f"infos are a {type(infos).__name__}, neither a dict of arrays nor a list of dicts")
             return None
-        if done.any() and any(infos.get(key) is not None for key in FINAL_OBS_KEYS):
+        if done.any() and any(final is not None for final in _extract_final_observations(infos, env.num_envs)):
             return "samestep"
         after += reward[ended].tolist()
         other = other or bool(reward[~ended].any())

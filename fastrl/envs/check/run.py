@@ -15,7 +15,7 @@ from fastrl.envs.check.report import Report, said
 from fastrl.envs.check.single import SingleCheck
 from fastrl.envs.check.spaces import actions_of, observations_of, require_space
 from fastrl.envs.check.stream import check_runs, check_same_seed, check_stream, describe
-from fastrl.envs.gymnasium import env_name
+from fastrl.envs.gymnasium import env_name, single_spaces
 from fastrl.envs.make import env_source, make_gymnasium_env, make_vector_env
 from fastrl.envs.observations import ObservationMap
 from fastrl.errors import SettingError
@@ -135,11 +135,9 @@ class Check:
 
     def _look_at_vector(self, env: gym.vector.VectorEnv[Any, Any, Any]) -> None:
         report = self.report
-        spaces = [getattr(env, f"single_{what}_space", None) for what in ("observation", "action")]
-        if None in spaces:
-            report.error("environment", "a vector environment must tell single_observation_space and single_action_space")
-            return
-        maps = self._maps_of(*spaces)
+        maps: Any = None
+        with report.guard("environment", "telling the spaces of one environment"):
+            maps = self._maps_of(*single_spaces(env, env_name(env)))
         if maps is None:
             return
         if type(env) is gym.vector.SyncVectorEnv:

@@ -28,9 +28,12 @@ from fastrl.losses.mpo import (
 from fastrl.losses.value import half_squared_error
 from fastrl.nn.distributions import Categorical, DiagonalGaussian, Distribution
 from fastrl.nn.flat import FlatParameters
+from fastrl.nn.kept import KeptParameters
+from fastrl.nn.observations import as_rows
+from fastrl.nn.precision import require_float32_default, without_autocast
 from fastrl.trainers.mpo.config import MPOConfig
 from fastrl.trainers.mpo.networks import Critic, DiscreteCritic, DiscretePolicy, GaussianPolicy, Policy
-from fastrl.training.optimizers import load_parts, names_of_non_finite
+from fastrl.training.optimizers import backward, load_parts, names_of_non_finite
 
 MOST_SKIPPED = 100  # batches that are not finite, one after the other
 
@@ -77,6 +80,7 @@ class MPOAgent:
         action_low: Tensor | None = None,
         action_high: Tensor | None = None,
     ) -> None:
+        require_float32_default()
         config.check()
         for name, size in (("obs_dim", obs_dim), ("act_dim", act_dim)):
             if size < 1:
@@ -130,8 +134,9 @@ class MPOAgent:
 
     def _make_optimizers(self) -> None:
         config = self.config
-        self._policy_weights, self._critic_weights = FlatParameters(self.policy.parameters()), FlatParameters(self.critics.parameters())
-        self._target_weights = [FlatParameters(self.target_policy.parameters()), FlatParameters(self.target_critics.parameters())]
+        self._policy_weights, self._critic_weights = FlatParameters([self.policy]), FlatParameters([self.critics])
+        self._target_weights = [FlatParameters([self.target_policy]), FlatParameters([self.target_critics])]
+        self._dual_weights = KeptParameters(self._duals())
         self.policy_optimizer = self._build_optimizer([self._policy_weights.whole], config.policy_lr)
         self.critic_optimizer = self._build_optimizer([self._critic_weights.whole], config.q_lr)
         temperatures = [dual.multiplier for dual in self._duals()[: -len(self.alphas)]]
@@ -146,8 +151,14 @@ class MPOAgent:
             return torch.optim.Adam(params, lr=lr, eps=1e-5, fused=True)
         return torch.optim.SGD(params, lr=lr, momentum=self.config.sgd_momentum)
 
+    def follow(self) -> None:
+        """Follow parameters that were replaced, see `fastrl.nn.kept`; SettingError if that cannot be. Every update does it by itself."""
+        for weights in (self._policy_weights, self._critic_weights, self._dual_weights, *self._target_weights):
+            weights.follow()
+
     # ------------------------------------------------------------------------------------------------ acting
 
+    @without_autocast
     @torch.no_grad()
     def draw(self, obs: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """(executed, raw actions [N, A] or [N], log-probability of the raw ones [N]) of the policy at obs [N, obs_dim]."""
@@ -155,11 +166,15 @@ class MPOAgent:
         raw = policy.sample()
         return self.executed(raw), raw, policy.log_prob(raw)
 
+    @without_autocast
     @torch.no_grad()
     def mode(self, obs: Tensor) -> Tensor:
-        """The policy's most probable actions at obs [N, obs_dim], as they are executed."""
-        return self.executed(self.policy(obs).mode())
+        """The policy's most probable actions at obs [N, obs_dim], or at one of them, as they are executed; ValueError for other shapes."""
+        rows, single = as_rows("MPOAgent.mode", obs, (self.obs_dim,), self.device)
+        actions = self.executed(self.policy(rows).mode())
+        return actions[0] if single else actions
 
+    @without_autocast
     def act_with_logp(self, obs: np.ndarray, deterministic: bool = False) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Choose actions.
 
@@ -170,11 +185,13 @@ class MPOAgent:
         Returns:
             (executed action, raw action, log-probability of the raw action in nats) as numpy, with the batch dimension only if obs has it.
             Both actions are in policy units; the executed one is clipped to the bounds.
+
+        Raises:
+            ValueError: obs has another shape.
         """
-        single = np.ndim(obs) == 1
-        rows = torch.as_tensor(np.atleast_2d(obs), dtype=torch.float32, device=self.device)
+        rows, single = as_rows("MPOAgent.act_with_logp", obs, (self.obs_dim,), self.device)
         with torch.no_grad():
-            policy: Distribution = self.policy(rows)
+            policy: Distribution = self.policy(rows.float())
             raw = policy.mode() if deterministic else policy.sample()
             results = [value.cpu().numpy() for value in (self.executed(raw), raw, policy.log_prob(raw))]
         executed, drawn, logp = (value[0] if single else value for value in results)
@@ -190,6 +207,7 @@ class MPOAgent:
         """One update from replayed windows; see `learn`. Returns metrics as floats."""
         return {name: float(value) for name, value in self.learn(batch, m_steps).items()}
 
+    @without_autocast
     def learn(self, batch: Sequences, m_steps: int = 1) -> dict[str, Tensor]:
         """One step of the critic, one of the duals' E-step part, and `m_steps` of policy and KL multipliers, on replayed windows.
 
@@ -202,7 +220,9 @@ class MPOAgent:
 
         Raises:
             NonFiniteError: more than 100 batches in a row were left out; the message names what was not finite.
+            SettingError: parameters have changed so that their optimiser cannot follow.
         """
+        self.follow()
         batch = replace(batch, obs=batch.obs.float())
         try:
             found = self._targets(batch)
@@ -276,10 +296,10 @@ class MPOAgent:
         self._critic_weights.zero_grad()
         losses = [(weight * half_squared_error(critic(obs, actions), targets.flatten())).sum() for critic in self.critics]
         loss = torch.stack(losses).sum()
-        loss.backward()
+        backward(loss)
         norm = self._critic_weights.clip_grad_norm_(self.config.max_grad_norm)
         _require_finite({"loss/q": loss.detach(), "grad/q_norm": norm})
-        self.critic_optimizer.step()
+        self._critic_weights.step(self.critic_optimizer)
         return {"loss/q": loss.detach(), "grad/q_norm": norm, "q/target_mean": (weight * targets.flatten()).sum()}
 
     def _policy_steps(self, batch: Sequences, found: Mapping[str, Tensor], m_steps: int) -> dict[str, Tensor]:
@@ -321,11 +341,11 @@ class MPOAgent:
         duals = torch.stack(multipliers if dual_loss is None else [*multipliers, dual_loss]).sum()
         self._policy_weights.zero_grad()
         self.dual_optimizer.zero_grad()
-        (policy_loss + penalty).backward()
-        duals.backward()
+        backward(policy_loss + penalty)
+        backward(duals)
         norm = self._policy_weights.clip_grad_norm_(self.config.max_grad_norm)
         _require_finite({"loss/policy": policy_loss.detach(), "grad/policy_norm": norm, "loss/dual": duals.detach()})
-        self.policy_optimizer.step()
+        self._policy_weights.step(self.policy_optimizer)
         self.dual_optimizer.step()
         for dual in self._duals():
             dual.project_()

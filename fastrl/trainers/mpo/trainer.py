@@ -17,6 +17,7 @@ from fastrl.data.replay import SequenceReplay
 from fastrl.envs import VectorEnv, make_vector_env, wrappers
 from fastrl.errors import SettingError
 from fastrl.machine import require_memory
+from fastrl.nn.observations import as_rows
 from fastrl.trainers.mpo.agent import MPOAgent
 from fastrl.trainers.mpo.config import MPOConfig
 from fastrl.trainers.mpo.storing import StoringTrainer, harmless
@@ -62,14 +63,25 @@ def _evaluate_vectorized(agent: MPOAgent, eval_envs: gym.vector.VectorEnv, seed:
         `eval/return_mean`, `eval/return_std`, `eval/return_min`, `eval/return_max`, `eval/length_mean` over N episodes.
     """
     env = make_vector_env(eval_envs, eval_envs.num_envs, seed=seed, device=agent.device)
-    metrics = evaluate_policy(_player(agent), env, env.num_envs)
+    metrics = evaluate_policy(_player(agent, env.obs_shape), env, env.num_envs)
     assert metrics is not None  # nothing interrupts it
     return metrics
 
 
-def _player(agent: MPOAgent) -> Player:
+def _player(agent: MPOAgent, obs_shape: tuple[int, ...]) -> Player:
     """The mode of the policy, which remembers nothing; as in training it sees 0 for what is too large."""
-    return MemorylessPlayer(lambda obs: agent.mode(harmless(obs.reshape(obs.shape[0], -1).float())))
+
+    def choose(obs: Tensor) -> Tensor:
+        rows, single = as_rows("MPO's player", obs, obs_shape, agent.device)
+        actions = agent.mode(_seen(rows))
+        return actions[0] if single else actions
+
+    return MemorylessPlayer(choose)
+
+
+def _seen(rows: Tensor) -> Tensor:
+    """Observations [N, *shape] as the networks get them, [N, obs_dim]."""
+    return harmless(rows.flatten(1).float())
 
 
 class MPOTrainer(StoringTrainer):
@@ -172,6 +184,7 @@ class MPOTrainer(StoringTrainer):
         intervals: Intervals = DEFAULT_INTERVALS,
     ) -> None:
         given = {name: value for name, value in locals().items() if name in MPOConfig.__dataclass_fields__}
+        # batch_size, update_after and m_steps are arguments of `train`; until then, whole windows
         config = config_of_arguments(MPOConfig, given | {"batch_size": 256 * max(retrace_steps, 1)} | intervals.settings())
         super().__init__(seed=config.seed, intervals=intervals)
         self.settings = config
@@ -320,7 +333,11 @@ class MPOTrainer(StoringTrainer):
 
     def player(self, num_envs: int) -> Player:
         """The mode of the policy, which remembers nothing."""
-        return _player(self.agent)
+        return _player(self.agent, self.env.obs_shape)
+
+    def draw(self, obs: Tensor) -> Tensor:
+        """See `Trainer.draw`."""
+        return self.agent.draw(_seen(obs))[0]
 
     def describe(self) -> str:
         """Environments, networks, replay and threads."""

@@ -69,7 +69,7 @@ class PolicyGradientConfig(RunConfig):
     lr: float = 3e-4
     """Learning rate to start from."""
     anneal_lr: bool = False
-    """Let the learning rate fall linearly to 0 over total_steps."""
+    """Let the learning rate fall linearly over total_steps: lr in the first update, nearly 0 in the last."""
     num_epochs: int = 1
     """Passes over a batch."""
     num_mini_batches: int = 1

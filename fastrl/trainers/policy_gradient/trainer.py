@@ -26,6 +26,7 @@ from fastrl.nn.containers import ActionLinear, FlattenLinear
 from fastrl.nn.encoders import SYMBOLS, is_grid
 from fastrl.nn.layers import Tanh, layer_init
 from fastrl.nn.linear import Linear
+from fastrl.nn.precision import without_autocast
 from fastrl.optimizers import JointOpt, SingleOpt
 from fastrl.trainers.policy_gradient.config import A2CConfig, PolicyGradientConfig, PPOAdaptiveConfig, PPOConfig
 from fastrl.training.config import RunConfig
@@ -35,7 +36,7 @@ from fastrl.training.threads import choose_threads, hidden_weights
 from fastrl.utils.config import Config
 from fastrl.utils.estimators.advantage import DAE, GAE
 from fastrl.utils.estimators.rollout import Estimator
-from fastrl.utils.utils import linear_schedule
+from fastrl.utils.utils import Schedule, linear_schedule
 
 MODELS: dict[str, type[BasePGModel]] = {
     "vanilla-pg": VanillaPGModel,
@@ -137,9 +138,18 @@ class PolicyGradientTrainer(Trainer):
         return {
             "opt_fn": torch.optim.RMSprop if rmsprop else torch.optim.Adam,
             "opt_params": {"lr": settings.lr, "eps": 1e-5},
-            "lr_schedule": linear_schedule(settings.lr, 0.0, settings.total_steps) if settings.anneal_lr else None,
+            "lr_schedule": self._lr_schedule(settings.total_steps),
             "clip_grad_norm": settings.clip_grad_norm,
         }
+
+    def _lr_schedule(self, total_steps: int) -> Schedule | None:
+        return linear_schedule(self.settings.lr, 0.0, total_steps) if self.settings.anneal_lr else None
+
+    def anneal_over(self, total_steps: int) -> None:
+        """The learning rate, from `lr` in the first update to nearly 0 in the last one of a run of so many steps."""
+        schedule = self._lr_schedule(total_steps)
+        for optimizer in self.pg_agent.optimizers:
+            optimizer.lr_schedule = schedule
 
     # ------------------------------------------------------------------------------------------------ one round
 
@@ -152,6 +162,7 @@ class PolicyGradientTrainer(Trainer):
         """
         self.run(total_steps, out_dir)
 
+    @without_autocast
     def collect(self) -> bool:
         """Fill a rollout; False when a signal asked to stop first (what is stored stays)."""
         before = self.batcher.num_steps
@@ -161,10 +172,12 @@ class PolicyGradientTrainer(Trainer):
         finally:  # also where an environment fails: a checkpoint is saved then
             self.count(self.batcher.num_steps - before, self.batcher.pop_episodes())
 
+    @without_autocast
     def estimate(self) -> None:
         """Advantages and targets of the rollout's transitions."""
         self.batch: Batch = self.pg_agent.estimate(self.batcher.take())
 
+    @without_autocast
     def learn(self) -> Mapping[str, Tensor]:
         """Epochs of the optimiser over the batch."""
         self.pg_agent.learn(self.batch)
@@ -177,6 +190,10 @@ class PolicyGradientTrainer(Trainer):
         """The most probable action."""
         policy = self.pg_agent.models.policy
         return self.batcher.player(lambda state: torch.as_tensor(policy.select_best_action(policy, state, self.env_steps)))
+
+    def draw(self, obs: Tensor) -> Tensor:
+        """See `Trainer.draw`."""
+        return torch.as_tensor(self.pg_agent.act(obs))
 
     def describe(self) -> str:
         """Environments, rollout, networks and threads."""
@@ -208,6 +225,9 @@ class _Learner:
         self.collector = _Collector()
         for model in agent.models.values():
             model.attach_logger(self.collector)
+
+    def follow(self) -> None:
+        self._agent.follow()
 
     def state_dict(self) -> dict[str, Any]:
         return self._agent.learner_state()

@@ -17,6 +17,7 @@ from fastrl.nn.layers import layer_init
 from fastrl.nn.linear import Linear
 from fastrl.nn.memory_transformer import Bank, Maps, Transformer, Window
 from fastrl.nn.normalizer import RunningNormalizer
+from fastrl.nn.precision import require_float32_default, without_autocast
 
 
 class TrXLAgent(nn.Module):
@@ -60,6 +61,7 @@ class TrXLAgent(nn.Module):
         shared_head_projection: bool = False,
     ) -> None:
         super().__init__()
+        require_float32_default()
         seen = ObservationMap(observation_space, name="the agent's observation_space")
         self.obs_shape, self.obs_dtype = seen.shape, seen.torch_dtype
         if not action_space_shape:
@@ -88,11 +90,13 @@ class TrXLAgent(nn.Module):
 
     # ------------------------------------------------------------------------------------------------ memory windows as tensors
 
+    @without_autocast
     def get_value(self, x: Tensor, memory: Tensor, memory_mask: Tensor, memory_indices: Tensor) -> Tensor:
         """State values [B]; arguments as for `get_action_and_value`."""
         hidden, _ = self.transformer(self._encode(x), memory, memory_mask, memory_indices)
         return self.critic(self.hidden_post_trxl(hidden)).squeeze(-1)
 
+    @without_autocast
     def get_action_and_value(
         self,
         x: Tensor,
@@ -114,6 +118,9 @@ class TrXLAgent(nn.Module):
 
         Returns:
             (action [B, branches] or [B, A], log_prob [B, branches] or [B, 1], entropy [B], value [B], new memory [B, L, D] detached).
+
+        Raises:
+            ValueError: x has another shape; one observation is a batch of one here, as its memory is.
         """
         hidden, new_memory = self.transformer(self._encode(x), memory, memory_mask, memory_indices)
         policy, value, features = self.heads(hidden)

@@ -14,8 +14,10 @@ from fastrl.losses.value import explained_variance, standardize
 from fastrl.nn.encoders import reconstruction_loss
 from fastrl.nn.flat import FlatParameters
 from fastrl.nn.memory_transformer import Bank, Transformer, Window
+from fastrl.nn.precision import without_autocast
 from fastrl.trainers.ppo_trxl.agent import TrXLAgent
 from fastrl.trainers.ppo_trxl.memory import MemoryBank
+from fastrl.training.optimizers import backward
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,11 +119,18 @@ class Learner:
         self.target_kl = target_kl
         self.reconstruction_coef = reconstruction_coef
         self.by_environment = minibatches == "environments"
-        self.parameters = FlatParameters(agent.parameters())
+        self.parameters = FlatParameters([agent])
         self.optimizer = torch.optim.AdamW([self.parameters.whole], eps=1e-5, fused=True)
 
+    @without_autocast
     def learn(self, rows: Rows, bank: MemoryBank, *, lr: float, ent_coef: float) -> dict[str, Tensor]:
-        """One update on the rows of a rollout; returns metrics, averaged over the minibatches that were learned from."""
+        """One update on the rows of a rollout; returns metrics, averaged over the minibatches that were learned from.
+
+        Raises:
+            NonFiniteError: a loss or its gradient is not finite; that gradient step was not taken.
+            SettingError: the agent's parameters have changed so that the optimiser cannot follow.
+        """
+        self.parameters.follow()
         for group in self.optimizer.param_groups:
             group["lr"] = lr
         reader = BankReader(self.agent.transformer, bank)
@@ -165,12 +174,12 @@ class Learner:
         """One gradient step on a minibatch."""
         loss, metrics = self.loss(rows, reader, envs, ent_coef)
         self.parameters.zero_grad()
-        loss.backward()
+        backward(loss)
         metrics["grad/norm"] = self.parameters.clip_grad_norm_(self.max_grad_norm)
         if not bool(torch.isfinite(metrics["loss/total"] + metrics["grad/norm"])):
             bad = ", ".join(name for name, value in metrics.items() if not bool(torch.isfinite(value)))
             raise NonFiniteError(f"PPO-TrXL: {bad} not finite; that gradient step was not taken")
-        self.optimizer.step()
+        self.parameters.step(self.optimizer)
         return metrics
 
     def loss(self, rows: Rows, reader: BankReader, envs: Tensor | None, ent_coef: float) -> tuple[Tensor, dict[str, Tensor]]:

@@ -10,6 +10,8 @@ from torch import Tensor
 from fastrl.envs import Timestep
 from fastrl.envs.action_spec import ActionSpec
 from fastrl.nn.action_heads import BranchedPolicy
+from fastrl.nn.observations import as_rows
+from fastrl.nn.precision import without_autocast
 from fastrl.trainers.ppo_trxl.agent import TrXLAgent
 from fastrl.trainers.ppo_trxl.memory import ActingMemory
 
@@ -45,10 +47,12 @@ class TrXLPlayer:
         action: ActionSpec,
     ) -> None:
         self.agent = agent
+        self.num_envs = num_envs
         self.action = action
         self._chosen: Tensor | None = None  # what memory will keep of the row that `choose` acted on
         self.memory = ActingMemory(agent.transformer, num_envs, memory_length, limit, device)
 
+    @without_autocast
     @torch.no_grad()
     def look(self, obs: Tensor) -> Acted:
         """What the agent makes of the present observations [N, *shape]; memory stays as it is."""
@@ -57,10 +61,20 @@ class TrXLPlayer:
         return Acted(policy, values, self.agent.transformer.stored(tokens, memory.clock.position))
 
     def choose(self, obs: Tensor) -> Tensor:
-        """The most probable actions for observations [N, *shape], as environments take them; `observe` comes next."""
-        acted = self.look(obs)
+        """The most probable actions for observations [N, *shape], as environments take them; `observe` comes next.
+
+        One observation [*shape] will do where there is one environment.
+
+        Raises:
+            ValueError: they have another shape, or are not as many as the environments.
+        """
+        rows, single = as_rows("TrXLPlayer.choose", obs, self.agent.obs_shape)
+        if len(rows) != self.num_envs:
+            raise ValueError(f"TrXLPlayer.choose: obs must be one of each of its {self.num_envs} environments, got {len(rows)}")
+        acted = self.look(rows)
         self._chosen = acted.tokens
-        return self.as_environments_take(acted.policy.mode())
+        actions = self.as_environments_take(acted.policy.mode())
+        return actions[0] if single else actions
 
     def observe(self, timestep: Timestep) -> None:
         """What came of the actions that were chosen."""

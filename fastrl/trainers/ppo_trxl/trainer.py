@@ -24,6 +24,7 @@ from fastrl.nn.layers import layer_init
 from fastrl.nn.memory_transformer import MultiHeadAttention, Transformer, TransformerLayer
 from fastrl.nn.normalizer import RewardScaler
 from fastrl.nn.positions import PositionalEncoding
+from fastrl.nn.precision import without_autocast
 from fastrl.trainers.ppo_trxl.agent import TrXLAgent
 from fastrl.trainers.ppo_trxl.config import PPOTrXLConfig
 from fastrl.trainers.ppo_trxl.learner import Learner, Rows
@@ -305,6 +306,7 @@ class PPOTRxLTrainer(SingleEnvironmentTrainer):
         self.video_folder = Path(out_dir).absolute() / "videos"
         self.run(total_steps, out_dir)
 
+    @without_autocast
     def collect(self) -> bool:
         """Fill the rollout; False when a signal asked to stop first (what is stored stays)."""
         if self.rollout.full:
@@ -416,6 +418,15 @@ class PPOTRxLTrainer(SingleEnvironmentTrainer):
     def player(self, num_envs: int) -> TrXLPlayer:
         """The mode of the policy, with an empty memory."""
         return self._new_player(num_envs)
+
+    def draw(self, obs: Tensor) -> Tensor:
+        """See `Trainer.draw`; each observation is taken for the first one of its episode."""
+        player = self._new_player(len(obs))
+        return player.as_environments_take(player.look(obs).policy.sample())
+
+    def follow_parameters(self) -> None:
+        """See `Trainer.follow_parameters`."""
+        self.learner.parameters.follow()
 
     def describe(self) -> str:
         """Environments, network, threads and memory."""

@@ -16,13 +16,16 @@ from fastrl.errors import SettingError
 from fastrl.losses.mpo import Dual, e_step_weights, multiplier_loss, temperature_loss, top_fraction
 from fastrl.losses.value import explained_variance, standardize
 from fastrl.nn.distributions import DiagonalGaussian
+from fastrl.nn.kept import KeptParameters
 from fastrl.nn.layers import layer_init
+from fastrl.nn.observations import as_rows
+from fastrl.nn.precision import require_float32_default, without_autocast
 from fastrl.trainers.vmpo.batch import Rows, rows_from_batch
 from fastrl.trainers.vmpo.config import VMPOConfig
 from fastrl.trainers.vmpo.direct_advantage import AdvantageFitting, AdvantageNetwork
 from fastrl.trainers.vmpo.gradients import ROWS_PER_BLOCK, accumulate_gradients
 from fastrl.trainers.vmpo.policy import ActorCritic, CategoricalPolicy, DiagonalGaussianPolicy
-from fastrl.training.optimizers import load_parts, require_finite_step
+from fastrl.training.optimizers import backward, load_parts, require_finite_step
 
 __all__ = ["CategoricalPolicy", "DiagonalGaussianPolicy", "VMPOAgent", "layer_init"]
 
@@ -127,6 +130,7 @@ class VMPOAgent(AdvantageFitting):
         advantage_lr: float | None = None,
     ) -> None:
         given = {name: value for name, value in locals().items() if name in VMPOConfig.__dataclass_fields__ and name != "device"}
+        require_float32_default()
         VMPOConfig(env_id="", **given).check()
         for name, size in (("obs_dim", obs_dim), ("act_dim", act_dim)):
             if size < 1:
@@ -169,6 +173,8 @@ class VMPOAgent(AdvantageFitting):
             self.advantage_network = AdvantageNetwork(obs_dim, act_dim, value_layer_sizes, discrete=self.discrete).to(self.device)
             groups["advantage"] = (list(self.advantage_network.parameters()), value_lr if advantage_lr is None else advantage_lr)
         self._parameters = {name: parameters for name, (parameters, _) in groups.items()}
+        networks = [network for network in (self.policy, self.advantage_network) if network is not None]
+        self._weights = KeptParameters([*networks, self.temperature, self.alphas])
         self.optimizer = self._build_optimizer([{"params": parameters, "lr": rate} for parameters, rate in groups.values()])
         self.temperature_optimizer = self._build_optimizer(self.temperature.parameters(), temperature_lr, eps=DUAL_EPS)
         self.alpha_optimizer = self._build_optimizer(self.alphas.parameters(), alpha_lr, eps=DUAL_EPS)
@@ -188,6 +194,10 @@ class VMPOAgent(AdvantageFitting):
             return torch.optim.SGD(params, lr=rate, momentum=self.sgd_momentum)
         raise SettingError(f'optimizer_type must be "adam" or "sgd", got {self.optimizer_type!r}')
 
+    def follow(self) -> None:
+        """Follow parameters that were replaced, see `fastrl.nn.kept`; SettingError if that cannot be. Every update does it by itself."""
+        self._weights.follow()
+
     def _acting_copy(self) -> ActorCritic:
         """π_old: the learned policy itself, or a frozen copy that shares the observation statistics."""
         if self.target_update_period == 1:
@@ -198,6 +208,7 @@ class VMPOAgent(AdvantageFitting):
 
     # ------------------------------------------------------------------------------------------------ acting
 
+    @without_autocast
     @torch.no_grad()
     def act(self, obs: np.ndarray, deterministic: bool = False) -> tuple[np.ndarray, float | np.ndarray, np.ndarray, np.ndarray]:
         """Choose actions as the acting policy does.
@@ -215,8 +226,7 @@ class VMPOAgent(AdvantageFitting):
         Raises:
             ValueError: obs has another shape.
         """
-        array = self._as_observations("act", obs)
-        rows = torch.as_tensor(array, device=self.device).reshape(-1, self.obs_dim)
+        rows, single = self._rows("act", obs)
         distribution = self.acting_policy.distribution(rows)
         action = distribution.mode() if deterministic else distribution.sample()
         if isinstance(distribution, DiagonalGaussian):
@@ -225,26 +235,25 @@ class VMPOAgent(AdvantageFitting):
             parameters = (distribution.logits, distribution.logits[:, :0])
         # copies: the mode is the mean's own memory, and the log standard deviation the parameter's
         outputs = [t.cpu().numpy().copy() for t in (action, self.policy.get_value(rows).squeeze(-1), *parameters)]
-        if array.ndim == 2:
-            return outputs[0], outputs[1], outputs[2], outputs[3]
-        return outputs[0][0], float(outputs[1][0]), outputs[2][0], outputs[3][0]
+        if single:
+            return outputs[0][0], float(outputs[1][0]), outputs[2][0], outputs[3][0]
+        return outputs[0], outputs[1], outputs[2], outputs[3]
 
+    @without_autocast
     @torch.no_grad()
     def value(self, obs: np.ndarray) -> float | np.ndarray:
         """State value of one observation [obs_dim] (a float) or of a batch [B, obs_dim] (an array [B])."""
-        rows = torch.as_tensor(self._as_observations("value", obs), device=self.device)
+        rows, single = self._rows("value", obs)
         values = self.policy.get_value(rows).squeeze(-1).cpu().numpy()
-        return float(values) if values.ndim == 0 else values
+        return float(values[0]) if single else values
 
-    def _as_observations(self, method: str, obs: np.ndarray) -> np.ndarray:
-        array = np.asarray(obs, dtype=np.float32)
-        if array.ndim not in (1, 2) or array.shape[-1] != self.obs_dim:
-            expected = f"[{self.obs_dim}] or [B, {self.obs_dim}]"
-            raise ValueError(f"VMPOAgent.{method}: obs must have shape {expected}, got {list(array.shape)}")
-        return array
+    def _rows(self, method: str, obs: Any) -> tuple[Tensor, bool]:
+        rows, single = as_rows(f"VMPOAgent.{method}", obs, (self.obs_dim,), self.device)
+        return rows.float(), single
 
     # ------------------------------------------------------------------------------------------------ estimation
 
+    @without_autocast
     @torch.no_grad()
     def values_of(self, obs: Tensor) -> Tensor:
         """State values [...] of observations [..., obs_dim], in row blocks that stay in cache."""
@@ -273,12 +282,15 @@ class VMPOAgent(AdvantageFitting):
         Raises:
             ValueError: a key is missing or has the wrong shape, or no row is valid.
             NonFiniteError: a loss term or gradient is not finite; that gradient step was not taken.
+            SettingError: parameters have changed so that their optimiser cannot follow.
         """
         rows = rows_from_batch(batch, obs_dim=self.obs_dim, act_dim=self.act_dim, discrete=self.discrete, device=self.device)
         return {name: float(value) for name, value in self.learn(rows).items()}
 
+    @without_autocast
     def learn(self, rows: Rows) -> dict[str, Tensor]:
         """`update` on rows that are already checked; the metrics stay tensors."""
+        self.follow()
         on_scale = not self.normalize_advantages or self.advantage_network is not None
         advantages = rows.advantages if on_scale else standardize(rows.advantages)
         psi, dual_loss, metrics = self._e_step(advantages, rows.log_importance)
@@ -316,7 +328,7 @@ class VMPOAgent(AdvantageFitting):
 
     def _step_temperature(self, loss: Tensor) -> None:
         self.temperature_optimizer.zero_grad()
-        loss.backward()
+        backward(loss)
         self.temperature_optimizer.step()
         self.temperature.project_()
 
@@ -335,7 +347,7 @@ class VMPOAgent(AdvantageFitting):
         self.alpha_optimizer.zero_grad()
         alpha_terms = [multiplier_loss(m, eps, kl) for m, eps, kl in zip(multipliers, self.epsilons, kls, strict=True)]
         alpha_loss = torch.stack(alpha_terms).sum()
-        alpha_loss.backward()
+        backward(alpha_loss)
         penalty = torch.stack([m.detach() * kl for m, kl in zip(multipliers, kls, strict=True)]).sum()
         losses = {"loss/policy": policy_loss, "loss/value": value_loss, "loss/kl": penalty, "loss/alpha": alpha_loss.detach()}
         norms = {f"grad/{name}_norm": self._clip(name) for name in ("policy", "value")}

@@ -12,9 +12,10 @@ from fastrl.losses.dae import advantage_scale, centred_advantages, dae_loss
 from fastrl.nn.containers import AdvantageLinear
 from fastrl.nn.distributions import Categorical, DiagonalGaussian, Distribution
 from fastrl.nn.layers import mlp
+from fastrl.nn.precision import without_autocast
 from fastrl.nn.sequence import run_layers
 from fastrl.trainers.vmpo.policy import ActorCritic
-from fastrl.training.optimizers import require_finite_step
+from fastrl.training.optimizers import backward, require_finite_step
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +120,9 @@ class AdvantageFitting:
     updates: int
     _parameters: Mapping[str, Sequence[nn.Parameter]]
     _clip: Callable[..., Tensor]
+    follow: Callable[[], None]
 
+    @without_autocast
     def fit_advantages(self, segments: Segments) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
         """With "dae": fit Â and V together on a rollout, `dae_epochs` times, and look at Â afterwards. The policy does not move.
 
@@ -130,7 +133,9 @@ class AdvantageFitting:
 
         Raises:
             NonFiniteError: the loss or its gradient is not finite; that gradient step was not taken.
+            SettingError: parameters have changed so that the optimiser cannot follow.
         """
+        self.follow()
         parts = (part for _ in range(self.dae_epochs) for part in segments.mini_batches(self.dae_mini_batches))
         steps = [self._critic_step(part) for part in parts if bool(part.valid.any())]
         with torch.no_grad():
@@ -143,7 +148,7 @@ class AdvantageFitting:
         """One gradient step of advantage and value function on whole environments."""
         self.optimizer.zero_grad()
         loss = self._dae_loss(segments)[0]
-        loss.backward()
+        backward(loss)
         for parameter in self._parameters["policy"]:
             parameter.grad = None  # a shared encoder is moved by M-steps only: π is still to be the policy that acted
         metrics = {"loss/dae": loss.detach(), "grad/dae_norm": self._clip("value", "advantage")}

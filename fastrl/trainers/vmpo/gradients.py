@@ -10,6 +10,7 @@ from torch import Tensor
 from fastrl.losses.value import half_squared_error
 from fastrl.trainers.vmpo.batch import Rows
 from fastrl.trainers.vmpo.policy import ActorCritic
+from fastrl.training.optimizers import backward
 
 ROWS_PER_BLOCK = 512
 
@@ -40,7 +41,7 @@ def accumulate_gradients(policy: ActorCritic, rows: Rows, psi: Tensor, multiplie
         loss = policy_loss + value_loss
         for multiplier, kl in zip(multipliers, kls, strict=True):
             loss = loss + multiplier * kl
-        loss.backward()
+        backward(loss)
         with torch.no_grad():
             bias = (values - block.returns).sum() / count
             sums.append(torch.stack([policy_loss, value_loss, bias, distribution.entropy().sum() / count, *kls]).detach())
@@ -53,12 +54,12 @@ def _where_the_kl_is_zero(policy: ActorCritic, rows: Rows, psi: Tensor, kl_parts
     policy_loss, value_loss, bias = torch.zeros(3, device=psi.device)
     for block, weights in zip(rows.at(selected).split(ROWS_PER_BLOCK), psi[selected].split(ROWS_PER_BLOCK), strict=True):
         loss = -(weights * policy.distribution(block.obs).log_prob(block.actions)).sum()
-        loss.backward()
+        backward(loss)
         policy_loss += loss.detach()
     for block in rows.split(ROWS_PER_BLOCK):
         values = policy.get_value(block.obs).squeeze(-1)
         loss = half_squared_error(values, block.returns).sum() / len(rows)
-        loss.backward()
+        backward(loss)
         value_loss += loss.detach()
         bias += (values.detach() - block.returns).sum() / len(rows)
     return [policy_loss, value_loss, bias, rows.acted.entropy().mean(), *(torch.zeros_like(bias) for _ in range(kl_parts))]

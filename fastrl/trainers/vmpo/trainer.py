@@ -20,6 +20,8 @@ from fastrl.errors import SettingError
 from fastrl.machine import require_memory
 from fastrl.nn.distributions import Categorical, DiagonalGaussian, Distribution
 from fastrl.nn.normalizer import RewardScaler
+from fastrl.nn.observations import as_rows
+from fastrl.nn.precision import without_autocast
 from fastrl.trainers.vmpo.agent import DiagonalGaussianPolicy, VMPOAgent
 from fastrl.trainers.vmpo.batch import Rows
 from fastrl.trainers.vmpo.config import VMPOConfig
@@ -219,6 +221,7 @@ class VMPOTrainer(Trainer):
         self.config, self.updates_per_step = config, config.updates_per_step
         self.run(total_steps, out_dir)
 
+    @without_autocast
     def collect(self) -> bool:
         """Fill the rollout; False when a signal asked to stop first (what is stored stays)."""
         if self._rollout_full():
@@ -303,11 +306,23 @@ class VMPOTrainer(Trainer):
         """The mode of the acting policy, which remembers nothing."""
         return MemorylessPlayer(self.choose)
 
+    @without_autocast
     @torch.no_grad()
     def choose(self, obs: Tensor) -> Tensor:
-        """The mode of the acting policy, in policy units, for observations [N, ...]. Raises NonFiniteError if one is not finite."""
-        require_finite_observations(obs, self.env.name)
-        return self.agent.acting_policy.distribution(obs.reshape(obs.shape[0], -1).float()).mode()
+        """The mode of the acting policy, in policy units, for observations [N, ...], or for one of them.
+
+        Raises:
+            NonFiniteError: one is not finite.
+            ValueError: they have another shape.
+        """
+        rows, single = as_rows("VMPOTrainer.choose", obs, self.env.obs_shape, self.device)
+        require_finite_observations(rows, self.env.name)
+        actions = self.agent.acting_policy.distribution(rows.flatten(1).float()).mode()
+        return actions[0] if single else actions
+
+    def draw(self, obs: Tensor) -> Tensor:
+        """See `Trainer.draw`."""
+        return self.agent.acting_policy.distribution(obs.flatten(1).float()).sample()
 
     def describe(self) -> str:
         """Environments, threads and the memory of the rollout."""

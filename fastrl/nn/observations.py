@@ -1,0 +1,47 @@
+"""One observation or many: what every way of acting takes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+
+def as_rows(
+    who: str, obs: Any, shape: Sequence[int], device: torch.device | str | None = None, *, what: str = "obs"
+) -> tuple[Tensor, bool]:
+    """Observations as a batch.
+
+    Args:
+        who: what was called, for messages.
+        obs: one observation [*shape] or a batch [B, *shape], numbers, an array or a tensor.
+        shape: of one observation.
+        device: where the batch goes; None leaves a tensor where it is.
+        what: what the observations are called there.
+
+    Returns:
+        (the batch [B, *shape], float64 as float32; whether it was one observation).
+
+    Raises:
+        ValueError: obs is of another shape, or no numbers.
+    """
+    if not isinstance(obs, Tensor):
+        try:
+            array = np.asarray(obs)
+        except ValueError:  # lists of different lengths
+            array = np.asarray(None)
+        if array.dtype.kind not in "fiub":
+            raise ValueError(f"{who}: {what} must be numbers of shape {_words(shape)}, got {type(obs).__name__}")
+        obs = torch.as_tensor(array)
+    single = obs.dim() == len(shape)
+    if (not single and obs.dim() != len(shape) + 1) or tuple(obs.shape[obs.dim() - len(shape) :]) != tuple(shape):
+        raise ValueError(f"{who}: {what} must have shape {_words(shape)}, got {list(obs.shape)}")
+    rows = obs.unsqueeze(0) if single else obs
+    return rows.to(device=device, dtype=torch.float32 if rows.dtype == torch.float64 else None), single
+
+
+def _words(shape: Sequence[int]) -> str:
+    return f"{list(shape)} or [{', '.join(map(str, ('B', *shape)))}]"

@@ -1,0 +1,76 @@
+"""Learners of all algorithms in one way: their modules, their rounds, an update on given data."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from fastrl.batchers import Batch
+
+ROUNDS = {"mpo": 12}  # a round is a step there
+
+
+def play(trainer: Any, rounds: float = 1) -> None:
+    """So many rounds of a trainer, as its loop makes them, without files."""
+    for _ in range(int(rounds * ROUNDS.get(trainer.algorithm, 1))):
+        assert trainer.collect()
+        trainer.estimate()
+        trainer.learn()
+
+
+def modules_of(trainer: Any) -> dict[str, nn.Module]:
+    """The networks and multipliers of a trainer's learner by name, those that are copies of others too."""
+    if isinstance(trainer.agent, nn.Module):
+        return {"agent": trainer.agent}
+    if hasattr(trainer, "pg_agent"):
+        return dict(trainer.pg_agent.models)
+    return _own_modules(trainer.agent)
+
+
+def _own_modules(owner: Any) -> dict[str, nn.Module]:
+    """The modules among an object's attributes, each under its first name."""
+    names: dict[nn.Module, str] = {}
+    for name, part in vars(owner).items():
+        if isinstance(part, nn.Module):
+            names.setdefault(part, name)
+    return {name: module for module, name in names.items()}
+
+
+def values_of(modules: dict[str, nn.Module]) -> dict[str, Tensor]:
+    """All parameters as they are now."""
+    return {f"{name}.{key}": value.detach().clone() for name, module in modules.items() for key, value in module.named_parameters()}
+
+
+def learner_of(trainer: Any) -> Any:
+    """What has networks and optimisers together."""
+    return getattr(trainer, "learner", None) or getattr(trainer, "pg_agent", None) or trainer.agent
+
+
+def modules_of_learner(learner: Any) -> dict[str, nn.Module]:
+    """As `modules_of`, of a learner or its copy."""
+    models = getattr(learner, "models", None)
+    if models is not None:
+        return dict(models)
+    return _own_modules(learner)
+
+
+def update_on_same_data(trainer: Any) -> Callable[[Any], None]:
+    """An update of a learner (`learner_of`, or a copy of it) on data that the trainer has collected, always the same."""
+    if trainer.algorithm == "mpo":
+        windows = trainer.replay.sample(8, 1)
+        data: Callable[[Any], Any] = lambda learner: learner.learn(windows)  # noqa: E731
+    elif trainer.algorithm == "vmpo":
+        data = lambda learner: learner.learn(trainer.rows)  # noqa: E731
+    elif trainer.algorithm == "ppo-trxl":
+        data = lambda learner: learner.learn(trainer.rows, trainer.bank, lr=1e-3, ent_coef=0.01)  # noqa: E731
+    else:
+        data = lambda learner: learner.learn(Batch(trainer.batch))  # noqa: E731
+
+    def update(learner: Any) -> None:
+        torch.manual_seed(7)
+        data(learner)
+
+    return update

@@ -1,0 +1,63 @@
+"""What is annealed over a run goes over the steps that training is given, from the configured value in the first update."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+RATES = ("JointOpt/LR", "train/lr")
+
+
+def rates_of(trainer: Any, total_steps: int, folder: Any) -> list[float]:
+    """Learning rates of the updates of a run."""
+    rates, learn = [], trainer.learn
+
+    def noted() -> Any:
+        metrics = learn()
+        rates.extend(float(metrics[name]) for name in RATES if name in metrics)
+        return metrics
+
+    trainer.learn = noted
+    trainer.run(total_steps, folder)
+    trainer.learn = learn
+    return rates
+
+
+def test_the_learning_rate_goes_over_the_steps_of_the_run(
+    algorithm: str, trainer_of: Callable[..., Any], config_of: Callable[..., Any], tmp_path: Any
+) -> None:
+    fields = vars(config_of(algorithm))
+    if "anneal_lr" in fields:
+        settings, total, begin, end = {"anneal_lr": True, "lr": 0.5}, 128, 0.5, 0.5 / 4
+    elif "anneal_steps" in fields:
+        settings, total, begin, end = {"init_lr": 0.5, "final_lr": 0.1, "anneal_steps": 96}, 128, 0.5, 0.1
+    else:
+        settings, total, begin, end = {}, 128, 0.0, 0.0
+    for configured in (64, 1_000_000):
+        with trainer_of(algorithm, total_steps=configured, num_envs=2, **settings) as trainer:
+            rates = rates_of(trainer, total, tmp_path / str(configured))
+        if not settings:
+            assert rates == []  # nothing is annealed here
+            continue
+        # Identity-v0 has rows that reset, so that a rollout of 32 rows makes fewer steps
+        assert rates[0] == begin and rates == sorted(rates, reverse=True) and 0 < rates[-1] <= end + 0.03
+
+
+@pytest.mark.parametrize("name", ["ppo", "a2c"])
+def test_a_resumed_run_follows_its_new_end(name: str, trainer_of: Callable[..., Any], tmp_path: Any) -> None:
+    with trainer_of(name, anneal_lr=True, lr=0.5) as trainer:
+        first = rates_of(trainer, 64, tmp_path / "run")
+        steps = trainer.env_steps
+    with trainer_of(name, anneal_lr=True, lr=0.5) as trainer:
+        trainer.load(tmp_path / "run" / "checkpoints")
+        second = rates_of(trainer, 10 * steps, tmp_path / "run")
+    assert first[-1] > 0 and second[0] == pytest.approx(0.5 * 0.9) and 0 < second[-1] < 0.5 * 0.06
+
+
+def test_a_run_of_one_rollout_learns(trainer_of: Callable[..., Any], tmp_path: Any) -> None:
+    with trainer_of("ppo", anneal_lr=True) as trainer:
+        before = [parameter.clone() for parameter in trainer.pg_agent.models.policy.parameters()]
+        assert rates_of(trainer, 1, tmp_path / "run") == [pytest.approx(3e-4)]
+        assert not all((a == b).all() for a, b in zip(before, trainer.pg_agent.models.policy.parameters(), strict=True))

@@ -1,0 +1,105 @@
+"""What is done to a learner's networks from outside, copies, frozen parameters: learning goes on, or a sentence says why it cannot."""
+
+from __future__ import annotations
+
+import copy
+import io
+import pickle
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from learners import learner_of, modules_of, modules_of_learner, play, update_on_same_data, values_of
+from torch import nn
+
+from fastrl.errors import SettingError
+
+CHANGES: dict[str, Callable[[nn.Module], Any]] = {
+    "load_state_dict(assign=True)": lambda m: m.load_state_dict(
+        {name: value.clone() for name, value in m.state_dict().items()}, assign=True
+    ),
+    "double().float()": lambda m: m.double().float(),
+    "data": lambda m: [setattr(parameter, "data", parameter.data.clone()) for parameter in m.parameters()],
+    "zero_grad": lambda m: m.zero_grad(),
+}
+
+
+CONTINUOUS = {"env_id": "LinearQuadratic-v0"}
+
+
+def test_learning_goes_on_as_if_nothing_had_been_done(algorithm: str, trainer_of: Callable[..., Any]) -> None:
+    ends = {}
+    for name, change in {"nothing": lambda module: None, **CHANGES}.items():
+        with trainer_of(algorithm, **CONTINUOUS) as trainer:
+            play(trainer)
+            for module in modules_of(trainer).values():
+                change(module)
+            before = values_of(modules_of(trainer))
+            play(trainer, 2)
+            ends[name] = values_of(modules_of(trainer))
+    moved = [key for key, value in ends["nothing"].items() if not torch.equal(value, before[key])]
+    assert any("policy" in key or "actor" in key for key in moved) and any("crit" in key or "value" in key for key in moved), moved
+    for name, values in ends.items():
+        assert all(torch.equal(value, ends["nothing"][key]) for key, value in values.items()), name
+
+
+def test_what_cannot_be_followed_is_said_before_the_first_step(algorithm: str, trainer_of: Callable[..., Any], tmp_path: Any) -> None:
+    for change, words in ((lambda module: module.double(), "is float64"), (lambda module: module.to("meta"), "on meta now")):
+        with trainer_of(algorithm) as trainer:
+            name, module = next(iter(modules_of(trainer).items()))
+            change(module)
+            with pytest.raises(SettingError, match=words):
+                trainer.run(64, tmp_path / "run")
+            assert trainer.env_steps == 0 and name
+
+
+def saved(value: Any) -> Any:
+    file = io.BytesIO()
+    torch.save(value, file)
+    file.seek(0)
+    return torch.load(file, weights_only=False)
+
+
+COPIES = {"deepcopy": copy.deepcopy, "pickle": lambda learner: pickle.loads(pickle.dumps(learner)), "torch.save": saved}
+
+
+def test_copies_learn_as_the_original_does_and_by_themselves(algorithm: str, trainer_of: Callable[..., Any]) -> None:
+    with trainer_of(algorithm, **CONTINUOUS) as trainer:
+        play(trainer, 2)
+        original, update = learner_of(trainer), update_on_same_data(trainer)
+        before = values_of(modules_of_learner(original))
+        copies = {name: make(original) for name, make in COPIES.items()}
+        for learner in copies.values():
+            update(learner)
+            update(learner)
+        assert all(torch.equal(value, before[key]) for key, value in values_of(modules_of_learner(original)).items())
+        update(original)
+        update(original)
+        after = values_of(modules_of_learner(original))
+        assert any(not torch.equal(value, before[key]) for key, value in after.items())
+        for name, learner in copies.items():
+            assert all(torch.equal(value, after[key]) for key, value in values_of(modules_of_learner(learner)).items()), name
+
+
+def test_frozen_parameters_stand_still(algorithm: str, trainer_of: Callable[..., Any]) -> None:
+    with trainer_of(algorithm) as trainer:
+        play(trainer)
+        modules = modules_of(trainer)
+        trained = {f"{name}.{key}": p for name, module in modules.items() for key, p in module.named_parameters() if p.requires_grad}
+        start = values_of(modules)
+        play(trainer, 2)
+        moving = [key for key in trained if not torch.equal(values_of(modules)[key], start[key])]
+        assert len(moving) > 4
+        for frozen in (moving[::2], moving[1::2], moving):
+            for key, parameter in trained.items():
+                parameter.requires_grad_(key not in frozen)
+            before = values_of(modules)
+            play(trainer, 2)
+            after = values_of(modules)
+            still = {key for key in moving if torch.equal(before[key], after[key])}
+            assert still == set(frozen)
+        for parameter in trained.values():
+            parameter.requires_grad_(True)
+        play(trainer, 2)
+        assert not any(torch.equal(values_of(modules)[key], after[key]) for key in moving)
