@@ -159,6 +159,7 @@ def attack(trainer: Any, calls: int, draw: random.Random) -> tuple[Counter[str],
     chances = [place for place in places(state) if place[:2] != ("rng", "python") or draw.random() < 0.01]  # 625 places alike
     counts: Counter[str] = Counter()
     wrong: list[str] = []
+    trainer.load_state_dict(copy_of(state))  # the real one is taken
     before = fingerprint(trainer)
     for _ in range(calls):
         place = draw.choice(chances)

@@ -9,16 +9,17 @@ from typing import Any
 import numpy as np
 
 
-def saved_array(state: Mapping[str, Any], name: str, like: np.ndarray) -> np.ndarray:
+def saved_array(state: Mapping[str, Any], name: str, like: np.ndarray, *, signed: bool = False) -> np.ndarray:
     """A copy of an array of a saved state.
 
     Args:
         state: arrays by name.
         name: which one.
         like: an array of the same shape and dtype.
+        signed: whole numbers may be negative; counts are not.
 
     Raises:
-        ValueError: it is missing, of another shape or dtype, not finite, or a negative whole number (all of them are counts or places).
+        ValueError: it is missing, of another shape or dtype, not finite, or a negative count.
     """
     value = state.get(name) if isinstance(state, Mapping) else None
     if not isinstance(value, np.ndarray) or (value.shape, value.dtype) != (like.shape, like.dtype):
@@ -26,7 +27,7 @@ def saved_array(state: Mapping[str, Any], name: str, like: np.ndarray) -> np.nda
         raise ValueError(f"the environments' {name!r} must be {like.dtype}{list(like.shape)}, got {got}")
     if value.dtype.kind == "f" and not np.isfinite(value).all():
         raise ValueError(f"the environments' {name!r} is not finite")
-    if value.dtype.kind == "i" and value.size and value.min() < 0:
+    if value.dtype.kind == "i" and not signed and (value < 0).any():
         raise ValueError(f"the environments' {name!r} is negative")
     return value.copy()
 

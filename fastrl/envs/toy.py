@@ -117,7 +117,9 @@ class ToyDynamics(ABC):
             ValueError: an array is missing or has another shape, dtype or range.
         """
         arrays = {name: getattr(self, name) for name in self._state} | {"drawn": self.random.drawn}
-        for name, saved in {name: saved_array(state, name, like=mine) for name, mine in arrays.items()}.items():
+        counts = ("elapsed", "drawn")
+        given = {name: saved_array(state, name, mine, signed=name not in counts) for name, mine in arrays.items()}
+        for name, saved in given.items():
             arrays[name][...] = saved
         try:
             self.observe()

@@ -85,7 +85,9 @@ class RunConfig:
     stop_at_return: float | None = None
     """End the run at the first evaluation whose mean return reaches this; none: never."""
     save_interval: int = 50_000
-    """Environment steps between checkpoints; 0: only at the end."""
+    """Environment steps between checkpoints; 0: only at the start and the end."""
+    exact_resume: bool = False
+    """Begin new episodes after every checkpoint, so that a run that goes on from one equals an uninterrupted one, bit for bit on a CPU."""
     log_interval: int = 0
     """Environment steps between rows of metrics.csv; 0: a row per update."""
     track: str | None = None
@@ -103,7 +105,7 @@ class RunConfig:
     @classmethod
     def fixed_on_resume(cls) -> tuple[str, ...]:
         """Settings that cannot change when a run is continued: what the saved state belongs to, or what is used at the start alone."""
-        return ("env_id", "obs_keys", "max_episode_steps", "env_kwargs", "num_envs", "seed")
+        return ("env_id", "obs_keys", "max_episode_steps", "env_kwargs", "num_envs", "seed", "exact_resume")
 
     def check(self) -> None:
         """Raises SettingError, naming the setting, if a value has the wrong type or is out of its range."""

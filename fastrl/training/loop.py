@@ -41,11 +41,10 @@ from fastrl.training.safe_files import require_folder
 from fastrl.training.seeding import derived_seed, seed_everything
 from fastrl.training.signals import StopOnSignal, comes_true
 from fastrl.training.threads import ThreadChoice
-from fastrl.training.trainer_state import load_state, state_of
+from fastrl.training.trainer_state import LOGGED, begin_new_episodes, load_state, state_of
 
 MAX_EVALUATION_ENVS = 64
 Result = TypeVar("Result")
-LOGGED = "logged"  # the mark of the last row that was due
 RECENT_EPISODES = 100  # `rollout/ep_return_mean` is over this many finished episodes
 
 
@@ -156,6 +155,7 @@ class Trainer(ABC):
         self._notes: RunNotes | None = None  # while a run is going on
         self._loaded = False  # whether a checkpoint has been loaded, which may have been one at step 0
         self._saved_updates = 0  # `updates` at the newest checkpoint
+        self._saved_steps: int | None = None  # `env_steps` at the newest checkpoint of the present run
         self.interrupted: str | None = None  # name of the signal that ended the last run early
         self._stop: StopOnSignal | None = None  # while a run is going on
 
@@ -290,6 +290,9 @@ class Trainer(ABC):
         total_steps = convert("total_steps", int, total_steps)
         if total_steps < 1:
             raise SettingError(f"total_steps must be at least 1 environment step, got {total_steps}")
+        if self._exact_resume and not self.can_make_envs:
+            raise SettingError("exact_resume needs environments that can be made again: env_id must be an id or a factory, no object")
+        self._saved_steps = None
         require_float32_default()
         self.follow_parameters()
         self.anneal_over(total_steps)
@@ -339,13 +342,15 @@ class Trainer(ABC):
         if not self.can_make_envs and logger.console is not None:
             logger.console.message("no evaluation: an environment object cannot be made again; give an id or a factory")
         if not holds_checkpoint(checkpoints):
-            self.save(checkpoints)  # so that a run can be continued whenever it is killed
+            self._save_and_go_on(checkpoints)  # so that a run can be continued whenever it is killed
         content = self._attend(logger, checkpoints)  # an evaluation that a signal cut off is made up for before anything else
         while self.env_steps < total_steps and not (content or self.stop_requested()):
             if self._round(logger, checkpoints):
                 content = self._attend(logger, checkpoints)
         try:
-            self.save(checkpoints)  # before the last evaluation, which may fail or be cut off
+            # once only with exact_resume: new episodes have begun behind the checkpoint that is there
+            if not (self._exact_resume and self._saved_steps == self.env_steps):
+                self.save(checkpoints)  # before the last evaluation, which may fail or be cut off
         finally:
             self._log_rest(logger)
         if not self.stop_requested() and self._evaluated_at != self.env_steps:
@@ -383,8 +388,18 @@ class Trainer(ABC):
                 self._move_mark("evaluate")
         if self.intervals.save and self._due("save"):
             self._move_mark("save")
-            self.save(checkpoints)
+            self._save_and_go_on(checkpoints)
         return content
+
+    def _save_and_go_on(self, checkpoints: Path) -> None:
+        """Save; with `exact_resume` go on as a process would that loads the checkpoint."""
+        self.save(checkpoints)
+        if self._exact_resume and self.env_steps:
+            begin_new_episodes(self)
+
+    @property
+    def _exact_resume(self) -> bool:
+        return self.config is not None and self.config.exact_resume
 
     def _set_marks(self) -> None:
         """Where the next log, evaluation and checkpoint are due; a mark that a checkpoint brought along may lie behind."""
@@ -522,7 +537,7 @@ class Trainer(ABC):
     def save(self, path: str | Path) -> Path:
         """Write a checkpoint below the directory `path` and point its `LATEST` at it; returns the checkpoint's own directory."""
         saved = save_checkpoint(Path(path), self.state_dict(), step=self.env_steps)
-        self._saved_updates = self.updates
+        self._saved_updates, self._saved_steps = self.updates, self.env_steps
         return saved
 
     def load(self, path: str | Path) -> None:
@@ -559,10 +574,10 @@ class Trainer(ABC):
         self._loaded, self._saved_updates = True, self.updates
 
     def renew_environments(self) -> None:
-        """Make environments anew, under a new seed: the first one would replay the episodes of the first session."""
+        """Make environments anew, under a new seed once there are steps: the first one would replay the episodes of the first session."""
         num_envs = self.env.num_envs
         self.env.close()
-        self.env = self.make_env(num_envs, derived_seed(self.seed, "resumed", self.env_steps))
+        self.env = self.make_env(num_envs, derived_seed(self.seed, "resumed", self.env_steps) if self.env_steps else self.seed)
 
     def close(self) -> None:
         """Close the environments, and put the process back: torch's threads, and what becomes of freed memory."""

@@ -19,7 +19,8 @@ from fastrl.training.state_codec import decode_state, encode_state
 if TYPE_CHECKING:
     from fastrl.training.loop import Trainer
 
-MARKS = ("log", "evaluate", "save", "logged")
+LOGGED = "logged"  # the mark of the last row that was due
+MARKS = ("log", "evaluate", "save", LOGGED)
 MOST_STEPS = 2**53  # counts up to here are exact in the files of numbers too
 
 
@@ -64,6 +65,15 @@ def load_state(trainer: Trainer, state: Mapping[str, Any]) -> None:
         set_rng_state(given["rng"])
 
     load_or_go_back(state, check=lambda: _require_state(trainer, state), own=lambda: state_of(trainer), load=take)
+
+
+def begin_new_episodes(trainer: Trainer) -> None:
+    """Do to the environments what loading the present state would do: those that cannot save theirs are made anew. Nothing is drawn."""
+    state = state_of(trainer)
+    if state["env"] is None:
+        _take_environments(trainer, state)
+        _take_rest(trainer, state)
+        set_rng_state(state["rng"])
 
 
 def load_or_go_back(

@@ -58,12 +58,11 @@ def test_environments_are_closed_when_there_is_no_room(
 @pytest.mark.parametrize("value", [0, 100_000, 2**53, 2**62, 2**63, 10**30])
 @pytest.mark.parametrize("name", ["num_envs", "threads", "env_threads"])
 def test_counts_are_bounded(algorithm: str, name: str, value: int, config_of: Callable[..., Any]) -> None:
-    config = config_of(algorithm, **{name: value})
     if name == "num_envs" and value == 100_000:
-        config.check()  # small environments that many fit
+        config_of(algorithm, num_envs=value).check()  # small environments that many fit
         return
-    with pytest.raises(SettingError, match=f"^{name} must be at (least|most)"):
-        config.check()
+    with pytest.raises(SettingError, match=f"^{name} must be"):
+        config_of(algorithm, **{name: value}).check()
 
 
 def test_numbers_that_cannot_be_learned_with_are_refused(algorithm: str, config_of: Callable[..., Any]) -> None:

@@ -135,6 +135,8 @@ class MPOConfig(RunConfig):
         check_choice(self, "optimizer_type", ("adam", "sgd"))
         if self.use_retrace and self.batch_size % self.retrace_steps:
             raise SettingError(f"batch_size must be a multiple of retrace_steps = {self.retrace_steps}, got {self.batch_size}")
+        if self.exact_resume and not self.save_replay:
+            raise SettingError("exact_resume needs save_replay: without its replay a continued run fills a new one first")
 
     def needs(self, env: VectorEnv) -> list[Need]:
         """Networks with their targets, replay, and the target critic's pass over the sampled actions of a batch."""
