@@ -341,6 +341,7 @@ class Trainer(ABC):
         self._set_marks()
         if not self.can_make_envs and logger.console is not None:
             logger.console.message("no evaluation: an environment object cannot be made again; give an id or a factory")
+        logger.begin()
         if not holds_checkpoint(checkpoints):
             self._save_and_go_on(checkpoints)  # so that a run can be continued whenever it is killed
         content = self._attend(logger, checkpoints)  # an evaluation that a signal cut off is made up for before anything else
