@@ -43,7 +43,7 @@ class CsvTable:
     while it is written is read anew.
 
     Args:
-        path: the file; it is made by the first `append`.
+        path: the file; it is made by `begin` or the first `append`.
     """
 
     def __init__(self, path: Path) -> None:
@@ -52,6 +52,15 @@ class CsvTable:
         self.columns = found.columns
         self.last_step = _last_step(found.rows)
         self._size: int | None = None  # bytes after our last write; until then the file may end in half a row
+
+    def begin(self) -> None:
+        """Make the file, without a row, where it is missing.
+
+        Raises:
+            RunFolderError: the file cannot be written.
+        """
+        if _size(self.path) is None:
+            self._replace(Content(), [STEP_COLUMN], [])
 
     def append(self, values: Mapping[str, float], env_steps: int) -> None:
         """Add a row; columns that `values` lacks stay empty.
@@ -100,6 +109,17 @@ def read_columns(path: Path, *names: str) -> list[tuple[float, ...]]:
     if not set(names) <= set(found.columns):
         return []
     return [tuple(float(row[name]) for name in (STEP_COLUMN, *names)) for row in found.rows if all(row[name] for name in names)]
+
+
+def has_rows(path: Path) -> bool:
+    """Whether there is anything in a file but what `CsvTable.begin` writes."""
+    begun = f"{STEP_COLUMN}\n".encode()
+    try:
+        return read_file(path, max_bytes=len(begun)) != begun
+    except FileNotFoundError:
+        return False
+    except RunFolderError:  # larger, or no file
+        return True
 
 
 def set_aside(path: Path, damage: str) -> Path:

@@ -98,6 +98,7 @@ class Loop:
         self._set_marks()
         if not trainer.can_make_envs and self._logger.console is not None:
             self._logger.console.message("no evaluation: an environment object cannot be made again; give an id or a factory")
+        self._logger.begin()
         if not holds_checkpoint(self._checkpoints):
             self._save_and_go_on()  # so that a run can be continued whenever it is killed
         content = self._attend()  # an evaluation that a signal cut off is made up for before anything else

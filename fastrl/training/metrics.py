@@ -116,6 +116,11 @@ class MetricsLogger:
         self._purge_step = env_steps + 1
         self._may_continue = self._curve_is_old = True
 
+    def begin(self) -> None:
+        """Make metrics.csv, without a row, where it is missing: whoever waits for it sees it before the first checkpoint."""
+        with self._surviving(METRICS_FILE):
+            self._training.begin()
+
     def log(self, metrics: Mapping[str, float | Tensor], *, env_steps: int) -> None:
         """Add a row to metrics.csv.
 
