@@ -11,6 +11,8 @@
 #   make test-gpu     op tests on a GPU     make bench-gpu  op benches on a GPU     (one command each, no network, no .venv)
 #   make test-slow    the tests marked slow: tensors of more than 2^31 elements (up to 20 GB), the outcome stored in bench/results
 #   make test-sanitize   tests of ops and replay on a build with address and undefined-behaviour sanitizers
+#   make attack          random kills, signals, damaged and hostile files, flags, options, numbers that are not finite: whatever people and machines do
+#                        to a run, in minutes; ATTACK_TIMES=20 takes hours; the counts are stored in bench/results
 #   make fuzz            10,000 random calls of all ops on that build (FUZZ_CALLS, FUZZ_SEED), the result stored in bench/results
 #
 # VENV=dir puts the environment elsewhere; PYTHON=python3.12 chooses the interpreter; FASTRL_CUDA=auto|on|off as in docs/install.md.
@@ -23,7 +25,7 @@ BIN := $(VENV)/bin
 INSTALL := PIP_CONSTRAINT=$(CURDIR)/constraints.txt $(BIN)/python -m pip install --quiet --disable-pip-version-check
 NATIVE := $(shell find csrc cmake -type f) CMakeLists.txt setup.py pyproject.toml constraints.txt
 
-.PHONY: all format build train test lint bench bench-ops bench-scripts scoreboard test-gpu bench-gpu sanitized test-slow test-sanitize fuzz clean
+.PHONY: all format build train test lint bench bench-ops bench-scripts scoreboard test-gpu bench-gpu sanitized test-slow test-sanitize fuzz attack clean
 .DELETE_ON_ERROR:
 
 all: build
@@ -126,6 +128,11 @@ fuzz: sanitized
 	cd $(SANITIZED) && $(ASAN) PYTHONPATH=. $(abspath $(BIN))/python tests/ops/fuzzing.py \
 		--calls $(FUZZ_CALLS) --seed $(FUZZ_SEED) --write $(CURDIR)/bench 2>$(CURDIR)/build/fuzz.log || \
 		{ tail -60 $(CURDIR)/build/fuzz.log; exit 1; }
+
+ATTACK_TIMES ?= 1
+ATTACK_SEED ?= 0
+attack: $(VENV)/.installed-dev
+	OMP_NUM_THREADS=1 $(BIN)/python -W ignore bench/attack/attack.py --times $(ATTACK_TIMES) --seed $(ATTACK_SEED) --write
 
 clean:
 	rm -rf build dist fastrl.egg-info fastrl/*.so $(VENV)/.installed*

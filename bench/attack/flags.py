@@ -24,17 +24,12 @@ from types import FrameType
 from typing import Any
 
 from fastrl.cli.main import main
+from fastrl.testing.small_settings import small_settings
 from fastrl.trainers.registry import ALGORITHMS, find_algorithm
 from fastrl.training.config import field_types
 
 LONGEST = 60  # seconds of one call
-SMALL: dict[str, Any] = {
-    **dict.fromkeys(("layer_sizes", "policy_layer_sizes", "value_layer_sizes", "critic_layer_sizes"), [8]),
-    **{"num_envs": 2, "rollout_steps": 8, "num_steps": 8, "m_steps": 1, "batch_size": 8, "update_after": 8, "replay_size": 100},
-    **{"num_mini_batches": 1, "num_minibatches": 1, "num_epochs": 1, "update_epochs": 1, "action_samples": 2, "dae_epochs": 1},
-    **{"trxl_num_layers": 1, "trxl_num_heads": 1, "trxl_dim": 8, "trxl_memory_length": 4, "threads": 1, "eval_episodes": 1},
-    **{"total_steps": 16, "seed": 1, "env_id": "Identity-v0"},
-}
+FEW = {"total_steps": 16, "eval_episodes": 1}
 SIZES = ("threads", "env_threads", "num_envs", "total_steps", "eval_episodes")  # never more than a few: they cost time, not thought
 ENVIRONMENTS = "Identity-v0 Counter-v0 LinearQuadratic-v0 Catch-v0 CartPole-v1 Pendulum-v1 Nothing-v7 ALE/ a:b".split() + ["", " "]
 NUMBERS = "0 -1 1 2 3 0.5 -0.5 1e-30 1e30 1e400 nan inf -inf -0.0 1_0 7.0 1e1".split() + ["9" * 40, "9" * 5000]
@@ -94,8 +89,9 @@ def _call(words: list[str]) -> tuple[str, str]:
 
 def _words(algorithm: str, folder: Path, draw: random.Random) -> list[str]:
     """Arguments of one call: good ones, of which a few are replaced, as flags or in a file."""
-    hints = field_types(find_algorithm(algorithm).config_class())
-    settings = {name: value for name, value in SMALL.items() if name in hints}
+    config_class = find_algorithm(algorithm).config_class()
+    hints = field_types(config_class)
+    settings = small_settings(config_class, **FEW)
     file = folder / f"{draw.getrandbits(64):x}.toml"
     lines = [f"{name} = {json.dumps(value)}" for name, value in settings.items()]
     words: list[str] = []

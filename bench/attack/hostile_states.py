@@ -24,29 +24,24 @@ import torch
 from torch import Tensor
 
 from fastrl.errors import CheckpointError
+from fastrl.testing.small_settings import small_settings
 from fastrl.trainers.registry import ALGORITHMS, find_algorithm
 from fastrl.training.state_codec import decode_state, encode_state
 
 Place = tuple[Any, ...]  # keys and indices that lead to a value
 OUTCOMES = ("refused", "trained on", "ended by a sentence", "changed the trainer", "traceback")
 GOOD = OUTCOMES[:3]
-SMALL: dict[str, Any] = {
-    **dict.fromkeys(("layer_sizes", "policy_layer_sizes", "value_layer_sizes", "critic_layer_sizes"), (8,)),
-    **{"num_envs": 2, "rollout_steps": 16, "num_steps": 16, "m_steps": 2, "batch_size": 8, "update_after": 16, "replay_size": 1000},
-    **{"num_mini_batches": 2, "num_minibatches": 2, "num_epochs": 2, "update_epochs": 2, "save_replay": True, "action_samples": 4},
-    **{"trxl_num_layers": 1, "trxl_num_heads": 1, "trxl_dim": 8, "trxl_memory_length": 4, "threads": 1, "eval_episodes": 2, "seed": 1},
-}
 HALF_A_ROLLOUT = 7  # steps
 WRONG = (None, True, -1, 2**63, 2**70, -(2**64), 10**400, 0.5, -1.5, float("nan"), float("inf"), "", "text", [], [1], (), {}, {"a": 1})
 
 
 def small_trainer(algorithm: str) -> Any:
-    """A trainer at its smallest."""
+    """A trainer at its smallest, whose checkpoints hold its replay where it has one."""
     entry = find_algorithm(algorithm)
     config_class = entry.config_class()
+    settings = small_settings(config_class)
     known = {field.name for field in dataclasses.fields(config_class)}
-    settings = {name: value for name, value in SMALL.items() if name in known}
-    return entry.trainer_class().from_config(config_class(env_id="Identity-v0", **settings))
+    return entry.trainer_class().from_config(config_class(**settings | ({"save_replay": True} if "save_replay" in known else {})))
 
 
 def half_way(trainer: Any, steps: int = 64) -> dict[str, Any]:

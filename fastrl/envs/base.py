@@ -331,10 +331,8 @@ class VectorEnv(ABC):
 
     def _declared(self, obs: np.ndarray) -> np.ndarray:
         """The observations in the declared dtype, if they have the declared shape."""
-        if not isinstance(obs, np.ndarray) or obs.shape != (
-            self.num_envs,
-            *self.obs_shape,
-        ):  # torch would spread a smaller one over the rows
+        # torch would spread a smaller one over the rows
+        if not isinstance(obs, np.ndarray) or obs.shape != (self.num_envs, *self.obs_shape):
             expected, got = list(self.obs_shape), list(obs.shape[1:]) if isinstance(obs, np.ndarray) else type(obs).__name__
             raise self.failure(WrongReturn(f"its observations should have shape {expected}, one has {got}"))
         if obs.dtype == self._numbers:

@@ -17,7 +17,7 @@ from fastrl.training.state_check import Checked, ListOf, StateError, Within, req
 from fastrl.training.state_codec import decode_state, encode_state
 
 if TYPE_CHECKING:
-    from fastrl.training.loop import Trainer
+    from fastrl.training.trainer import Trainer
 
 LOGGED = "logged"  # the mark of the last row that was due
 MARKS = ("log", "evaluate", "save", LOGGED)

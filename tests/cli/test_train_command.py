@@ -4,12 +4,14 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
 
 from fastrl.cli.main import main
 from fastrl.training.checkpoint import load_checkpoint
+from fastrl.training.run_lock import RunLock
 
 TRAIN = ["train", "counting", "--env-id", "Known-v0"]
 
@@ -74,7 +76,7 @@ def test_a_reader_that_leaves_ends_a_run_with_a_checkpoint(tmp_path):
     flags = (
         "--env-id Identity-v0 --total-steps 10_000_000 --eval-interval 100 --eval-episodes 2 --policy-layer-sizes 8 --value-layer-sizes 8"
     )
-    command = f"{sys.executable} -m fastrl train vmpo {flags} --out-dir {tmp_path / 'run'} | head -1; exit ${{PIPESTATUS[0]}}"
+    command = f"{sys.executable} -m fastrl train vmpo {flags} --out-dir {tmp_path / 'run'} | head -3; exit ${{PIPESTATUS[0]}}"
     result = subprocess.run(["bash", "-c", command], capture_output=True, text=True, timeout=120)
     assert result.returncode == 128 + signal.SIGPIPE and "Exception ignored" not in result.stderr
     assert (
@@ -106,6 +108,38 @@ def test_a_run_without_a_checkpoint_is_not_started_afresh(counting, capsys):
     Path("run/checkpoints").rename("elsewhere")
     assert main(["train", "counting", "--resume", "run"]) == 1
     assert capsys.readouterr().err == "fastrl: there is no checkpoint in run/checkpoints\n"
+
+
+def test_a_run_that_was_killed_before_its_first_checkpoint_begins_anew(counting, capsys):
+    main([*TRAIN, "--out-dir", "whole", "--total-steps", "30"])
+    Path("run").mkdir()
+    Path("run/config.toml").write_bytes(Path("whole/config.toml").read_bytes())
+    assert main(["train", "counting", "--resume", "run"]) == 0
+    assert "run was ended before its first checkpoint and has no rows: it begins anew" in capsys.readouterr().out
+    assert Path("run/metrics.csv").read_bytes() == Path("whole/metrics.csv").read_bytes()
+
+
+def test_a_run_that_another_process_writes_into_is_left_alone(counting, capsys):
+    main([*TRAIN, "--out-dir", "run", "--total-steps", "20"])
+    before = {file: file.read_bytes() for file in Path("run").rglob("*") if file.is_file()}
+    capsys.readouterr()
+    codes = []
+    with RunLock(Path("run")):
+        second = threading.Thread(target=lambda: codes.append(main(["train", "counting", "--resume", "run", "--total-steps", "40"])))
+        second.start()
+        second.join()
+    who = "another thread of this process; one process at a time may write into a run"
+    assert codes == [1] and capsys.readouterr().err == f"fastrl: run folder 'run' is in use by {who}\n"
+    assert {file: file.read_bytes() for file in Path("run").rglob("*") if file.is_file()} == before
+
+
+def test_a_run_folder_that_cannot_be_written_is_one_sentence(counting, capsys, monkeypatch):
+    main([*TRAIN, "--out-dir", "run", "--total-steps", "20"])
+    before = Path("run/config.toml").read_text()
+    monkeypatch.setattr("os.fsync", lambda descriptor: (_ for _ in ()).throw(OSError(28, "No space left on device")))
+    assert main(["train", "counting", "--resume", "run", "--total-steps", "40"]) == 1
+    assert capsys.readouterr().err == "fastrl: run/config.toml cannot be written: No space left on device\n"
+    assert Path("run/config.toml").read_text() == before
 
 
 def test_a_damaged_checkpoint_is_named_and_the_earlier_one_used(counting, capsys):

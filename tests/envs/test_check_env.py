@@ -146,6 +146,12 @@ def _masked_reset(self, *, seed=None, options=None):
     return GOOD, {"action_mask": np.array([0, 1], np.int8)}
 
 
+def _with_limit(self, *, seed=None, options=None):
+    gym.Env.reset(self, seed=seed)
+    self.steps, self.max_episode_steps = 0, 7
+    return self.np_random.uniform(-1, 1, 3).astype(np.float32), {}
+
+
 def _truncating(steps):
     def step(self, action):
         self.steps += 1
@@ -292,6 +298,7 @@ FAULTS = {  # what is wrong, level, and what the sentence says
         "warning",
         "20 steps is told, but episodes are truncated after 9",
     ),
+    "a limit that is told after a reset": (env_class(step=_truncating(7), reset=_with_limit), "note", "7 steps, which it tells only after"),
     "no end, and a huge limit": (
         env_class(length=10**9, _max_episode_steps=2**31 - 1),
         "warning",

@@ -17,7 +17,7 @@ from fastrl.envs.toy_gymnasium import ToyVectorGym
 from fastrl.errors import CheckpointError, NonFiniteError, SettingError
 from fastrl.trainers.mpo.config import MPOConfig
 from fastrl.trainers.mpo.trainer import MPOTrainer, _evaluate_vectorized
-from fastrl.training.loop import Intervals
+from fastrl.training.intervals import Intervals
 
 CPU = torch.device("cpu")
 TRAIN = {"update_after": 100, "batch_size": 32}

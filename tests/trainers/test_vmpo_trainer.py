@@ -15,7 +15,7 @@ from fastrl.errors import CheckpointError, NonFiniteError, SettingError
 from fastrl.trainers.vmpo.config import VMPOConfig
 from fastrl.trainers.vmpo.gymnasium_evaluation import _evaluate_vectorized
 from fastrl.trainers.vmpo.trainer import VMPOTrainer
-from fastrl.training.loop import Intervals
+from fastrl.training.intervals import Intervals
 
 CPU = torch.device("cpu")
 

@@ -15,9 +15,9 @@ from fastrl.envs.check.repeats import check_repeats
 from fastrl.envs.check.report import Report, Time
 from fastrl.envs.check.watches import EntryWatch, EpisodeWatch, RewardWatch
 from fastrl.envs.failures import ObservationFault
-from fastrl.envs.gymnasium import time_limit
 from fastrl.envs.observation_entries import Leaf, entries
 from fastrl.envs.observations import dig
+from fastrl.envs.time_limit import time_limit
 
 
 class SingleCheck:
@@ -60,6 +60,7 @@ class SingleCheck:
         begun = self._contract.reset(seed=self._seed)
         if begun is None:
             return
+        self._ask_limit_again()
         self._see(begun[0])
         info = begun[1]
         for _ in range(steps):
@@ -78,6 +79,13 @@ class SingleCheck:
                 self._report.note("step", f"stopped after {self._report.steps} steps, in {time.seconds:g} seconds")
                 break
         self._episodes.finish(length)
+
+    def _ask_limit_again(self) -> None:
+        """Some environments know the length of their episodes only when they have begun one."""
+        now = time_limit(self._contract.env)
+        if self._episodes.told is None and now is not None:
+            self._episodes.told = now
+            self._report.note("limit", f"{now} steps, which it tells only after a reset: give max_episode_steps where it is asked for")
 
     def _count(self, stepped: Stepped) -> bool:
         """Look at what a step returned; whether going on makes sense."""

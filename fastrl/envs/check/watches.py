@@ -146,7 +146,7 @@ class EpisodeWatch:
     """
 
     def __init__(self, report: Report, told: int | None) -> None:
-        self._report, self._told = report, told
+        self._report, self.told = report, told
         self._lengths: list[int] = []
         self._cut: list[int] = []  # lengths of those that were truncated
         self.longest = 0  # unfinished ones count too
@@ -162,7 +162,7 @@ class EpisodeWatch:
     def finish(self, unfinished: int) -> None:
         """Say what ended when; `unfinished` is the length of the longest episode that is still going on."""
         self.longest = max(self.longest, unfinished)
-        told, report = self._told, self._report
+        told, report = self.told, self._report
         if self._lengths:
             report.note(
                 "limit", f"episodes of random actions last {min(self._lengths)} to {max(self._lengths)} steps; limit {told or 'none'}"

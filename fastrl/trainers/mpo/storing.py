@@ -12,7 +12,7 @@ from torch import Tensor
 from fastrl.data.replay import SequenceReplay
 from fastrl.envs import Timestep
 from fastrl.errors import SettingError
-from fastrl.training.loop import Trainer
+from fastrl.training.trainer import Trainer
 
 if TYPE_CHECKING:
     from tensordict import TensorDict

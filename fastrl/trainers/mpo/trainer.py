@@ -23,7 +23,7 @@ from fastrl.trainers.mpo.config import MPOConfig
 from fastrl.trainers.mpo.storing import StoringTrainer, harmless
 from fastrl.training.config import RunConfig, Unsaid, config_of_arguments
 from fastrl.training.evaluation import MemorylessPlayer, Player, evaluate_policy
-from fastrl.training.loop import Intervals
+from fastrl.training.intervals import Intervals
 from fastrl.training.memory import require_needs
 from fastrl.training.metrics import _format_metrics
 from fastrl.training.seeding import derived_seed

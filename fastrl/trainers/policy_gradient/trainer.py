@@ -31,8 +31,9 @@ from fastrl.optimizers import JointOpt, SingleOpt
 from fastrl.trainers.policy_gradient.config import A2CConfig, PolicyGradientConfig, PPOAdaptiveConfig, PPOConfig
 from fastrl.training.config import RunConfig
 from fastrl.training.evaluation import Player
-from fastrl.training.loop import Intervals, Trainer
+from fastrl.training.intervals import Intervals
 from fastrl.training.threads import choose_threads, hidden_weights
+from fastrl.training.trainer import Trainer
 from fastrl.utils.config import Config
 from fastrl.utils.estimators.advantage import DAE, GAE
 from fastrl.utils.estimators.rollout import Estimator

@@ -14,8 +14,8 @@ from fastrl.errors import SettingError
 from fastrl.trainers.ppo_trxl.config import PPOTrXLConfig
 from fastrl.trainers.ppo_trxl.video import OF_THE_STREAM, record_episode
 from fastrl.training.evaluation import Evaluation
-from fastrl.training.loop import Trainer
 from fastrl.training.seeding import derived_seed
+from fastrl.training.trainer import Trainer
 
 
 class SingleEnvironmentTrainer(Trainer):

@@ -34,7 +34,7 @@ from fastrl.trainers.ppo_trxl.refresh import ObservationBank, refresh_bank
 from fastrl.trainers.ppo_trxl.single_environments import SingleEnvironmentTrainer
 from fastrl.trainers.ppo_trxl.video import require_video
 from fastrl.training.config import config_of_arguments
-from fastrl.training.loop import Intervals
+from fastrl.training.intervals import Intervals
 from fastrl.training.metrics import _format_metrics
 from fastrl.training.optimizers import load_keeping_settings, require_optimizer_state
 from fastrl.training.state_check import Checked, Maybe, Within

@@ -179,7 +179,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         "policy_layer_sizes": (64, 64),
         "value_layer_sizes": (64, 64),
         "gamma": 0.95,
-        "policy_lr": 0.001,
+        "policy_lr": 0.0005,
         "value_lr": 0.003,
         "epsilon_mu": 0.05,
         "epsilon_sigma": 0.0005,

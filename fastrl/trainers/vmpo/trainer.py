@@ -34,10 +34,11 @@ from fastrl.trainers.vmpo.gymnasium_evaluation import (
 )
 from fastrl.training.config import RunConfig, Unsaid, config_of_arguments
 from fastrl.training.evaluation import MemorylessPlayer, Player, require_finite_observations
-from fastrl.training.loop import Intervals, Trainer
+from fastrl.training.intervals import Intervals
 from fastrl.training.metrics import _format_metrics
 from fastrl.training.state_check import Maybe
 from fastrl.training.threads import choose_threads, hidden_weights
+from fastrl.training.trainer import Trainer
 from fastrl.training.trainer_state import rollout_outline
 
 __all__ = [
