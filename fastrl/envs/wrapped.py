@@ -72,8 +72,8 @@ class WrappedEnvs(GymnasiumEnv):
 
     def _count(self, score: np.ndarray, valid: np.ndarray, over: np.ndarray) -> None:
         for index, base in enumerate(self._bases):
-            self._finished += [episode._replace(env_index=index) for episode in base.pop_episodes()]
-            self._returns[index], self._lengths[index] = base.unfinished_episode()
+            self._episodes.finished += [episode._replace(env_index=index) for episode in base.pop_episodes()]
+            self._episodes.returns[index], self._episodes.lengths[index] = base.unfinished_episode()
 
 
 def make_wrapped_envs(

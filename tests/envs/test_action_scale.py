@@ -56,6 +56,22 @@ def executed(space, *actions, **options):
 # ---------------------------------------------------------------------------------------------------- the map
 
 
+def test_bounds_that_are_whole_numbers_lose_no_fractions():
+    for low, high in ((np.array([5]), np.array([35])), ([5], [35])):
+        assert ActionScale(low, high).to_environment(np.array([[0.01]], np.float32)) == pytest.approx(20.15)
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64, np.longdouble])
+@pytest.mark.parametrize("bounds", [(-1, 1), (-np.inf, np.inf), (0, np.inf), (-0.1, 0.1)])
+def test_bounds_for_policies_are_float32_whatever_the_environment_has(dtype, bounds):
+    space = box(*bounds, dtype)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RawActionsWarning)
+        action = make_vector_env(Recorder(space)).action
+        taken = executed(space, [0.3], [-7.0])
+    assert action.low.dtype == action.high.dtype == torch.float32 and taken.dtype == dtype
+
+
 @pytest.mark.parametrize(("low", "high"), [(5, 35), (-2000, 2000), (0, 0.01), (-0.4, 0.4), (-3, 1e6), (-1e-30, 1e-30), (-1, 1)])
 @pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
 def test_ends_and_middle_arrive_where_they_belong(low, high, dtype):
