@@ -91,7 +91,7 @@ class SingleCheck:
         """Look at what a step returned; whether going on makes sense."""
         self._report.steps += 1
         self._see(stepped.obs)
-        self._rewards.see_value(stepped.reward)
+        self._rewards.see(np.array([stepped.reward]))
         return not self._report.broken
 
     def _see(self, obs: Any) -> None:
