@@ -17,6 +17,7 @@ from fastrl.envs.single import SingleEnv
 from fastrl.envs.toy_gymnasium import ToyVectorGym
 from fastrl.envs.wrapped import make_wrapped_envs
 from fastrl.errors import CheckpointError, SettingError
+from fastrl.utils.config import Config
 
 INF = np.inf
 
@@ -261,3 +262,27 @@ def test_wrappers_see_the_environments_units():
         env.reset()
         env.step(torch.tensor([[0.75]]))
     assert seen == [1.5]
+
+
+def test_a_loop_by_hand_can_take_the_units_of_policies():
+    def make():
+        return Recorder(box(5, 35))
+
+    with GymEnv(make, scale_actions=True) as env:
+        assert env.get_action_info().low_bound == -1 and env.get_action_info().high_bound == 1
+        config = Config()
+        env.update_config(config)
+        assert config.env.scale_actions is True
+        env.reset()
+        for action in (0.5, -3.0, [1.0]):
+            env.step(action)
+        assert np.ravel(env.env.envs[0].taken).tolist() == pytest.approx([27.5, 5, 35])
+    with GymEnv(make) as env:
+        env.reset()
+        env.step(20.0)
+        with pytest.warns(UserWarning, match=r"an action has 0.5 where bounds are 5 and 35, and is clipped; GymEnv\(..., scale_act"):
+            env.step(0.5)
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            env.step(0.5)  # it has been said
+        assert np.ravel(env.env.envs[0].taken).tolist() == [20, 5, 5]

@@ -165,6 +165,7 @@ def _returning(*values):
 
 
 SCREEN = spaces.Dict(screen=BYTES, speed=BOX)
+PAIR = spaces.Tuple([spaces.Discrete(3), BOX])
 FAULTS = {  # what is wrong, level, and what the sentence says
     "float image declared as bytes": (
         env_class(lambda env: env.np_random.random((40, 40, 3)), space=BYTES),
@@ -296,6 +297,7 @@ FAULTS = {  # what is wrong, level, and what the sentence says
         "warning",
         "the same seed and actions give different",
     ),
+    "a tuple that starts alike": (env_class(lambda env: (env.steps % 3, GOOD), space=PAIR), "note", "two seeds start alike"),
     "starts alike": (env_class(lambda env: GOOD + 0.1 * np.float32(env.steps)), "note", "two seeds start alike"),
     "no end": (env_class(length=10**9), "warning", "no episode ended within 60 steps, and no time limit is told"),
     "a limit that is not told": (

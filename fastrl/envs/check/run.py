@@ -125,7 +125,8 @@ class Check:
         maps = self._maps_of(env.observation_space, env.action_space)
         if maps is None:
             return
-        SingleCheck(env, maps[1], report, seed=self._seed).run(self._steps)
+        with report.guard("environment", "checking it"):
+            SingleCheck(env, maps[1], report, seed=self._seed).run(self._steps)
         if report.broken:
             return
         with report.guard("environment", "making several"):
