@@ -57,6 +57,16 @@ def executed(space, *actions, **options):
 # ---------------------------------------------------------------------------------------------------- the map
 
 
+def test_the_ends_of_any_bounds_lie_inside_them():
+    random = np.random.default_rng(0)
+    low = random.uniform(-1, 1, 1000)
+    high = low + 10 ** random.uniform(-3, 6, 1000)  # wide and narrow ones: float64 rounds some ends outwards
+    scale = ActionScale(low, high)
+    for end in (-1, 1):
+        own = scale.to_environment(np.full((1, 1000), end, np.float32))
+        assert (own >= low).all() and (own <= high).all()
+
+
 def test_bounds_that_are_whole_numbers_lose_no_fractions():
     for low, high in ((np.array([5]), np.array([35])), ([5], [35])):
         assert ActionScale(low, high).to_environment(np.array([[0.01]], np.float32)) == pytest.approx(20.15)
