@@ -16,7 +16,7 @@ from fastrl.envs.own import require_present
 from fastrl.envs.toy import TOYS
 from fastrl.envs.toy_vector import ToyVectorEnv
 from fastrl.errors import SettingError, nearest
-from fastrl.machine import require_envs, require_threads
+from fastrl.machine import require_envs, require_threads, require_whole
 
 if TYPE_CHECKING:
     import gymnasium as gym
@@ -76,6 +76,10 @@ def make_vector_env(
     """
     require_envs(num_envs)
     require_threads("num_threads", num_threads)
+    require_whole("seed", seed, least=0)
+    require_whole("max_episode_steps", max_episode_steps)
+    if not isinstance(env_kwargs, Mapping | None):
+        raise SettingError(f"env_kwargs must be options by name, got {env_kwargs!r}")
     require_present(env, env_kwargs)
     if isinstance(env, VectorEnv):
         return _as_it_is(env, num_envs, max_episode_steps, obs_keys, env_kwargs, scale_actions)
@@ -249,7 +253,7 @@ def one_gymnasium_env(env: Any, options: Mapping[str, Any], max_episode_steps: i
     if names_module(env):
         with present_folder():
             return one_gymnasium_env(find_in_module(env), options, max_episode_steps)
-    return _gymnasium_make(env, {**options} | ({} if max_episode_steps is None else {"max_episode_steps": max_episode_steps}))
+    return limited(_gymnasium_make(env, options), max_episode_steps)
 
 
 # ---------------------------------------------------------------------------------------------------- objects and factories

@@ -75,18 +75,19 @@ def evaluate_policy(
     if max_steps is not None and max_steps < 1:
         raise ValueError(f"evaluate: max_steps must be at least 1, got {max_steps}")
     try:
-        return _play(player, env, n_episodes, interrupted, step_bound(env.max_episode_steps, max_steps))
+        return _play(player, env, n_episodes, interrupted, max_steps)
     except (EnvironmentFailure, NonFiniteError) as error:
         raise type(error)(f"{error}, during an evaluation") from error
 
 
-def _play(player: Player, env: VectorEnv, n_episodes: int, interrupted: Callable[[], bool], bound: int | None) -> Evaluation | None:
+def _play(player: Player, env: VectorEnv, n_episodes: int, interrupted: Callable[[], bool], max_steps: int | None) -> Evaluation | None:
     cut = 0
     wanted = np.full(env.num_envs, n_episodes // env.num_envs)
     wanted[: n_episodes % env.num_envs] += 1
     returns: list[float] = []
     lengths: list[int] = []
     obs = env.reset()
+    bound = step_bound(env.max_episode_steps, max_steps)  # some tell their limit only after a reset
     env.pop_episodes()
     while wanted.any():
         if interrupted():

@@ -62,6 +62,7 @@ class MPOAgent:
         action_low, action_high: [A], bounds of continuous actions in policy units (−1 and 1 where an environment's are finite, see
             `fastrl.envs.ActionScale`); None for discrete ones.
         config: the settings; those of `MPOTrainer`.
+        byte_range: what observations are divided by where a replay holds them as bytes; acting takes them divided.
 
     Raises:
         SettingError: a setting is out of range; the message names it.
@@ -79,6 +80,7 @@ class MPOAgent:
         config: MPOConfig,
         action_low: Tensor | None = None,
         action_high: Tensor | None = None,
+        byte_range: int = 255,
     ) -> None:
         require_float32_default()
         config.check()
@@ -86,7 +88,7 @@ class MPOAgent:
             if size < 1:
                 raise SettingError(f"{name} must be at least 1, got {size}")
         self.config = config
-        self.obs_dim, self.act_dim = obs_dim, act_dim
+        self.obs_dim, self.act_dim, self.byte_range = obs_dim, act_dim, byte_range
         self.device = torch.device(device)
         self.discrete = action_low is None
         self.updates = 0
@@ -223,7 +225,7 @@ class MPOAgent:
             SettingError: parameters have changed so that their optimiser cannot follow.
         """
         self.follow()
-        batch = replace(batch, obs=batch.obs.float())
+        batch = replace(batch, obs=batch.obs.float() / self.byte_range if batch.obs.dtype == torch.uint8 else batch.obs.float())
         try:
             found = self._targets(batch)
             _require_finite({name: value.sum() for name, value in found.items()})
