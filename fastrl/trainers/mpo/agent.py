@@ -171,7 +171,7 @@ class MPOAgent:
     def mode(self, obs: Tensor) -> Tensor:
         """The policy's most probable actions at obs [N, obs_dim], or at one of them, as they are executed; ValueError for other shapes."""
         rows, single = as_rows("MPOAgent.mode", obs, (self.obs_dim,), self.device)
-        actions = self.executed(self.policy(rows).mode())
+        actions = self.executed(self.policy(rows.float()).mode())
         return actions[0] if single else actions
 
     @without_autocast
