@@ -30,7 +30,7 @@ class KeptParameters:
 
     An optimiser knows parameters as objects. `load_state_dict(assign=True)` gives a module others in their place, and so does whoever
     replaces a layer; the optimiser would then move what nobody computes with. `follow` gives the modules these parameters back, with the
-    new values. Parameters that are the same and only have another name, in a layer wrapped by `torch.compile` for example, stay as they are.
+    new values. Parameters that only have another name, as in a layer that `torch.compile` wraps, stay what they are.
 
     Args:
         modules: what is trained; a parameter that several of them have is there once.

@@ -191,6 +191,14 @@ def test_frozen_parameters_stand_still_and_go_on_when_they_are_free(optimizer_of
     assert not any(torch.equal(a, b) for a, b in zip(values(module)[:2], frozen, strict=True))
 
 
+def test_what_is_put_in_frozen_stays_frozen():
+    module = network()
+    flat = FlatParameters([module])
+    module[0].weight = nn.Parameter(torch.ones_like(module[0].weight), requires_grad=False)
+    step(module, flat, torch.optim.AdamW([flat.whole], lr=0.1))
+    assert bool((module[0].weight == 1.0).all()) and not module[0].weight.requires_grad
+
+
 def test_nothing_moves_where_all_is_frozen():
     module = network()
     flat = FlatParameters([module])
