@@ -23,7 +23,7 @@ def as_rows(
         what: what the observations are called there.
 
     Returns:
-        (the batch [B, *shape], float64 as float32; whether it was one observation).
+        (the batch [B, *shape], bytes as they are and other numbers as float32; whether it was one observation).
 
     Raises:
         ValueError: obs is of another shape, or no numbers.
@@ -40,7 +40,13 @@ def as_rows(
     if (not single and obs.dim() != len(shape) + 1) or tuple(obs.shape[obs.dim() - len(shape) :]) != tuple(shape):
         raise ValueError(f"{who}: {what} must have shape {_words(shape)}, got {list(obs.shape)}")
     rows = obs.unsqueeze(0) if single else obs
-    return rows.to(device=device, dtype=torch.float32 if rows.dtype == torch.float64 else None), single
+    return rows.to(device=device, dtype=torch.uint8 if rows.dtype == torch.uint8 else torch.float32), single
+
+
+def require_finite(who: str, rows: Tensor) -> None:
+    """Raises ValueError unless all numbers of a batch are finite: the most probable action of NaN logits is one like any other."""
+    if not bool(torch.isfinite(rows).all()):
+        raise ValueError(f"{who}: obs must be finite")
 
 
 def _words(shape: Sequence[int]) -> str:

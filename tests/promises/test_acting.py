@@ -33,6 +33,9 @@ def test_one_observation_is_a_row_of_a_batch_and_of_an_evaluation(algorithm: str
             for one in (row, row.numpy(), row.double().numpy(), row.tolist()):
                 np.testing.assert_allclose(trainer.act(one, deterministic=True), action, rtol=1e-4, atol=1e-6)
             np.testing.assert_allclose(trainer.player(1).choose(row).numpy(), action, rtol=1e-4, atol=1e-6)
+        whole = [3] * int(np.prod(trainer.env.obs_shape))
+        assert np.array_equal(trainer.act(whole, deterministic=True), trainer.act(np.array(whole, np.float32), deterministic=True))
+        assert torch.equal(trainer.player(1).choose(torch.tensor(whole)), trainer.player(1).choose(torch.tensor(whole).float()))
         drawn = [trainer.act(obs) for _ in range(20)]
         assert drawn[0].shape == many.shape and drawn[0].dtype == many.dtype and any(not np.array_equal(drawn[0], one) for one in drawn)
         assert trainer.act(obs[0]).shape == many.shape[1:]
@@ -45,6 +48,8 @@ def test_other_shapes_are_refused_by_name(algorithm: str, trainer_of: Callable[.
             for wrong in (np.zeros(3), np.zeros((2, 5)), np.zeros((2, 2, 4)), 0.0):
                 with pytest.raises(ValueError, match=r"Trainer.act: obs must have shape \[4\] or \[B, 4\], got"):
                     trainer.act(wrong, deterministic=deterministic)
+            with pytest.raises(ValueError, match=r"Trainer.act: obs must be finite"):
+                trainer.act(np.array([0.0, np.nan, 0.0, 0.0]), deterministic=deterministic)
             for wrong in ({"a": 1}, "text", [[1.0], [1.0, 2.0]]):
                 with pytest.raises(ValueError, match=r"Trainer.act: obs must be numbers of shape \[4\] or \[B, 4\], got"):
                     trainer.act(wrong, deterministic=deterministic)
