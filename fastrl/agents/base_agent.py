@@ -15,7 +15,7 @@ from fastrl.envs import Episode, VectorEnv
 from fastrl.envs.action_scale import own_units
 from fastrl.envs.toolkit import BaseEnv
 from fastrl.errors import SettingError
-from fastrl.nn.observations import as_rows, require_finite
+from fastrl.nn.observations import as_rows
 from fastrl.nn.precision import require_float32_default
 from fastrl.training.checkpoint import load_checkpoint, save_checkpoint
 from fastrl.training.evaluation import Evaluation, Player, evaluate_policy
@@ -51,6 +51,7 @@ class BaseAgent(ABC):
         self.gamma = gamma
         self.logger = Logger(log_dir)
         self.models: SimpleMemory = SimpleMemory()
+        self._registered: dict[str, Any] = {}  # the models that were there when the optimiser was made
         self.num_iters = 0
         self.select_action_fn: Callable[..., Any] | None = None
         self.eval_select_action_fn: Callable[..., Any] | None = None
@@ -72,12 +73,22 @@ class BaseAgent(ABC):
         """One iteration: collect a batch and learn from it."""
 
     def follow(self) -> None:
-        """Let optimisers follow what was done to the models since the last batch, see `BaseOpt.follow`."""
+        """Let optimisers follow what was done to the models since the last batch, see `BaseOpt.follow`.
+
+        Raises:
+            SettingError: a model of the agent is another one, or has changed so that its optimiser cannot follow.
+        """
+        for name, model in self._registered.items():
+            if self.models.get(name) is not model:
+                raise SettingError(
+                    f"models.{name} of the agent is not the one that its optimiser trains; "
+                    "give that one the values with load_state_dict, or make a new agent"
+                )
         self.opt.follow()
 
     def _register_model(self, name: str, model: Any) -> None:
         """Store a model under a name and give it the logger."""
-        self.models[name] = model
+        self.models[name] = self._registered[name] = model
         model.attach_logger(self.logger)
 
     def select_action(self, state: Tensor | np.ndarray, step: int) -> Any:
@@ -106,7 +117,6 @@ class BaseAgent(ABC):
         env = self.batcher.env
         who = f"{type(self).__name__}.act"
         rows, single = as_rows(who, obs, env.obs_shape, env.device)
-        require_finite(who, rows)
         actions = self._player(deterministic).choose(rows).cpu().numpy()
         return actions[0] if single else actions
 

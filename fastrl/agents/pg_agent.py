@@ -113,6 +113,7 @@ class PGAgent(BaseAgent):
 
     def learn(self, batch: Any) -> None:
         """Let the optimiser learn from flat rows; schedules are those of the steps before their rollout."""
+        self.follow()
         self.opt.learn_from_batch(batch, step=getattr(self.batcher, "steps_before_rollout", self.num_steps))
 
     @property
@@ -122,8 +123,9 @@ class PGAgent(BaseAgent):
 
     def follow(self) -> None:
         """Let optimisers, that of `DAE` too, follow what was done to the models since the last batch."""
-        for optimizer in self.optimizers:
-            optimizer.follow()
+        super().follow()
+        if isinstance(self.advantage, DAE):
+            self.advantage.optimizer.follow()
 
     def write_optimizer_logs(self, logger: Any) -> None:
         """What the optimisers have to say of their last steps, that of `DAE` too."""

@@ -42,9 +42,9 @@ class FlatParameters(KeptParameters):
         """For copies and pickles: their gradients begin anew."""
         return self.__dict__ | {"_gradients": []}
 
-    def follow(self) -> None:
+    def follow(self, modules: Iterable[nn.Module] | None = None) -> None:
         """See `KeptParameters.follow`; gradients are views of the one gradient afterwards."""
-        super().follow()
+        super().follow(modules)
         now = [parameter.grad for parameter in self.parameters]
         # an optimiser's own zero_grad takes the whole gradient away, a module's those of its parameters
         if self.whole.grad is None or len(now) != len(self._gradients) or not all(map(is_, now, self._gradients)):
@@ -54,8 +54,8 @@ class FlatParameters(KeptParameters):
             self._wanted = wanted
             self._frozen = [here for wants, here in zip(wanted, self._slices, strict=True) if not wants]
 
-    def _find_again(self) -> None:
-        super()._find_again()
+    def _find_again(self, modules: list[nn.Module]) -> None:
+        super()._find_again(modules)
         self._seat()
 
     def _seat(self) -> None:

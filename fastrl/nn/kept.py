@@ -43,30 +43,38 @@ class KeptParameters:
     def __init__(self, modules: Iterable[nn.Module], *, trained_only: bool = False) -> None:
         self.modules = list(modules)
         paths: dict[nn.Parameter, list[str]] = {}
-        for path, place in self._places().items():
+        for path, place in self._places(self.modules).items():
             if place.parameter.requires_grad or not trained_only:
                 paths.setdefault(place.parameter, []).append(path)
         self.parameters = list(paths)
         self._paths = list(paths.values())  # of each parameter; several where modules share it
         self._kinds = [_kind(parameter) for parameter in self.parameters]
-        self._remember(self._places())
+        self._remember(self._places(self.modules))
 
-    def follow(self) -> None:
+    def follow(self, modules: Iterable[nn.Module] | None = None) -> None:
         """Make sure that these are what the modules compute with. Call it before an update looks at the modules.
+
+        Args:
+            modules: as they are now, in the order of the constructor, where their owner may have got others in their place; None: the same.
 
         Raises:
             SettingError: a parameter has another shape, dtype or device now, is gone, or one requires a gradient that nothing would move.
         """
+        if modules is not None:
+            now = list(modules)
+            if len(now) != len(self.modules) or not all(map(is_, now, self.modules)):
+                self._find_again(now)
+                return
         if not self._stands() or any(parameter.requires_grad for parameter in self._left_out):
-            self._find_again()
+            self._find_again(self.modules)
 
     # ------------------------------------------------------------------------------------------------ looking
 
-    def _places(self) -> dict[str, Place]:
+    def _places(self, modules: Iterable[nn.Module]) -> dict[str, Place]:
         """Where parameters are, by `number of the module:name from there`."""
         return {
             f"{number}:{path}.{name}" if path else f"{number}:{name}": Place(module, name)
-            for number, root in enumerate(self.modules)
+            for number, root in enumerate(modules)
             for path, module in root.named_modules()
             for name, parameter in module._parameters.items()
             if parameter is not None
@@ -90,10 +98,11 @@ class KeptParameters:
 
     # ------------------------------------------------------------------------------------------------ after a change
 
-    def _find_again(self) -> None:
-        places = self._places()
+    def _find_again(self, modules: list[nn.Module]) -> None:
+        places = self._places(modules)
         self._rename(places)
         self._check(places)
+        self.modules = modules
         for paths, kept in zip(self._paths, self.parameters, strict=True):
             given = next((places[path].parameter for path in paths if places[path].parameter is not kept), None)
             if given is None:

@@ -9,6 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from fastrl.errors import NonFiniteError
+
 
 def as_rows(
     who: str, obs: Any, shape: Sequence[int], device: torch.device | str | None = None, *, what: str = "obs"
@@ -27,6 +29,7 @@ def as_rows(
 
     Raises:
         ValueError: obs is of another shape, or no numbers.
+        NonFiniteError: one of its numbers is not finite; whatever a policy made of it would look like an action.
     """
     if not isinstance(obs, Tensor):
         try:
@@ -40,13 +43,11 @@ def as_rows(
     if (not single and obs.dim() != len(shape) + 1) or tuple(obs.shape[obs.dim() - len(shape) :]) != tuple(shape):
         raise ValueError(f"{who}: {what} must have shape {_words(shape)}, got {list(obs.shape)}")
     rows = obs.unsqueeze(0) if single else obs
-    return rows.to(device=device, dtype=torch.uint8 if rows.dtype == torch.uint8 else torch.float32), single
-
-
-def require_finite(who: str, rows: Tensor) -> None:
-    """Raises ValueError unless all numbers of a batch are finite: the most probable action of NaN logits is one like any other."""
-    if not bool(torch.isfinite(rows).all()):
-        raise ValueError(f"{who}: obs must be finite")
+    rows = rows.to(device=device, dtype=torch.uint8 if rows.dtype == torch.uint8 else torch.float32)
+    if rows.is_floating_point() and not bool((finite := torch.isfinite(rows)).all()):
+        place = torch.nonzero(~finite)[0].tolist()[single:]
+        raise NonFiniteError(f"{who}: {what}[{', '.join(map(str, place))}] is {float(obs[tuple(place)])}, as float32 not finite")
+    return rows, single
 
 
 def _words(shape: Sequence[int]) -> str:

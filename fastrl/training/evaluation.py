@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from fastrl.envs import EnvironmentFailure, Episode, Timestep, VectorEnv
@@ -132,23 +131,6 @@ def _left(env: VectorEnv, wanted: np.ndarray, bound: int) -> list[Episode]:
     endless = np.flatnonzero((steps >= bound) & (wanted > 0))
     wanted[endless] = 0
     return [Episode(int(i), float(so_far[i]), int(steps[i])) for i in endless]
-
-
-def require_finite_observations(obs: Tensor, name: str) -> None:
-    """Stop before a policy makes an action of something: the most probable one of NaN logits is a number like any other.
-
-    Args:
-        obs: [N, ...].
-        name: of the environments, for the message.
-
-    Raises:
-        NonFiniteError: a number is not finite; the message names the environment.
-    """
-    if obs.dtype == torch.uint8 or bool(torch.isfinite(obs.sum())):
-        return
-    bad = ~torch.isfinite(obs).flatten(1).all(-1)
-    if bool(bad.any()):  # finite numbers can have an infinite sum
-        raise NonFiniteError(f"environment {int(bad.nonzero()[0])} of {name} returned a non-finite observation during an evaluation")
 
 
 def summarize(returns: list[float], lengths: list[int]) -> Evaluation:

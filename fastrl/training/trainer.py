@@ -22,7 +22,7 @@ from fastrl.envs.action_scale import RawActionsWarning
 from fastrl.envs.modules import names_factory
 from fastrl.envs.own import is_factory
 from fastrl.errors import CheckpointError, RunFolderError, SettingError
-from fastrl.nn.observations import as_rows, require_finite
+from fastrl.nn.observations import as_rows
 from fastrl.nn.precision import require_float32_default, without_autocast
 from fastrl.training.checkpoint import load_checkpoint, save_checkpoint
 from fastrl.training.config import RunConfig, convert
@@ -267,7 +267,6 @@ class Trainer(ABC):
         """
         who = f"{type(self).__name__}.act"
         rows, single = as_rows(who, obs, self.env.obs_shape, self.device)
-        require_finite(who, rows)
         if self.env.obs_dtype == torch.uint8 and rows.dtype != torch.uint8:
             raise ValueError(
                 f"{who}: obs must be bytes (uint8), as the environments give them, got {str(rows.dtype).removeprefix('torch.')}"

@@ -10,7 +10,7 @@ import pytest
 import torch
 from learners import modules_of, play, values_of
 
-from fastrl.errors import SettingError
+from fastrl.errors import NonFiniteError, SettingError
 
 STATISTICS = {"normalize_observation": True}
 
@@ -48,11 +48,12 @@ def test_other_shapes_are_refused_by_name(algorithm: str, trainer_of: Callable[.
             for wrong in (np.zeros(3), np.zeros((2, 5)), np.zeros((2, 2, 4)), 0.0):
                 with pytest.raises(ValueError, match=r"Trainer.act: obs must have shape \[4\] or \[B, 4\], got"):
                     trainer.act(wrong, deterministic=deterministic)
-            with pytest.raises(ValueError, match=r"Trainer.act: obs must be finite"):
-                trainer.act(np.array([0.0, np.nan, 0.0, 0.0]), deterministic=deterministic)
             for wrong in ({"a": 1}, "text", [[1.0], [1.0, 2.0]]):
                 with pytest.raises(ValueError, match=r"Trainer.act: obs must be numbers of shape \[4\] or \[B, 4\], got"):
                     trainer.act(wrong, deterministic=deterministic)
+            for obs, place in (([0.0, 1.0, np.nan, 2.0], "2"), (np.full((2, 4), 1e300), "0, 0"), (torch.full((1, 4), -np.inf), "0, 0")):
+                with pytest.raises(NonFiniteError, match=rf"Trainer.act: obs\[{place}\] is .*, as float32 not finite"):
+                    trainer.act(obs, deterministic=deterministic)
         with pytest.raises(ValueError, match=r"obs must have shape \[4\] or \[B, 4\], got \[2, 3\]"):
             trainer.player(2).choose(torch.zeros(2, 3))
 

@@ -157,8 +157,11 @@ class MPOAgent:
 
     def follow(self) -> None:
         """Follow parameters that were replaced, see `fastrl.nn.kept`; SettingError if that cannot be. Every update does it by itself."""
-        for weights in (self._policy_weights, self._critic_weights, self._dual_weights, *self._target_weights):
-            weights.follow()
+        self._policy_weights.follow([self.policy])
+        self._critic_weights.follow([self.critics])
+        self._dual_weights.follow(self._duals())
+        for weights, target in zip(self._target_weights, (self.target_policy, self.target_critics), strict=True):
+            weights.follow([target])
 
     # ------------------------------------------------------------------------------------------------ acting
 

@@ -122,6 +122,10 @@ class Learner:
         self.parameters = FlatParameters([agent])
         self.optimizer = torch.optim.AdamW([self.parameters.whole], eps=1e-5, fused=True)
 
+    def follow(self) -> None:
+        """Follow parameters that were replaced, see `fastrl.nn.kept`; SettingError if that cannot be. Every update does it by itself."""
+        self.parameters.follow([self.agent])
+
     @without_autocast
     def learn(self, rows: Rows, bank: MemoryBank, *, lr: float, ent_coef: float) -> dict[str, Tensor]:
         """One update on the rows of a rollout; returns metrics, averaged over the minibatches that were learned from.
@@ -130,7 +134,7 @@ class Learner:
             NonFiniteError: a loss or its gradient is not finite; that gradient step was not taken.
             SettingError: the agent's parameters have changed so that the optimiser cannot follow.
         """
-        self.parameters.follow()
+        self.follow()
         for group in self.optimizer.param_groups:
             group["lr"] = lr
         reader = BankReader(self.agent.transformer, bank)

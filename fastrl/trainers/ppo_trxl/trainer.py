@@ -429,7 +429,12 @@ class PPOTRxLTrainer(SingleEnvironmentTrainer):
 
     def follow_parameters(self) -> None:
         """See `Trainer.follow_parameters`."""
-        self.learner.parameters.follow()
+        if self.learner.agent is not self.agent:
+            raise SettingError(
+                "the trainer's agent is not the one that its learner trains; give that one the values with load_state_dict, "
+                "or make a new trainer"
+            )
+        self.learner.follow()
 
     def describe(self) -> str:
         """Environments, network, threads and memory."""

@@ -173,8 +173,7 @@ class VMPOAgent(AdvantageFitting):
             self.advantage_network = AdvantageNetwork(obs_dim, act_dim, value_layer_sizes, discrete=self.discrete).to(self.device)
             groups["advantage"] = (list(self.advantage_network.parameters()), value_lr if advantage_lr is None else advantage_lr)
         self._parameters = {name: parameters for name, (parameters, _) in groups.items()}
-        networks = [network for network in (self.policy, self.advantage_network) if network is not None]
-        self._weights = KeptParameters([*networks, self.temperature, self.alphas])
+        self._weights = KeptParameters(self._learned())
         self.optimizer = self._build_optimizer([{"params": parameters, "lr": rate} for parameters, rate in groups.values()])
         self.temperature_optimizer = self._build_optimizer(self.temperature.parameters(), temperature_lr, eps=DUAL_EPS)
         self.alpha_optimizer = self._build_optimizer(self.alphas.parameters(), alpha_lr, eps=DUAL_EPS)
@@ -196,7 +195,15 @@ class VMPOAgent(AdvantageFitting):
 
     def follow(self) -> None:
         """Follow parameters that were replaced, see `fastrl.nn.kept`; SettingError if that cannot be. Every update does it by itself."""
-        self._weights.follow()
+        self._weights.follow(self._learned())
+        if self.target_update_period == 1:
+            self.acting_policy = self.policy
+        else:
+            self.acting_policy.obs_normalizer = self.policy.obs_normalizer
+
+    def _learned(self) -> list[nn.Module]:
+        networks: list[nn.Module] = [self.policy] if self.advantage_network is None else [self.policy, self.advantage_network]
+        return [*networks, self.temperature, self.alphas]
 
     def _acting_copy(self) -> ActorCritic:
         """π_old: the learned policy itself, or a frozen copy that shares the observation statistics."""

@@ -34,7 +34,7 @@ from fastrl.trainers.vmpo.gymnasium_evaluation import (
     _merge_obs_rms_stats,
 )
 from fastrl.training.config import RunConfig, Unsaid, config_of_arguments
-from fastrl.training.evaluation import MemorylessPlayer, Player, require_finite_observations
+from fastrl.training.evaluation import MemorylessPlayer, Player
 from fastrl.training.intervals import Intervals
 from fastrl.training.metrics import _format_metrics
 from fastrl.training.state_check import Maybe
@@ -314,7 +314,6 @@ class VMPOTrainer(Trainer):
             ValueError: they have another shape.
         """
         rows, single = as_rows("VMPOTrainer.choose", obs, self.env.obs_shape, self.device)
-        require_finite_observations(rows, self.env.name)
         actions = self.agent.acting_policy.distribution(as_vectors(rows)).mode()
         return actions[0] if single else actions
 
