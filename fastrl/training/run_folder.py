@@ -106,15 +106,21 @@ def saying_what_is_kept(path: Path) -> Iterator[None]:
 def withdraw_run(run: RunFolder, *, keep_folder: bool) -> None:
     """Undo `create_run` after a failure: the folder is free for a next attempt, unless a row or a later checkpoint than the first is there.
 
+    A folder that someone else writes into by now stays as it is.
+
     Args:
         run: what `create_run` returned.
         keep_folder: leave the folder itself, which was there before.
     """
-    if _holds_rows(run.path) or holds_steps(run.checkpoints):
+    try:
+        with writing_into(run.path):  # another process may go on with it already
+            if _holds_rows(run.path) or holds_steps(run.checkpoints):
+                return
+            shutil.rmtree(run.checkpoints, ignore_errors=True)
+            (run.path / METRICS_FILE).unlink(missing_ok=True)
+            run.config_file.unlink(missing_ok=True)
+    except (RunFolderError, SettingError):
         return
-    shutil.rmtree(run.checkpoints, ignore_errors=True)
-    (run.path / METRICS_FILE).unlink(missing_ok=True)
-    run.config_file.unlink(missing_ok=True)
     if not keep_folder:
         with contextlib.suppress(OSError):  # something else is in it
             run.path.rmdir()

@@ -22,7 +22,7 @@ from fastrl.nn.observations import as_rows
 from fastrl.trainers.mpo.agent import MPOAgent
 from fastrl.trainers.mpo.config import MPOConfig
 from fastrl.trainers.mpo.storing import StoringTrainer, harmless
-from fastrl.training.config import RunConfig, Unsaid, config_of_arguments
+from fastrl.training.config import RunConfig, Unsaid, config_of_arguments, convert
 from fastrl.training.evaluation import MemorylessPlayer, Player, evaluate_policy
 from fastrl.training.intervals import Intervals
 from fastrl.training.memory import require_needs
@@ -186,7 +186,9 @@ class MPOTrainer(StoringTrainer):
     ) -> None:
         given = {name: value for name, value in locals().items() if name in MPOConfig.__dataclass_fields__}
         # batch_size, update_after and m_steps are arguments of `train`; until then, whole windows
-        config = config_of_arguments(MPOConfig, given | {"batch_size": 256 * max(retrace_steps, 1)} | intervals.settings())
+        window = max(convert("retrace_steps", int, retrace_steps), 1) if use_retrace else 1
+        whole = -(-MPOConfig.batch_size // window) * window
+        config = config_of_arguments(MPOConfig, given | {"batch_size": whole} | intervals.settings())
         super().__init__(seed=config.seed, intervals=intervals)
         self.settings = config
         weights = hidden_weights(config.policy_layer_sizes) + hidden_weights(config.critic_layer_sizes)
