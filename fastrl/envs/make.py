@@ -78,7 +78,7 @@ def make_vector_env(
     require_threads("num_threads", num_threads)
     require_whole("seed", seed, least=0)
     require_whole("max_episode_steps", max_episode_steps)
-    if not isinstance(env_kwargs, Mapping | None):
+    if env_kwargs is not None and not (isinstance(env_kwargs, Mapping) and all(isinstance(name, str) for name in env_kwargs)):
         raise SettingError(f"env_kwargs must be options by name, got {env_kwargs!r}")
     require_present(env, env_kwargs)
     if isinstance(env, VectorEnv):
@@ -211,12 +211,12 @@ def _masked(env_id: str, num_envs: int, options: Mapping[str, Any]) -> VectorEnv
 def _gymnasium_make(env_id: str, options: Mapping[str, Any]) -> gym.Env[Any, Any]:
     import gymnasium as gym
 
-    env_id = env_id.removeprefix(GYMNASIUM)
+    asked, env_id = env_id, env_id.removeprefix(GYMNASIUM)
     try:
         gym.spec(env_id)
     except (gym.error.Error, ImportError) as error:
-        known = [entry.env_id for entry in list_env_ids()]
-        raise SettingError(f"env_id: there is no environment {env_id!r}{nearest(env_id, known)}") from error
+        known = [entry.env_id for entry in list_env_ids(GYMNASIUM if asked != env_id else "")]
+        raise SettingError(f"env_id: there is no environment {asked!r}{nearest(asked, known)}") from error
     with constructing(env_id, options):
         return gym.make(env_id, **options)
 

@@ -78,6 +78,10 @@ def test_nothing_is_wrong_with_a_right_environment_of_ones_own(given):
     assert "limit: episodes of random actions last 7 to 7 steps; limit none" in sentences(report, "note")
 
 
+def test_of_a_masked_environment_what_is_seen_is_told():
+    assert "observations: float32 [2]" in sentences(check_env("MaskedCartPole-v1", steps=20), "note")
+
+
 def test_an_object_stays_open_and_a_vector_environment_of_fastrl_is_taken_as_it_is():
     env = env_class(close=lambda self: setattr(self, "closed", True))()
     assert check_env(env, steps=20).ok and not hasattr(env, "closed")
