@@ -185,7 +185,8 @@ class MPOTrainer(StoringTrainer):
     ) -> None:
         given = {name: value for name, value in locals().items() if name in MPOConfig.__dataclass_fields__}
         # batch_size, update_after and m_steps are arguments of `train`; until then, whole windows
-        config = config_of_arguments(MPOConfig, given | {"batch_size": 256 * max(retrace_steps, 1)} | intervals.settings())
+        windows = {"batch_size": 256 * (max(retrace_steps, 1) if use_retrace else 1)}
+        config = config_of_arguments(MPOConfig, given | windows | intervals.settings())
         super().__init__(seed=config.seed, intervals=intervals)
         self.settings = config
         weights = hidden_weights(config.policy_layer_sizes) + hidden_weights(config.critic_layer_sizes)
