@@ -42,6 +42,8 @@ RANGES: Ranges = (
     ("finite", math.isfinite, ("stop_at_return",)),
 )
 LARGEST_WHOLE_NUMBER = 2**53  # logs and files hold numbers as float64
+MOST_REPETITIONS = 10**6  # one round of a run would never end
+REPEATED = ("eval_episodes", "updates_per_step", "m_steps", "num_epochs", "update_epochs", "dae_epochs")
 LARGEST_NUMBER = 1e15  # float32 overflows where larger ones are squared
 LARGEST_LEARNING_RATE = 1e6
 
@@ -319,7 +321,8 @@ def check_ranges(config: RunConfig, ranges: Ranges) -> None:
 def check_magnitudes(config: RunConfig) -> None:
     """Raises SettingError naming the first number that is too large to count or to learn with.
 
-    Whole numbers are at most 2^53, others 1e15, learning rates (settings named `lr` or `..._lr`) 1e6; lists of numbers likewise.
+    Whole numbers are at most 2^53, those that say how often a round repeats something (epochs, episodes) 10^6, others 1e15, learning rates
+    (settings named `lr` or `..._lr`) 1e6; lists of numbers likewise.
     """
     for name, value in config.to_dict().items():
         for number in value if isinstance(value, tuple) else (value,):
@@ -332,6 +335,8 @@ def check_magnitudes(config: RunConfig) -> None:
 
 def _largest(name: str, number: float) -> tuple[str, float]:
     """The largest value of a setting, in words and as a number."""
+    if name in REPEATED:
+        return "10^6", MOST_REPETITIONS
     if isinstance(number, int):
         return "2^53", LARGEST_WHOLE_NUMBER
     if name == "lr" or name.endswith("_lr"):

@@ -11,6 +11,7 @@ import pytest
 
 from fastrl import machine
 from fastrl.errors import SettingError
+from fastrl.training.config import REPEATED
 
 SIZES = ("num_steps", "rollout_steps", "replay_size", "trxl_dim", "trxl_num_layers", "trxl_memory_length")
 
@@ -36,7 +37,7 @@ def test_layers_and_rollouts_beyond_the_machine_are_refused_by_name(
 
 def test_a_batch_beyond_the_machine_is_refused(trainer_of: Callable[..., Any], tmp_path: Path) -> None:
     trainer = trainer_of("mpo", env_id="LinearQuadratic-v0", action_samples=10**4, replay_size=10**7)
-    with pytest.raises(SettingError, match="action_samples or batch_size too large: .*samples"):
+    with pytest.raises(SettingError, match="action_samples, batch_size or critic_layer_sizes too large: .*samples"):
         trainer.train(total_steps=8, update_after=4, batch_size=10**6, out_dir=str(tmp_path))
 
 
@@ -76,6 +77,15 @@ def test_numbers_that_cannot_be_learned_with_are_refused(algorithm: str, config_
         if type(value) is int and name != "seed":
             with pytest.raises(SettingError, match=f"{name} must be"):
                 config_of(algorithm, **{name: 2**70}).check()
+
+
+def test_what_would_repeat_for_ever_is_refused(algorithm: str, config_of: Callable[..., Any]) -> None:
+    counts = [name for name in names_of(config_of(algorithm)) if name in REPEATED]
+    assert len(counts) > 1
+    for name in counts:
+        config_of(algorithm, **{name: 10**6}).check()
+        with pytest.raises(SettingError, match=rf"^{name} must be at most 10\^6, got 1000001$"):
+            config_of(algorithm, **{name: 10**6 + 1}).check()
 
 
 @pytest.mark.parametrize(

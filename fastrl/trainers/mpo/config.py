@@ -147,12 +147,15 @@ class MPOConfig(RunConfig):
         critic = perceptron(inputs + outputs, self.critic_layer_sizes, 1) * (2 if self.twin_critic else 1)
         sampled = env.action.kind == "continuous"  # of discrete actions every choice is looked at
         widest = 2 * max(self.critic_layer_sizes)
+        samples, count = self.action_samples, "action_samples"
+        if self.use_retrace and self.retrace_mc_actions > samples:
+            samples, count = self.retrace_mc_actions, "retrace_mc_actions"
         return [
             network_need(policy, "policy_layer_sizes", copies=COPIES + 1),
             network_need(critic, "critic_layer_sizes", copies=COPIES + 1),
             Need("replay", self.replay_size * row_bytes(env), "replay_size"),
             Need("batch", self.batch_size * row_bytes(env), "batch_size"),
-            Need("samples", FLOAT * self.action_samples * self.batch_size * widest if sampled else 0, "action_samples or batch_size"),
+            Need("samples", FLOAT * samples * self.batch_size * widest * sampled, f"{count}, batch_size or critic_layer_sizes"),
         ]
 
     @classmethod
