@@ -167,6 +167,7 @@ class MetricsLogger:
             self._curve_is_old = False
             with self._surviving(CURVE_FILE, (RunFolderError, OSError)):
                 self._draw_curve()
+        self.notes.write()
 
     def __enter__(self) -> Self:
         return self
