@@ -11,7 +11,7 @@ import torch
 
 from fastrl.envs.base import VectorEnv
 from fastrl.envs.construction import build, build_many, constructing
-from fastrl.envs.modules import GYMNASIUM, find_in_module, names_module, present_folder
+from fastrl.envs.modules import GYMNASIUM, find_in_module, names_module, present_folder, require_allowed
 from fastrl.envs.own import require_present
 from fastrl.envs.toy import TOYS
 from fastrl.envs.toy_vector import ToyVectorEnv
@@ -253,6 +253,8 @@ def one_gymnasium_env(env: Any, options: Mapping[str, Any], max_episode_steps: i
     if names_module(env):
         with present_folder():
             return one_gymnasium_env(find_in_module(env), options, max_episode_steps)
+    if names_module(inner := options.get("env_id")):  # environments that make another one, such as GymV26Environment-v0
+        require_allowed(inner)
     return limited(_gymnasium_make(env, options), max_episode_steps)
 
 

@@ -135,6 +135,11 @@ def test_no_other_spelling_imports_a_module(maze: None, name: str) -> None:
     assert "maze" not in sys.modules
 
 
+def test_no_environment_imports_a_module_to_make_another_one(maze: None) -> None:
+    with imports_refused("say please"), pytest.raises(SettingError, match="'maze:Maze-v0' would import the module 'maze'.*say please"):
+        make_vector_env("gymnasium:GymV26Environment-v0", env_kwargs={"env_id": "maze:Maze-v0"})
+
+
 def test_gymnasium_itself_imports_a_module_only_where_it_is_named_with_a_colon(maze: None) -> None:
     with pytest.raises(gym.error.Error):
         gym.spec("maze:Maze-v0")
