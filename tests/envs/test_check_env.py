@@ -71,7 +71,11 @@ def test_nothing_is_wrong_with_well_known_environments(env_id):
     assert {"observations", "actions", "rewards", "limit"} - {f.what for f in report.findings} <= {"limit"}, str(report)
 
 
-@pytest.mark.parametrize("given", [env_class(), env_class()(), lambda: gym.vector.SyncVectorEnv([env_class()] * 2)], ids=str)
+@pytest.mark.parametrize(
+    "given",
+    [env_class(), env_class()(), lambda: gym.vector.SyncVectorEnv([env_class()] * 2)],
+    ids=["class", "object", "vector environment"],
+)
 def test_nothing_is_wrong_with_a_right_environment_of_ones_own(given):
     report = check_env(given, steps=50)
     assert report.ok, str(report)
