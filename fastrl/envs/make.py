@@ -249,7 +249,8 @@ def one_gymnasium_env(env: Any, options: Mapping[str, Any], max_episode_steps: i
     if names_module(env):
         with present_folder():
             return one_gymnasium_env(find_in_module(env), options, max_episode_steps)
-    if names_module(inner := options.get("env_id")):  # environments that make another one, such as GymV26Environment-v0
+    inner = options.get("env_id", "")
+    if names_module(inner):  # environments that make another one, such as GymV26Environment-v0
         require_allowed(inner)
     return _gymnasium_make(env, {**options} | ({} if max_episode_steps is None else {"max_episode_steps": max_episode_steps}))
 

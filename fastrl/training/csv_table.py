@@ -43,7 +43,7 @@ class CsvTable:
     while it is written is read anew.
 
     Args:
-        path: the file; it is made by the first `append`.
+        path: the file; it is made by `begin` or the first `append`.
     """
 
     def __init__(self, path: Path) -> None:
@@ -52,6 +52,15 @@ class CsvTable:
         self.columns = found.columns
         self.last_step = _last_step(found.rows)
         self._size: int | None = None  # bytes after our last write; until then the file may end in half a row
+
+    def begin(self) -> None:
+        """Make the file where there is none, with the column of steps alone.
+
+        Raises:
+            RunFolderError: the file cannot be written.
+        """
+        if _size(self.path) is None:
+            self._replace(Content(), [STEP_COLUMN], [])
 
     def append(self, values: Mapping[str, float], env_steps: int) -> None:
         """Add a row; columns that `values` lacks stay empty.

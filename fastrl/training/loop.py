@@ -67,6 +67,7 @@ class Loop:
                 if trainer.env_steps > 0 or trainer.loaded:
                     logger.resume_from(trainer.env_steps, last_row=trainer.marks.get(LOGGED))
                 self._write_config(console)
+                logger.begin()
                 console.message(trainer.describe())
                 self._rounds()
             except RunFolderError:  # what has been learned since the last checkpoint may be written all the same

@@ -116,6 +116,12 @@ class MetricsLogger:
         self._purge_step = env_steps + 1
         self._may_continue = self._curve_is_old = True
 
+    def begin(self) -> None:
+        """Make metrics.csv where there is none, so that it is there before the first checkpoint is."""
+        self._require_permission()
+        with self._surviving(METRICS_FILE):
+            self._training.begin()
+
     def log(self, metrics: Mapping[str, float | Tensor], *, env_steps: int) -> None:
         """Add a row to metrics.csv.
 

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from fastrl.envs.base import VectorEnv
+from fastrl.training.trainer import Trainer
 
 Rows = list[dict[str, str]]
 
@@ -72,3 +73,14 @@ def test_rows_of_a_run_that_was_stopped_between_two_are_those_of_one_that_was_no
     again.load(tmp_path / "parts")
     again.train(total_steps=96, out_dir=str(tmp_path / "parts"), **arguments)
     assert without_times(rows_of(tmp_path / "parts")) == without_times(rows_of(tmp_path / "whole"))
+
+
+def test_the_file_is_there_before_a_checkpoint_is(
+    trainer_of: Callable[..., Any], algorithm: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    save, there = Trainer.save, []
+    monkeypatch.setattr(Trainer, "save", lambda trainer, path: (there.append((tmp_path / "metrics.csv").exists()), save(trainer, path))[1])
+    with trainer_of(algorithm) as trainer:
+        trainer.run(32, tmp_path)
+    assert len(there) > 1 and all(there)
+    assert rows_of(tmp_path) and all(row["env_steps"] for row in rows_of(tmp_path))
