@@ -54,8 +54,10 @@ build: $(VENV)/.installed
 train: $(VENV)/.installed
 	$(BIN)/fastrl train ppo-trxl $(TRAIN_FLAGS)
 
+# a worker for each core; files stay whole, since some make what their tests share
+JOBS ?= $(shell nproc)
 test: $(VENV)/.installed-dev
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses $(JOBS) --dist loadfile
 
 format: $(VENV)/.installed-dev
 	$(BIN)/ruff format .

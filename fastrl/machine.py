@@ -5,6 +5,9 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
+
+import numpy as np
 
 from fastrl.errors import SettingError
 
@@ -53,9 +56,18 @@ def require_envs(num_envs: int) -> None:
     _require_count("num_envs", num_envs, MOST_ENVS, "environments")
 
 
+def require_whole(name: str, value: Any, least: int = 1) -> None:
+    """Refuse what is no whole number of at least `least`; numpy's are, None passes. Raises: SettingError."""
+    if value is None:
+        return
+    if isinstance(value, bool | np.bool_) or not isinstance(value, int | np.integer):
+        raise SettingError(f"{name} must be a whole number, got {value!r}")
+    if value < least:
+        raise SettingError(f"{name} must be at least {least}, got {value}")
+
+
 def _require_count(name: str, value: int | None, most: int, where: str) -> None:
-    if value is not None and value < 1:
-        raise SettingError(f"{name} must be at least 1, got {value}")
+    require_whole(name, value)
     if value is not None and value > most:
         raise SettingError(f"{name} must be at most {most:,} {where}, got {value}")
 

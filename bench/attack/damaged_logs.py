@@ -1,12 +1,10 @@
 """Damages metrics.csv and eval.csv in every way that comes to mind, and goes on with the run and draws it: neither may raise.
 
-python bench/attack/damaged_logs.py --calls 500 --seed 0
+python bench/attack/attack.py --only damaged_logs --calls 500 --seed 0
 """
 
 from __future__ import annotations
 
-import argparse
-import json
 import random
 import tempfile
 import traceback
@@ -132,11 +130,3 @@ DAMAGES: list[Callable[[bytes, random.Random], bytes]] = [
     lambda data, draw: data.replace(b",", draw.choice([b";", b"\t", b", ", b",,"])),
     lambda data, draw: data + data,
 ]
-
-
-if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--calls", type=int, default=500)
-    parser.add_argument("--seed", type=int, default=0)
-    options = parser.parse_args()
-    print(json.dumps(run(options.calls, options.seed), indent=1))

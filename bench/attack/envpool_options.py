@@ -1,12 +1,10 @@
 """Random options for EnvPool's environments: each ends in an environment that steps or in a sentence, never in a death or a hang.
 
-python bench/attack/envpool_options.py --calls 100 --seed 0
+python bench/attack/attack.py --only envpool_options --calls 100 --seed 0
 """
 
 from __future__ import annotations
 
-import argparse
-import json
 import math
 import os
 import random
@@ -122,11 +120,3 @@ def run(calls: int, seed: int) -> dict[str, int]:
         if outcome not in ("stepped", "refused"):
             print(f"{outcome}: {env_id} with {options}", flush=True)
     return counts
-
-
-if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--calls", type=int, default=100)
-    parser.add_argument("--seed", type=int, default=0)
-    options = parser.parse_args()
-    print(json.dumps(run(options.calls, options.seed)))

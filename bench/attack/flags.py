@@ -1,6 +1,6 @@
 """Gives `fastrl train` flags and configuration files that nobody would write: each ends with exit code 0, 1 or 2 and one sentence.
 
-    python bench/attack/flags.py --calls 300 --seed 0
+    python bench/attack/attack.py --only flags --calls 300 --seed 0
 
 Values are of wrong types, signs and alphabets, not finite, empty, nested or long. Sizes above a thousand are not tried: what a machine has
 room for is another matter. What a run may do after a good start is one rollout.
@@ -8,7 +8,6 @@ room for is another matter. What a run may do after a good start is one rollout.
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import io
 import json
@@ -158,11 +157,3 @@ def _limited(seconds: int) -> Iterator[None]:
     finally:
         signal.alarm(0)
         signal.signal(signal.SIGALRM, before)
-
-
-if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--calls", type=int, default=300)
-    parser.add_argument("--seed", type=int, default=0)
-    options = parser.parse_args()
-    print(json.dumps(run(options.calls, options.seed), indent=1))

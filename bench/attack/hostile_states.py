@@ -1,13 +1,12 @@
 """Checkpoints with states that someone made up: each is refused with one sentence and changes nothing, or is one that can be trained on.
 
-    python bench/attack/hostile_states.py --calls 4000 --seed 0
+    python bench/attack/attack.py --only hostile_states --calls 4000 --seed 0
 
 What is changed is one place of a real state, half a rollout included: a value of another type, length, sign or size, a key more or less.
 """
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import dataclasses
 import hashlib
@@ -178,11 +177,3 @@ def run(calls: int, seed: int) -> dict[str, int]:
         total += counts
         print(*wrong, sep="\n", end="\n" if wrong else "")
     return {outcome: total[outcome] for outcome in OUTCOMES}
-
-
-if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--calls", type=int, default=4000)
-    parser.add_argument("--seed", type=int, default=0)
-    arguments = parser.parse_args()
-    print(json.dumps(run(arguments.calls, arguments.seed), indent=1))

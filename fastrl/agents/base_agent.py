@@ -16,6 +16,7 @@ from fastrl.envs.action_scale import own_units
 from fastrl.envs.toolkit import BaseEnv
 from fastrl.errors import SettingError
 from fastrl.nn.observations import as_rows
+from fastrl.nn.precision import require_float32_default
 from fastrl.training.checkpoint import load_checkpoint, save_checkpoint
 from fastrl.training.evaluation import Evaluation, Player, evaluate_policy
 from fastrl.training.process import ProcessSettings
@@ -111,10 +112,11 @@ class BaseAgent(ABC):
             As the environments' `step` takes them, in policy units where they are continuous: a number or [A], or a batch of these.
 
         Raises:
-            ValueError: obs has another shape.
+            ValueError: obs has another shape, or is not finite.
         """
         env = self.batcher.env
-        rows, single = as_rows(f"{type(self).__name__}.act", obs, env.obs_shape, env.device)
+        who = f"{type(self).__name__}.act"
+        rows, single = as_rows(who, obs, env.obs_shape, env.device)
         actions = self._player(deterministic).choose(rows).cpu().numpy()
         return actions[0] if single else actions
 
@@ -158,6 +160,7 @@ class BaseAgent(ABC):
         Raises:
             SettingError: a limit is out of range, or there is none; or the models have changed so that their optimiser cannot follow.
         """
+        require_float32_default()
         self.follow()
         self._limits = _limits(max_iters=max_iters, max_episodes=max_episodes, max_steps=max_steps)
         self.logger.set_log_freq(log_freq)

@@ -30,7 +30,8 @@ class ActionScale:
     It is worked out in float64, rounded to the dtype of the bounds and clipped to them: what comes out lies inside the environment's space.
 
     Args:
-        low, high: the environment's bounds [*shape], arrays of floats in its own dtype; `action_space.low` and `.high` in Gymnasium.
+        low, high: the environment's bounds [*shape], floats in its own dtype (whole numbers count as float64); `action_space.low` and
+            `.high` in Gymnasium.
 
     Attributes:
         low, high: bounds in policy units, float32 [*shape]: ±1, or the environment's own where a dimension is raw.
@@ -39,8 +40,8 @@ class ActionScale:
     """
 
     def __init__(self, low: np.ndarray, high: np.ndarray) -> None:
-        self._own_low, self._own_high = low, high
-        low, high = low.astype(np.float64), high.astype(np.float64)
+        self._own_low, self._own_high = _floats(low), _floats(high)
+        low, high = self._own_low.astype(np.float64), self._own_high.astype(np.float64)
         bounded = (np.abs(low) < NO_BOUND) & (np.abs(high) < NO_BOUND)
         with np.errstate(invalid="ignore", over="ignore"):  # −inf + inf, where it is not used; bounds beyond float32
             self._centre = np.where(bounded, 0.5 * low + 0.5 * high, 0.0)
@@ -62,8 +63,13 @@ class ActionScale:
         return np.divide(moved, self._half, out=np.zeros_like(moved), where=self._half != 0).astype(np.float32)
 
 
+def _floats(bound: np.ndarray) -> np.ndarray:
+    bound = np.asarray(bound)
+    return bound if bound.dtype.kind == "f" else bound.astype(np.float64)
+
+
 def scale_of(own: ActionSpec, name: str) -> ActionScale | None:
-    """The scale of an environment's actions; None where there is nothing to scale. Raw dimensions are warned of, in one line.
+    """The scale of an environment's actions; None where they are not continuous. Raw dimensions are warned of, in one line.
 
     Args:
         own: actions in the environment's own units, of any kind.
@@ -79,7 +85,7 @@ def scale_of(own: ActionSpec, name: str) -> ActionScale | None:
             RawActionsWarning,
             stacklevel=3,
         )
-    return None if scale.changes_nothing else scale
+    return scale
 
 
 def _listed(numbers: Sequence[Any], most: int = 8) -> str:

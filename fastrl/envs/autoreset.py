@@ -1,10 +1,11 @@
 """When a Gymnasium vector environment resets an environment whose episode has ended: as it says, or found out by stepping it.
 
-Lost or doubled rows are never risked: where stepping does not settle it, the user is asked. Two plays from one seed are compared that take
-the same actions until an episode ends, and different ones from then on.
+Lost or doubled rows are never risked: where stepping does not settle it, the user is asked. Plays from one seed are compared that take the
+same actions until an episode ends, and different ones from then on: with few choices, every one of them. With many, a step that only seems
+to ignore its action has to be out of the question, by how often other actions change the first step of an episode.
 
 - SAME_STEP: the step on which an episode ends comes with its last observation in `infos`.
-- NEXT_STEP: the step after the end ignores its action (both plays return the same), and ends nothing; the one after that, the first of the
+- NEXT_STEP: the step after the end ignores its action (all plays return the same), and ends nothing; the one after that, the first of the
   new episode, does not ignore it. Or, where actions never matter: every reset gives one and the same observation, and the step after the
   end gives it, the end itself does not.
 - DISABLED: the step after the end is refused by the environment, and a reset of the ended columns alone is not.
@@ -31,6 +32,8 @@ from fastrl.errors import SettingError
 MODES = ("next_step", "same_step", "disabled")
 LONGEST_PLAY = 1000  # steps to wait for an end of an episode
 SEEDS = (1, 2, 3, 4, 5)  # of the resets that are compared
+MOST_OTHERS = 7  # actions that are tried in place of one
+DOUBT = 1e-3  # probability of being wrong that is put up with
 
 
 def autoreset_mode(
@@ -50,15 +53,11 @@ def autoreset_mode(
         SettingError: what is said is no mode, or nothing is said and stepping does not settle it.
         EnvironmentFailure: the environment raised while it was stepped.
     """
-    if told is not None:
-        return _known(told, "autoreset_mode")
-    said = (getattr(env, "metadata", None) or {}).get("autoreset_mode")
-    if said is not None:
-        return _known(said, f"metadata['autoreset_mode'] of {name}")
-    if hasattr(env, "all_env_ids"):  # EnvPool's own objects
-        return "next_step"
+    mode = told_mode(env, name, told)
+    if mode is not None:
+        return mode
     try:
-        found, why = _Probe(env, observations, actions).find()
+        found, why = found_mode(env, observations, actions)
     except Exception as error:
         raise EnvironmentFailure(f"{name} failed while its autoreset mode was looked for: {type(error).__name__}: {error}") from error
     if found is None:
@@ -67,6 +66,21 @@ def autoreset_mode(
             "next_step, same_step or disabled, as env_kwargs={'autoreset_mode': ...}"
         )
     return found
+
+
+def told_mode(env: gym.vector.VectorEnv[Any, Any, Any], name: str, told: Any = None) -> str | None:
+    """The mode as the user says (`told`), else as the metadata says; None where neither does. Raises SettingError for what is no mode."""
+    if told is not None:
+        return _known(told, "autoreset_mode")
+    said = (getattr(env, "metadata", None) or {}).get("autoreset_mode")
+    if said is not None:
+        return _known(said, f"metadata['autoreset_mode'] of {name}")
+    return "next_step" if hasattr(env, "all_env_ids") else None  # EnvPool's own objects
+
+
+def found_mode(env: gym.vector.VectorEnv[Any, Any, Any], observations: ObservationMap, actions: ActionMap) -> tuple[str | None, str]:
+    """(mode, "") as stepping shows it, or (None, what stood in the way). Whatever the environment raises comes through."""
+    return _Probe(env, observations, actions).find()
 
 
 def _known(mode: Any, what: str) -> str:
@@ -116,7 +130,7 @@ class _Probe:
         if not played.last.ended.any():
             return None, f"no episode ended in {LONGEST_PLAY} steps of random actions"
         columns = played.last.ended
-        final = _extract_final_observations(played.last.infos, self.env.num_envs)
+        final = _extract_final_observations(played.last.infos or {}, self.env.num_envs)
         if all(final[index] is not None for index in np.flatnonzero(columns)):
             return "same_step", ""
         try:
@@ -128,11 +142,15 @@ class _Probe:
         if goes_on and _constant(starts) and _shows_start(played.last, first, starts[0], columns):
             return "next_step", ""
         second = self._step(self.choices[played.length + 1])
-        if self._play(played.length).digest != played.digest:
-            return None, "two plays from one seed differ"
-        other = [self._step(_changed(self.actions, self.choices[played.length + ahead])) for ahead in range(2)]
-        ignored = goes_on and first.same(other[0], columns)
-        if ignored and not second.same(other[1], columns) and self._first_action_counts(columns):
+        counts = False
+        for actions in zip(*(_others(self.actions, self.choices[played.length + ahead]) for ahead in range(2)), strict=True):
+            if self._play(played.length).digest != played.digest:
+                return None, "two plays from one seed differ"
+            other = [self._step(each) for each in actions]
+            if not (goes_on and first.same(other[0], columns)):
+                return None, "stepping it does not show it"
+            counts = counts or not second.same(other[1], columns)
+        if counts and self._is_out_of_the_question(columns):
             return "next_step", ""
         return None, "stepping it does not show it"
 
@@ -166,13 +184,18 @@ class _Probe:
             return False
         return bool(np.array_equal(fresh[~last.ended], last.obs[~last.ended]))
 
-    def _first_action_counts(self, columns: np.ndarray) -> bool:
-        """Whether the first step of a fresh episode depends on its action in some of these columns."""
-        rows = []
-        for actions in (self.choices[0], _changed(self.actions, self.choices[0])):
-            self._reset(SEEDS[0])
-            rows.append(self._step(actions))
-        return not rows[0].same(rows[1], columns)
+    def _is_out_of_the_question(self, columns: np.ndarray) -> bool:
+        """Whether the first step of an episode cannot have been the one after the end, on which no other action changed anything."""
+        changed = []
+        for seed in SEEDS:
+            rows = []
+            for actions in (self.choices[0], *_others(self.actions, self.choices[0])):
+                self._reset(seed)
+                rows.append(self._step(actions))
+            changed.append([not rows[0].same(row, columns) for row in rows[1:]])
+        tried, spec = len(changed[0]), self.actions.spec
+        every_action = spec.kind == "discrete" and tried == spec.num_actions - 1
+        return all(map(any, changed)) and (every_action or bool((1 - np.mean(changed)) ** tried <= DOUBT))
 
 
 def _shows_start(last: _Row, following: _Row, start: np.ndarray, columns: np.ndarray) -> bool:
@@ -195,9 +218,13 @@ def _sample(actions: ActionMap, num_envs: int, random: np.random.Generator) -> n
     return random.integers(0, np.array(spec.nvec if spec.kind == "multi_discrete" else spec.num_actions), (num_envs, *spec.shape))
 
 
-def _changed(actions: ActionMap, chosen: np.ndarray) -> np.ndarray:
-    """Other actions than these, each of them."""
+def _others(actions: ActionMap, chosen: np.ndarray) -> list[np.ndarray]:
+    """Other actions in place of these, each of them another: all there are of few choices, a selection of many."""
     spec = actions.spec
     if spec.kind == "continuous":
-        return _sample(actions, len(chosen), np.random.default_rng(1))
-    return (chosen + 1) % np.array(spec.nvec if spec.kind == "multi_discrete" else spec.num_actions)
+        random = np.random.default_rng(1)
+        return [_sample(actions, len(chosen), random) for _ in range(MOST_OTHERS)]
+    nvec = np.array(spec.nvec if spec.kind == "multi_discrete" else spec.num_actions)
+    most = max(int(nvec.max()) - 1, 1)
+    shifts = np.unique(np.linspace(1, most, min(most, MOST_OTHERS)).astype(np.int64))
+    return [(chosen + shift) % nvec for shift in shifts]

@@ -24,10 +24,11 @@ from torch import Tensor
 from fastrl.envs.action_scale import scale_of
 from fastrl.envs.action_spec import ActionSpec
 from fastrl.envs.deadline import within
+from fastrl.envs.episode_statistics import EpisodeStatistics
 from fastrl.envs.failures import EnvironmentFailure, ObservationFault, WrongReturn, cause_of, is_of_the_process
 from fastrl.envs.finite import all_finite, first_fault
 from fastrl.envs.first_look import FirstLook
-from fastrl.envs.saved import saved_array, saved_count, saved_episodes
+from fastrl.envs.saved import saved_array, saved_count
 from fastrl.envs.timestep import Advance, Episode, Timestep
 from fastrl.errors import NonFiniteError, SettingError
 
@@ -42,7 +43,7 @@ class VectorEnv(ABC):
         num_envs: N.
         obs_shape, obs_dtype: shape of one observation; torch.float32, or torch.uint8 for images.
         action: what one action is, in the environment's own units: what `_advance` gets.
-        max_episode_steps: time limit in steps, or None when there is none or it is not known.
+        max_episode_steps: time limit in steps, or None when there is none or it is not known (of some environments, before a reset).
         device: where observations, rewards and flags go.
         num_threads: threads that step the environments.
         seeds: seed of each environment, for messages.
@@ -78,8 +79,9 @@ class VectorEnv(ABC):
         self.obs_dtype = obs_dtype
         self._numbers = np.dtype(np.uint8 if obs_dtype == torch.uint8 else np.float32)
         self.scale_actions = scale_actions
-        self._scale = scale_of(action, name) if scale_actions else None
-        self.own_action, self.action = action, action if self._scale is None else action.with_bounds(self._scale.low, self._scale.high)
+        scale = scale_of(action, name) if scale_actions else None
+        self._scale = None if scale is None or scale.changes_nothing else scale
+        self.own_action, self.action = action, action if scale is None else action.with_bounds(scale.low, scale.high)
         self.max_episode_steps = max_episode_steps
         self.device = torch.device(device)
         self.num_threads = num_threads
@@ -91,11 +93,10 @@ class VectorEnv(ABC):
         self._steps = 0  # calls of step since the last reset
         self._started = False
         self._closed = False
-        self._finished: list[Episode] = []
         self._first_look: FirstLook | None = None
         self._done = np.zeros(num_envs, bool)  # environments that the next step resets
         self._any_done = False
-        self._clear_statistics()
+        self._episodes = EpisodeStatistics(num_envs)
 
     # ------------------------------------------------------------------------------------------------ for subclasses
 
@@ -182,7 +183,8 @@ class VectorEnv(ABC):
         obs = self._declared(obs)
         self._require_finite(obs)
         self.broken = False
-        self._clear_statistics()
+        self._episodes.begin()
+        self._done, self._any_done = np.zeros(self.num_envs, bool), False
         self._started = True
         return self._tensor(obs)
 
@@ -256,12 +258,11 @@ class VectorEnv(ABC):
 
     def unfinished_episodes(self) -> tuple[np.ndarray, np.ndarray]:
         """Return so far (float64 [N]) and steps so far (int64 [N]) of the episodes going on now; copies."""
-        return self._returns.copy(), self._lengths.copy()
+        return self._episodes.returns.copy(), self._episodes.lengths.copy()
 
     def pop_episodes(self) -> list[Episode]:
         """Episodes that finished since the last call, oldest first."""
-        finished, self._finished = self._finished, []
-        return finished
+        return self._episodes.pop()
 
     def state_dict(self) -> dict[str, Any] | None:
         """Everything needed to go on bit for bit, as plain values and arrays; None when the simulator cannot save its state."""
@@ -352,7 +353,7 @@ class VectorEnv(ABC):
         self.broken = True
         env_index, what = first_fault(values, name)
         begins = reward is None or self._done[env_index]
-        episode_step = "the first observation of an episode" if begins else f"step {self._lengths[env_index] + 1} of its episode"
+        episode_step = "the first observation of an episode" if begins else f"step {self._episodes.lengths[env_index] + 1} of its episode"
         where = f"environment {env_index} of {self.name} ({self._seed_of(env_index)})"
         raise NonFiniteError(f"{where} returned a non-finite {name} at step {self._steps}, {episode_step}: {what}")
 
@@ -360,41 +361,19 @@ class VectorEnv(ABC):
         if self._closed:
             raise RuntimeError(f"{self.name}: the environments are closed")
 
-    def _clear_statistics(self) -> None:
-        self._done = np.zeros(self.num_envs, bool)
-        self._any_done = False
-        self._returns = np.zeros(self.num_envs, np.float64)
-        self._lengths = np.zeros(self.num_envs, np.int64)
-
     def _count(self, score: np.ndarray, valid: np.ndarray, over: np.ndarray) -> None:
-        self._returns += score
-        self._lengths += valid
-        if np.count_nonzero(over):
-            for i in over.nonzero()[0].tolist():
-                self._finished.append(Episode(i, float(self._returns[i]), int(self._lengths[i])))
-            self._returns[over] = 0.0
-            self._lengths[over] = 0
+        self._episodes.count(score, valid, over)
 
     def _statistics_state(self) -> dict[str, Any]:
-        return {
-            "started": self._started,
-            "steps": self._steps,
-            "done": self._done.copy(),
-            "returns": self._returns.copy(),
-            "lengths": self._lengths.copy(),
-            "finished": [list(episode) for episode in self._finished],
-        }
+        return {"started": self._started, "steps": self._steps, "done": self._done.copy()} | self._episodes.state_dict()
 
     def _load_statistics(self, state: Mapping[str, Any]) -> None:
         """Counterpart of `_statistics_state`; ValueError if it is none, and nothing has changed then."""
-        arrays = (np.zeros(self.num_envs, kind) for kind in (bool, np.float64, np.int64))
-        done, returns, lengths = (saved_array(state, name, like) for name, like in zip(("done", "returns", "lengths"), arrays, strict=True))
-        started, steps, finished = state.get("started"), saved_count(state, "steps"), saved_episodes(state, self.num_envs)
+        started, steps, done = state.get("started"), saved_count(state, "steps"), saved_array(state, "done", self._done)
         if not isinstance(started, bool):
             raise ValueError("the environments' 'started' must be True or False")
-        self._started, self._steps, self._finished = started, steps, [Episode(*episode) for episode in finished]
-        self._done, self._returns, self._lengths = done, returns, lengths
-        self._any_done = bool(done.any())
+        self._episodes.load_state_dict(state)  # the last thing that can fail
+        self._started, self._steps, self._done, self._any_done = started, steps, done, bool(done.any())
 
     def _tensor(self, array: np.ndarray) -> Tensor:
         tensor = torch.from_numpy(array)

@@ -12,7 +12,7 @@ from fastrl.errors import SettingError
 
 
 def own_bounds(space: gym.spaces.Box) -> tuple[np.ndarray, np.ndarray]:
-    """Smallest and largest values of a box of floats, [*shape] each, in its own dtype.
+    """Smallest and largest values of a box of floats, [*shape] each, in its own dtype (longer ones than float64 as float64).
 
     A bound that is the largest (or, below, the smallest positive) number of the box's dtype stands for no bound: some environments give
     C++'s `numeric_limits::min()` where they mean none.
@@ -21,7 +21,7 @@ def own_bounds(space: gym.spaces.Box) -> tuple[np.ndarray, np.ndarray]:
     limits: Any = np.finfo(np.dtype(space.dtype).name)
     low[(low == limits.tiny) | (low <= limits.min)] = -np.inf
     high[high >= limits.max] = np.inf
-    return low, high
+    return (low, high) if low.itemsize <= 8 else (low.astype(np.float64), high.astype(np.float64))  # torch has none longer
 
 
 def box_bounds(space: gym.spaces.Box) -> tuple[np.ndarray, np.ndarray]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import warnings
 from collections.abc import Mapping, Sequence
 from os import PathLike, fspath
 from types import TracebackType
@@ -32,7 +33,7 @@ class GymEnv(BaseEnv):
     """One environment by its id (fastrl's own, EnvPool's where it has the id, else Gymnasium's), or one of your own.
 
     States are those of `make_vector_env`, for one environment: float32, or uint8 images. Actions are in the environment's own units, as
-    `get_action_info` describes them; those of `vector` are in [−1, 1], for policies.
+    `get_action_info` describes them, unless `scale_actions` is given; those of `vector` are in [−1, 1], for policies.
 
     Args:
         env_name: the id, or a factory. A Gymnasium environment or `VectorEnv` of one that is already made is taken too; there is only that
@@ -41,6 +42,8 @@ class GymEnv(BaseEnv):
             Gymnasium's, a `fastrl.envs.single.SingleEnv` otherwise.
         seed: seeds the episodes and `sample_random_action`.
         obs_keys, max_episode_steps: see `make_vector_env`.
+        scale_actions: actions are in [−1, 1], as policies choose them, and mapped to the environment's bounds (see `ActionScale`): for a
+            loop of one's own with a policy that was trained in vector environments.
         state_info, action_info: what a configuration says the spaces are; None: anything.
         kwargs: options of the environment, `crop` and `num_actions` of `make_vector_env` among them.
 
@@ -58,6 +61,7 @@ class GymEnv(BaseEnv):
         seed: int = 0,
         obs_keys: Sequence[str] | None = None,
         max_episode_steps: int | None = None,
+        scale_actions: bool = False,
         state_info: Mapping[str, Any] | None = None,
         action_info: Mapping[str, Any] | None = None,
         **kwargs: Any,
@@ -66,7 +70,8 @@ class GymEnv(BaseEnv):
         self._source = self._resolve(env_name)  # what environments are made of
         self._is_made = not isinstance(env_name, str) and not is_factory(env_name)
         self._wrappers = tuple(wrappers or ())
-        self._seed = seed
+        self._seed, self._scale_actions = seed, scale_actions
+        self._said_clipped = False
         self._video: str | None = None  # folder of the videos
         self._playing = False  # an episode is going on
         self._settings: dict[str, Any] = {"obs_keys": obs_keys, "max_episode_steps": max_episode_steps, "env_kwargs": kwargs}
@@ -84,10 +89,10 @@ class GymEnv(BaseEnv):
         return env_name
 
     def _create_env(self) -> VectorEnv:
-        """A vector environment of one, whose actions are in the environment's own units."""
+        """A vector environment of one."""
         from fastrl.envs.single import spaces_of
 
-        env = self._make(1, self._seed, scale_actions=False)
+        env = self._make(1, self._seed, scale_actions=self._scale_actions)
         if env.num_envs != 1:
             raise SettingError(f"env_name must be a single environment, {env.name} has {env.num_envs}")
         self._observation_space, self._action_space = spaces_of(env.obs_shape, env.action, env.obs_dtype, env.obs_bounds)
@@ -144,8 +149,8 @@ class GymEnv(BaseEnv):
         """Step once.
 
         Args:
-            action: a whole number (discrete), [branches] of them (multi-discrete), or floats [A] in the environment's own units, clipped
-                to its bounds (continuous; a plain number where A is 1). Arrays, tensors and lists alike.
+            action: a whole number (discrete), [branches] of them (multi-discrete), or floats [A] within `get_action_info`'s bounds, to
+                which they are clipped (continuous; a plain number where A is 1). Arrays, tensors and lists alike.
 
         Returns:
             (next_state, reward, done, info). `next_state` is the true last state where the episode ended; `done` is True where
@@ -158,13 +163,28 @@ class GymEnv(BaseEnv):
         """
         if not self._playing:
             raise RuntimeError(f"{self.env_name}: call reset() before step(); no episode is going on")
-        state, reward, terminated, truncated, _ = self.env.step(_one_action(self.env.action, action)[None])
+        chosen = _one_action(self.env.action, action)
+        if not self._said_clipped and self.env.action.kind == "continuous":
+            self._look_for_policy_units(chosen)
+        state, reward, terminated, truncated, _ = self.env.step(chosen[None])
         info: dict[str, Any] = {"terminated": bool(terminated[0]), "truncated": bool(truncated[0])}
         for episode in self.env.pop_episodes():
             info["episode"] = {"r": episode.episode_return, "l": episode.length}
         done = info["terminated"] or info["truncated"]
         self._playing = not done
         return state[0].numpy(), float(reward[0]), done, info
+
+    def _look_for_policy_units(self, action: np.ndarray) -> None:
+        """Say once that an action looks like a policy's: in [−1, 1], and outside the environment's bounds."""
+        low, high = self._action_space.low, self._action_space.high  # type: ignore[attr-defined]  # a Box where actions are continuous
+        outside = (action < low) | (action > high)
+        if np.count_nonzero(outside) and (np.abs(action) <= 1).all():
+            self._said_clipped, index = True, int(outside.argmax())
+            warnings.warn(
+                f"{self.env_name}: an action has {action[index]:g} where bounds are {low[index]:g} and {high[index]:g}, and is clipped; "
+                f"GymEnv(..., scale_actions=True) takes the actions of policies, in [-1, 1]",
+                stacklevel=3,
+            )
 
     def get_state_info(self) -> SpaceInfo:
         """Shape, kind, dtype and bounds of a state. Does not touch the environment."""
@@ -197,6 +217,8 @@ class GymEnv(BaseEnv):
 
     def _config_section(self) -> dict[str, Any]:
         own = {name: self._settings[name] for name in ("obs_keys", "max_episode_steps") if self._settings[name] is not None}
+        if self._scale_actions:
+            own["scale_actions"] = True
         if self._wrappers:
             own["wrappers"] = list(self._wrappers)
         return {**super()._config_section(), "env_name": self._source, **own, **self._settings["env_kwargs"]}

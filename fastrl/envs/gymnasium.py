@@ -18,7 +18,7 @@ from fastrl.envs.failures import WrongReturn
 from fastrl.envs.final_info import _extract_final_observations
 from fastrl.envs.observations import ObservationMap
 from fastrl.envs.returned import misfit, reset_values, step_values, vector_step_values
-from fastrl.envs.time_limit import time_limit
+from fastrl.envs.time_limit import longest_limit, time_limit
 from fastrl.envs.timestep import Advance
 from fastrl.envs.workers import PATIENCE, Workers
 from fastrl.errors import SettingError
@@ -64,7 +64,7 @@ class GymnasiumEnv(VectorEnv):
             obs_shape=self._observations.shape,
             obs_dtype=self._observations.torch_dtype,
             action=self._actions.spec,
-            max_episode_steps=time_limit(first),
+            max_episode_steps=longest_limit(envs),
             device=device,
             seeds=environment_seeds(seed, len(envs)),
             scale_actions=scale_actions,
@@ -88,6 +88,8 @@ class GymnasiumEnv(VectorEnv):
             except BaseException as error:
                 self._fail(error, index)
         self._seeded = True
+        if self.max_episode_steps is None:
+            self.max_episode_steps = longest_limit(self.envs)
         return self._stack(observations)
 
     def _advance(self, actions: np.ndarray) -> Advance:
@@ -197,6 +199,8 @@ class GymnasiumVectorEnv(VectorEnv):
     def _reset_all(self) -> np.ndarray:
         self._obs = self._batch(self._first_reset() if not self._seeded else self._reset_env())
         self._seeded, self._next_obs = True, None
+        if self.max_episode_steps is None:
+            self.max_episode_steps = time_limit(self.env)
         return self._obs.copy()
 
     def _first_reset(self) -> Any:

@@ -16,7 +16,7 @@ from fastrl.envs.own import require_present
 from fastrl.envs.toy import TOYS
 from fastrl.envs.toy_vector import ToyVectorEnv
 from fastrl.errors import SettingError, nearest
-from fastrl.machine import require_envs, require_threads
+from fastrl.machine import require_envs, require_threads, require_whole
 
 if TYPE_CHECKING:
     import gymnasium as gym
@@ -76,6 +76,10 @@ def make_vector_env(
     """
     require_envs(num_envs)
     require_threads("num_threads", num_threads)
+    require_whole("seed", seed, least=0)
+    require_whole("max_episode_steps", max_episode_steps)
+    if env_kwargs is not None and not (isinstance(env_kwargs, Mapping) and all(isinstance(name, str) for name in env_kwargs)):
+        raise SettingError(f"env_kwargs must be options by name, got {env_kwargs!r}")
     require_present(env, env_kwargs)
     if isinstance(env, VectorEnv):
         return _as_it_is(env, num_envs, max_episode_steps, obs_keys, env_kwargs, scale_actions)
@@ -207,12 +211,12 @@ def _masked(env_id: str, num_envs: int, options: Mapping[str, Any]) -> VectorEnv
 def _gymnasium_make(env_id: str, options: Mapping[str, Any]) -> gym.Env[Any, Any]:
     import gymnasium as gym
 
-    env_id = env_id.removeprefix(GYMNASIUM)
+    asked, env_id = env_id, env_id.removeprefix(GYMNASIUM)
     try:
         gym.spec(env_id)
     except (gym.error.Error, ImportError) as error:
-        known = [entry.env_id for entry in list_env_ids()]
-        raise SettingError(f"env_id: there is no environment {env_id!r}{nearest(env_id, known)}") from error
+        known = [entry.env_id for entry in list_env_ids(GYMNASIUM if asked != env_id else "")]
+        raise SettingError(f"env_id: there is no environment {asked!r}{nearest(asked, known)}") from error
     with constructing(env_id, options):
         return gym.make(env_id, **options)
 
@@ -249,10 +253,10 @@ def one_gymnasium_env(env: Any, options: Mapping[str, Any], max_episode_steps: i
     if names_module(env):
         with present_folder():
             return one_gymnasium_env(find_in_module(env), options, max_episode_steps)
-    inner = options.get("env_id", "")
-    if names_module(inner):  # environments that make another one, such as GymV26Environment-v0
+    inner = options.get("env_id")
+    if isinstance(inner, str) and names_module(inner):  # environments that make another one, such as GymV26Environment-v0
         require_allowed(inner)
-    return _gymnasium_make(env, {**options} | ({} if max_episode_steps is None else {"max_episode_steps": max_episode_steps}))
+    return limited(_gymnasium_make(env, options), max_episode_steps)
 
 
 # ---------------------------------------------------------------------------------------------------- objects and factories

@@ -34,6 +34,11 @@ class MaskedEnv(EnvPoolEnv):
         low, high = super().obs_bounds
         return low[self._columns], high[self._columns]
 
+    @property
+    def own_spaces(self) -> None:
+        """None: EnvPool's space has what is not seen, too."""
+        return None
+
     def obs_place(self, column: int) -> str:
         """As in the environment behind it."""
         return super().obs_place(int(self._columns[column]))

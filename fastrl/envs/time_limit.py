@@ -8,7 +8,7 @@ alone, whose inside cannot be seen.
 from __future__ import annotations
 
 import operator
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import gymnasium as gym
@@ -17,6 +17,7 @@ from fastrl.errors import SettingError
 
 # where environments keep a limit of their own: Gymnasium's wrapper and its likes, environments like Memory Gym's (−1: endless)
 _ATTRIBUTES = ("_max_episode_steps", "max_episode_steps")
+_INSIDE = (*_ATTRIBUTES, "max_steps")  # of the environment itself; MiniGrid's
 
 
 def as_limit(value: Any) -> int | None:
@@ -29,7 +30,7 @@ def as_limit(value: Any) -> int | None:
 
 
 def time_limit(env: Any) -> int | None:
-    """Steps after which an episode ends at the latest; None where nothing says so.
+    """Steps after which an episode ends at the latest; None where nothing says so. Some environments tell it only after a reset.
 
     Args:
         env: a Gymnasium environment, or a vector environment of Gymnasium or EnvPool.
@@ -38,9 +39,14 @@ def time_limit(env: Any) -> int | None:
         return min(_limits(env), default=None)
     inside = getattr(env, "envs", None)
     if inside and all(isinstance(each, gym.Env) for each in inside):
-        each_limit = [time_limit(each) for each in inside]
-        return None if None in each_limit else max(limit for limit in each_limit if limit is not None)
+        return longest_limit(inside)
     return min(_told_limits(env), default=None)
+
+
+def longest_limit(envs: Iterable[gym.Env[Any, Any]]) -> int | None:
+    """The largest limit of several environments; None where one of them has none."""
+    limits = [time_limit(env) for env in envs]
+    return None if None in limits else max(limit for limit in limits if limit is not None)
 
 
 def limited(env: gym.Env[Any, Any], max_episode_steps: int | None) -> gym.Env[Any, Any]:
@@ -53,6 +59,7 @@ def limited(env: gym.Env[Any, Any], max_episode_steps: int | None) -> gym.Env[An
     """
     if max_episode_steps is None:
         return env
+    max_episode_steps = int(max_episode_steps)  # Gymnasium's wrapper takes no numbers of numpy's
     wrappers = [layer for layer in _layers(env) if isinstance(layer, gym.Wrapper)]
     limits = [wrapper for wrapper in wrappers if isinstance(wrapper, gym.wrappers.TimeLimit)]
     for limit in limits:
@@ -85,10 +92,10 @@ def _layers(env: Any) -> Iterator[Any]:
 
 def _limits(env: gym.Env[Any, Any]) -> Iterator[int]:
     for layer in _layers(env):
-        for name in _ATTRIBUTES:
+        wraps = isinstance(layer, gym.Wrapper)
+        for name in _ATTRIBUTES if wraps else _INSIDE:
             # a wrapper's attributes of its own: it hands on the others from inside, where they are seen anyway
-            found = layer.__dict__.get(name) if isinstance(layer, gym.Wrapper) else getattr(layer, name, None)
-            limit = as_limit(found)
+            limit = as_limit(layer.__dict__.get(name) if wraps else getattr(layer, name, None))
             if limit is not None:
                 yield limit
 

@@ -11,7 +11,7 @@ import torch
 
 from fastrl.envs.gymnasium import GymnasiumEnv
 from fastrl.envs.make import _split, env_source, one_gymnasium_env
-from fastrl.envs.own import label
+from fastrl.envs.returned import step_values
 from fastrl.envs.single import SingleEnv
 from fastrl.envs.timestep import Episode
 from fastrl.errors import SettingError
@@ -34,8 +34,8 @@ class CountedEnv(gym.Wrapper[Any, Any, Any, Any]):
 
     def step(self, action: Any) -> tuple[Any, SupportsFloat, bool, bool, dict[str, Any]]:
         """Step and count."""
-        obs, reward, terminated, truncated, info = self.env.step(action)
-        self._return, self._length = self._return + float(reward), self._length + 1
+        obs, reward, terminated, truncated, info = step_values(self.env.step(action))
+        self._return, self._length = self._return + reward, self._length + 1
         if terminated or truncated:
             self._finished.append(Episode(0, self._return, self._length))
             self._return, self._length = 0.0, 0
@@ -72,8 +72,8 @@ class WrappedEnvs(GymnasiumEnv):
 
     def _count(self, score: np.ndarray, valid: np.ndarray, over: np.ndarray) -> None:
         for index, base in enumerate(self._bases):
-            self._finished += [episode._replace(env_index=index) for episode in base.pop_episodes()]
-            self._returns[index], self._lengths[index] = base.unfinished_episode()
+            self._episodes.finished += [episode._replace(env_index=index) for episode in base.pop_episodes()]
+            self._episodes.returns[index], self._episodes.lengths[index] = base.unfinished_episode()
 
 
 def make_wrapped_envs(
@@ -101,8 +101,7 @@ def make_wrapped_envs(
         SettingError: no such environment, or a setting that does not fit.
     """
     own = not isinstance(env_id, str)
-    name = label(env_id) if own else env_id
-    placement: dict[str, Any] = {"name": name, "seed": seed, "device": device, "scale_actions": scale_actions}
+    placement: dict[str, Any] = {"name": None if own else env_id, "seed": seed, "device": device, "scale_actions": scale_actions}
     if isinstance(env_id, gym.Env) and num_envs != 1:
         raise SettingError(f"num_envs must be 1 for a single environment object, got {num_envs}; give a factory to make more")
     if not own and env_source(env_id) != "gymnasium" and video is None:

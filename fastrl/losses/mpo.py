@@ -7,6 +7,7 @@ after samples takes [B, S], or [B, A] with all A actions of a discrete policy.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
@@ -197,6 +198,21 @@ def gaussian_kl_parts(mean: Tensor, log_std: Tensor, old_mean: Tensor, old_log_s
     twice = 2.0 * (old_log_std - log_std)
     # ½ e^x − ½ x − ½ with x = log σ²_old/σ² as it stands would lose 4 % of a KL of 1e-7, and all of one of 1e-8
     return kl_mean, 0.5 * (torch.expm1(twice) - twice)
+
+
+def kl_metrics(kls: Sequence[Tensor], epsilons: Sequence[float]) -> dict[str, Tensor]:
+    """KLs of the mean, or of discrete actions, and of the deviation, each in nats and over its bound; of several dimensions the mean."""
+    metrics: dict[str, Tensor] = {}
+    for name, kl, epsilon in zip(("mean", "std"), kls, epsilons, strict=False):
+        mean_kl = kl.detach().mean()
+        metrics |= {f"kl/{name}": mean_kl, f"mpo/kl_{name}_rel": mean_kl / epsilon}
+    return metrics
+
+
+def weights_of_valid(valid: Tensor) -> Tensor:
+    """[T, B] flags as weights [T·B] that sum to 1 over the valid rows."""
+    flags = valid.flatten().float()
+    return flags / flags.sum()
 
 
 def out_of_bounds_cost(actions: Tensor, low: Tensor, high: Tensor) -> Tensor:

@@ -97,7 +97,8 @@ class BaseModel(ModuleExtended):
 
     def forward(self, x: Any) -> Tensor:
         """The network's output for states [N, ...], tensors or arrays."""
-        return (self._network or self.model)(self.to_tensor(x))
+        network = self.model if self._network is None else self._network
+        return network(self.to_tensor(x))
 
     def prepared(self) -> Callable[[Tensor], Tensor]:
         """The network as a function for many calls, see `fastrl.nn.sequence.prepare_layers`; itself where it is of another kind."""
@@ -108,7 +109,9 @@ class BaseModel(ModuleExtended):
 
     def _prepare(self, batch: Any) -> None:
         """Layers do not change while a batch is learned from, so they are looked through once for all its mini-batches."""
-        self._network = self.prepared()
+        prepared = self.prepared()
+        if not isinstance(prepared, nn.Module):  # as an attribute that would be another child, with names of its own in `state_dict`
+            self._network = prepared
 
     def _forget_prepared(self, batch: Any) -> None:
         self._network = None

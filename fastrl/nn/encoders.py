@@ -62,8 +62,18 @@ def reconstruction_loss(decoded: Tensor, obs: Tensor) -> Tensor:
 
 def in_unit_range(obs: Tensor) -> Tensor:
     """Bytes [B, *shape] as float32 in [0, 1]: pixels over 255, symbols over the largest symbol."""
-    largest = SYMBOLS - 1 if is_grid(obs.shape[1:], obs.dtype) else 255
-    return (obs.float() / largest).clamp(max=1.0)
+    return (obs.float() / byte_range(obs.shape[1:])).clamp(max=1.0)
+
+
+def byte_range(shape: Sequence[int]) -> int:
+    """What bytes of observations of this shape are divided by where they become float32: the largest symbol of a grid, else 255."""
+    return SYMBOLS - 1 if is_grid(shape, torch.uint8) else 255
+
+
+def as_vectors(obs: Tensor) -> Tensor:
+    """Observations [B, *shape] as float32 [B, features], for networks that take vectors; bytes over their `byte_range`."""
+    rows = obs.flatten(1)
+    return rows.float() / byte_range(obs.shape[1:]) if obs.dtype == torch.uint8 else rows.float()
 
 
 def is_image(shape: Sequence[int], dtype: torch.dtype) -> bool:

@@ -46,7 +46,8 @@ class FlatParameters(KeptParameters):
         """See `KeptParameters.follow`; gradients are views of the one gradient afterwards."""
         super().follow(modules)
         now = [parameter.grad for parameter in self.parameters]
-        if len(now) != len(self._gradients) or not all(map(is_, now, self._gradients)):
+        # an optimiser's own zero_grad takes the whole gradient away, a module's those of its parameters
+        if self.whole.grad is None or len(now) != len(self._gradients) or not all(map(is_, now, self._gradients)):
             self._seat()
         wanted = [parameter.requires_grad for parameter in self.parameters]
         if wanted != self._wanted:

@@ -30,7 +30,7 @@ class KeptParameters:
 
     An optimiser knows parameters as objects. `load_state_dict(assign=True)` gives a module others in their place, and so does whoever
     replaces a layer; the optimiser would then move what nobody computes with. `follow` gives the modules these parameters back, with the
-    new values.
+    new values. Parameters that only have another name, as in a layer that `torch.compile` wraps, stay what they are.
 
     Args:
         modules: what is trained; a parameter that several of them have is there once.
@@ -100,6 +100,7 @@ class KeptParameters:
 
     def _find_again(self, modules: list[nn.Module]) -> None:
         places = self._places(modules)
+        self._rename(places)
         self._check(places)
         self.modules = modules
         for paths, kept in zip(self._paths, self.parameters, strict=True):
@@ -111,6 +112,15 @@ class KeptParameters:
             for path in paths:
                 places[path].owner._parameters[places[path].name] = kept
         self._remember(places)
+
+    def _rename(self, places: Mapping[str, Place]) -> None:
+        """Take the present names of parameters that are still there, under names that they did not have."""
+        present: dict[nn.Parameter, list[str]] = {}
+        for path, place in places.items():
+            present.setdefault(place.parameter, []).append(path)
+        for number, (paths, kept) in enumerate(zip(self._paths, self.parameters, strict=True)):
+            if kept in present and not all(path in places for path in paths):
+                self._paths[number] = present[kept]
 
     def _check(self, places: Mapping[str, Place]) -> None:
         """Refuse what cannot be followed, before anything is changed."""

@@ -25,7 +25,7 @@ def as_rows(
         what: what the observations are called there.
 
     Returns:
-        (the batch [B, *shape], float64 as float32; whether it was one observation).
+        (the batch [B, *shape], bytes as they are and other numbers as float32; whether it was one observation).
 
     Raises:
         ValueError: obs is of another shape, or no numbers.
@@ -43,7 +43,7 @@ def as_rows(
     if (not single and obs.dim() != len(shape) + 1) or tuple(obs.shape[obs.dim() - len(shape) :]) != tuple(shape):
         raise ValueError(f"{who}: {what} must have shape {_words(shape)}, got {list(obs.shape)}")
     rows = obs.unsqueeze(0) if single else obs
-    rows = rows.to(device=device, dtype=torch.float32 if rows.dtype == torch.float64 else None)
+    rows = rows.to(device=device, dtype=torch.uint8 if rows.dtype == torch.uint8 else torch.float32)
     if rows.is_floating_point() and not bool((finite := torch.isfinite(rows)).all()):
         place = torch.nonzero(~finite)[0].tolist()[single:]
         raise NonFiniteError(f"{who}: {what}[{', '.join(map(str, place))}] is {float(obs[tuple(place)])}, as float32 not finite")

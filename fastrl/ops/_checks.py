@@ -15,6 +15,8 @@ from fastrl.autograd import has_tangent, transformed
 
 FLOATING = (torch.float32, torch.float64, torch.bfloat16, torch.float16)
 
+autocasting = torch._C._is_any_autocast_enabled  # of any kind of device; asked in every call, so it must cost nothing
+
 
 def check_tensors(op: str, tensors: Mapping[str, object], optional: Mapping[str, object] | None = None) -> None:
     """Every argument is a dense tensor, on the device of the first. Raises TypeError, ValueError."""
@@ -203,7 +205,7 @@ def call_on_constants(
     Only when the native code has refused is time spent on finding out what to say: `check` raises it. `numbers` are among the arguments; a
     dispatcher would take tensors and flags for numbers.
     """
-    if (together := same_dtype_under_autocast(*arguments[:floating])) is not None:
+    if autocasting() and (together := same_dtype_under_autocast(*arguments[:floating])) is not None:
         arguments = (*together, *arguments[floating:])
     if torch.compiler.is_compiling():  # a traced program meets its checks while it is traced
         check(*arguments)

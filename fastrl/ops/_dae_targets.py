@@ -48,7 +48,7 @@ def dae_targets(
         Bit-equal from run to run and for every number of threads, gradients too.
     Reference: Pan, Gürtler, Neitz, Schölkopf 2022, Direct Advantage Estimation; the multi-step objective.
     """
-    if (together := _checks.same_dtype_under_autocast(rewards, advantages, values)) is not None:
+    if _checks.autocasting() and (together := _checks.same_dtype_under_autocast(rewards, advantages, values)) is not None:
         rewards, advantages, values = together
     if torch.compiler.is_compiling():
         _check(rewards, advantages, values, terminated, truncated, gamma, valid)

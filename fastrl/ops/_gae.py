@@ -44,7 +44,7 @@ def gae(
     Edges: T = 0 or N = 0 gives empty results. Runs on the current CUDA stream. Bit-equal from run to run and for every number of threads.
     Reference: Schulman et al. 2016, High-Dimensional Continuous Control Using Generalized Advantage Estimation, eq. 16.
     """
-    if (together := _checks.same_dtype_under_autocast(rewards, values)) is not None:
+    if _checks.autocasting() and (together := _checks.same_dtype_under_autocast(rewards, values)) is not None:
         rewards, values = together
     if torch.compiler.is_compiling():  # a traced program meets its checks while it is traced
         _check(rewards, values, terminated, truncated, gamma, gae_lambda, valid)

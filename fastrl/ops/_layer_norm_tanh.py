@@ -39,7 +39,7 @@ def layer_norm_tanh(x: Tensor, weight: Tensor, bias: Tensor, *, shift: Tensor | 
     Reference: Ba, Kiros, Hinton 2016, Layer Normalization; tanh behind it: Hoffman et al. 2020, "Acme: A Research Framework for Distributed
         Reinforcement Learning" (LayerNormMLP).
     """
-    if (together := _checks.same_dtype_under_autocast(x, weight, bias, shift)) is not None:
+    if _checks.autocasting() and (together := _checks.same_dtype_under_autocast(x, weight, bias, shift)) is not None:
         x, weight, bias, shift = together
     if torch.compiler.is_compiling():
         _check(x, weight, bias, shift, eps)

@@ -59,7 +59,7 @@ def memory_attention(
     Reference: Dai et al. 2019, Transformer-XL: Attentive Language Models Beyond a Fixed-Length Context (the memory); the softmax that is
         never stored: Milakov, Gimelshein 2018, Online normalizer calculation for softmax.
     """
-    if (together := _checks.same_dtype_under_autocast(query, key, value)) is not None:
+    if _checks.autocasting() and (together := _checks.same_dtype_under_autocast(query, key, value)) is not None:
         query, key, value = together
     if torch.compiler.is_compiling():
         _check(query, key, value, episode, index, mask, scale)

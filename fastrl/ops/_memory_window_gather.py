@@ -50,7 +50,7 @@ def memory_window_gather(
     Edges: anything may be empty. Runs on the current CUDA stream. Bit-equal from run to run and for every number of threads.
     Reference: Dai et al. 2019, Transformer-XL: Attentive Language Models Beyond a Fixed-Length Context (the memory).
     """
-    if (together := _checks.same_dtype_under_autocast(memory, position)) is not None:
+    if _checks.autocasting() and (together := _checks.same_dtype_under_autocast(memory, position)) is not None:
         memory, position = together
     if torch.compiler.is_compiling():
         _check(memory, episode, index, mask, position, out)

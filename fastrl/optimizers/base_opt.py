@@ -13,7 +13,7 @@ from torch import Tensor
 
 from fastrl.errors import NonFiniteError, SettingError
 from fastrl.nn.flat import FlatParameters
-from fastrl.training.optimizers import load_keeping_settings
+from fastrl.training.optimizers import load_keeping_settings, require_gradients
 from fastrl.utils.utils import make_callable
 
 EVENTS = ("train_start", "epoch_start", "mini_batch_start", "mini_batch_end", "epoch_end", "train_end", "cleanup")
@@ -102,11 +102,12 @@ class BaseOpt(ABC):
 
         Raises:
             NonFiniteError: a loss or its gradient is not finite; that step was not taken.
-            SettingError: the models have changed so that the optimiser cannot follow.
+            SettingError: the models have changed so that the optimiser cannot follow, or gradients are switched off around the call.
         """
         self.num_steps = step
         if len(batch) == 0:
             return
+        require_gradients()
         self.follow()
         try:
             if not self._run("train_start", batch):

@@ -268,8 +268,8 @@ def _is_folder(entry: Path) -> bool:
 
 
 def _next_number(root: Path) -> int:
-    """One more than any save's so far; what LATEST names counts too, should its directory be gone."""
-    names = [folder.name for folder in _checkpoints(root)] + [_read_latest(root) or ""]
+    """One more than any save's so far, whatever stands under its name by now; what LATEST names counts too, should it be gone."""
+    names = [entry.name for entry in root.iterdir()] + [_read_latest(root) or ""]
     return 1 + max((int(match[2]) for name in names if (match := NAME.fullmatch(name))), default=0)
 
 

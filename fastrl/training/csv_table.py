@@ -54,7 +54,7 @@ class CsvTable:
         self._size: int | None = None  # bytes after our last write; until then the file may end in half a row
 
     def begin(self) -> None:
-        """Make the file where there is none, with the column of steps alone.
+        """Make the file, without a row, where it is missing.
 
         Raises:
             RunFolderError: the file cannot be written.
@@ -109,6 +109,17 @@ def read_columns(path: Path, *names: str) -> list[tuple[float, ...]]:
     if not set(names) <= set(found.columns):
         return []
     return [tuple(float(row[name]) for name in (STEP_COLUMN, *names)) for row in found.rows if all(row[name] for name in names)]
+
+
+def has_rows(path: Path) -> bool:
+    """Whether there is anything in a file but what `CsvTable.begin` writes."""
+    begun = f"{STEP_COLUMN}\n".encode()
+    try:
+        return read_file(path, max_bytes=len(begun)) != begun
+    except FileNotFoundError:
+        return False
+    except RunFolderError:  # larger, or no file
+        return True
 
 
 def set_aside(path: Path, damage: str) -> Path:

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from fastrl.envs import EnvironmentFailure, Episode, Timestep, VectorEnv
@@ -75,18 +74,19 @@ def evaluate_policy(
     if max_steps is not None and max_steps < 1:
         raise ValueError(f"evaluate: max_steps must be at least 1, got {max_steps}")
     try:
-        return _play(player, env, n_episodes, interrupted, step_bound(env.max_episode_steps, max_steps))
+        return _play(player, env, n_episodes, interrupted, max_steps)
     except (EnvironmentFailure, NonFiniteError) as error:
         raise type(error)(f"{error}, during an evaluation") from error
 
 
-def _play(player: Player, env: VectorEnv, n_episodes: int, interrupted: Callable[[], bool], bound: int | None) -> Evaluation | None:
+def _play(player: Player, env: VectorEnv, n_episodes: int, interrupted: Callable[[], bool], max_steps: int | None) -> Evaluation | None:
     cut = 0
     wanted = np.full(env.num_envs, n_episodes // env.num_envs)
     wanted[: n_episodes % env.num_envs] += 1
     returns: list[float] = []
     lengths: list[int] = []
     obs = env.reset()
+    bound = step_bound(env.max_episode_steps, max_steps)  # some tell their limit only after a reset
     env.pop_episodes()
     while wanted.any():
         if interrupted():
@@ -131,23 +131,6 @@ def _left(env: VectorEnv, wanted: np.ndarray, bound: int) -> list[Episode]:
     endless = np.flatnonzero((steps >= bound) & (wanted > 0))
     wanted[endless] = 0
     return [Episode(int(i), float(so_far[i]), int(steps[i])) for i in endless]
-
-
-def require_finite_observations(obs: Tensor, name: str) -> None:
-    """Stop before a policy makes an action of something: the most probable one of NaN logits is a number like any other.
-
-    Args:
-        obs: [N, ...].
-        name: of the environments, for the message.
-
-    Raises:
-        NonFiniteError: a number is not finite; the message names the environment.
-    """
-    if obs.dtype == torch.uint8 or bool(torch.isfinite(obs.sum())):
-        return
-    bad = ~torch.isfinite(obs).flatten(1).all(-1)
-    if bool(bad.any()):  # finite numbers can have an infinite sum
-        raise NonFiniteError(f"environment {int(bad.nonzero()[0])} of {name} returned a non-finite observation during an evaluation")
 
 
 def summarize(returns: list[float], lengths: list[int]) -> Evaluation:

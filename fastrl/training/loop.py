@@ -67,11 +67,10 @@ class Loop:
                 if trainer.env_steps > 0 or trainer.loaded:
                     logger.resume_from(trainer.env_steps, last_row=trainer.marks.get(LOGGED))
                 self._write_config(console)
-                logger.begin()
                 console.message(trainer.describe())
                 self._rounds()
             except RunFolderError:  # what has been learned since the last checkpoint may be written all the same
-                with suppress(CheckpointError):
+                with suppress(CheckpointError, RunFolderError):
                     self._save()
                 raise
             finally:
@@ -79,11 +78,15 @@ class Loop:
         self.unwritten = logger.failed
 
     def _write_config(self, console: Console) -> None:
+        self._ensure_config()
+        for lost in [] if self._trainer.config is None else self._trainer.config.unwritten():
+            console.message(f"config.toml cannot hold {lost}: evaluating or continuing this run needs it given again")
+
+    def _ensure_config(self) -> None:
+        """Without its settings a checkpoint cannot be loaded from the command line."""
         config = self._trainer.config
         if config is not None:
             ensure_config(self._folder, self._trainer.algorithm, replace(config, total_steps=self._total_steps))
-            for lost in config.unwritten():
-                console.message(f"config.toml cannot hold {lost}: evaluating or continuing this run needs it given again")
 
     def _output_lost(self, env_steps: int, error: Exception) -> None:
         """Output that fails ends no run, but for a pipe that nobody reads any more: that is a wish to end, as everywhere."""
@@ -99,6 +102,7 @@ class Loop:
         self._set_marks()
         if not trainer.can_make_envs and self._logger.console is not None:
             self._logger.console.message("no evaluation: an environment object cannot be made again; give an id or a factory")
+        self._logger.begin()
         if not holds_checkpoint(self._checkpoints):
             self._save_and_go_on()  # so that a run can be continued whenever it is killed
         content = self._attend()  # an evaluation that a signal cut off is made up for before anything else
@@ -106,8 +110,7 @@ class Loop:
             if self._round():
                 content = self._attend()
         try:
-            # once only with exact_resume: new episodes have begun behind the checkpoint that is there
-            if not (self._exact_resume and self._saved_steps == trainer.env_steps):
+            if not self._is_saved():
                 self._save()  # before the last evaluation, which may fail or be cut off
         finally:
             self._log_rest()
@@ -152,9 +155,14 @@ class Loop:
             self._save_and_go_on()
         return content
 
+    def _is_saved(self) -> bool:
+        """Whether this run's newest checkpoint holds all there is. With `exact_resume` new episodes have begun behind it by then."""
+        return (self._saved_steps, self._trainer.saved_updates) == (self._trainer.env_steps, self._trainer.updates)
+
     def _save(self) -> Path:
         saved = self._trainer.save(self._checkpoints)
         self._saved_steps = self._trainer.env_steps
+        self._ensure_config()  # someone may have removed the folder meanwhile
         return saved
 
     def _save_and_go_on(self) -> None:

@@ -117,8 +117,7 @@ class MetricsLogger:
         self._may_continue = self._curve_is_old = True
 
     def begin(self) -> None:
-        """Make metrics.csv where there is none, so that it is there before the first checkpoint is."""
-        self._require_permission()
+        """Make metrics.csv, without a row, where it is missing: whoever waits for it sees it before the first checkpoint."""
         with self._surviving(METRICS_FILE):
             self._training.begin()
 
@@ -168,6 +167,7 @@ class MetricsLogger:
             self._curve_is_old = False
             with self._surviving(CURVE_FILE, (RunFolderError, OSError)):
                 self._draw_curve()
+        self.notes.write()
 
     def __enter__(self) -> Self:
         return self

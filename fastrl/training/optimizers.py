@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from fastrl.errors import NonFiniteError
+from fastrl.errors import NonFiniteError, SettingError
 from fastrl.training.state_check import StateError, Within, require_like
 
 NEVER_NEGATIVE = ("step", "exp_avg_sq", "max_exp_avg_sq", "square_avg")
@@ -75,9 +75,24 @@ def load_parts(parts: Mapping[str, Any], state: Mapping[str, Any]) -> None:
 
 
 def backward(loss: Tensor) -> None:
-    """The gradient of a loss; nothing where everything that it depends on is frozen."""
+    """The gradient of a loss; nothing where everything that it depends on is frozen.
+
+    Raises:
+        SettingError: see `require_gradients`.
+    """
+    require_gradients()
     if loss.requires_grad:
         loss.backward()
+
+
+def require_gradients() -> None:
+    """Refuse to learn where gradients are switched off: optimisers would go on by their averages and the decay of weights alone.
+
+    Raises:
+        SettingError: `torch.no_grad()` or `torch.inference_mode()` is around the call.
+    """
+    if not torch.is_grad_enabled():
+        raise SettingError("learning needs gradients: do not learn within torch.no_grad() or torch.inference_mode()")
 
 
 def names_of_non_finite(named: Mapping[str, Tensor]) -> str:

@@ -14,6 +14,7 @@ from pathlib import Path
 from fastrl.errors import RunFolderError, SettingError, nearest
 from fastrl.training.checkpoint import holds_checkpoint, holds_steps, name_of_newest
 from fastrl.training.config import ALGORITHM_KEY, RunConfig, parse_toml
+from fastrl.training.csv_table import has_rows
 from fastrl.training.run_lock import RunLock
 from fastrl.training.safe_files import MEGABYTE, read_file, remove_leftovers, replace_file, require_folder
 
@@ -38,7 +39,7 @@ class RunFolder:
 
     def has_begun(self) -> bool:
         """Whether there is anything to go on from; not so if the run was killed before its first checkpoint, which comes before any row."""
-        return bool(set(_traces(self.path)) & {METRICS_FILE, EVALUATION_FILE}) or holds_checkpoint(self.checkpoints)
+        return _holds_rows(self.path) or holds_checkpoint(self.checkpoints)
 
     @property
     def config_file(self) -> Path:
@@ -105,14 +106,21 @@ def saying_what_is_kept(path: Path) -> Iterator[None]:
 def withdraw_run(run: RunFolder, *, keep_folder: bool) -> None:
     """Undo `create_run` after a failure: the folder is free for a next attempt, unless a row or a later checkpoint than the first is there.
 
+    A folder that someone else writes into by now stays as it is.
+
     Args:
         run: what `create_run` returned.
         keep_folder: leave the folder itself, which was there before.
     """
-    if set(_traces(run.path)) - {CONFIG_FILE, CHECKPOINTS} or holds_steps(run.checkpoints):
+    try:
+        with writing_into(run.path):  # another process may go on with it already
+            if _holds_rows(run.path) or holds_steps(run.checkpoints):
+                return
+            shutil.rmtree(run.checkpoints, ignore_errors=True)
+            (run.path / METRICS_FILE).unlink(missing_ok=True)
+            run.config_file.unlink(missing_ok=True)
+    except (RunFolderError, SettingError):
         return
-    shutil.rmtree(run.checkpoints, ignore_errors=True)
-    run.config_file.unlink(missing_ok=True)
     if not keep_folder:
         with contextlib.suppress(OSError):  # something else is in it
             run.path.rmdir()
@@ -177,6 +185,11 @@ def _config_text(path: Path) -> str:
         raise SettingError(f"there is no run in {str(path)!r}: {error}") from None
     except UnicodeDecodeError:
         raise SettingError(f"{path / CONFIG_FILE} cannot be read: it is no text") from None
+
+
+def _holds_rows(path: Path) -> bool:
+    """Whether a run has logged anything."""
+    return has_rows(path / METRICS_FILE) or has_rows(path / EVALUATION_FILE)
 
 
 def _require_no_run(path: Path) -> None:

@@ -27,10 +27,11 @@ def seed_everything(seed: int) -> None:
         seed: in [0, 2^32), the range numpy takes.
 
     Raises:
-        ValueError: seed is outside that range.
+        ValueError: seed is outside that range, or no whole number.
     """
-    if not 0 <= seed < 2**32:
-        raise ValueError(f"seed_everything: seed must be in [0, 2^32), got {seed}")
+    if not isinstance(seed, int | np.integer) or not 0 <= seed < 2**32:
+        raise ValueError(f"seed_everything: seed must be a whole number in [0, 2^32), got {seed!r}")
+    seed = int(seed)
     torch.manual_seed(seed)
     np.random.seed(seed)
     random.seed(seed)

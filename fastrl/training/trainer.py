@@ -136,21 +136,25 @@ class Trainer(ABC):
         self._restore_process = weakref.finalize(self, settings.restore)
         settings.apply()
         seed_everything(self.seed)
-        self.env = self.make_env(config.num_envs, self.seed)
         try:
-            if self.env.device.type != self.device.type:
-                raise SettingError(f"device is {self.device}, but {self.env.name} is already made, for {self.env.device}")
-            self.config = replace(config, num_envs=self.env.num_envs)  # an object that is already made has its own number
-            self.config.check()
-            require_needs(self.config.needs(self.env), str(self.device))
-            if not self.takes_images:
-                require_vectors(self.env, self.algorithm)
-        except SettingError:
-            self.env.close()
+            self.env = self.make_env(config.num_envs, self.seed)
+            self._require_fit(config)
+        except BaseException:  # at once: whoever keeps the error keeps the trainer
+            self.close()
             raise
         scales = {f"scales_{what}s": bool(getattr(config, f"normalize_{what}", False)) for what in ("observation", "reward")}
         self.env.look_at_first_steps(**scales)
         self.fixed_num_envs = self.env.num_envs if is_factory(env_id) or names_factory(env_id) else None
+
+    def _require_fit(self, config: RunConfig) -> None:
+        """Raises SettingError unless environments, settings and machine fit each other."""
+        if self.env.device.type != self.device.type:
+            raise SettingError(f"device is {self.device}, but {self.env.name} is already made, for {self.env.device}")
+        self.config = replace(config, num_envs=self.env.num_envs)  # an object that is already made has its own number
+        self.config.check()
+        require_needs(self.config.needs(self.env), str(self.device))
+        if not self.takes_images:
+            require_vectors(self.env, self.algorithm)
 
     def make_env(self, num_envs: int, seed: int) -> VectorEnv:
         """Fresh environments of the kind the trainer was built for."""
@@ -263,7 +267,7 @@ class Trainer(ABC):
             As the environments' `step` takes them, in policy units where they are continuous: a number or [A], or a batch of these.
 
         Raises:
-            ValueError: obs has another shape or type.
+            ValueError: obs has another shape or type, or is not finite.
         """
         who = f"{type(self).__name__}.act"
         rows, single = as_rows(who, obs, self.env.obs_shape, self.device)
@@ -351,7 +355,8 @@ class Trainer(ABC):
     def close(self) -> None:
         """Close the environments, and put the process back: torch's threads, and what becomes of freed memory."""
         try:
-            self.env.close()
+            if hasattr(self, "env"):  # not so where they could not be made
+                self.env.close()
         finally:
             self._restore_process()
 

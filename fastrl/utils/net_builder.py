@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from torch import nn
 
 from fastrl.errors import SettingError, nearest
@@ -178,7 +179,7 @@ def _require_room(config: Mapping[str, Any]) -> None:
     for inputs, outputs in (("in_features", "out_features"), ("in_channels", "out_channels")):
         sizes = [config.get(name) for name in (inputs, outputs, "kernel_size")]
         numbers = [number for size in sizes if size is not None for number in (size if isinstance(size, list | tuple) else [size])]
-        if config.get(outputs) is not None and all(isinstance(number, int) for number in numbers):
+        if config.get(outputs) is not None and all(isinstance(number, int | np.integer) for number in numbers):
             require_needs([network_need(math.prod(numbers), outputs)])
 
 

@@ -80,3 +80,16 @@ def test_another_default_dtype_is_refused():
             agent_from_config(Config.from_default("PPOClip"), log_dir=None)
     finally:
         torch.set_default_dtype(torch.float32)
+
+
+def test_a_network_that_is_compiled_while_it_is_trained_goes_on_learning_and_back():
+    agent = make_agent()
+    agent.train(max_iters=1)
+    policy = agent.models.policy
+    plain = policy.model
+    for network in (torch.compile(plain, backend="eager"), plain):
+        policy.model = network
+        before = [parameter.detach().clone() for parameter in policy.parameters()]
+        agent.train(max_iters=agent.num_iters + 1)
+        assert not any(torch.equal(a, b) for a, b in zip(before, policy.parameters(), strict=True))
+        assert "_network" not in dict(policy.named_children())

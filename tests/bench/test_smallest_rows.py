@@ -17,7 +17,7 @@ CASES = [
     ("vanilla-pg/CartPole-v1", 80_000, (), 150),
     ("a2c/CartPole-v1", 30_000, (), 100),
     ("surrogate-pg/CartPole-v1", 40_000, (), 150),
-    ("ppo/CartPole-v1", 30_000, (), 200),
+    ("ppo/CartPole-v1", 40_000, (), 200),
     ("ppo-adaptive/CartPole-v1", 30_000, (), 100),
 ]
 

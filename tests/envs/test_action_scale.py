@@ -17,6 +17,7 @@ from fastrl.envs.single import SingleEnv
 from fastrl.envs.toy_gymnasium import ToyVectorGym
 from fastrl.envs.wrapped import make_wrapped_envs
 from fastrl.errors import CheckpointError, SettingError
+from fastrl.utils.config import Config
 
 INF = np.inf
 
@@ -54,6 +55,32 @@ def executed(space, *actions, **options):
 
 
 # ---------------------------------------------------------------------------------------------------- the map
+
+
+def test_the_ends_of_any_bounds_lie_inside_them():
+    random = np.random.default_rng(0)
+    low = random.uniform(-1, 1, 1000)
+    high = low + 10 ** random.uniform(-3, 6, 1000)  # wide and narrow ones: float64 rounds some ends outwards
+    scale = ActionScale(low, high)
+    for end in (-1, 1):
+        own = scale.to_environment(np.full((1, 1000), end, np.float32))
+        assert (own >= low).all() and (own <= high).all()
+
+
+def test_bounds_that_are_whole_numbers_lose_no_fractions():
+    for low, high in ((np.array([5]), np.array([35])), ([5], [35])):
+        assert ActionScale(low, high).to_environment(np.array([[0.01]], np.float32)) == pytest.approx(20.15)
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64, np.longdouble])
+@pytest.mark.parametrize("bounds", [(-1, 1), (-np.inf, np.inf), (0, np.inf), (-0.1, 0.1)])
+def test_bounds_for_policies_are_float32_whatever_the_environment_has(dtype, bounds):
+    space = box(*bounds, dtype)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RawActionsWarning)
+        action = make_vector_env(Recorder(space)).action
+        taken = executed(space, [0.3], [-7.0])
+    assert action.low.dtype == action.high.dtype == torch.float32 and taken.dtype == dtype
 
 
 @pytest.mark.parametrize(("low", "high"), [(5, 35), (-2000, 2000), (0, 0.01), (-0.4, 0.4), (-3, 1e6), (-1e-30, 1e-30), (-1, 1)])
@@ -245,3 +272,27 @@ def test_wrappers_see_the_environments_units():
         env.reset()
         env.step(torch.tensor([[0.75]]))
     assert seen == [1.5]
+
+
+def test_a_loop_by_hand_can_take_the_units_of_policies():
+    def make():
+        return Recorder(box(5, 35))
+
+    with GymEnv(make, scale_actions=True) as env:
+        assert env.get_action_info().low_bound == -1 and env.get_action_info().high_bound == 1
+        config = Config()
+        env.update_config(config)
+        assert config.env.scale_actions is True
+        env.reset()
+        for action in (0.5, -3.0, [1.0]):
+            env.step(action)
+        assert np.ravel(env.env.envs[0].taken).tolist() == pytest.approx([27.5, 5, 35])
+    with GymEnv(make) as env:
+        env.reset()
+        env.step(20.0)
+        with pytest.warns(UserWarning, match=r"an action has 0.5 where bounds are 5 and 35, and is clipped; GymEnv\(..., scale_act"):
+            env.step(0.5)
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            env.step(0.5)  # it has been said
+        assert np.ravel(env.env.envs[0].taken).tolist() == [20, 5, 5]

@@ -70,8 +70,10 @@ def test_a_worker_that_fails_is_named(act, words, wrap):
 def test_a_worker_that_hangs_is_named_and_ended():
     env = make(lambda: time.sleep(60))
     env.timeout = 0.3
+    worker = Workers.of(env.env).env.processes[1]
     with pytest.raises(EnvironmentFailure, match=r"environment 1 of AsyncVectorEnv failed at step 2 .*: no answer within 0.3 s"):
         run(env)
+    assert worker.exitcode == -signal.SIGKILL
 
 
 def test_a_number_of_a_worker_that_is_not_finite_is_named():

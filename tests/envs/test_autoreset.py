@@ -12,6 +12,9 @@ from gymnasium.vector import AutoresetMode
 from gymnasium.vector.utils import batch_space
 
 from fastrl.envs import EnvironmentFailure, make_vector_env
+from fastrl.envs.actions import ActionMap
+from fastrl.envs.autoreset import found_mode
+from fastrl.envs.observations import ObservationMap
 from fastrl.envs.toy_gymnasium import ToyVectorGym
 from fastrl.errors import SettingError
 
@@ -94,6 +97,25 @@ def test_the_mode_of_environments_of_others_is_found(mode: str, env_id: str) -> 
 def test_no_transition_is_lost_or_doubled(mode: str) -> None:
     lengths = [3, 5, 4]
     require_whole_episodes(make_vector_env(silent(ToyVectorGym("Counter-v0", 3, MODES[mode], length=lengths))), lengths)
+
+
+class Lost(ToyVectorGym):
+    """Says nothing of its mode, nor of last observations."""
+
+    def step(self, actions: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, Any]:
+        return *super().step(actions)[:4], {}
+
+
+@pytest.mark.parametrize("num_symbols", [2, 4, 8, 20, 300])
+def test_actions_that_seldom_matter_do_not_look_like_ignored_ones(num_symbols: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    found: dict[str, set[str | None]] = {name: set() for name in MODES}
+    for mode, starts in ((mode, starts) for mode in MODES for starts in range(4)):
+        monkeypatch.setattr("fastrl.envs.autoreset.SEEDS", tuple(range(10 * starts, 10 * starts + 5)))
+        env: Any = silent(Lost("Identity-v0", 2, MODES[mode], num_symbols=num_symbols))
+        maps = ObservationMap(env.single_observation_space), ActionMap(env.single_action_space, name="Lost")
+        found[mode].add(found_mode(env, *maps)[0])
+    next_step = "next_step" if num_symbols <= 8 else None  # with more choices it is not certain, and asked for
+    assert found == {"next_step": {next_step}, "same_step": {None}, "disabled": {"disabled"}}
 
 
 def test_environments_in_the_manner_of_supersuit() -> None:

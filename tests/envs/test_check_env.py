@@ -71,11 +71,19 @@ def test_nothing_is_wrong_with_well_known_environments(env_id):
     assert {"observations", "actions", "rewards", "limit"} - {f.what for f in report.findings} <= {"limit"}, str(report)
 
 
-@pytest.mark.parametrize("given", [env_class(), env_class()(), lambda: gym.vector.SyncVectorEnv([env_class()] * 2)], ids=str)
+@pytest.mark.parametrize(
+    "given",
+    [env_class(), env_class()(), lambda: gym.vector.SyncVectorEnv([env_class()] * 2)],
+    ids=["class", "object", "vector environment"],
+)
 def test_nothing_is_wrong_with_a_right_environment_of_ones_own(given):
     report = check_env(given, steps=50)
     assert report.ok, str(report)
     assert "limit: episodes of random actions last 7 to 7 steps; limit none" in sentences(report, "note")
+
+
+def test_of_a_masked_environment_what_is_seen_is_told():
+    assert "observations: float32 [2]" in sentences(check_env("MaskedCartPole-v1", steps=20), "note")
 
 
 def test_an_object_stays_open_and_a_vector_environment_of_fastrl_is_taken_as_it_is():
@@ -165,6 +173,7 @@ def _returning(*values):
 
 
 SCREEN = spaces.Dict(screen=BYTES, speed=BOX)
+PAIR = spaces.Tuple([spaces.Discrete(3), BOX])
 FAULTS = {  # what is wrong, level, and what the sentence says
     "float image declared as bytes": (
         env_class(lambda env: env.np_random.random((40, 40, 3)), space=BYTES),
@@ -250,21 +259,36 @@ FAULTS = {  # what is wrong, level, and what the sentence says
         r"own units: number 0 \(0 to inf\)",
     ),
     "outside its bounds, accepted": (env_class(action=spaces.Box(-5.0, 5.0, (2,))), "note", "outside its bounds is accepted"),
-    "a reward that is no number": (env_class(reward=lambda env: None), "error", "a reward is None, it must be a number"),
-    "a reward of shape (1,)": (env_class(reward=lambda env: np.array([1.0])), "error", r"a reward has shape \[1\]"),
-    "an infinite reward": (env_class(reward=lambda env: np.inf), "error", "a reward is inf"),
+    "a reward that is no number": (env_class(reward=lambda env: None), "error", "its reward must be one number, it is None"),
+    "a reward of shape (1,)": (
+        env_class(reward=lambda env: np.array([1.0])),
+        "note",
+        r"a reward is an array of float64 of shape \[1\], it should be",
+    ),
+    "a reward of shape (2,)": (env_class(reward=lambda env: np.ones(2)), "error", "its reward must be one number, it is an array"),
+    "a reward too large for float32": (env_class(reward=lambda env: 1e300), "error", "it is 1e\\+300, too large for float32"),
+    "too large for float32": (env_class(lambda env: np.full(3, 1e300)), "error", r"number\[0\] is 1e\+300, too large for float32"),
+    "an infinite reward": (env_class(reward=lambda env: np.inf), "error", "a reward is not finite, it is inf"),
     "huge rewards": (env_class(reward=lambda env: 1e6), "warning", "normalise rewards"),
     "no reward": (env_class(reward=lambda env: 0.0), "note", "every reward was 0"),
-    "old reset": (env_class(reset=_old_reset), "error", r"reset returned an array \[3\], float32; it must return a tuple of two"),
+    "old reset": (env_class(reset=_old_reset), "error", r"reset must return two values, .* it returned an array of float32 of shape \[3\]"),
     "reset without a seed": (env_class(reset=lambda self: (GOOD, {})), "error", "it must take a seed"),
     "old step": (
         env_class(step=_returning(GOOD, 1.0, False, {})),
         "error",
-        r"step returned four values \(old Gym\); it must return five values",
+        r"step must return five values .*; it returned 4 values, as old Gym did",
     ),
-    "infos as a list": (env_class(step=_returning(GOOD, 1.0, False, False, [])), "error", "an info that is a list, it must be a dict"),
+    "infos as a list": (
+        env_class(step=_returning(GOOD, 1.0, False, False, [])),
+        "warning",
+        "an info that is a list of 0, it should be a dict",
+    ),
     "a flag that is a number": (env_class(step=_numbered_end), "note", "terminated is of type int, it should be a bool"),
-    "a flag that is None": (env_class(step=_returning(GOOD, 1.0, False, None, {})), "error", "truncated is None, it must be a bool"),
+    "a flag that is None": (
+        env_class(step=_returning(GOOD, 1.0, False, None, {})),
+        "error",
+        "its truncated must be True or False, it is None",
+    ),
     "step raises": (env_class(step=_raises), "error", r"raised RuntimeError: the simulator is gone, 0 steps in"),
     "step exits": (env_class(step=_exits), "error", "raised SystemExit: 3"),
     "reset raises": (env_class(reset=_raises), "error", "reset raised RuntimeError: the simulator is gone"),
@@ -281,6 +305,7 @@ FAULTS = {  # what is wrong, level, and what the sentence says
         "warning",
         "the same seed and actions give different",
     ),
+    "a tuple that starts alike": (env_class(lambda env: (env.steps % 3, GOOD), space=PAIR), "note", "two seeds start alike"),
     "starts alike": (env_class(lambda env: GOOD + 0.1 * np.float32(env.steps)), "note", "two seeds start alike"),
     "no end": (env_class(length=10**9), "warning", "no episode ended within 60 steps, and no time limit is told"),
     "a limit that is not told": (

@@ -5,6 +5,7 @@ import sys
 
 import envpool
 import gymnasium as gym
+import numpy as np
 import pytest
 import torch
 
@@ -158,3 +159,33 @@ def test_counts_that_contradict_the_object_are_refused(own_id):
 def test_importing_the_room_loads_no_simulator():
     check = "import sys, fastrl.envs; assert not {'envpool', 'gymnasium'} & set(sys.modules), 'loaded'"
     subprocess.run([sys.executable, "-c", check], check=True)
+
+
+@pytest.mark.parametrize("env", ["CartPole-v1", "gymnasium:CartPole-v1", "Identity-v0", lambda: gym.make("CartPole-v1")])
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"num_envs": 2.0}, "num_envs must be a whole number, got 2.0"),
+        ({"num_envs": True}, "num_envs must be a whole number, got True"),
+        ({"seed": "1"}, "seed must be a whole number, got '1'"),
+        ({"seed": -1}, "seed must be at least 0, got -1"),
+        ({"max_episode_steps": 0}, "max_episode_steps must be at least 1, got 0"),
+        ({"max_episode_steps": 2.5}, "max_episode_steps must be a whole number, got 2.5"),
+        ({"env_kwargs": {1: 2}}, "env_kwargs must be options by name, got {1: 2}"),
+        ({"env_kwargs": ["sutton_barto_reward"]}, "env_kwargs must be options by name, got"),
+    ],
+)
+def test_arguments_of_another_kind_are_named(env, given, message):
+    with pytest.raises(SettingError, match=message):
+        make_vector_env(env, **given)
+
+
+def test_numbers_of_numpy_are_taken():
+    for env_id in ("CartPole-v1", "gymnasium:CartPole-v1", "Identity-v0"):
+        with make_vector_env(env_id, np.int64(2), seed=np.int32(3), max_episode_steps=np.int64(9)) as env:
+            assert env.num_envs == 2 and env.max_episode_steps == 9 and len(env.reset()) == 2
+
+
+def test_what_is_asked_of_gymnasium_is_looked_for_among_its_ids():
+    with pytest.raises(SettingError, match=r"there is no environment 'gymnasium:Taxi-v1'; did you mean 'gymnasium:Taxi-v\d'\?"):
+        make_vector_env("gymnasium:Taxi-v1")

@@ -11,6 +11,7 @@ import torch
 
 from fastrl.envs import EnvironmentFailure, make_vector_env
 from fastrl.envs.deadline import NoAnswer, within
+from fastrl.envs.wrapped import make_wrapped_envs
 from fastrl.errors import NonFiniteError
 
 ZEROS = np.zeros(3, np.float32)
@@ -278,3 +279,15 @@ def test_a_time_limit_leaves_handler_and_timer_as_they_were():
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, before)
+
+
+@pytest.mark.parametrize(
+    ("act", "words"), [(returns(reward=None), REWARD + "None"), (lambda: (ZEROS, 1.0, False, {}), FIVE_VALUES + "4 values, as old Gym did")]
+)
+def test_wrapped_environments_are_spoken_of_in_the_same_words(act, words):
+    with make_wrapped_envs(lambda: Odd(act), 1, [], seed=0) as env:
+        env.reset()
+        env.step(torch.zeros(1, dtype=torch.int64))
+        with pytest.raises(EnvironmentFailure) as failure:
+            env.step(torch.zeros(1, dtype=torch.int64))
+    assert str(failure.value).startswith("environment 0 of Odd failed at step 1") and words in str(failure.value)

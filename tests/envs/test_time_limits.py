@@ -9,6 +9,7 @@ from fastrl.envs import make_vector_env
 from fastrl.envs.single import SingleEnv
 from fastrl.envs.time_limit import as_limit, time_limit
 from fastrl.errors import SettingError
+from fastrl.training.evaluation import MemorylessPlayer, evaluate_policy
 
 
 class Walk(gym.Env):
@@ -26,6 +27,37 @@ class Walk(gym.Env):
     def step(self, action):
         self.steps += 1
         return np.zeros(1, np.float32), 0.0, self.steps == self.max_episode_steps, False, {}
+
+
+class ToldLate(Walk):
+    """Knows its limit from its first reset on, as Memory Gym's do."""
+
+    def __init__(self):
+        pass
+
+    def reset(self, *, seed=None, options=None):
+        self.max_episode_steps = 12
+        return super().reset(seed=seed)
+
+
+class Rooms(Walk):
+    """Keeps its limit where MiniGrid does."""
+
+    def __init__(self, max_steps=12):
+        super().__init__()
+        self.max_steps = max_steps
+
+    def step(self, action):
+        obs, reward, _, _, info = super().step(action)
+        return obs, reward, False, self.steps >= self.max_steps, info
+
+
+@pytest.fixture
+def registered():
+    """An id whose entry point puts a limit of its own around the environment."""
+    gym.register("Twice-v0", entry_point=lambda: gym.wrappers.TimeLimit(Walk(), 20), max_episode_steps=40)
+    yield "Twice-v0"
+    del gym.registry["Twice-v0"]
 
 
 def looked_at():
@@ -67,10 +99,32 @@ def told_and_done(factory, limit=None):
         (lambda: Walk(0), None, None),
         (lambda: gym.make("CartPole-v1").unwrapped, 7, 7),
         (lambda: SingleEnv("Counter-v0", length=30, max_episode_steps=9), None, 9),
+        (ToldLate, None, 12),
+        (ToldLate, 5, 5),
+        (Rooms, None, 12),
+        (lambda: gym.wrappers.TimeLimit(Rooms(), 30), None, 12),
     ],
 )
 def test_told_is_done(factory, asked, expected):
     assert told_and_done(factory, asked) == (expected, expected)
+
+
+@pytest.mark.parametrize("asked", [None, 30, 10])
+def test_ids_whose_limits_are_nested(registered, asked):
+    assert told_and_done(registered, asked) == (asked or 20,) * 2
+
+
+def test_of_environments_with_several_limits_the_longest_is_told():
+    limits = iter((12, 20))
+    with make_vector_env(lambda: Rooms(next(limits)), num_envs=2) as env:
+        assert env.max_episode_steps == 20
+
+
+def test_an_evaluation_goes_by_a_limit_that_is_told_late(monkeypatch):
+    monkeypatch.setattr("fastrl.training.evaluation.LONGEST_EPISODE", 3)  # where no limit is told
+    player = MemorylessPlayer(lambda obs: torch.zeros(len(obs), dtype=torch.int64))
+    with make_vector_env(ToldLate) as env:
+        assert evaluate_policy(player, env, 1)["eval/length_mean"] == 12
 
 
 def test_a_spec_that_nothing_enforces_is_not_told():

@@ -92,3 +92,10 @@ def test_multiplier_rises_above_the_bound_and_falls_below():
         multiplier_loss(multiplier, 0.1, measured).backward()
         assert multiplier.grad.item() == pytest.approx(0.1 - kl) and math.copysign(1, multiplier.grad.item()) == sign
         assert measured.grad is None  # the KL is a constant here
+
+
+def test_a_frozen_multiplier_is_left_where_it_was_put():
+    dual = Dual(1.0).requires_grad_(False)
+    dual.multiplier.zero_()
+    dual.project_()
+    assert dual.multiplier.item() == 0.0

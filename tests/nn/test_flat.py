@@ -191,6 +191,14 @@ def test_frozen_parameters_stand_still_and_go_on_when_they_are_free(optimizer_of
     assert not any(torch.equal(a, b) for a, b in zip(values(module)[:2], frozen, strict=True))
 
 
+def test_what_is_put_in_frozen_stays_frozen():
+    module = network()
+    flat = FlatParameters([module])
+    module[0].weight = nn.Parameter(torch.ones_like(module[0].weight), requires_grad=False)
+    step(module, flat, torch.optim.AdamW([flat.whole], lr=0.1))
+    assert bool((module[0].weight == 1.0).all()) and not module[0].weight.requires_grad
+
+
 def test_nothing_moves_where_all_is_frozen():
     module = network()
     flat = FlatParameters([module])
@@ -202,3 +210,23 @@ def test_nothing_moves_where_all_is_frozen():
     flat.zero_grad()
     flat.step(optimizer)
     assert flat.all_frozen and equal(values(module), start)
+
+
+def test_a_layer_that_is_wrapped_is_followed_and_so_is_what_is_loaded_into_it():
+    """As `torch.compile` wraps it: the parameters are the same, their names are others."""
+    module = network()
+    flat = FlatParameters([module])
+    optimizer = torch.optim.AdamW([flat.whole], lr=0.1)
+    step(module, flat, optimizer)
+    first = module[0]
+    module[0] = nn.Sequential(first)
+    before = values(module)
+    step(module, flat, optimizer)
+    assert not any(torch.equal(a, b) for a, b in zip(values(module), before, strict=True))
+    module.load_state_dict({name: torch.ones_like(value) for name, value in module.state_dict().items()}, assign=True)
+    flat.follow()
+    assert bool((flat.whole == 1.0).all()) and first.weight is flat.parameters[0]
+    module[0] = first
+    before = values(module)
+    step(module, flat, optimizer)
+    assert not any(torch.equal(a, b) for a, b in zip(values(module), before, strict=True))

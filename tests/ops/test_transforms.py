@@ -85,6 +85,15 @@ def test_autocast_brings_dtypes_together(name: str) -> None:
         assert one.dtype == torch.float32 and torch.equal(one, other)
 
 
+def test_autocast_leaves_float64_alone():
+    case = OP_CASES["gae"]
+    inputs = case.inputs(case.small, torch.float64)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert outputs_of(case.op(**inputs))[0].dtype == torch.float64
+        with pytest.raises(TypeError, match="gae: values must have the dtype of rewards, float64, got bfloat16"):
+            case.op(**inputs | {"values": inputs["values"].bfloat16()})
+
+
 WRITTEN_MEANWHILE = """
 import sys, threading, time, torch
 from fastrl.testing import OP_CASES

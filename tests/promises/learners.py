@@ -49,6 +49,13 @@ def learner_of(trainer: Any) -> Any:
     return getattr(trainer, "learner", None) or getattr(trainer, "pg_agent", None) or trainer.agent
 
 
+def optimizers_of(learner: Any) -> list[torch.optim.Optimizer]:
+    """The torch optimisers of a learner."""
+    if hasattr(learner, "models"):
+        return [optimizer.optimizer for optimizer in learner.optimizers]
+    return [part for part in vars(learner).values() if isinstance(part, torch.optim.Optimizer)]
+
+
 def modules_of_learner(learner: Any) -> dict[str, nn.Module]:
     """As `modules_of`, of a learner or its copy."""
     models = getattr(learner, "models", None)

@@ -33,6 +33,9 @@ def test_one_observation_is_a_row_of_a_batch_and_of_an_evaluation(algorithm: str
             for one in (row, row.numpy(), row.double().numpy(), row.tolist()):
                 np.testing.assert_allclose(trainer.act(one, deterministic=True), action, rtol=1e-4, atol=1e-6)
             np.testing.assert_allclose(trainer.player(1).choose(row).numpy(), action, rtol=1e-4, atol=1e-6)
+        whole = [3] * int(np.prod(trainer.env.obs_shape))
+        assert np.array_equal(trainer.act(whole, deterministic=True), trainer.act(np.array(whole, np.float32), deterministic=True))
+        assert torch.equal(trainer.player(1).choose(torch.tensor(whole)), trainer.player(1).choose(torch.tensor(whole).float()))
         drawn = [trainer.act(obs) for _ in range(20)]
         assert drawn[0].shape == many.shape and drawn[0].dtype == many.dtype and any(not np.array_equal(drawn[0], one) for one in drawn)
         assert trainer.act(obs[0]).shape == many.shape[1:]

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 import torch
-from learners import learner_of, modules_of, modules_of_learner, play, update_on_same_data, values_of
+from learners import learner_of, modules_of, modules_of_learner, optimizers_of, play, update_on_same_data, values_of
 from torch import nn
 
 from fastrl.errors import SettingError
@@ -42,6 +42,30 @@ def test_learning_goes_on_as_if_nothing_had_been_done(algorithm: str, trainer_of
     assert any("policy" in key or "actor" in key for key in moved) and any("crit" in key or "value" in key for key in moved), moved
     for name, values in ends.items():
         assert all(torch.equal(value, ends["nothing"][key]) for key, value in values.items()), name
+
+
+def test_gradients_that_an_optimiser_took_away_come_back(algorithm: str, trainer_of: Callable[..., Any]) -> None:
+    ends = []
+    for takes_away in (False, True):
+        with trainer_of(algorithm) as trainer:
+            play(trainer)
+            optimizers = optimizers_of(learner_of(trainer))
+            assert optimizers
+            for optimizer in optimizers if takes_away else []:
+                optimizer.zero_grad()
+            play(trainer)
+            ends.append(values_of(modules_of(trainer)))
+    assert all(torch.equal(value, ends[1][key]) for key, value in ends[0].items())
+
+
+@pytest.mark.parametrize("switched_off", [torch.no_grad, torch.inference_mode])
+def test_learning_without_gradients_is_refused(algorithm: str, switched_off: Any, trainer_of: Callable[..., Any]) -> None:
+    with trainer_of(algorithm) as trainer:
+        play(trainer, 2)
+        before = values_of(modules_of(trainer))
+        with switched_off(), pytest.raises(SettingError, match=r"learning needs gradients: do not learn within torch.no_grad\(\)"):
+            play(trainer)
+        assert all(torch.equal(value, before[key]) for key, value in values_of(modules_of(trainer)).items())
 
 
 def test_what_cannot_be_followed_is_said_before_the_first_step(algorithm: str, trainer_of: Callable[..., Any], tmp_path: Any) -> None:

@@ -10,6 +10,8 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 import pytest
+import torch
+from learners import modules_of, play, values_of
 
 from fastrl.envs import EnvironmentFailure
 from fastrl.errors import SettingError
@@ -117,6 +119,48 @@ def test_small_arrays_are_taken_as_vectors(
         return
     said = train(trainer, config_of(algorithm, **odd(kind)), tmp_path)
     assert trainer.env_steps >= 64 and not [text for text in said if "OddObservations" in text]  # nothing is wrong with them
+
+
+class _Bytes(gym.Env[Any, Any]):
+    """The same numbers as bytes, or as floats that are those over `largest`."""
+
+    action_space = gym.spaces.Discrete(2)
+
+    def __init__(self, shape: tuple[int, ...], largest: int, as_bytes: bool) -> None:
+        self.shape, self.largest, self.as_bytes = shape, largest, as_bytes
+        floats = gym.spaces.Box(0.0, 1.0, (int(np.prod(shape)),))
+        self.observation_space = gym.spaces.Box(0, 255, shape, np.uint8) if as_bytes else floats
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
+        super().reset(seed=seed)
+        return self._observe(), {}
+
+    def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
+        return self._observe(), float(action), False, False, {}
+
+    def _observe(self) -> Any:
+        drawn = self.np_random.integers(0, self.largest + 1, self.shape).astype(np.uint8)
+        return drawn if self.as_bytes else drawn.astype(np.float32).ravel() / np.float32(self.largest)
+
+
+gym.register("Bytes-v0", entry_point=_Bytes, max_episode_steps=8)
+
+
+@pytest.mark.parametrize(("shape", "largest"), [((4, 5), 255), ((3, 3, 2), 15)])
+def test_bytes_are_parts_of_their_range_for_every_algorithm(
+    algorithm: str, trainer_of: Callable[..., Any], shape: tuple[int, ...], largest: int
+) -> None:
+    if ALGORITHMS[algorithm].trainer_class().takes_images:  # it has encoders of its own
+        return
+    options = {"shape": shape, "largest": largest}
+    learned: list[dict[str, Any]] = []
+    for as_bytes in (True, False):
+        trainer = trainer_of(algorithm, env_id="Bytes-v0", env_kwargs=options | {"as_bytes": as_bytes})
+        play(trainer, 3)
+        learned.append(values_of(modules_of(trainer)) | {"returns": torch.tensor(list(trainer.evaluate(2, seed=3).values()))})
+        assert trainer.updates > 0
+    assert learned[0].keys() == learned[1].keys()
+    assert all(torch.equal(value, learned[1][name]) for name, value in learned[0].items())
 
 
 def test_an_image_that_a_dict_loses_is_named(algorithm: str, trainer_of: Callable[..., Any]) -> None:

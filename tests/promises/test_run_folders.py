@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import csv
 import os
+import shutil
+import sys
 import threading
+import types
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,6 +17,7 @@ import torch
 
 from fastrl.errors import CheckpointError, RunFolderError, SettingError
 from fastrl.training.checkpoint import load_checkpoint
+from fastrl.training.run_folder import open_run
 from fastrl.training.run_lock import RunLock
 from fastrl.training.state_codec import encode_state
 
@@ -60,7 +64,9 @@ def assert_same_run(one: Path, other: Path) -> None:
         assert tensor.equal(other_tensors[name]), name
 
 
-def test_a_folder_in_use_is_refused_untouched(algorithm: str, trainer_of: Make, tmp_path: Path) -> None:
+def test_a_folder_in_use_is_refused_untouched(algorithm: str, trainer_of: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    begins = types.SimpleNamespace(init=lambda **_: pytest.fail("the run is tracked before the folder is its own"))
+    monkeypatch.setitem(sys.modules, "wandb", begins)
     held, done = threading.Event(), threading.Event()
 
     def hold() -> None:
@@ -73,6 +79,7 @@ def test_a_folder_in_use_is_refused_untouched(algorithm: str, trainer_of: Make, 
     try:
         assert held.wait(60)
         with trainer_of(algorithm) as trainer, pytest.raises(RunFolderError, match="is in use by another thread of this process"):
+            trainer.track = "wandb"
             train(trainer, tmp_path, 64)
     finally:
         done.set()
@@ -105,6 +112,28 @@ def test_a_run_that_is_killed_before_its_second_checkpoint_goes_on(algorithm: st
         trainer.load(run)
         train(trainer, run, 64)
     assert_same_run(whole, run)
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")
+def test_a_folder_that_is_removed_during_training_is_a_run_again(algorithm: str, trainer_of: Make, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    with trainer_of(algorithm) as trainer:
+        estimate, calls = trainer.estimate, iter([True])
+
+        def remove_once() -> None:
+            if next(calls, False):
+                shutil.rmtree(run)
+            estimate()
+
+        trainer.estimate = remove_once
+        train(trainer, run, 64)
+    assert open_run(run).algorithm == algorithm
+    assert len(list((run / "checkpoints").glob("step-*"))) == 1  # what ends at a checkpoint is not saved twice
+    assert trainer.unwritten == ([] if algorithm == "mpo" else ["events.out.tfevents.*", "metrics.csv"])  # its first row comes later
+    assert not trainer.unwritten or "cannot be written" in (run / "notes.txt").read_text()
+    with trainer_of(algorithm) as trainer:
+        trainer.load(run)
+        assert trainer.env_steps >= 64
 
 
 def exact_config(algorithm: str) -> dict[str, Any]:

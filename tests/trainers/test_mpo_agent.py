@@ -319,6 +319,20 @@ def test_limits_of_the_deviation_hide_nothing_and_hold_nothing():
         assert policy.head.bias.grad[-1] == gradient
 
 
+def test_the_policy_has_derivatives_by_torch_func():
+    agent, obs = make_agent(), torch.randn(4, OBS)
+
+    def spread(x):
+        policy = agent.policy(x)
+        return policy.log_std.sum() + policy.mean.sum()
+
+    leaf = obs.clone().requires_grad_()
+    (expected,) = torch.autograd.grad(spread(leaf), leaf)
+    torch.testing.assert_close(torch.func.grad(spread)(obs), expected)
+    tangent = torch.randn_like(obs)
+    torch.testing.assert_close(torch.func.jvp(spread, (obs,), (tangent,))[1], (expected * tangent).sum())
+
+
 def test_both_critics_of_a_twin_start_alike_in_size_but_not_equal():
     critics = make_agent(twin_critic=True).critics
     heads = [critic.head.weight.abs().max().item() for critic in critics]

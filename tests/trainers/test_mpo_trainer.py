@@ -462,6 +462,8 @@ def test_more_than_a_hundred_bad_batches_stop_the_run_with_the_last_checkpoint_i
     [
         ({"num_envs": 0}, "num_envs"),
         ({"retrace_steps": 0}, "retrace_steps must be at least 1"),
+        ({"retrace_steps": "8", "use_retrace": True}, "retrace_steps must be a whole number, got '8'"),
+        ({"retrace_steps": 2**40, "use_retrace": True}, "retrace_steps must be below replay_size"),
         ({"use_retrace": True, "retrace_steps": 1_000}, "replay_size must hold at least 1001 rows of 4 environments"),
         ({"replay_size": 10**13}, "replay_size too large"),
         ({"env_id": "CartPol-v1"}, "CartPole-v1"),

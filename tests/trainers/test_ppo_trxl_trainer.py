@@ -592,6 +592,19 @@ def test_the_longest_episode_of_a_gymnasium_environment():
         assert trainer._resolve_max_episode_steps(env) == 77
 
 
+class ToldLate(Unlimited):
+    """Knows its limit from its first reset on."""
+
+    def reset(self, *, seed=None, options=None):
+        self.max_episode_steps = 7
+        return super().reset(seed=seed)
+
+
+def test_a_limit_that_is_told_after_a_reset_counts():
+    with make_trainer(ToldLate) as trainer:
+        assert trainer.max_episode_steps == 7
+
+
 def test_the_limit_of_a_vector_environment_that_tells_none_may_be_given():
     def factory():
         return AllAtOnce([lambda: SingleEnv("Counter-v0", length=5)] * 4)

@@ -135,6 +135,17 @@ def test_the_newest_are_kept_and_names_are_never_used_twice(tmp_path):
     assert load_checkpoint(tmp_path / names[2]) == {"save": 2}
 
 
+@pytest.mark.parametrize("name", ["step-000000000005-0001", "step-000000000005-0002"])
+def test_a_link_in_the_way_of_the_next_name_is_passed_by(tmp_path, name):
+    root, elsewhere = tmp_path / "checkpoints", tmp_path / "elsewhere"
+    root.mkdir()
+    elsewhere.mkdir()
+    (root / name).symlink_to(elsewhere)
+    for save in range(2):
+        save_checkpoint(root, {"save": save}, step=5)
+    assert load_checkpoint(root) == {"save": 1} and list(elsewhere.iterdir()) == []
+
+
 @pytest.mark.parametrize("arguments", [{"step": -1}, {"step": 0, "keep": 0}])
 def test_impossible_arguments(tmp_path, arguments):
     with pytest.raises(ValueError, match="save_checkpoint: step must be at least 0 and keep at least 1"):

@@ -203,7 +203,9 @@ def test_presets_are_found_by_the_names_of_dm_control_tasks():
 
 
 @pytest.mark.parametrize(
-    "text", ["seed = " + "9" * 5000, "seed = 0x" + "f" * 5000, "num_envs = 99999999999999999999", "total_steps = -9" + "9" * 30]
+    "text",
+    ["seed = " + "9" * 5000, "seed = 0x" + "f" * 5000, "num_envs = 99999999999999999999", "total_steps = -9" + "9" * 30],
+    ids=["thousands of digits", "hexadecimal", "20 digits", "negative"],
 )
 def test_integers_of_any_size_are_refused_in_a_short_sentence(text):
     with pytest.raises(SettingError) as error:

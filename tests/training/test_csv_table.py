@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from fastrl.errors import RunFolderError
-from fastrl.training.csv_table import CsvTable, read_columns, read_content
+from fastrl.training.csv_table import CsvTable, has_rows, read_columns, read_content
 
 GOOD = b"env_steps,a,b\n10,1,2\n20,3,\n30,5,6.5\n"
 FUZZ = Path(__file__).parents[2] / "bench" / "attack" / "damaged_logs.py"
@@ -107,6 +107,16 @@ def test_a_file_that_is_removed_or_cut_while_it_is_written_gets_its_header_again
     rows.append({"a": 8.0}, 4)
     rows.append({"a": 10.0}, 5)
     assert path.read_text() == "env_steps,a\n" + ("1,2\n" if left else "") + "4,8\n5,10\n"
+
+
+def test_a_table_may_begin_without_a_row(tmp_path):
+    path = tmp_path / "metrics.csv"
+    rows = CsvTable(path)
+    rows.begin()
+    assert path.read_text() == "env_steps\n" and not has_rows(path) and not has_rows(tmp_path / "missing")
+    rows.append({"a": 1.0}, 5)
+    rows.begin()
+    assert path.read_text() == "env_steps,a\n5,1\n" and has_rows(path)
 
 
 def test_names_that_no_header_holds_are_made_to_fit(tmp_path):

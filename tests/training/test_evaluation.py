@@ -6,9 +6,8 @@ import torch
 
 from fastrl.envs import make_vector_env
 from fastrl.envs.base import ActionSpec, Advance, VectorEnv
-from fastrl.errors import NonFiniteError
 from fastrl.training import evaluation
-from fastrl.training.evaluation import MemorylessPlayer, evaluate_policy, require_finite_observations
+from fastrl.training.evaluation import MemorylessPlayer, evaluate_policy
 
 
 def zeros(obs):
@@ -37,14 +36,6 @@ def test_it_can_be_interrupted():
 def test_no_episodes_are_an_error():
     with pytest.raises(ValueError, match="n_episodes"):
         evaluate_policy(MemorylessPlayer(zeros), make_vector_env("Counter-v0", 2), 0)
-
-
-def test_an_observation_that_is_not_finite_is_named_and_a_large_sum_is_not():
-    require_finite_observations(torch.full((2, 3), 3e38), "Huge-v0")
-    obs = torch.zeros(4, 2, 3)
-    obs[2, 1, 1] = float("inf")
-    with pytest.raises(NonFiniteError, match="environment 2 of Broken-v0 returned a non-finite observation"):
-        require_finite_observations(obs, "Broken-v0")
 
 
 class Endless(VectorEnv):

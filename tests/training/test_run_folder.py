@@ -1,11 +1,14 @@
 """Run folders: made once, never written over, found again."""
 
+from concurrent.futures import ThreadPoolExecutor
+
 import pytest
 
 from fastrl.errors import SettingError
 from fastrl.training.checkpoint import save_checkpoint
 from fastrl.training.config import RunConfig
 from fastrl.training.run_folder import create_run, ensure_config, open_run, withdraw_run, write_config
+from fastrl.training.run_lock import RunLock
 
 CONFIG = RunConfig(env_id="ALE/Pong-v5", seed=3)
 
@@ -121,6 +124,13 @@ def test_a_run_with_nothing_but_its_first_checkpoint_came_to_nothing(tmp_path):
     assert run.has_begun()
     withdraw_run(run, keep_folder=False)
     assert not run.path.exists()
+
+
+def test_a_run_that_another_goes_on_with_is_not_withdrawn(tmp_path):
+    run = create_run("vmpo", CONFIG, tmp_path / "run")
+    with ThreadPoolExecutor(1) as other, RunLock(run.path):
+        other.submit(withdraw_run, run, keep_folder=False).result()
+    assert open_run(run.path) == run
 
 
 @pytest.mark.parametrize("trace", ["config.toml", "checkpoints"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import subprocess
 import sys
@@ -99,3 +100,16 @@ def test_what_a_stranger_wrote_into_the_lock_file_is_not_repeated(tmp_path: Path
     (tmp_path / LOCK_FILE).write_bytes(b"\x1b[2Jprocess 1 on \xff")
     with pytest.raises(RunFolderError, match="is in use by another process;"), RunLock(tmp_path):
         pass
+
+
+def test_a_lock_on_a_file_that_its_last_holder_removed_meanwhile_is_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    lock, opened = fcntl.lockf, iter([True])
+
+    def removed_before_it_is_locked(descriptor: int, flags: int) -> None:
+        if next(opened, False):
+            (tmp_path / LOCK_FILE).unlink()
+        lock(descriptor, flags)
+
+    monkeypatch.setattr(fcntl, "lockf", removed_before_it_is_locked)
+    with RunLock(tmp_path):
+        assert (tmp_path / LOCK_FILE).exists()  # where the next one will look

@@ -32,9 +32,9 @@ def test_the_same_seed_gives_the_same_numbers():
     assert all(a != b for a, b in zip(first, second, strict=True))
 
 
-@pytest.mark.parametrize("seed", [-1, 2**32])
+@pytest.mark.parametrize("seed", [-1, 2**32, "5", 1.5])
 def test_seeds_outside_the_range(seed):
-    with pytest.raises(ValueError, match="seed_everything: seed must be in"):
+    with pytest.raises(ValueError, match="seed_everything: seed must be a whole number in"):
         seed_everything(seed)
 
 

@@ -239,6 +239,8 @@ def test_names_and_what_they_stand_for(name, value):
         "fastrl.utils.plain_files.yaml",
         "torch.nn.Linear.__init__",
         "torch.nn.functional.relu",
+        "torch.optim.lr_scheduler.LambdaLR",  # neither a layer nor an optimiser, though of their rooms
+        "fastrl.envs.Timestep",
         "../x",
         3,
     ],

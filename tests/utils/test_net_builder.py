@@ -2,6 +2,7 @@
 
 import copy
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -167,6 +168,7 @@ def test_what_a_network_cannot_be_made_of():
     ("layer", "message"),
     [
         (dict(func=nn.Linear, out_features=2**50), "layer 0: out_features too large: networks .* of memory"),
+        (dict(func=nn.Linear, out_features=np.int64(2**50)), "layer 0: out_features too large: networks .* of memory"),
         (dict(func=nn.Conv2d, out_channels=2**40, kernel_size=(3, 3)), "layer 0: out_channels too large"),
         (dict(func=nn.Linear, out_features=-3), "layer 0: Linear cannot be made: .*negative"),
     ],

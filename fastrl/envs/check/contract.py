@@ -1,4 +1,7 @@
-"""`reset` and `step` of a single Gymnasium environment, with findings for whatever they do otherwise than Gymnasium's interface says."""
+"""`reset` and `step` of a single Gymnasium environment, with findings for whatever they do otherwise than Gymnasium's interface says.
+
+What training refuses is refused here by the same functions; what it only puts up with is said besides.
+"""
 
 from __future__ import annotations
 
@@ -9,17 +12,17 @@ import gymnasium as gym
 import numpy as np
 
 from fastrl.envs.check.report import Report, said
-
-COUNTS = {0: "no", 1: "one", 2: "two", 3: "three", 4: "four", 5: "five", 6: "six"}
+from fastrl.envs.failures import WrongReturn
+from fastrl.envs.returned import describe, reset_values, step_values
 
 
 class Stepped(NamedTuple):
-    """What `step` returns."""
+    """What `step` returned: the reward and the flags as plain values."""
 
     obs: Any
-    reward: Any
-    terminated: Any
-    truncated: Any
+    reward: float
+    terminated: bool
+    truncated: bool
     info: Any
 
 
@@ -37,56 +40,42 @@ class Contract:
     def reset(self, seed: int | None = None) -> tuple[Any, Any] | None:
         """(observation, info), or None with an error."""
         try:
-            returned: Any = self.env.reset(seed=seed) if seed is not None else self.env.reset()
+            obs, info = reset_values(self.env.reset(seed=seed) if seed is not None else self.env.reset())
+        except WrongReturn as wrong:
+            self._report.error("reset", str(wrong))
+            return None
         except (Exception, SystemExit) as error:
             advice = ""
             if isinstance(error, TypeError) and "seed" in str(error):
                 advice = "; it must take a seed: def reset(self, *, seed=None, options=None)"
             self._report.error("reset", f"reset raised {said(error)}{advice}")
             return None
-        if not isinstance(returned, tuple) or len(returned) != 2 or not isinstance(returned[1], Mapping):
-            self._report.error(
-                "reset", f"reset returned {_form(returned)}; it must return a tuple of two, (observation, info), info a dict"
-            )
-            return None
-        return returned
+        self._see_info("reset", info)
+        return obs, info
 
     def step(self, action: Any) -> Stepped | None:
         """What a step returned, or None with an error."""
         try:
             returned: Any = self.env.step(action)
+            stepped = Stepped(*step_values(returned))
+        except WrongReturn as wrong:
+            self._report.error("step", str(wrong))
+            return None
         except (Exception, SystemExit) as error:
             self._report.error("step", f"step({_short(action)}) raised {said(error)}, {self._report.steps} steps in")
             return None
-        if not isinstance(returned, tuple) or len(returned) != 5:
-            old = " (old Gym)" if isinstance(returned, tuple) and len(returned) == 4 else ""
-            wanted = "it must return five values: observation, reward, terminated, truncated, info"
-            self._report.error("step", f"step returned {_form(returned)}{old}; {wanted}")
-            return None
-        stepped = Stepped(*returned)
-        if not isinstance(stepped.info, Mapping):
-            self._report.error("infos", f"step returned an info that is {_form(stepped.info)}, it must be a dict")
-        return stepped if all(self._flag(name, getattr(stepped, name)) for name in ("terminated", "truncated")) else None
+        self._see_info("step", stepped.info)
+        _, reward, *flags, _ = returned
+        if isinstance(reward, np.ndarray) and reward.ndim:
+            self._report.note("rewards", f"a reward is {describe(reward)}, it should be a number: return float(reward)")
+        for name, flag in zip(("terminated", "truncated"), flags, strict=True):
+            if not isinstance(flag, bool | np.bool_):
+                self._report.note("step", f"{name} is of type {type(flag).__name__}, it should be a bool")
+        return stepped
 
-    def _flag(self, name: str, value: Any) -> bool:
-        if isinstance(value, bool | np.bool_):
-            return True
-        if np.ndim(value) == 0 and isinstance(value, int | np.integer | np.ndarray) and value in (0, 1):
-            self._report.note("step", f"{name} is of type {type(value).__name__}, it should be a bool")
-            return True
-        self._report.error("step", f"{name} is {_form(value)}, it must be a bool")
-        return False
-
-
-def _form(value: Any) -> str:
-    """A value's kind in words: `four values`, `an array [4]`, `None`."""
-    if isinstance(value, tuple):
-        return f"{COUNTS.get(len(value), len(value))} value{'s' if len(value) != 1 else ''}"
-    if isinstance(value, np.ndarray):
-        return f"an array {list(value.shape)}, {value.dtype}"
-    if value is None or isinstance(value, int | float | str):
-        return repr(value)
-    return f"a {type(value).__name__}"
+    def _see_info(self, call: str, info: Any) -> None:
+        if not isinstance(info, Mapping):
+            self._report.warn("infos", f"{call} returned an info that is {describe(info)}, it should be a dict")
 
 
 def _short(action: Any) -> str:

@@ -35,7 +35,7 @@ def check_repeats(contract: Contract, draw: Callable[[Any], Any], seed: int, rep
     elif not _equal(first, second):
         said = "the same seed and actions give different episodes"
     else:
-        if _equal(first[0], other[0]):
+        if _equal(first[0], _copied(other[0])):
             report.note("seeds", "two seeds start alike")
         return
     report.warn("seeds", f"{said}; draw from self.np_random, which super().reset(seed=seed) seeds")

@@ -8,9 +8,10 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 
+from fastrl.envs.actions import ActionMap
 from fastrl.envs.base import VectorEnv
 from fastrl.envs.check.actions import random_actions
-from fastrl.envs.check.autoreset import check_autoreset
+from fastrl.envs.check.autoreset import check_autoreset, check_infos
 from fastrl.envs.check.report import Report, said
 from fastrl.envs.check.single import SingleCheck
 from fastrl.envs.check.spaces import actions_of, observations_of, require_space
@@ -46,8 +47,9 @@ class Check:
         self._env, self._steps, self._seed = env, steps, seed
         self._num_envs = num_envs
         self._settings: dict[str, Any] = {"obs_keys": obs_keys, "max_episode_steps": max_episode_steps, "env_kwargs": env_kwargs}
-        self._options = {name: value for name, value in (env_kwargs or {}).items() if name not in ("crop", "num_actions")}
-        self._maps = {name: (env_kwargs or {}).get(name) for name in ("crop", "num_actions")}
+        own = ("crop", "num_actions", "autoreset_mode")  # options that fastrl takes, not the environment
+        self._options = {name: value for name, value in (env_kwargs or {}).items() if name not in own}
+        self._maps = {name: (env_kwargs or {}).get(name) for name in own}
         self.report = Report(_name(env))
 
     def run(self) -> Report:
@@ -123,7 +125,8 @@ class Check:
         maps = self._maps_of(env.observation_space, env.action_space)
         if maps is None:
             return
-        SingleCheck(env, maps, report, seed=self._seed).run(self._steps)
+        with report.guard("environment", "checking it"):
+            SingleCheck(env, maps[1], report, seed=self._seed).run(self._steps)
         if report.broken:
             return
         with report.guard("environment", "making several"):
@@ -141,16 +144,16 @@ class Check:
         if maps is None:
             return
         if type(env) is gym.vector.SyncVectorEnv:
-            SingleCheck(env.envs[0], maps, report, seed=self._seed).run(self._steps)
+            SingleCheck(env.envs[0], maps[1], report, seed=self._seed).run(self._steps)
             report.note("autoreset", "the environments of a SyncVectorEnv are stepped one by one, whatever its mode")
         else:
-            rng = np.random.default_rng(self._seed)
-
-            def draw() -> np.ndarray:
-                return maps.batch(random_actions(maps.spec, rng, env.num_envs))
-
-            with report.guard("autoreset", "stepping"):
-                check_autoreset(env, draw, self._steps, self._seed, report)
+            observations, actions = maps
+            with report.guard("step", "stepping"):
+                drawn = random_actions(actions.spec, np.random.default_rng(self._seed), env.num_envs)
+                check_infos(env, actions.batch(drawn), self._seed, report)
+            if not report.broken:
+                with report.guard("autoreset", "stepping"):
+                    check_autoreset(env, report.name, observations, actions, self._maps["autoreset_mode"], report)
         if report.broken:
             return
         with report.guard("environment", "stepping"):
@@ -162,8 +165,8 @@ class Check:
         given = {name: value for name, value in self._maps.items() if value is not None}
         return {"env_kwargs": given} if given else {}
 
-    def _maps_of(self, observation_space: Any, action_space: Any) -> Any:
-        """How actions become the environment's, with what is to be said of both spaces; None with an error."""
+    def _maps_of(self, observation_space: Any, action_space: Any) -> tuple[ObservationMap, ActionMap] | None:
+        """How observations and actions become the environment's, with what is to be said of both spaces; None with an error."""
         sound = [
             require_space(observation_space, "observations", self.report),
             require_space(action_space, "actions", self.report),
@@ -174,7 +177,7 @@ class Check:
             observation_space, self.report, obs_keys=self._settings["obs_keys"], crop=self._maps["crop"]
         )
         actions = actions_of(action_space, self.report, num_actions=self._maps["num_actions"])
-        return None if seen is None else actions
+        return None if seen is None or actions is None else (seen, actions)
 
 
 def _name(env: Any) -> str:

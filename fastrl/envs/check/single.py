@@ -85,13 +85,13 @@ class SingleCheck:
         now = time_limit(self._contract.env)
         if self._episodes.told is None and now is not None:
             self._episodes.told = now
-            self._report.note("limit", f"{now} steps, which it tells only after a reset: give max_episode_steps where it is asked for")
+            self._report.note("limit", f"{now} steps, which it tells only after a reset")
 
     def _count(self, stepped: Stepped) -> bool:
         """Look at what a step returned; whether going on makes sense."""
         self._report.steps += 1
         self._see(stepped.obs)
-        self._rewards.see_value(stepped.reward)
+        self._rewards.see(np.array([stepped.reward]))
         return not self._report.broken
 
     def _see(self, obs: Any) -> None:

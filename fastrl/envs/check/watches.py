@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 
 from fastrl.envs.check.report import Level, Report, said
 from fastrl.envs.failures import ObservationFault
+from fastrl.envs.finite import all_finite, first_fault
 from fastrl.envs.observation_entries import Leaf
 from fastrl.envs.ranges import LARGE_NUMBER, Ranges
 
@@ -45,9 +45,9 @@ class EntryWatch:
             return
         if batch.dtype != leaf.dtype and leaf.kind == "box":
             self._report.note("observations", f"{leaf.called} is {batch.dtype}, its space declares {leaf.dtype}; it is cast")
-        if batch.dtype.kind == "f" and not np.isfinite(batch).all():
+        if batch.dtype.kind == "f" and not all_finite(batch):
             self._broken = True
-            self._report.error("observations", f"{leaf.called} has a number that is not finite; training stops there")
+            self._report.error("observations", f"{leaf.called} is not finite, {first_fault(batch, 'number')[1]}; training stops there")
             return
         self._ranges.see(batch)
 
@@ -104,22 +104,10 @@ class RewardWatch:
         self._report = report
         self._ranges = Ranges()
 
-    def see_value(self, reward: Any) -> None:
-        """What one environment's `step` returned as reward."""
-        if isinstance(reward, np.ndarray) and reward.ndim:
-            self._report.error("rewards", f"a reward has shape {list(reward.shape)}, it must be a number: return float(reward)")
-            return
-        try:
-            number = float(reward)
-        except (TypeError, ValueError):
-            self._report.error("rewards", f"a reward is {reward!r}, it must be a number")
-            return
-        self.see(np.array([number]))
-
     def see(self, rewards: np.ndarray) -> None:
         """Rewards [N] of transitions alone."""
-        if not np.isfinite(rewards).all():
-            self._report.error("rewards", f"a reward is {rewards[~np.isfinite(rewards)][0]}; training stops there")
+        if not all_finite(rewards):
+            self._report.error("rewards", f"a reward is not finite, {first_fault(rewards, 'reward')[1]}; training stops there")
             return
         if len(rewards):
             self._ranges.see(rewards.astype(np.float64))

@@ -20,10 +20,12 @@ from fastrl.losses.mpo import (
     Dual,
     decoupled_gaussian_loss,
     gaussian_kl_parts,
+    kl_metrics,
     multiplier_loss,
     out_of_bounds_cost,
     sample_temperature_loss,
     sample_weights,
+    weights_of_valid,
 )
 from fastrl.losses.value import half_squared_error
 from fastrl.nn.distributions import Categorical, DiagonalGaussian, Distribution
@@ -62,6 +64,7 @@ class MPOAgent:
         action_low, action_high: [A], bounds of continuous actions in policy units (−1 and 1 where an environment's are finite, see
             `fastrl.envs.ActionScale`); None for discrete ones.
         config: the settings; those of `MPOTrainer`.
+        byte_range: what observations are divided by where a replay holds them as bytes; acting takes them divided.
 
     Raises:
         SettingError: a setting is out of range; the message names it.
@@ -79,6 +82,7 @@ class MPOAgent:
         config: MPOConfig,
         action_low: Tensor | None = None,
         action_high: Tensor | None = None,
+        byte_range: int = 255,
     ) -> None:
         require_float32_default()
         config.check()
@@ -86,7 +90,7 @@ class MPOAgent:
             if size < 1:
                 raise SettingError(f"{name} must be at least 1, got {size}")
         self.config = config
-        self.obs_dim, self.act_dim = obs_dim, act_dim
+        self.obs_dim, self.act_dim, self.byte_range = obs_dim, act_dim, byte_range
         self.device = torch.device(device)
         self.discrete = action_low is None
         self.updates = 0
@@ -174,7 +178,7 @@ class MPOAgent:
     def mode(self, obs: Tensor) -> Tensor:
         """The policy's most probable actions at obs [N, obs_dim], or at one of them, as they are executed; ValueError for other shapes."""
         rows, single = as_rows("MPOAgent.mode", obs, (self.obs_dim,), self.device)
-        actions = self.executed(self.policy(rows).mode())
+        actions = self.executed(self.policy(rows.float()).mode())
         return actions[0] if single else actions
 
     @without_autocast
@@ -226,7 +230,7 @@ class MPOAgent:
             SettingError: parameters have changed so that their optimiser cannot follow.
         """
         self.follow()
-        batch = replace(batch, obs=batch.obs.float())
+        batch = replace(batch, obs=batch.obs.float() / self.byte_range if batch.obs.dtype == torch.uint8 else batch.obs.float())
         try:
             found = self._targets(batch)
             _require_finite({name: value.sum() for name, value in found.items()})
@@ -295,7 +299,7 @@ class MPOAgent:
 
     def _critic_step(self, batch: Sequences, targets: Tensor) -> dict[str, Tensor]:
         obs, actions = batch.obs[:-1].flatten(0, 1), batch.actions.flatten(0, 1)
-        weight = _share(batch.valid)
+        weight = weights_of_valid(batch.valid)
         self._critic_weights.zero_grad()
         losses = [(weight * half_squared_error(critic(obs, actions), targets.flatten())).sum() for critic in self.critics]
         loss = torch.stack(losses).sum()
@@ -307,7 +311,7 @@ class MPOAgent:
 
     def _policy_steps(self, batch: Sequences, found: Mapping[str, Tensor], m_steps: int) -> dict[str, Tensor]:
         """E-step, its temperatures, and `m_steps` of the policy with its multipliers."""
-        weight = _share(batch.valid)
+        weight = weights_of_valid(batch.valid)
         log_prior = found.get("log_prior")
         temperature = self.temperature()
         weights = sample_weights(found["q_values"], temperature, log_prior)
@@ -352,11 +356,9 @@ class MPOAgent:
         self.dual_optimizer.step()
         for dual in self._duals():
             dual.project_()
-        names = ("mean", "std")
         metrics = {"loss/policy": policy_loss.detach(), "loss/kl": penalty.detach(), "loss/dual": duals.detach(), "grad/policy_norm": norm}
-        for name, alpha, kl, epsilon in zip(names, alphas, kls, self.epsilons, strict=False):
-            mean_kl = kl.detach().mean()
-            metrics |= {f"kl/{name}": mean_kl, f"mpo/kl_{name}_rel": mean_kl / epsilon, f"mpo/alpha_{name}": alpha.detach().mean()}
+        metrics |= kl_metrics(kls, self.epsilons)
+        metrics |= {f"mpo/alpha_{name}": alpha.detach().mean() for name, alpha in zip(("mean", "std"), alphas, strict=False)}
         return metrics | {"train/entropy": (weight * policy.entropy()).sum().detach()}
 
     @torch.no_grad()
@@ -398,9 +400,3 @@ class _NotFinite(ArithmeticError):
 def _require_finite(named: Mapping[str, Tensor]) -> None:
     if bad := names_of_non_finite(named):
         raise _NotFinite(bad)
-
-
-def _share(valid: Tensor) -> Tensor:
-    """[T, B] flags as weights [T·B] that sum to 1 over the valid rows."""
-    flags = valid.flatten().float()
-    return flags / flags.sum()

@@ -133,6 +133,8 @@ class MPOConfig(RunConfig):
         super().check()
         check_ranges(self, RANGES)
         check_choice(self, "optimizer_type", ("adam", "sgd"))
+        if self.use_retrace and self.retrace_steps >= self.replay_size:
+            raise SettingError(f"retrace_steps must be below replay_size = {self.replay_size}, got {self.retrace_steps}")
         if self.use_retrace and self.batch_size % self.retrace_steps:
             raise SettingError(f"batch_size must be a multiple of retrace_steps = {self.retrace_steps}, got {self.batch_size}")
         if self.exact_resume and not self.save_replay:

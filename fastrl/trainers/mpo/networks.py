@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from fastrl import ops
+from fastrl.autograd import transformed
 from fastrl.nn.distributions import Categorical, DiagonalGaussian
 from fastrl.nn.linear import Linear, linear
 
@@ -73,13 +74,17 @@ class _Limited(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor) -> Tensor:
         ctx.save_for_backward(x)
-        return torch.where(torch.isfinite(x), x.clamp(LOWEST_LOG_STD, HIGHEST_LOG_STD), x)
+        return _within_limits(x)
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> Tensor:
         (x,) = ctx.saved_tensors
         leads_away = ((x > HIGHEST_LOG_STD) & (gradient < 0)) | ((x < LOWEST_LOG_STD) & (gradient > 0))
         return gradient.masked_fill(leads_away, 0.0)
+
+
+def _within_limits(x: Tensor) -> Tensor:
+    return torch.where(torch.isfinite(x), x.clamp(LOWEST_LOG_STD, HIGHEST_LOG_STD), x)
 
 
 class GaussianPolicy(nn.Module):
@@ -103,7 +108,7 @@ class GaussianPolicy(nn.Module):
     def forward(self, obs: Tensor) -> DiagonalGaussian:
         """The policy at obs [B, obs_dim]. What is not finite stays so: clamping must not hide it."""
         mean, log_std = self.head(self.torso(obs)).chunk(2, dim=-1)
-        return DiagonalGaussian(mean, _Limited.apply(log_std))
+        return DiagonalGaussian(mean, _within_limits(log_std) if transformed() else _Limited.apply(log_std))
 
 
 class DiscretePolicy(nn.Module):

@@ -12,6 +12,7 @@ from torch import Tensor
 from fastrl.data.replay import SequenceReplay
 from fastrl.envs import Timestep
 from fastrl.errors import SettingError
+from fastrl.nn.encoders import as_vectors
 from fastrl.training.trainer import Trainer
 
 if TYPE_CHECKING:
@@ -43,16 +44,19 @@ class StoringTrainer(Trainer):
         """The row of the replay that is written next."""
         return self.replay.write_position
 
-    def _flat(self, obs: Tensor) -> Tensor:
-        return obs.reshape(self.env.num_envs, -1).float()
-
     def _stored(self, obs: Tensor) -> Tensor:
-        """Observations in the dtype of the replay; bytes are whole numbers as float32 too."""
-        return obs.to(self.replay.storage["obs"].dtype)
+        """Observations as networks get them in the form of the replay, which holds bytes as bytes."""
+        dtype = self.replay.storage["obs"].dtype
+        return (obs * self.agent.byte_range).round().to(dtype) if dtype == torch.uint8 else obs.to(dtype)
+
+    def _seen_by_networks(self, obs: np.ndarray) -> Tensor:
+        """One observation given by hand, [1, obs_dim]."""
+        row = self._as_cpu_float_tensor(obs, (1, self.obs_dim))
+        return row / self.agent.byte_range if np.asarray(obs).dtype == np.uint8 else row
 
     def _begin(self) -> Tensor:
         """Reset all environments; a first observation that cannot be used breaks the first transition only."""
-        obs = self._flat(self.env.reset())
+        obs = as_vectors(self.env.reset())
         self._breaks_next = ~usable(obs).all(1)
         return harmless(obs)
 
@@ -60,7 +64,7 @@ class StoringTrainer(Trainer):
 
     def _store(self, executed: Tensor, raw: Tensor, logp: Tensor, timestep: Timestep) -> None:
         """Store the row; a transition with a number that is too large to be squared is none and is not stored."""
-        next_obs, reward, valid = self._flat(timestep.obs), timestep.reward, timestep.valid
+        next_obs, reward, valid = as_vectors(timestep.obs), timestep.reward, timestep.valid
         terminated, truncated = timestep.terminated, timestep.truncated
         total = next_obs.abs().sum() + reward.abs().sum() + logp.abs().sum()
         if not bool(total <= LARGEST_NUMBER) or bool(self._breaks_next.any()):
@@ -119,7 +123,7 @@ class StoringTrainer(Trainer):
         `next_obs`, and is broken where it does not.
 
         Args:
-            obs, next_obs: [obs_dim] before and after the step.
+            obs, next_obs: [obs_dim] before and after the step; of bytes as np.uint8, or over their range as the agent gets them.
             action_exec, action_raw: as executed and as drawn, [A], both in policy units; or a number of discrete ones.
             behaviour_logp: log-probability of the raw action, in nats.
             reward: of the step.
@@ -137,7 +141,7 @@ class StoringTrainer(Trainer):
             self._refuse(1)
             self._sequence_broken = True
             return False
-        first, following = (self._as_cpu_float_tensor(value, (1, self.obs_dim)) for value in (obs, next_obs))
+        first, following = (self._seen_by_networks(value) for value in (obs, next_obs))
         expected = self.obs if self._following is None else self._following
         if self.replay.index.rows and (self._sequence_broken or not torch.equal(expected.cpu(), first)):
             self._store_row(expected, valid=False)  # what followed the transition before

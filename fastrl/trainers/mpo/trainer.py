@@ -17,11 +17,12 @@ from fastrl.data.replay import SequenceReplay
 from fastrl.envs import VectorEnv, make_vector_env, wrappers
 from fastrl.errors import SettingError
 from fastrl.machine import require_memory
+from fastrl.nn.encoders import as_vectors, byte_range
 from fastrl.nn.observations import as_rows
 from fastrl.trainers.mpo.agent import MPOAgent
 from fastrl.trainers.mpo.config import MPOConfig
 from fastrl.trainers.mpo.storing import StoringTrainer, harmless
-from fastrl.training.config import RunConfig, Unsaid, config_of_arguments
+from fastrl.training.config import RunConfig, Unsaid, config_of_arguments, convert
 from fastrl.training.evaluation import MemorylessPlayer, Player, evaluate_policy
 from fastrl.training.intervals import Intervals
 from fastrl.training.memory import require_needs
@@ -81,7 +82,7 @@ def _player(agent: MPOAgent, obs_shape: tuple[int, ...]) -> Player:
 
 def _seen(rows: Tensor) -> Tensor:
     """Observations [N, *shape] as the networks get them, [N, obs_dim]."""
-    return harmless(rows.flatten(1).float())
+    return harmless(as_vectors(rows))
 
 
 class MPOTrainer(StoringTrainer):
@@ -185,8 +186,9 @@ class MPOTrainer(StoringTrainer):
     ) -> None:
         given = {name: value for name, value in locals().items() if name in MPOConfig.__dataclass_fields__}
         # batch_size, update_after and m_steps are arguments of `train`; until then, whole windows
-        windows = {"batch_size": 256 * (max(retrace_steps, 1) if use_retrace else 1)}
-        config = config_of_arguments(MPOConfig, given | windows | intervals.settings())
+        window = max(convert("retrace_steps", int, retrace_steps), 1) if use_retrace else 1
+        whole = -(-MPOConfig.batch_size // window) * window
+        config = config_of_arguments(MPOConfig, given | {"batch_size": whole} | intervals.settings())
         super().__init__(seed=config.seed, intervals=intervals)
         self.settings = config
         weights = hidden_weights(config.policy_layer_sizes) + hidden_weights(config.critic_layer_sizes)
@@ -207,11 +209,11 @@ class MPOTrainer(StoringTrainer):
 
     def _make_agent(self) -> MPOAgent:
         action = self.env.action
+        settings: dict[str, Any] = {"config": self.settings, "byte_range": byte_range(self.env.obs_shape)}
         if action.kind == "discrete":
-            return MPOAgent(self.obs_dim, action.num_actions, self.device, config=self.settings)
+            return MPOAgent(self.obs_dim, action.num_actions, self.device, **settings)
         if action.kind == "continuous":
-            bounds = {"action_low": action.low, "action_high": action.high}
-            return MPOAgent(self.obs_dim, action.dim, self.device, config=self.settings, **bounds)
+            return MPOAgent(self.obs_dim, action.dim, self.device, action_low=action.low, action_high=action.high, **settings)
         raise SettingError(f"env_id {self.env.name!r} has {action.kind} actions; MPO takes discrete or continuous ones")
 
     def _make_replay(self) -> SequenceReplay:

@@ -201,7 +201,7 @@ class PPOConfig(PolicyGradientConfig):
 
     ALGORITHM: ClassVar[str] = "ppo"
     PRESETS: ClassVar[dict[str, dict[str, Any]]] = {
-        "CartPole-v1": CLASSIC | {"num_steps": 64, "lr": 0.001},
+        "CartPole-v1": CLASSIC | {"num_steps": 64, "lr": 0.001, "normalize_reward": True},
         "Acrobot-v1": CLASSIC | {"num_steps": 64, "lr": 0.001, "normalize_observation": True},
         "Pendulum-v1": CONTINUOUS
         | {"total_steps": 100_000, "num_envs": 4, "num_steps": 128, "gamma": 0.95, "lr": 0.001, "num_mini_batches": 8},

@@ -23,7 +23,7 @@ from fastrl.models import (
     VanillaPGModel,
 )
 from fastrl.nn.containers import ActionLinear, FlattenLinear
-from fastrl.nn.encoders import SYMBOLS, is_grid
+from fastrl.nn.encoders import byte_range
 from fastrl.nn.layers import Tanh, layer_init
 from fastrl.nn.linear import Linear
 from fastrl.nn.precision import without_autocast
@@ -80,7 +80,7 @@ class PolicyGradientTrainer(Trainer):
         settings = self.settings
         transforms: list[Transform] = []
         if self.env.obs_dtype == torch.uint8:
-            transforms.append(Frame2Float(SYMBOLS - 1 if is_grid(self.env.obs_shape, torch.uint8) else 255))
+            transforms.append(Frame2Float(byte_range(self.env.obs_shape)))
         if settings.normalize_observation:
             transforms.append(StateRunNorm(settings.clip_observation))
         if settings.normalize_reward:

@@ -9,7 +9,7 @@ import gymnasium as gym
 
 from fastrl.envs import VectorEnv
 from fastrl.envs.make import make_gymnasium_env
-from fastrl.envs.time_limit import as_limit, time_limit
+from fastrl.envs.time_limit import time_limit
 from fastrl.errors import SettingError
 from fastrl.trainers.ppo_trxl.config import PPOTrXLConfig
 from fastrl.trainers.ppo_trxl.video import OF_THE_STREAM, record_episode
@@ -93,7 +93,7 @@ class SingleEnvironmentTrainer(Trainer):
         """
         if self.settings.max_episode_steps is not None:
             return self.settings.max_episode_steps
-        limit = time_limit(env) or as_limit(getattr(env.unwrapped, "max_steps", None))  # as MiniGrid's environments have it
+        limit = time_limit(env)
         if limit is None:
             raise SettingError(f"max_episode_steps must be given, since {env} does not tell its limit; or set endless")
         return limit

@@ -212,6 +212,9 @@ class PPOTRxLTrainer(SingleEnvironmentTrainer):
             return None
         limit = limit or self.settings.max_episode_steps  # of a vector environment that tells none, the user may know one
         if limit is None:
+            self.env.reset()  # some tell it only then
+            limit = self.env.max_episode_steps
+        if limit is None:
             raise SettingError(
                 f"max_episode_steps must be given, since {self.env.name} does not tell its limit; or set endless, with relative positions"
             )

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from fastrl import ops
 from fastrl.errors import SettingError
-from fastrl.losses.mpo import Dual, e_step_weights, multiplier_loss, temperature_loss, top_fraction
+from fastrl.losses.mpo import Dual, e_step_weights, kl_metrics, multiplier_loss, temperature_loss, top_fraction
 from fastrl.losses.value import explained_variance, standardize
 from fastrl.nn.distributions import DiagonalGaussian
 from fastrl.nn.kept import KeptParameters
@@ -348,7 +348,7 @@ class VMPOAgent(AdvantageFitting):
         self.optimizer.zero_grad()
         multipliers = [alpha() for alpha in self.alphas]
         policy_loss, value_loss, bias, entropy, *kls = accumulate_gradients(self.policy, rows, psi, [m.detach() for m in multipliers])
-        found = {"kl": self._kl_metrics(kls), "mean": {}}
+        found = {"kl": kl_metrics(kls, self.epsilons), "mean": {}}
         if may_stop and self.kl_stop is not None and any(kl > self.kl_stop * eps for kl, eps in zip(kls, self.epsilons, strict=True)):
             return found, False
         self.alpha_optimizer.zero_grad()
@@ -371,13 +371,6 @@ class VMPOAgent(AdvantageFitting):
             **norms,
         }
         return found, True
-
-    def _kl_metrics(self, kls: list[Tensor]) -> dict[str, Tensor]:
-        """Mean KLs in nats, and over their bounds."""
-        metrics: dict[str, Tensor] = {}
-        for name, kl, epsilon in zip(("mean", "std"), kls, self.epsilons, strict=False):
-            metrics |= {f"kl/{name}": kl, f"mpo/kl_{name}_rel": kl / epsilon}
-        return metrics
 
     def _clip(self, *names: str) -> Tensor:
         """Clip the gradients of these networks by the norm of all of them together; returns the norm before, 0-d."""

@@ -19,6 +19,7 @@ from fastrl.envs.wrappers import _find_wrapper, _make_env, _transform_observatio
 from fastrl.errors import SettingError
 from fastrl.machine import require_memory
 from fastrl.nn.distributions import Categorical, DiagonalGaussian, Distribution
+from fastrl.nn.encoders import as_vectors
 from fastrl.nn.normalizer import RewardScaler
 from fastrl.nn.observations import as_rows
 from fastrl.nn.precision import without_autocast
@@ -33,7 +34,7 @@ from fastrl.trainers.vmpo.gymnasium_evaluation import (
     _merge_obs_rms_stats,
 )
 from fastrl.training.config import RunConfig, Unsaid, config_of_arguments
-from fastrl.training.evaluation import MemorylessPlayer, Player, require_finite_observations
+from fastrl.training.evaluation import MemorylessPlayer, Player
 from fastrl.training.intervals import Intervals
 from fastrl.training.metrics import _format_metrics
 from fastrl.training.state_check import Maybe
@@ -162,7 +163,7 @@ class VMPOTrainer(Trainer):
         self.rollout = self._make_rollout(obs_dim, act_dim)
         self.rows: Rows | None = None
         self._fitted: dict[str, Tensor] = {}  # what the last fit of advantages has to say
-        self.obs = self._flat(self.env.reset())
+        self.obs = as_vectors(self.env.reset())
 
     # ------------------------------------------------------------------------------------------------ construction
 
@@ -184,10 +185,6 @@ class VMPOTrainer(Trainer):
         wanted = Rollout(self.rollout_steps, self.env.num_envs, **fields, device="meta").nbytes  # counted without being taken
         self._memory = require_memory({"rollout": wanted}, "num_envs or rollout_steps", device=str(self.device))
         return Rollout(self.rollout_steps, self.env.num_envs, **fields, device=self.device)
-
-    def _flat(self, obs: Tensor) -> Tensor:
-        """Observations [N, ...] as float32 [N, obs_dim]."""
-        return obs.reshape(self.env.num_envs, -1).float()
 
     def _reset_rollout(self) -> None:
         """Empty the rollout."""
@@ -241,7 +238,7 @@ class VMPOTrainer(Trainer):
             actions = distribution.sample()
         with self.stopwatch("environment"):
             timestep = self.env.step(actions)
-        next_obs = self._flat(timestep.obs)
+        next_obs = as_vectors(timestep.obs)
         acted = {"logits": distribution.logits} if isinstance(distribution, Categorical) else {"means": distribution.mean}
         self.rollout.append(
             obs=self.obs,
@@ -317,13 +314,12 @@ class VMPOTrainer(Trainer):
             ValueError: they have another shape.
         """
         rows, single = as_rows("VMPOTrainer.choose", obs, self.env.obs_shape, self.device)
-        require_finite_observations(rows, self.env.name)
-        actions = self.agent.acting_policy.distribution(rows.flatten(1).float()).mode()
+        actions = self.agent.acting_policy.distribution(as_vectors(rows)).mode()
         return actions[0] if single else actions
 
     def draw(self, obs: Tensor) -> Tensor:
         """See `Trainer.draw`."""
-        return self.agent.acting_policy.distribution(obs.flatten(1).float()).sample()
+        return self.agent.acting_policy.distribution(as_vectors(obs)).sample()
 
     def describe(self) -> str:
         """Environments, threads and the memory of the rollout."""
@@ -359,7 +355,7 @@ class VMPOTrainer(Trainer):
             if state["rollout"] is not None:
                 self.rollout.load_state_dict(state["rollout"])
             return
-        self.obs = self._flat(self.env.reset())
+        self.obs = as_vectors(self.env.reset())
         if self.reward_scaler is not None:
             self.reward_scaler.running_return.zero_()
 
