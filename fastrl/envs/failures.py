@@ -42,7 +42,9 @@ def cause_of(error: BaseException) -> str:
 
 
 def _hint(error: BaseException) -> str | None:
-    """Old Gym's returns inside Gymnasium's own wrappers are errors of unpacking, which say little."""
+    """Wrong returns, old Gym's among them, are errors of unpacking inside Gymnasium's own wrappers, which say little."""
+    if isinstance(error, TypeError) and str(error).startswith("cannot unpack non-iterable"):
+        return f"{FIVE_VALUES}, and {TWO_VALUES}"
     unpacked = re.match(r"(?:not enough|too many) values to unpack \(expected (\d)", str(error)) if isinstance(error, ValueError) else None
     return None if unpacked is None else {"5": FIVE_VALUES, "2": TWO_VALUES}.get(unpacked[1])
 

@@ -142,6 +142,8 @@ def test_a_reset_without_info_is_named(result):
 def test_old_gyms_returns_inside_of_wrappers_are_named_too():
     with pytest.raises(EnvironmentFailure, match=r"expected 5, got 4\) \(step must return five values"):
         step_twice(lambda: Odd(lambda: (ZEROS, 1.0, False, {})), max_episode_steps=10)
+    with pytest.raises(EnvironmentFailure, match=r"NoneType object \(step must return five values"):
+        step_twice(lambda: Odd(lambda: None), max_episode_steps=10)
 
 
 def test_entries_of_a_dict_observation_are_named():
