@@ -43,13 +43,14 @@ class _Block:
 _latest: Thresholds | None = None  # set by this module; glibc adjusts nothing from then on
 
 
-def keep_freed_memory() -> bool:
+def keep_freed_memory() -> Thresholds | None:
     """Let the C library keep up to 256 MB of freed memory for the next allocations of this process; larger blocks still go back.
 
     Returns:
-        Whether it was done: where the user has set the allocator up (one of `ENVIRONMENT`), or it is not glibc's, it is left alone.
+        The thresholds to put back; None where the user has set the allocator up (one of `ENVIRONMENT`), or it is not glibc's: it is left
+        alone then.
     """
-    return replace_thresholds(Thresholds(LARGEST_ON_HEAP, KEPT)) is not None
+    return replace_thresholds(Thresholds(LARGEST_ON_HEAP, KEPT))
 
 
 def replace_thresholds(wanted: Thresholds) -> Thresholds | None:

@@ -8,7 +8,7 @@ from typing import Self
 
 import torch
 
-from fastrl.training.allocator import KEPT, LARGEST_ON_HEAP, Thresholds, replace_thresholds
+from fastrl.training.allocator import Thresholds, keep_freed_memory, replace_thresholds
 
 
 class ProcessSettings:
@@ -36,7 +36,7 @@ class ProcessSettings:
                 return
             if not self._open:
                 ProcessSettings._found_threads = torch.get_num_threads()
-                ProcessSettings._found_thresholds = replace_thresholds(Thresholds(LARGEST_ON_HEAP, KEPT))
+                ProcessSettings._found_thresholds = keep_freed_memory()
             self._open.append(self)
             self._set_threads()
 

@@ -9,7 +9,6 @@ itself may be a link: the user named it.
     replace_file(path, write)        `write(file)` fills a new binary file, which then takes the place of `path`
     append_to_file(path, data)       adds bytes to a file that is there, all of them or none
     open_to_lock(path)               a descriptor for `run_lock`
-    make_folder(path)                a folder that is no link, made if it is missing
     require_folder(path)             an error if it is something else than a folder
     remove_leftovers(folder)         what killed calls of `replace_file` left
 
@@ -109,19 +108,6 @@ def open_to_lock(path: Path) -> int:
     """
     with _named(path, "written"):
         return _open(path, os.O_RDWR | os.O_CREAT)
-
-
-def make_folder(path: Path) -> None:
-    """A folder inside a run, made if it is missing; the folders above it must be there.
-
-    Raises:
-        RunFolderError: it is a link or a file, or cannot be made.
-    """
-    with _named(path, "used as a folder"):
-        try:
-            path.mkdir()
-        except FileExistsError:
-            require_folder(path)
 
 
 def require_folder(path: Path) -> None:

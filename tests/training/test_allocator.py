@@ -11,7 +11,7 @@ from fastrl.training import allocator
 FAULTS = """
 import resource, torch
 from fastrl.training.allocator import keep_freed_memory
-kept = keep_freed_memory() if {keep} else None
+kept = keep_freed_memory() is not None if {keep} else None
 def work():
     for _ in range(200):
         blocks = [torch.ones(500_000) for _ in range(4)]

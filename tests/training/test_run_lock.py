@@ -84,7 +84,8 @@ def test_a_folder_that_goes_away_meanwhile(tmp_path: Path) -> None:
     with RunLock(tmp_path / "run"):
         (tmp_path / "run").rename(tmp_path / "moved")
     with RunLock(tmp_path / "moved"):
-        pass
+        assert [entry.name for entry in (tmp_path / "moved").iterdir()] == [LOCK_FILE]
+    assert not (tmp_path / "run").exists()
 
 
 @pytest.mark.parametrize("make", [os.mkfifo, Path.mkdir, lambda path: path.symlink_to("mine")])

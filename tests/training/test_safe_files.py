@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from fastrl.errors import RunFolderError
-from fastrl.training.safe_files import append_to_file, make_folder, read_file, remove_leftovers, replace_file, require_folder
+from fastrl.training.safe_files import append_to_file, read_file, remove_leftovers, replace_file, require_folder
 
 
 def _link(path: Path) -> None:
@@ -74,7 +74,7 @@ def test_what_is_missing(tmp_path: Path) -> None:
     with pytest.raises(RunFolderError, match="gone/file cannot be written: No such file or directory"):
         replace_file(tmp_path / "gone" / "file", lambda file: file.write(b"x"))
     with pytest.raises(RunFolderError, match="gone/folder cannot be used as a folder: No such file or directory"):
-        make_folder(tmp_path / "gone" / "folder")
+        require_folder(tmp_path / "gone" / "folder")
     assert list(tmp_path.iterdir()) == []
 
 
@@ -118,15 +118,14 @@ def test_without_room_the_old_content_stays(tmp_path: Path, no_room: None) -> No
 
 
 def test_folders_are_no_links(tmp_path: Path) -> None:
-    make_folder(tmp_path / "new")
-    make_folder(tmp_path / "new")
+    (tmp_path / "new").mkdir()
+    require_folder(tmp_path / "new")
     (tmp_path / "link").symlink_to(tmp_path / "new")
     (tmp_path / "file").touch()
-    for make in (make_folder, require_folder):
-        with pytest.raises(RunFolderError, match="link cannot be used as a folder: it is a link"):
-            make(tmp_path / "link")
-        with pytest.raises(RunFolderError, match="file cannot be used as a folder: it is a file"):
-            make(tmp_path / "file")
+    with pytest.raises(RunFolderError, match="link cannot be used as a folder: it is a link"):
+        require_folder(tmp_path / "link")
+    with pytest.raises(RunFolderError, match="file cannot be used as a folder: it is a file"):
+        require_folder(tmp_path / "file")
 
 
 def test_leftovers_of_killed_writes_are_removed(tmp_path: Path) -> None:
