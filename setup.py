@@ -30,7 +30,8 @@ class CMakeBuild(build_ext):
             # what only tests and benches use stays out of wheels
             "FASTRL_DEV": "1" if self.in_place else "0",
         }
-        # an isolated build brings its own ninja in a folder that is gone at the next build: never take it from CMake's cache
+        # an isolated build brings its own ninja in a folder that is gone at the next build: never take it
+        # from CMake's cache
         ninja = shutil.which("ninja")
         generator = ["-G", "Ninja", f"-DCMAKE_MAKE_PROGRAM={ninja}"] if ninja else []
         defines = [f"-D{name}={value}" for name, value in settings.items()]
@@ -49,5 +50,6 @@ class CMakeBuild(build_ext):
         return {}
 
 
-# the one extension named here makes setuptools tag the wheel for this Python and platform; CMake builds it with the rest
+# the one extension named here makes setuptools tag the wheel for this Python and platform; CMake builds it
+# with the rest
 setup(ext_modules=[Extension("fastrl._native", sources=[])], cmdclass={"build_ext": CMakeBuild})

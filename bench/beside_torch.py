@@ -1,4 +1,5 @@
-"""Two ways to the same tensor, the library's and torch's, timed in turns, so that a busy machine slows both alike."""
+"""Two ways to the same tensor, the library's and torch's, timed in turns, so that a busy machine slows both
+alike."""
 
 from __future__ import annotations
 
@@ -12,8 +13,11 @@ from torch import Tensor
 ROUND_SECONDS = 2e-3
 
 
-def in_turns(ours: Callable[[], Tensor], theirs: Callable[[], Tensor], rounds: int, *, atol: float) -> dict[str, float]:
-    """Medians over the rounds of both, in microseconds a call, and of their ratio within a round; both must give the same within `atol`."""
+def in_turns(
+    ours: Callable[[], Tensor], theirs: Callable[[], Tensor], rounds: int, *, atol: float
+) -> dict[str, float]:
+    """Medians over the rounds of both, in microseconds a call, and of their ratio within a round; both must
+    give the same within `atol`."""
     torch.testing.assert_close(ours(), theirs(), rtol=1e-4, atol=atol)
     calls = max(1, int(ROUND_SECONDS / seconds(theirs, 10)))
     taken = [(seconds(ours, calls), seconds(theirs, calls)) for _ in range(rounds)]

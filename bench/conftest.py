@@ -18,7 +18,11 @@ import record  # noqa: E402
 
 
 def row_of(bench: dict[str, Any]) -> dict[str, Any]:
-    return {**bench["extra_info"], "median_us": bench["stats"]["median"] * 1e6, "min_us": bench["stats"]["min"] * 1e6}
+    return {
+        **bench["extra_info"],
+        "median_us": bench["stats"]["median"] * 1e6,
+        "min_us": bench["stats"]["min"] * 1e6,
+    }
 
 
 def add_ratios(rows: list[dict[str, Any]]) -> None:
@@ -30,7 +34,9 @@ def add_ratios(rows: list[dict[str, Any]]) -> None:
             row["times_fastrl"] = row["median_us"] / ours[key(row)]
 
 
-def pytest_benchmark_update_json(config: pytest.Config, benchmarks: list[Any], output_json: dict[str, Any]) -> None:
+def pytest_benchmark_update_json(
+    config: pytest.Config, benchmarks: list[Any], output_json: dict[str, Any]
+) -> None:
     rows = [row_of(bench) for bench in output_json["benchmarks"] if "peer" in bench["extra_info"]]
     if not rows:
         return
@@ -51,11 +57,18 @@ def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> Non
     if not (found := getattr(config, "bench_report", None)):
         return
     path, report = found
-    terminalreporter.write_line(f"{'op':<8}{'device':<7}{'sizes':<14}{'peer':<34}{'median µs':>12}{'× fastrl':>10}")
-    for row in sorted(report["rows"], key=lambda row: (row["op"], row["device"], row["sizes"], row["peer"] != "fastrl", row["median_us"])):
+    terminalreporter.write_line(
+        f"{'op':<8}{'device':<7}{'sizes':<14}{'peer':<34}{'median µs':>12}{'× fastrl':>10}"
+    )
+    for row in sorted(
+        report["rows"],
+        key=lambda row: (row["op"], row["device"], row["sizes"], row["peer"] != "fastrl", row["median_us"]),
+    ):
         sizes = "×".join(map(str, row["sizes"]))
         ratio = f"{row['times_fastrl']:.2f}" if "times_fastrl" in row else ""
-        terminalreporter.write_line(f"{row['op']:<8}{row['device']:<7}{sizes:<14}{row['peer']:<34}{row['median_us']:>12.2f}{ratio:>10}")
+        terminalreporter.write_line(
+            f"{row['op']:<8}{row['device']:<7}{sizes:<14}{row['peer']:<34}{row['median_us']:>12.2f}{ratio:>10}"
+        )
         for name, value in row.get("inside", {}).items():
             terminalreporter.write_line(f"{'':<29}  {name:<38}{value:>10.2f}")
     terminalreporter.write_line(f"written to {path.relative_to(record.ROOT)}")

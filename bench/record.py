@@ -1,4 +1,5 @@
-"""Dated result files: what was measured, on which machine, with which torch and which commit. One form for every bench."""
+"""Dated result files: what was measured, on which machine, with which torch and which commit. One form for
+every bench."""
 
 from __future__ import annotations
 
@@ -12,7 +13,12 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "bench" / "results"
-MEASURED = ("csrc", "fastrl", "CMakeLists.txt", "setup.py")  # what is measured is built from these; benches and documents may differ
+MEASURED = (
+    "csrc",
+    "fastrl",
+    "CMakeLists.txt",
+    "setup.py",
+)  # what is measured is built from these; benches and documents may differ
 
 
 def provenance() -> dict[str, Any]:
@@ -34,7 +40,8 @@ def provenance() -> dict[str, Any]:
 
 
 def write_result(name: str, results: dict[str, Any]) -> Path:
-    """Write `results` with their provenance to bench/results/<date>-<name>.json; a commit among the results is the one that is written."""
+    """Write `results` with their provenance to bench/results/<date>-<name>.json; a commit among the results
+    is the one that is written."""
     RESULTS.mkdir(exist_ok=True)
     record = provenance() | results
     path = RESULTS / f"{record['date']}-{name}.json"
@@ -60,15 +67,19 @@ def gpu_name() -> str | None:
 
 
 def load_average() -> float | None:
-    """Processes that wanted a core over the last five minutes: above the bench's own threads, something else was running too."""
+    """Processes that wanted a core over the last five minutes: above the bench's own threads, something else
+    was running too."""
     return os.getloadavg()[1] if hasattr(os, "getloadavg") else None
 
 
 def commit(root: Path = ROOT) -> str:
-    """The commit that is checked out, with a + when what is measured differs from it; "unknown" outside a checkout."""
+    """The commit that is checked out, with a + when what is measured differs from it; "unknown" outside a
+    checkout."""
 
     def git(*arguments: str) -> str:
-        return subprocess.run(["git", *arguments], capture_output=True, text=True, cwd=root, check=True).stdout.strip()
+        return subprocess.run(
+            ["git", *arguments], capture_output=True, text=True, cwd=root, check=True
+        ).stdout.strip()
 
     try:
         changed = git("status", "--porcelain", "--", *MEASURED)

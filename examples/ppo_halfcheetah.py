@@ -1,7 +1,8 @@
 """PPO on HalfCheetah with a run folder: python examples/ppo_halfcheetah.py [steps] [folder]
 
-The folder gets config.toml, metrics, evaluations, the learning curve and checkpoints; started a second time with more steps, the run goes
-on from its last checkpoint. The same on the command line: fastrl train ppo --env-id HalfCheetah-v5 (and its flags).
+The folder gets config.toml, metrics, evaluations, the learning curve and checkpoints; started a second time
+with more steps, the run goes on from its last checkpoint. The same on the command line: fastrl train ppo
+--env-id HalfCheetah-v5 (and its flags).
 """
 
 import sys

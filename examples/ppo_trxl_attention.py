@@ -1,10 +1,11 @@
-"""Where a trained PPO-TrXL agent looks when it decides: attention over the window at each step of an episode, as a picture.
+"""Where a trained PPO-TrXL agent looks when it decides: attention over the window at each step of an episode,
+as a picture.
 
     python examples/ppo_trxl_attention.py [--total-steps 25000] [--out attention.png]
 
-Trains on ProofofMemory (two goals are shown for two steps only; the policy has to walk to the good one later), plays one episode with the
-most probable actions through the modules' documented `forward`, and draws each layer's attention: rows are steps of the episode, columns
-the earlier steps that they may see.
+Trains on ProofofMemory (two goals are shown for two steps only; the policy has to walk to the good one
+later), plays one episode with the most probable actions through the modules' documented `forward`, and draws
+each layer's attention: rows are steps of the episode, columns the earlier steps that they may see.
 """
 
 from __future__ import annotations
@@ -34,7 +35,8 @@ def train(total_steps: int) -> PPOTRxLTrainer:
 
 @torch.no_grad()
 def attention_of_an_episode(trainer: PPOTRxLTrainer, seed: int) -> tuple[torch.Tensor, list[str]]:
-    """(attention [L, steps, steps], mean over heads; what was seen at each step) of one episode in an environment with this seed."""
+    """(attention [L, steps, steps], mean over heads; what was seen at each step) of one episode in an
+    environment with this seed."""
     agent, window = trainer.agent, trainer.settings.trxl_memory_length
     mask_table, index_table = trainer._build_memory_helpers(
         memory_length=window, max_episode_steps=trainer.max_episode_steps, device=torch.device("cpu")
@@ -61,7 +63,9 @@ def attention_of_an_episode(trainer: PPOTRxLTrainer, seed: int) -> tuple[torch.T
             spread[:, index[0]] = torch.stack(found)
             rows.append(spread)
             goals = {1.0: "good right", -1.0: "good left", 0.0: "hidden"}[float(obs[0, 2])]
-            seen.append(f"{step}: at {float(obs[0, 1]):+.1f}, {goals}, goes {'right' if int(action) else 'left'}")
+            seen.append(
+                f"{step}: at {float(obs[0, 1]):+.1f}, {goals}, goes {'right' if int(action) else 'left'}"
+            )
             timestep = env.step(action[:, 0])
             obs, over, step = timestep.obs, bool(timestep.terminated | timestep.truncated), step + 1
     for hook in hooks:
@@ -84,7 +88,9 @@ def draw(attention: torch.Tensor, seen: list[str], out: Path) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--total-steps", type=int, default=25_000)
     parser.add_argument("--seed", type=int, default=5, help="of the episode")
     parser.add_argument("--out", type=Path, default=Path("attention.png"))

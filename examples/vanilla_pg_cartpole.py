@@ -24,6 +24,11 @@ optimizer = ListOpt(
         SingleOpt(value, num_epochs=10, num_mini_batches=4, opt_params={"lr": 1e-3}),
     ]
 )
-agent = PGAgent(batcher, policy_model=policy, value_model=value, optimizer=optimizer, log_dir="runs/vanilla_pg_cartpole")
+agent = PGAgent(
+    batcher, policy_model=policy, value_model=value, optimizer=optimizer, log_dir="runs/vanilla_pg_cartpole"
+)
 agent.train(max_steps=max_steps, log_freq=20)
-print(f"Return of 20 episodes with the most probable actions: {agent.evaluate(env, 20)['eval/return_mean']:.1f} of at most 500")
+print(
+    "Return of 20 episodes with the most probable actions: "
+    f"{agent.evaluate(env, 20)['eval/return_mean']:.1f} of at most 500"
+)

@@ -21,7 +21,8 @@ MOST_ENVS = 2**20
 
 
 def available_cores() -> int:
-    """Cores this process may run on: its affinity mask, or fewer if a control group (a container) allows fewer."""
+    """Cores this process may run on: its affinity mask, or fewer if a control group (a container) allows
+    fewer."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return max(1, min(cores, _control_group_cores() or cores))
 
@@ -34,7 +35,7 @@ def _control_group_cores() -> int | None:
         return None
 
 
-# ---------------------------------------------------------------------------------------------------- counts
+# -------------------------------------------------------------------------------------------- counts
 
 
 def require_threads(name: str, value: int | None) -> None:
@@ -72,7 +73,7 @@ def _require_count(name: str, value: int | None, most: int, where: str) -> None:
         raise SettingError(f"{name} must be at most {most:,} {where}, got {value}")
 
 
-# ---------------------------------------------------------------------------------------------------- memory
+# -------------------------------------------------------------------------------------------- memory
 
 
 def require_memory(parts: Mapping[str, int], settings: str, *, device: str = "cpu") -> str:
@@ -84,17 +85,22 @@ def require_memory(parts: Mapping[str, int], settings: str, *, device: str = "cp
         device: where the memory will be taken.
 
     Raises:
-        SettingError: it is more than nine tenths of what the machine has available; the message names the settings. Nothing was taken.
+        SettingError: it is more than nine tenths of what the machine has available; the message names the
+            settings. Nothing was taken.
     """
     wanted, available = sum(parts.values()), available_memory(device)
     line = ", ".join(f"{name} {in_words(size)}" for name, size in parts.items())
     if available is not None and wanted > SHARE * available:
-        raise SettingError(f"{settings} too large: {line} of memory on {device}, but only {in_words(available)} are available")
+        raise SettingError(
+            f"{settings} too large: {line} of memory on {device}, but only {in_words(available)} are "
+            "available"
+        )
     return line
 
 
 def available_memory(device: str = "cpu") -> int | None:
-    """Bytes that can still be taken, within the limits of a container and of this process; None where the system does not tell."""
+    """Bytes that can still be taken, within the limits of a container and of this process; None where the
+    system does not tell."""
     if device.startswith("cuda"):
         import torch
 

@@ -25,7 +25,8 @@ class NativeLibraryError(ImportError):
 
 @functools.cache
 def load_ops() -> None:
-    """Loads the ops, and their CUDA half where torch has CUDA, into `torch.ops.fastrl`; further calls cost nothing.
+    """Loads the ops, and their CUDA half where torch has CUDA, into `torch.ops.fastrl`; further calls cost
+    nothing.
 
     Raises: NativeLibraryError if torch is too old, or the ops were not built.
     """
@@ -34,7 +35,8 @@ def load_ops() -> None:
         raise NativeLibraryError(f"fastrl: {OPS_LIBRARY.name} is not in {FOLDER}; {REBUILD}")
     _load(OPS_LIBRARY)
     if torch.version.cuda and CUDA_LIBRARY.exists():
-        # the CUDA library leaves torch's CUDA symbols open, so that it can be built beside a CPU torch: show them to it
+        # the CUDA library leaves torch's CUDA symbols open, so that it can be built beside a CPU torch: show
+        # them to it
         for library in sorted((Path(torch.__file__).parent / "lib").glob("libtorch_cuda*.so")):
             ctypes.CDLL(str(library), mode=ctypes.RTLD_GLOBAL)
         _load(CUDA_LIBRARY)
@@ -45,12 +47,14 @@ def check_torch_version(version: str) -> None:
     found = tuple(int(number) for number in re.findall(r"\d+", version)[:2])
     if found < OLDEST_TORCH:
         raise NativeLibraryError(
-            f"fastrl: needs torch 2.11 or later, but torch {version} is installed; run `pip install --upgrade 'torch>=2.11'`"
+            f"fastrl: needs torch 2.11 or later, but torch {version} is installed; run `pip install "
+            "--upgrade 'torch>=2.11'`"
         )
 
 
 def build_info() -> dict[str, object]:
-    """What was built: versions, compilers, CUDA architectures ("" without CUDA), sanitizers, and which libraries are there.
+    """What was built: versions, compilers, CUDA architectures ("" without CUDA), sanitizers, and which
+    libraries are there.
 
     Raises: NativeLibraryError if nothing was built.
     """
@@ -68,7 +72,9 @@ def load_module() -> Any:
     try:
         return importlib.import_module("fastrl._native")
     except ImportError as error:
-        raise NativeLibraryError(f"fastrl: the native module cannot be imported ({error}); {REBUILD}") from error
+        raise NativeLibraryError(
+            f"fastrl: the native module cannot be imported ({error}); {REBUILD}"
+        ) from error
 
 
 def _load(library: Path) -> None:

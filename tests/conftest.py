@@ -10,7 +10,8 @@ import torch
 
 
 def pytest_configure() -> None:
-    """Ctrl-C and SIGHUP work in tests also where they are started in the background or by nohup, which have them ignored from birth."""
+    """Ctrl-C and SIGHUP work in tests also where they are started in the background or by nohup, which have
+    them ignored from birth."""
     if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
     if signal.getsignal(signal.SIGHUP) == signal.SIG_IGN:

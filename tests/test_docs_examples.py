@@ -1,4 +1,5 @@
-"""Every Python example of the README and of docs/ runs as it stands, and every link between the pages leads somewhere."""
+"""Every Python example of the README and of docs/ runs as it stands, and every link between the pages leads
+somewhere."""
 
 import re
 from pathlib import Path
@@ -10,7 +11,9 @@ PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 EXAMPLES = [
     pytest.param(page, text, id=f"{page.stem}-{number}")
     for page in PAGES
-    for number, text in enumerate(re.findall(r"```python\n(.*?)```", page.read_text(encoding="utf-8"), flags=re.DOTALL))
+    for number, text in enumerate(
+        re.findall(r"```python\n(.*?)```", page.read_text(encoding="utf-8"), flags=re.DOTALL)
+    )
 ]
 
 
@@ -22,7 +25,15 @@ def test_example_runs(page, text, tmp_path, monkeypatch):
 
 
 def test_there_are_examples():
-    assert {example.values[0].stem for example in EXAMPLES} >= {"README", "ops", "environments", "checkpoints", "vmpo", "mpo", "ppo_trxl"}
+    assert {example.values[0].stem for example in EXAMPLES} >= {
+        "README",
+        "ops",
+        "environments",
+        "checkpoints",
+        "vmpo",
+        "mpo",
+        "ppo_trxl",
+    }
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)

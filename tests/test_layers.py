@@ -1,4 +1,5 @@
-"""Imports point downwards: cli -> trainers, agents -> models -> utils -> training -> nn, envs, data, losses -> ops -> native."""
+"""Imports point downwards: cli -> trainers, agents -> models -> utils -> training -> nn, envs, data, losses
+-> ops -> native."""
 
 from __future__ import annotations
 
@@ -14,13 +15,19 @@ LAYERS = [
     {"_native"},
     {"native"},
     {"ops"},
-    {"nn", "envs", "data", "losses"},
-    {"training"},
-    {"utils"},
-    {"batchers", "optimizers"},
-    {"models"},
-    {"agents"},
+    {"nn", "envs", "losses"},
+    {"data"},
+    {"runs"},
+    {"toolkit"},
     {"trainers"},
+    {
+        "agents",
+        "models",
+        "optimizers",
+        "batchers",
+        "utils",
+        "training",
+    },  # doors: names of what lies elsewhere
     {"cli"},
     {"__main__"},
 ]
@@ -92,17 +99,30 @@ def test_ops_need_torch_alone(path: Path) -> None:
     [
         ("ops/_gae.py", "from fastrl.nn import layers", True),
         ("ops/_gae.py", "from ..nn import layers", True),
-        ("ops/_gae.py", "from fastrl.native import load_ops\nfrom . import _checks\nfrom fastrl import errors, __version__", False),
+        (
+            "ops/_gae.py",
+            "from fastrl.native import load_ops\nfrom . import _checks\nfrom fastrl import errors, "
+            "__version__",
+            False,
+        ),
         ("nn/layers.py", "def f():\n    from fastrl.losses import policy", True),
         ("nn/layers.py", "from fastrl import envs", True),
         ("errors.py", "import fastrl.ops", True),
-        ("machine.py", "from fastrl.training import threads", True),
+        ("machine.py", "from fastrl.runs import threads", True),
         ("envs/envpool.py", "from fastrl.machine import available_cores", False),
         ("trainers/vmpo/agent.py", "from fastrl.trainers.mpo import agent", True),
-        ("trainers/vmpo/agent.py", "from fastrl.trainers.vmpo import config\nfrom fastrl.training import checkpoint", False),
-        ("training/loop.py", "from fastrl.cli import main", True),
-        ("utils/logger.py", "from fastrl.training import metrics\nfrom fastrl.nn import containers\nfrom fastrl import envs", False),
-        ("nn/containers.py", "from fastrl.utils import config", True),
+        (
+            "trainers/vmpo/agent.py",
+            "from fastrl.trainers.vmpo import config\nfrom fastrl.runs import checkpoint",
+            False,
+        ),
+        ("runs/loop.py", "from fastrl.cli import main", True),
+        (
+            "utils/logger.py",
+            "from fastrl.runs import metrics\nfrom fastrl.nn import containers\nfrom fastrl import envs",
+            False,
+        ),
+        ("nn/containers.py", "from fastrl.toolkit.utils import config", True),
         ("attic/old.py", "from fastrl import ops", True),
     ],
 )

@@ -16,7 +16,10 @@ def test_cores_are_counted_within_the_limits_of_affinity_and_container(monkeypat
     assert machine.available_cores() == 3
 
 
-@pytest.mark.parametrize(("content", "expected"), [("max 100000\n", None), ("250000 100000\n", 2), ("50000 100000\n", 1), ("broken", None)])
+@pytest.mark.parametrize(
+    ("content", "expected"),
+    [("max 100000\n", None), ("250000 100000\n", 2), ("50000 100000\n", 1), ("broken", None)],
+)
 def test_a_container_that_limits_cores(monkeypatch, tmp_path, content, expected):
     (tmp_path / "cpu.max").write_text(content)
     monkeypatch.setattr(machine, "CPU_LIMIT", tmp_path / "cpu.max")

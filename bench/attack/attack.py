@@ -30,7 +30,17 @@ CALLS = {
     "envpool_options": 60,
 }
 FAILURES = (
-    *("unreadable", "unsaved", "failed", "hung", "other_errors", "ran_on", "bad_checkpoints", "escaped", "failures"),
+    *(
+        "unreadable",
+        "unsaved",
+        "failed",
+        "hung",
+        "other_errors",
+        "ran_on",
+        "bad_checkpoints",
+        "escaped",
+        "failures",
+    ),
     *("traceback", "tracebacks", "changed the trainer", "died"),
 )
 
@@ -54,12 +64,20 @@ def main() -> int:
     results = {}
     for name in given.only:
         results[name] = attack(name, given.calls or max(1, round(CALLS[name] * given.times)), given.seed)
-        print(f"{name}: " + ", ".join(f"{what} {count}" for what, count in results[name].items() if count != {}), flush=True)
+        print(
+            f"{name}: "
+            + ", ".join(f"{what} {count}" for what, count in results[name].items() if count != {}),
+            flush=True,
+        )
     if given.write:
         from record import write_result
 
         print("written to", write_result("attack", {"seed": given.seed, "attacks": results}))
-    broken = {name: bad for name, counts in results.items() if (bad := {what: counts[what] for what in FAILURES if counts.get(what)})}
+    broken = {
+        name: bad
+        for name, counts in results.items()
+        if (bad := {what: counts[what] for what in FAILURES if counts.get(what)})
+    }
     print("everything held" if not broken else f"NOT HELD: {broken}")
     return 1 if broken else 0
 

@@ -1,4 +1,5 @@
-"""Damages metrics.csv and eval.csv in every way that comes to mind, and goes on with the run and draws it: neither may raise.
+"""Damages metrics.csv and eval.csv in every way that comes to mind, and goes on with the run and draws it:
+neither may raise.
 
 python bench/attack/attack.py --only damaged_logs --calls 500 --seed 0
 """
@@ -13,9 +14,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from fastrl.training.csv_table import read_columns
-from fastrl.training.curve import draw_curve
-from fastrl.training.metrics import MetricsLogger
+from fastrl.runs.csv_table import read_columns
+from fastrl.runs.curve import draw_curve
+from fastrl.runs.metrics import MetricsLogger
 
 CURVE = ("rollout/ep_return_mean",)
 DRAWN = 20  # one in so many is drawn too, which takes a hundred times as long as everything else
@@ -25,7 +26,8 @@ def run(calls: int, seed: int) -> dict[str, Any]:
     """Damage a run's logs `calls` times, each time anew, resume it, add rows and read them.
 
     Returns:
-        How many `calls` were made, how many files were `set aside`, how many times the file was read whole (`not noticed`), and the
+        How many `calls` were made, how many files were `set aside`, how many times the file was read whole
+        (`not noticed`), and the
         `failures`: what was raised, by seed of the call.
     """
     counts: dict[str, Any] = {"calls": 0, "set aside": 0, "not noticed": 0, "failures": {}}
@@ -52,7 +54,10 @@ def run(calls: int, seed: int) -> dict[str, Any]:
 def _a_run(folder: Path) -> dict[str, bytes]:
     with MetricsLogger(folder, tensorboard=False) as logger:
         for step in range(10, 210, 10):
-            logger.log({"rollout/ep_return_mean": step / 7, "loss/policy": -1 / step, "time/env_steps_per_s": 1e4}, env_steps=step)
+            logger.log(
+                {"rollout/ep_return_mean": step / 7, "loss/policy": -1 / step, "time/env_steps_per_s": 1e4},
+                env_steps=step,
+            )
             if step % 50 == 0:
                 logger.log_eval({"eval/return_mean": step / 3, "eval/return_std": 0.25}, env_steps=step)
     return {name: (folder / name).read_bytes() for name in ("metrics.csv", "eval.csv")}
@@ -73,7 +78,7 @@ def _go_on(folder: Path, *, plot: bool) -> None:
         draw_curve([folder], folder / "after.png")
 
 
-# ------------------------------------------------------------------------------------------------ damages
+# ------------------------------------------------------------------------------------------- damages
 
 
 def _flip_a_bit(data: bytes, draw: random.Random) -> bytes:
@@ -111,8 +116,34 @@ def _change_lines(data: bytes, draw: random.Random) -> bytes:
 
 
 CELLS = [
-    *(b"", b"nan", b"-inf", b"1e999", b"-1", b"1_0", b" 5", b"0x10", b"\0", b'"', b'"1', b"\r", b"9" * 40, b"9" * 5000, b"1" * 200_000),
-    *(b"5e-324", b"1.7e308", b"\xff", b"\xed\xa0\x80", "²".encode(), "٣".encode(), b"env_steps", b"loss/policy", b"rollout/ep_return_mean"),
+    *(
+        b"",
+        b"nan",
+        b"-inf",
+        b"1e999",
+        b"-1",
+        b"1_0",
+        b" 5",
+        b"0x10",
+        b"\0",
+        b'"',
+        b'"1',
+        b"\r",
+        b"9" * 40,
+        b"9" * 5000,
+        b"1" * 200_000,
+    ),
+    *(
+        b"5e-324",
+        b"1.7e308",
+        b"\xff",
+        b"\xed\xa0\x80",
+        "²".encode(),
+        "٣".encode(),
+        b"env_steps",
+        b"loss/policy",
+        b"rollout/ep_return_mean",
+    ),
 ]
 DAMAGES: list[Callable[[bytes, random.Random], bytes]] = [
     _flip_a_bit,

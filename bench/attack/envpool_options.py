@@ -1,4 +1,5 @@
-"""Random options for EnvPool's environments: each ends in an environment that steps or in a sentence, never in a death or a hang.
+"""Random options for EnvPool's environments: each ends in an environment that steps or in a sentence, never
+in a death or a hang.
 
 python bench/attack/attack.py --only envpool_options --calls 100 --seed 0
 """
@@ -37,7 +38,9 @@ def options_of(env_id: str, draw: random.Random) -> dict[str, Any]:
     from fastrl.envs.envpool_options import _RESERVED, description
 
     defaults = description(env_id)
-    own = sorted(name for name in defaults if name not in _RESERVED or draw.random() < 0.05)  # the reserved ones end in one sentence
+    own = sorted(
+        name for name in defaults if name not in _RESERVED or draw.random() < 0.05
+    )  # the reserved ones end in one sentence
     names = draw.sample(own, k=min(draw.randint(1, 3), len(own)))
     return {name: value_like(defaults[name], draw) for name in names}
 

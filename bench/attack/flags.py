@@ -1,9 +1,10 @@
-"""Gives `fastrl train` flags and configuration files that nobody would write: each ends with exit code 0, 1 or 2 and one sentence.
+"""Gives `fastrl train` flags and configuration files that nobody would write: each ends with exit code 0, 1
+or 2 and one sentence.
 
     python bench/attack/attack.py --only flags --calls 300 --seed 0
 
-Values are of wrong types, signs and alphabets, not finite, empty, nested or long. Sizes above a thousand are not tried: what a machine has
-room for is another matter. What a run may do after a good start is one rollout.
+Values are of wrong types, signs and alphabets, not finite, empty, nested or long. Sizes above a thousand are
+not tried: what a machine has room for is another matter. What a run may do after a good start is one rollout.
 """
 
 from __future__ import annotations
@@ -23,23 +24,56 @@ from types import FrameType
 from typing import Any
 
 from fastrl.cli.main import main
+from fastrl.runs.config import field_types
 from fastrl.testing.small_settings import small_settings
 from fastrl.trainers.registry import ALGORITHMS, find_algorithm
-from fastrl.training.config import field_types
 
 LONGEST = 60  # seconds of one call
 FEW = {"total_steps": 16, "eval_episodes": 1}
-SIZES = ("threads", "env_threads", "num_envs", "total_steps", "eval_episodes")  # never more than a few: they cost time, not thought
-ENVIRONMENTS = "Identity-v0 Counter-v0 LinearQuadratic-v0 Catch-v0 CartPole-v1 Pendulum-v1 Nothing-v7 ALE/ a:b".split() + ["", " "]
-NUMBERS = "0 -1 1 2 3 0.5 -0.5 1e-30 1e30 1e400 nan inf -inf -0.0 1_0 7.0 1e1".split() + ["9" * 40, "9" * 5000]
+SIZES = (
+    "threads",
+    "env_threads",
+    "num_envs",
+    "total_steps",
+    "eval_episodes",
+)  # never more than a few: they cost time, not thought
+ENVIRONMENTS = (
+    "Identity-v0 Counter-v0 LinearQuadratic-v0 Catch-v0 CartPole-v1 Pendulum-v1 Nothing-v7 ALE/ a:b".split()
+    + ["", " "]
+)
+NUMBERS = "0 -1 1 2 3 0.5 -0.5 1e-30 1e30 1e400 nan inf -inf -0.0 1_0 7.0 1e1".split() + [
+    "9" * 40,
+    "9" * 5000,
+]
 WORDS = [
     *"none None true false yes ² ٣ １ é -- - = a=b [1] {} ../.. /dev/null cpu cuda cuda:0 cuda:-1 cpu:7 adam gae dae $HOME %s {0}".split(),
     *("", " ", "\n", "\t", "'", '"', "\\", "a=1 b", "a" * 3000, "\u202e", "\udcff"),
 ]
 TOML = [
     *"nan inf -inf 0 -1 2 0.5 1e300 0x10 1_000 true false 1979-05-27 07:32:00 [] [0] [-1] [1.5] [[1]] [true] [inf] {} [[[[]]]]".split(),
-    *('""', "''", '"none"', '"²"', '["a"]', "[1, 2]", "{a = 1}", "{a = nan}", "{a = []}", "{a = [1, 'b']}", "{a = {b = [1]}}", "{'' = 1}"),
-    *('"\\u0000"', "{env_id = 1}", '"' + "x" * 3000 + '"', "[" * 2000 + "]" * 2000, "9" * 25, "9" * 5000, "0x" + "f" * 5000),
+    *(
+        '""',
+        "''",
+        '"none"',
+        '"²"',
+        '["a"]',
+        "[1, 2]",
+        "{a = 1}",
+        "{a = nan}",
+        "{a = []}",
+        "{a = [1, 'b']}",
+        "{a = {b = [1]}}",
+        "{'' = 1}",
+    ),
+    *(
+        '"\\u0000"',
+        "{env_id = 1}",
+        '"' + "x" * 3000 + '"',
+        "[" * 2000 + "]" * 2000,
+        "9" * 25,
+        "9" * 5000,
+        "0x" + "f" * 5000,
+    ),
 ]
 
 
@@ -51,7 +85,8 @@ def run(calls: int, seed: int) -> dict[str, Any]:
     """Make `calls` calls of the command line in this process.
 
     Returns:
-        How many `calls` were made, how many gave each exit code, and the `failures`: flags and what was raised, by seed of the call.
+        How many `calls` were made, how many gave each exit code, and the `failures`: flags and what was
+            raised, by seed of the call.
     """
     codes: Counter[str] = Counter()
     failures: dict[str, Any] = {}
@@ -80,7 +115,11 @@ def _call(words: list[str]) -> tuple[str, str]:
             return "none", f"took more than {LONGEST} s"
         except Exception:
             return "traceback", traceback.format_exc(limit=-4)
-    said = [line for line in errors.getvalue().splitlines() if line.startswith("fastrl: ") and not line.startswith("fastrl: warning")]
+    said = [
+        line
+        for line in errors.getvalue().splitlines()
+        if line.startswith("fastrl: ") and not line.startswith("fastrl: warning")
+    ]
     if code not in (0, 1, 2) or (code != 0 and len(said) != 1):
         return str(code), f"exit code {code} after {errors.getvalue()[:500]!r}"
     return str(code), ""
@@ -97,20 +136,38 @@ def _words(algorithm: str, folder: Path, draw: random.Random) -> list[str]:
     for name in draw.sample(list(hints), draw.choice([1, 1, 1, 2, 3])):
         if draw.random() < 0.5:
             lines = [line for line in lines if not line.startswith(f"{name} = ")]
-            lines.append(f"{draw.choice([name, name, name, name.upper(), name + '.a'])} = {_toml(name, draw)}")
+            lines.append(
+                f"{draw.choice([name, name, name, name.upper(), name + '.a'])} = {_toml(name, draw)}"
+            )
         else:
             words += _flag(name, draw)
     text = "\n".join(lines).encode(errors="surrogateescape")
     if draw.random() < 0.1:
         text = draw.choice(_spoiled(text, draw))
     file.write_bytes(text)
-    return ["train", algorithm, "--config", str(file), "--out-dir", str(folder / f"run-{draw.getrandbits(64):x}"), *words]
+    return [
+        "train",
+        algorithm,
+        "--config",
+        str(file),
+        "--out-dir",
+        str(folder / f"run-{draw.getrandbits(64):x}"),
+        *words,
+    ]
 
 
 def _spoiled(text: bytes, draw: random.Random) -> list[bytes]:
     """What a file may become as a whole."""
     cut = text[: draw.randrange(len(text))]
-    return [text + b"\n# \xff", cut, b"\xef\xbb\xbf" + text, text + text, b"", b"\0", text + b"\n[env_kwargs]\n"]
+    return [
+        text + b"\n# \xff",
+        cut,
+        b"\xef\xbb\xbf" + text,
+        text + text,
+        b"",
+        b"\0",
+        text + b"\n[env_kwargs]\n",
+    ]
 
 
 def _flag(name: str, draw: random.Random) -> list[str]:
@@ -125,11 +182,19 @@ def _value(name: str, draw: random.Random) -> str:
     if name == "env_kwargs" and draw.random() < 0.6:
         return f"{draw.choice(['length', 'end', 'num_actions', 'x', ''])}={draw.choice(NUMBERS[:9] + WORDS)}"
     chosen = draw.choice(NUMBERS + WORDS)
-    return draw.choice(["0", "-1", "3", "nan", "", "1.5"]) if name in SIZES and chosen.strip("9") == "" and len(chosen) > 3 else chosen
+    return (
+        draw.choice(["0", "-1", "3", "nan", "", "1.5"])
+        if name in SIZES and chosen.strip("9") == "" and len(chosen) > 3
+        else chosen
+    )
 
 
 def _toml(name: str, draw: random.Random) -> str:
-    chosen = json.dumps(draw.choice(ENVIRONMENTS)) if name == "env_id" and draw.random() < 0.5 else draw.choice(TOML)
+    chosen = (
+        json.dumps(draw.choice(ENVIRONMENTS))
+        if name == "env_id" and draw.random() < 0.5
+        else draw.choice(TOML)
+    )
     return "3" if name in SIZES and chosen in ("1e300", "1_000") else chosen
 
 

@@ -1,4 +1,5 @@
-"""A stranger's run folder: links that lead out of it, pipes and devices among its files, a module to import named in its configuration."""
+"""A stranger's run folder: links that lead out of it, pipes and devices among its files, a module to import
+named in its configuration."""
 
 from __future__ import annotations
 
@@ -19,7 +20,8 @@ MINE = b"years of work\n"
 
 
 def run(calls: int, seed: int) -> dict[str, int]:
-    """Counts of `calls` folders: `held`, and `escaped` (something outside was written or run) and `hung`, which must be 0."""
+    """Counts of `calls` folders: `held`, and `escaped` (something outside was written or run) and `hung`,
+    which must be 0."""
     rng, counts = random.Random(seed), Counter(folders=0, held=0, escaped=0, hung=0, tracebacks=0)
     with tempfile.TemporaryDirectory() as name:
         originals = {algorithm: _a_run(algorithm, Path(name)) for algorithm in ALGORITHMS[:3]}
@@ -86,4 +88,8 @@ def _outcome(command: str, algorithm: str, work: Path) -> str:
     outside = list((work / "elsewhere").iterdir()) if (work / "elsewhere").exists() else []
     if (work / "mine").read_bytes() != MINE or outside:
         return "escaped"
-    return "tracebacks" if "Traceback" in (work / "log").read_text(errors="replace") or code not in (0, 1, 2) else "held"
+    return (
+        "tracebacks"
+        if "Traceback" in (work / "log").read_text(errors="replace") or code not in (0, 1, 2)
+        else "held"
+    )

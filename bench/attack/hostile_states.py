@@ -1,8 +1,10 @@
-"""Checkpoints with states that someone made up: each is refused with one sentence and changes nothing, or is one that can be trained on.
+"""Checkpoints with states that someone made up: each is refused with one sentence and changes nothing, or is
+one that can be trained on.
 
     python bench/attack/attack.py --only hostile_states --calls 4000 --seed 0
 
-What is changed is one place of a real state, half a rollout included: a value of another type, length, sign or size, a key more or less.
+What is changed is one place of a real state, half a rollout included: a value of another type, length, sign
+or size, a key more or less.
 """
 
 from __future__ import annotations
@@ -23,15 +25,34 @@ import torch
 from torch import Tensor
 
 from fastrl.errors import CheckpointError
+from fastrl.runs.state_codec import decode_state, encode_state
 from fastrl.testing.small_settings import small_settings
 from fastrl.trainers.registry import ALGORITHMS, find_algorithm
-from fastrl.training.state_codec import decode_state, encode_state
 
 Place = tuple[Any, ...]  # keys and indices that lead to a value
 OUTCOMES = ("refused", "trained on", "ended by a sentence", "changed the trainer", "traceback")
 GOOD = OUTCOMES[:3]
 HALF_A_ROLLOUT = 7  # steps
-WRONG = (None, True, -1, 2**63, 2**70, -(2**64), 10**400, 0.5, -1.5, float("nan"), float("inf"), "", "text", [], [1], (), {}, {"a": 1})
+WRONG = (
+    None,
+    True,
+    -1,
+    2**63,
+    2**70,
+    -(2**64),
+    10**400,
+    0.5,
+    -1.5,
+    float("nan"),
+    float("inf"),
+    "",
+    "text",
+    [],
+    [1],
+    (),
+    {},
+    {"a": 1},
+)
 
 
 def small_trainer(algorithm: str) -> Any:
@@ -40,11 +61,14 @@ def small_trainer(algorithm: str) -> Any:
     config_class = entry.config_class()
     settings = small_settings(config_class)
     known = {field.name for field in dataclasses.fields(config_class)}
-    return entry.trainer_class().from_config(config_class(**settings | ({"save_replay": True} if "save_replay" in known else {})))
+    return entry.trainer_class().from_config(
+        config_class(**settings | ({"save_replay": True} if "save_replay" in known else {}))
+    )
 
 
 def half_way(trainer: Any, steps: int = 64) -> dict[str, Any]:
-    """The state of a trainer that has trained and has collected a part of its next rollout, in memory of its own."""
+    """The state of a trainer that has trained and has collected a part of its next rollout, in memory of its
+    own."""
     with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stdout(io.StringIO()):
         trainer.train(total_steps=steps, out_dir=folder, **trainer.config.train_arguments())
     asked = iter([False] * HALF_A_ROLLOUT)
@@ -63,7 +87,13 @@ def places(state: Any, place: Place = ()) -> Iterator[Place]:
     """Every place in a state, containers included."""
     if place:
         yield place
-    items = state.items() if isinstance(state, Mapping) else enumerate(state) if isinstance(state, list | tuple) else ()
+    items = (
+        state.items()
+        if isinstance(state, Mapping)
+        else enumerate(state)
+        if isinstance(state, list | tuple)
+        else ()
+    )
     for key, value in items:
         yield from places(value, (*place, key))
 
@@ -91,7 +121,11 @@ def hostile(value: Any, draw: random.Random) -> Any:
         return _hostile_array(value, draw)
     if isinstance(value, Mapping) and value and draw.random() < 0.7:
         gone = draw.choice(list(value))
-        return {key: item for key, item in value.items() if key != gone} if draw.random() < 0.5 else {**value, "more": 0}
+        return (
+            {key: item for key, item in value.items() if key != gone}
+            if draw.random() < 0.5
+            else {**value, "more": 0}
+        )
     if isinstance(value, list | tuple) and value and draw.random() < 0.7:
         return type(value)([*value[:-1], *([value[-1]] * draw.choice((0, 2, 500)))])
     return draw.choice(WRONG)
@@ -112,7 +146,13 @@ def _hostile_array(value: Tensor | np.ndarray, draw: random.Random) -> Any:
         tensor = tensor.flatten()[:-1]
     elif tensor.dtype != torch.bool and tensor.numel():
         largest = torch.iinfo(tensor.dtype).max if not tensor.is_floating_point() else 1e30
-        numbers = [-1, 0, 1, largest, *((float("nan"), float("inf"), -1e-3) if tensor.is_floating_point() else (largest // 2, 700))]
+        numbers = [
+            -1,
+            0,
+            1,
+            largest,
+            *((float("nan"), float("inf"), -1e-3) if tensor.is_floating_point() else (largest // 2, 700)),
+        ]
         tensor.flatten()[draw.randrange(tensor.numel())] = draw.choice(
             [number for number in numbers if number >= 0 or tensor.is_signed()] or [0]
         )
@@ -148,9 +188,12 @@ def load_hostile(trainer: Any, state: Mapping[str, Any], before: str) -> tuple[s
 
 
 def attack(trainer: Any, calls: int, draw: random.Random) -> tuple[Counter[str], list[str]]:
-    """(how often each outcome, what went wrong) for so many states made up from the one of a trainer that is half way."""
+    """(how often each outcome, what went wrong) for so many states made up from the one of a trainer that is
+    half way."""
     state = half_way(trainer)
-    chances = [place for place in places(state) if place[:2] != ("rng", "python") or draw.random() < 0.01]  # 625 places alike
+    chances = [
+        place for place in places(state) if place[:2] != ("rng", "python") or draw.random() < 0.01
+    ]  # 625 places alike
     counts: Counter[str] = Counter()
     wrong: list[str] = []
     trainer.load_state_dict(copy_of(state))  # the real one is taken
@@ -169,7 +212,8 @@ def attack(trainer: Any, calls: int, draw: random.Random) -> tuple[Counter[str],
 
 
 def run(calls: int, seed: int) -> dict[str, int]:
-    """So many made-up states, spread over all algorithms; how often each outcome. What went wrong is printed."""
+    """So many made-up states, spread over all algorithms; how often each outcome. What went wrong is
+    printed."""
     total: Counter[str] = Counter(dict.fromkeys(OUTCOMES, 0))
     for name in ALGORITHMS:
         with small_trainer(name) as trainer:

@@ -1,4 +1,5 @@
-"""NaN and infinity from the environment, at every place of every algorithm: named, never learned from, never saved."""
+"""NaN and infinity from the environment, at every place of every algorithm: named, never learned from, never
+saved."""
 
 from __future__ import annotations
 
@@ -16,7 +17,7 @@ import torch
 from small_runs import ALGORITHMS, train, trainer_of
 
 from fastrl.errors import CheckpointError, NonFiniteError
-from fastrl.training.checkpoint import load_checkpoint
+from fastrl.runs.checkpoint import load_checkpoint
 
 PLACES = ("reward", "obs", "last_reward", "last_obs", "trunc_obs", "reset_obs")
 VALUES = (float("nan"), float("inf"), -float("inf"))
@@ -36,7 +37,9 @@ class Injecting(gym.Env[np.ndarray, Any]):
             obs[1] = self.value
         return obs
 
-    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[np.ndarray, dict[str, Any]]:
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[np.ndarray, dict[str, Any]]:
         super().reset(seed=seed)
         self.length = 0
         return self._obs(self.place == "reset_obs" and self.steps >= self.at), {}
@@ -51,15 +54,21 @@ class Injecting(gym.Env[np.ndarray, Any]):
 
 
 def run(calls: int, seed: int) -> dict[str, int]:
-    """Counts of `calls` injections: `named`, and `other_errors`, `ran_on` and `bad_checkpoints`, which must be 0."""
-    rng, counts = random.Random(seed), Counter(injections=0, named=0, other_errors=0, ran_on=0, bad_checkpoints=0)
+    """Counts of `calls` injections: `named`, and `other_errors`, `ran_on` and `bad_checkpoints`, which must
+    be 0."""
+    rng, counts = (
+        random.Random(seed),
+        Counter(injections=0, named=0, other_errors=0, ran_on=0, bad_checkpoints=0),
+    )
     everything = itertools.cycle(itertools.product(PLACES, VALUES, (False, True), ALGORITHMS))
     for place, value, continuous, algorithm in itertools.islice(everything, calls):
         at = rng.randint(20, 60)
         with tempfile.TemporaryDirectory() as name:
             counts["injections"] += 1
             counts[_outcome(algorithm, lambda: Injecting(place, value, at, continuous), Path(name))] += 1  # noqa: B023
-            counts["bad_checkpoints"] += any(not bool(tensor.isfinite().all()) for tensor in _saved(Path(name)))
+            counts["bad_checkpoints"] += any(
+                not bool(tensor.isfinite().all()) for tensor in _saved(Path(name))
+            )
     return dict(counts)
 
 

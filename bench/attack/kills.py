@@ -13,20 +13,26 @@ from pathlib import Path
 from small_runs import ALGORITHMS, in_child, train, trainer_of
 
 from fastrl.errors import CheckpointError
-from fastrl.training.checkpoint import TEMPORARY
+from fastrl.runs.checkpoint import TEMPORARY
 
 
 def run(calls: int, seed: int) -> dict[str, int]:
-    """Counts of `calls` kills: `loaded`, and `unreadable`, which must be 0; `in_a_save` says how many hit one."""
+    """Counts of `calls` kills: `loaded`, and `unreadable`, which must be 0; `in_a_save` says how many hit
+    one."""
     rng, counts = random.Random(seed), Counter(kills=0, loaded=0, in_a_save=0, ended_before=0, unreadable=0)
     for number in range(calls):
         algorithm = ALGORITHMS[number % len(ALGORITHMS)]
         with tempfile.TemporaryDirectory() as name:
             folder = Path(name)
-            child = in_child(lambda: train(trainer_of(algorithm, save_interval=16), 10**6, folder / "run"), folder / "log")  # noqa: B023
+            child = in_child(
+                lambda: train(trainer_of(algorithm, save_interval=16), 10**6, folder / "run"),  # noqa: B023
+                folder / "log",
+            )
             _wait_for(folder / "run" / "checkpoints" / "LATEST")
             time.sleep(rng.uniform(0, 0.3))
-            counts["in_a_save"] += any(TEMPORARY.fullmatch(entry.name) for entry in (folder / "run" / "checkpoints").iterdir())
+            counts["in_a_save"] += any(
+                TEMPORARY.fullmatch(entry.name) for entry in (folder / "run" / "checkpoints").iterdir()
+            )
             os.kill(child, signal.SIGKILL)
             counts["kills"] += 1
             if os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) != -signal.SIGKILL:

@@ -1,4 +1,5 @@
-"""Runs of every algorithm at its smallest, in processes of their own that may be killed: what the attacks share."""
+"""Runs of every algorithm at its smallest, in processes of their own that may be killed: what the attacks
+share."""
 
 from __future__ import annotations
 
@@ -33,7 +34,8 @@ def train(trainer: Any, total_steps: int, out_dir: Path) -> None:
 
 
 def in_child(body: Callable[[], None], log: Path) -> int:
-    """Fork a process that runs `body` and ends with 0, or with 1 after an exception, which then stands in `log`; its number.
+    """Fork a process that runs `body` and ends with 0, or with 1 after an exception, which then stands in
+    `log`; its number.
 
     Forked, not started: importing torch takes seconds, and an attack wants thousands of processes.
     """

@@ -1,4 +1,5 @@
-"""SIGTERM, SIGINT and SIGHUP at random times of every algorithm: each run ends by itself with a checkpoint that loads."""
+"""SIGTERM, SIGINT and SIGHUP at random times of every algorithm: each run ends by itself with a checkpoint
+that loads."""
 
 from __future__ import annotations
 
@@ -12,7 +13,7 @@ from pathlib import Path
 
 from small_runs import ALGORITHMS, in_child, train, trainer_of
 
-from fastrl.training.checkpoint import load_checkpoint
+from fastrl.runs.checkpoint import load_checkpoint
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 PATIENCE = 30.0  # seconds within which a run has to end
@@ -44,7 +45,8 @@ def run(calls: int, seed: int) -> dict[str, int]:
 
 
 def wait_for_end(child: int, seconds: float = PATIENCE) -> int | None:
-    """The exit code of a process, negative for the signal that ended it; None, after killing it, if it does not end in time."""
+    """The exit code of a process, negative for the signal that ended it; None, after killing it, if it does
+    not end in time."""
     end = time.monotonic() + seconds
     while (ended := os.waitpid(child, os.WNOHANG))[0] == 0:
         if time.monotonic() > end:

@@ -2,9 +2,10 @@
 
     python bench/envs/stepping.py [--num-envs 16] [--rounds 15] [--write]
 
-One thread, the same random actions for all, in turns, so that a busy machine slows all alike; medians over the rounds. "One core" is the
-same step within `many_steps`. Raw is
-`envpool.make_gymnasium(...).step(actions)` with actions that need no conversion: no masking, no statistics, no tensors, no concatenation.
+One thread, the same random actions for all, in turns, so that a busy machine slows all alike; medians over
+the rounds. "One core" is the same step within `many_steps`. Raw is
+`envpool.make_gymnasium(...).step(actions)` with actions that need no conversion: no masking, no statistics,
+no tensors, no concatenation.
 """
 
 from __future__ import annotations
@@ -27,7 +28,13 @@ from fastrl.envs.base import environment_seeds
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import record  # noqa: E402
 
-STEPS = {"CartPole-v1": 2000, "Pendulum-v1": 2000, "MiniGrid-MemoryS7-v0": 1000, "CheetahRun-v1": 400, "HalfCheetah-v5": 200}
+STEPS = {
+    "CartPole-v1": 2000,
+    "Pendulum-v1": 2000,
+    "MiniGrid-MemoryS7-v0": 1000,
+    "CheetahRun-v1": 400,
+    "HalfCheetah-v5": 200,
+}
 
 
 def microseconds(step: Callable[[int], Any], calls: int) -> float:
@@ -42,13 +49,18 @@ def compare(env_id: str, num_envs: int, rounds: int) -> dict[str, Any]:
     import envpool
 
     env = make_vector_env(env_id, num_envs, seed=0, num_threads=1)
-    pool: Any = envpool.make_gymnasium(env_id, num_envs=num_envs, seed=environment_seeds(0, num_envs), num_threads=1)
+    pool: Any = envpool.make_gymnasium(
+        env_id, num_envs=num_envs, seed=environment_seeds(0, num_envs), num_threads=1
+    )
     generator = np.random.default_rng(0)
     if env.action.kind == "discrete":
         raw = [generator.integers(0, env.action.num_actions, num_envs).astype(np.int32) for _ in range(64)]
         tensors = [torch.from_numpy(actions.astype(np.int64)) for actions in raw]
     else:
-        raw = [generator.uniform(-1, 1, (num_envs, env.action.dim)).astype(pool.action_space.dtype) for _ in range(64)]
+        raw = [
+            generator.uniform(-1, 1, (num_envs, env.action.dim)).astype(pool.action_space.dtype)
+            for _ in range(64)
+        ]
         tensors = [torch.from_numpy(actions).float() for actions in raw]
 
     def through_fastrl(index: int) -> None:
@@ -87,7 +99,9 @@ def main() -> None:
     torch.set_num_threads(1)
     warnings.filterwarnings("ignore", message=".*precision lowered.*")
     print(f"{options.num_envs} environments, one thread")
-    print(f"{'environment':<24}{'EnvPool µs':>12}{'fastrl µs':>12}{'above it µs':>13}{'one core µs':>13}{'steps/s':>12}")
+    print(
+        f"{'environment':<24}{'EnvPool µs':>12}{'fastrl µs':>12}{'above it µs':>13}{'one core µs':>13}{'steps/s':>12}"
+    )
     rows = []
     for env_id in STEPS:
         rows.append(row := compare(env_id, options.num_envs, options.rounds))

@@ -9,7 +9,8 @@ import numpy as np
 
 
 class Curves(NamedTuple):
-    """One (environment steps, evaluation returns) for each seed, and what the legend says of them; none without a label."""
+    """One (environment steps, evaluation returns) for each seed, and what the legend says of them; none
+    without a label."""
 
     seeds: list[tuple[list[int], list[float]]]
     label: str | None = None
@@ -27,7 +28,13 @@ def draw(groups: list[Curves], title: str, path: Path) -> None:
         for steps, returns in seeds:
             axes.plot(steps, returns, color=f"C{number}", alpha=0.3, linewidth=1)
         grid = np.linspace(max(steps[0] for steps, _ in seeds), min(steps[-1] for steps, _ in seeds), 50)
-        axes.plot(grid, np.mean([np.interp(grid, *curve) for curve in seeds], axis=0), color=f"C{number}", linewidth=2, label=label)
+        axes.plot(
+            grid,
+            np.mean([np.interp(grid, *curve) for curve in seeds], axis=0),
+            color=f"C{number}",
+            linewidth=2,
+            label=label,
+        )
     axes.set(title=title, xlabel="environment steps", ylabel="evaluation return, 20 episodes")
     if any(group.label for group in groups):
         axes.legend(fontsize=8)

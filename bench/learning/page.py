@@ -32,7 +32,18 @@ prints their names and state, `--page` writes this page without running anything
   Baselines3 Zoo are of one trained agent, deterministic, on the v3 ones. —: none was found for this algorithm, environment and steps.
 - **commit**: what was trained; the code of the row, its preset included, is that of the commit.
 """
-COLUMNS = ("environment", "algorithm", "steps", "seeds", "return", "threshold", "time", "published", "commit", "")
+COLUMNS = (
+    "environment",
+    "algorithm",
+    "steps",
+    "seeds",
+    "return",
+    "threshold",
+    "time",
+    "published",
+    "commit",
+    "",
+)
 
 
 def write_page(rows: Sequence[Row], results: Path, page: Path) -> None:
@@ -45,7 +56,12 @@ def text_of(rows: Sequence[Row], results: Path, page: Path) -> str:
     """What the page says, links being those of a file at `page`."""
     found = {row: find(row, results) for row in rows}
     done = {row: result for row, result in found.items() if result}
-    machines = sorted({f"{r.content['machine']['cores']} cores of an {r.content['machine']['processor']}" for r in done.values()})
+    machines = sorted(
+        {
+            f"{r.content['machine']['cores']} cores of an {r.content['machine']['processor']}"
+            for r in done.values()
+        }
+    )
     lines = [HEAD.format(machines="; ".join(machines) or "none yet"), "## Results", ""]
     lines += table(COLUMNS, [cells(row, result, page) for row, result in done.items()])
     lines += missing("Not yet run", [row for row in rows if row not in done and not row.needs_gpu])
@@ -61,7 +77,10 @@ def table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
 def missing(title: str, rows: Sequence[Row]) -> list[str]:
     """A section on rows without a result; nothing where there are none."""
     columns = ("row", "steps", "seeds", "threshold", "published")
-    lines = table(columns, [(f"`{r.name}`", steps(planned(r)), seeds(r), threshold(r), published(r.published)) for r in rows])
+    lines = table(
+        columns,
+        [(f"`{r.name}`", steps(planned(r)), seeds(r), threshold(r), published(r.published)) for r in rows],
+    )
     return ["", f"## {title}", "", *lines] if rows else []
 
 
@@ -73,7 +92,11 @@ def cells(row: Row, result: Result, page: Path) -> list[str]:
     name = f"{row.env_id}, {row.label}" if row.label else row.env_id
     return [
         *(name, row.algorithm, steps(content["env_steps"])),
-        seeds(row if result.same_settings else row._replace(seeds=content["seeds"], first_seed=content.get("first_seed", 1))),
+        seeds(
+            row
+            if result.same_settings
+            else row._replace(seeds=content["seeds"], first_seed=content.get("first_seed", 1))
+        ),
         mean_of(content["final_returns"]),
         *(threshold(row), time(row, result), published(row.published)),
         result.commits if result.same_settings else f"{result.commits}; the row has changed since",
@@ -99,7 +122,9 @@ def steps(count: int) -> str:
 
 def seeds(row: Row) -> str:
     """How many seeds, and which."""
-    return f"{row.seeds} ({row.all_seeds[0]}–{row.all_seeds[-1]})" if row.seeds > 1 else f"1 ({row.first_seed})"
+    return (
+        f"{row.seeds} ({row.all_seeds[0]}–{row.all_seeds[-1]})" if row.seeds > 1 else f"1 ({row.first_seed})"
+    )
 
 
 def number(value: float) -> str:
@@ -114,7 +139,8 @@ def threshold(row: Row) -> str:
 
 
 def time(row: Row, result: Result) -> str:
-    """The median time to the threshold of the seeds whose seconds are known, or how many got there if not all did."""
+    """The median time to the threshold of the seeds whose seconds are known, or how many got there if not all
+    did."""
     if row.threshold is None:
         return "—"
     content = result.content
@@ -124,7 +150,9 @@ def time(row: Row, result: Result) -> str:
     times = [seconds for seconds in times_to(row.threshold, content) if seconds is not None]
     if not times:
         return "not known"
-    return duration(float(np.median(times))) + (f" (of {len(times)} of {total})" if len(times) < total else "")
+    return duration(float(np.median(times))) + (
+        f" (of {len(times)} of {total})" if len(times) < total else ""
+    )
 
 
 def duration(seconds: float) -> str:

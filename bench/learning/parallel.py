@@ -14,7 +14,7 @@ from typing import NoReturn
 
 import runs
 
-from fastrl.training.config import RunConfig
+from fastrl.runs.config import RunConfig
 
 
 class SeedsFailed(RuntimeError):
@@ -28,7 +28,11 @@ def run_seeds(algorithm: str, configs: Sequence[RunConfig], work_dir: Path, jobs
         SeedsFailed: some ended with an error; the others were trained to the end.
         SystemExit: interrupted; seeds that were running have saved, and go on next time.
     """
-    waiting = [config for config in configs if not (runs.folder_for(algorithm, config, work_dir) / runs.DONE).exists()]
+    waiting = [
+        config
+        for config in configs
+        if not (runs.folder_for(algorithm, config, work_dir) / runs.DONE).exists()
+    ]
     if jobs > 1 and len(waiting) > 1:
         train(algorithm, waiting, work_dir, core_shares(min(jobs, len(waiting))))
     else:
@@ -60,7 +64,9 @@ def train(algorithm: str, configs: Sequence[RunConfig], work_dir: Path, free: li
     waiting: list[RunConfig] = list(configs)
     failed: dict[int, object] = {}
     running: dict[subprocess.Popen[bytes], tuple[RunConfig, list[int]]] = {}
-    before = signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C, which is for the children too
+    before = signal.signal(
+        signal.SIGTERM, signal.default_int_handler
+    )  # as Ctrl-C, which is for the children too
     try:
         while waiting or running:
             while waiting and free:
@@ -75,7 +81,9 @@ def train(algorithm: str, configs: Sequence[RunConfig], work_dir: Path, free: li
     except KeyboardInterrupt:
         sys.exit("interrupted; the same command goes on")
     finally:
-        stop(running)  # after an error here too: seeds that went on unseen would be trained a second time by the next command
+        stop(
+            running
+        )  # after an error here too: seeds that went on unseen would be trained a second time by the next command
         signal.signal(signal.SIGTERM, before)
     if failed:
         complain(algorithm, configs[0].env_id, failed)
@@ -97,7 +105,14 @@ def complain(algorithm: str, env_id: str, failed: Mapping[int, object]) -> NoRet
 
 def start(algorithm: str, config: RunConfig, work_dir: Path, cores: list[int]) -> subprocess.Popen[bytes]:
     """Begin one seed in a process of its own."""
-    command = [sys.executable, str(Path(runs.__file__)), algorithm, str(work_dir), "--cores", *map(str, cores)]
+    command = [
+        sys.executable,
+        str(Path(runs.__file__)),
+        algorithm,
+        str(work_dir),
+        "--cores",
+        *map(str, cores),
+    ]
     process = subprocess.Popen(command, stdin=subprocess.PIPE)
     assert process.stdin is not None
     with process.stdin as stdin:

@@ -1,4 +1,5 @@
-"""The results of rows in bench/results: which of them is a row's, whether the row would still be run with the same settings, figures."""
+"""The results of rows in bench/results: which of them is a row's, whether the row would still be run with the
+same settings, figures."""
 
 from __future__ import annotations
 
@@ -13,17 +14,30 @@ import runs
 from rows import Row
 
 from fastrl.errors import SettingError
+from fastrl.runs.config import RunConfig
 from fastrl.trainers.registry import find_algorithm
-from fastrl.training.config import RunConfig
 
 RESAMPLES = 10_000
 OF_DAE = ("dae_", "advantage_lr")  # how settings begin that only this estimator reads
 # by number of seeds
-STUDENT_T_975 = {2: 12.706, 3: 4.303, 4: 3.182, 5: 2.776, 6: 2.571, 7: 2.447, 8: 2.365, 9: 2.306, 10: 2.262, 15: 2.145, 20: 2.093}
+STUDENT_T_975 = {
+    2: 12.706,
+    3: 4.303,
+    4: 3.182,
+    5: 2.776,
+    6: 2.571,
+    7: 2.447,
+    8: 2.365,
+    9: 2.306,
+    10: 2.262,
+    15: 2.145,
+    20: 2.093,
+}
 
 
 class Result(NamedTuple):
-    """A row's result: its file, what it says, and whether the row would be run with the same settings today."""
+    """A row's result: its file, what it says, and whether the row would be run with the same settings
+    today."""
 
     path: Path
     content: dict[str, Any]
@@ -43,9 +57,13 @@ def name_of(algorithm: str, env_id: str, label: str) -> str:
 
 def find(row: Row, folder: Path) -> Result | None:
     """The newest result of the row's present settings, or the newest of others, or None."""
-    dated = re.compile(r"\d{4}-\d{2}-\d{2}-" + re.escape(name_of(row.algorithm, row.env_id, row.label)) + r"\.json")
+    dated = re.compile(
+        r"\d{4}-\d{2}-\d{2}-" + re.escape(name_of(row.algorithm, row.env_id, row.label)) + r"\.json"
+    )
     paths = sorted((path for path in folder.glob("*.json") if dated.fullmatch(path.name)), reverse=True)
-    found = [Result(path, content := json.loads(path.read_text()), same_settings(row, content)) for path in paths]
+    found = [
+        Result(path, content := json.loads(path.read_text()), same_settings(row, content)) for path in paths
+    ]
     return next((result for result in found if result.same_settings), found[0] if found else None)
 
 
@@ -85,7 +103,8 @@ def summarize(finals: list[float]) -> dict[str, Any]:
 def student(finals: Sequence[float]) -> list[float] | None:
     """The 95 % interval of the mean over seeds by Student's t; None for one seed.
 
-    Between the entries of the table and beyond them the one for fewer seeds is taken: the interval is then a little too wide.
+    Between the entries of the table and beyond them the one for fewer seeds is taken: the interval is then a
+    little too wide.
     """
     if len(finals) < 2:
         return None
@@ -95,18 +114,26 @@ def student(finals: Sequence[float]) -> list[float] | None:
 
 
 def times_to(threshold: float, content: dict[str, Any]) -> list[float | None]:
-    """Seconds that each seed took until its first evaluation of at least `threshold`: the share of its steps, of the run's seconds.
+    """Seconds that each seed took until its first evaluation of at least `threshold`: the share of its steps,
+    of the run's seconds.
 
     None for a seed that never got there, or whose seconds are not known.
     """
-    return [time_to(threshold, curve, seconds) for curve, seconds in zip(content["curves"], content["seconds"], strict=True)]
+    return [
+        time_to(threshold, curve, seconds)
+        for curve, seconds in zip(content["curves"], content["seconds"], strict=True)
+    ]
 
 
 def time_to(threshold: float, curve: dict[str, list[float]], seconds: float | None) -> float | None:
     """The same for one seed."""
     if seconds is None or not reaches(threshold, curve):
         return None
-    first = next(steps for steps, value in zip(curve["env_steps"], curve["return_mean"], strict=True) if value >= least(threshold))
+    first = next(
+        steps
+        for steps, value in zip(curve["env_steps"], curve["return_mean"], strict=True)
+        if value >= least(threshold)
+    )
     return seconds * first / curve["env_steps"][-1]
 
 

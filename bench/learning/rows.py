@@ -1,4 +1,5 @@
-"""The rows of the scoreboard: algorithm, environment and seeds of each, what counts as learned, and what others published."""
+"""The rows of the scoreboard: algorithm, environment and seeds of each, what counts as learned, and what
+others published."""
 
 from __future__ import annotations
 
@@ -17,7 +18,8 @@ class Published(NamedTuple):
 
 
 class Row(NamedTuple):
-    """One row. `changes` are settings `name=value` that differ from the preset; a return of at least `threshold` counts as learned."""
+    """One row. `changes` are settings `name=value` that differ from the preset; a return of at least
+    `threshold` counts as learned."""
 
     algorithm: str
     env_id: str
@@ -48,14 +50,22 @@ def cleanrl(figure: str, of: str) -> Published:
 
 def zoo(figure: str, of: str) -> Published:
     """A figure of RL Baselines3 Zoo's table of trained agents."""
-    return Published(figure, of, "RL Baselines3 Zoo", "https://github.com/DLR-RM/rl-baselines3-zoo/blob/master/benchmark.md")
+    return Published(
+        figure,
+        of,
+        "RL Baselines3 Zoo",
+        "https://github.com/DLR-RM/rl-baselines3-zoo/blob/master/benchmark.md",
+    )
 
 
 CARTPOLE = (cleanrl("490.04 ± 6.12", "CartPole-v1"), zoo("500.0 ± 0.0", "CartPole-v1, 100k steps"))
 ACROBOT = (cleanrl("−86.36 ± 1.32", "Acrobot-v1"), zoo("−73.5 ± 18.2", "Acrobot-v1, 1M steps"))
 PENDULUM = (zoo("−172.2 ± 104.2", "Pendulum-v1, 100k steps"),)
 INVERTED_PENDULUM = (cleanrl("963.09 ± 22.20", "InvertedPendulum-v4, 1M steps"),)
-HALF_CHEETAH = (cleanrl("1442.64 ± 46.03", "HalfCheetah-v4, 1M steps"), zoo("5819 ± 664", "HalfCheetah-v3, 1M steps"))
+HALF_CHEETAH = (
+    cleanrl("1442.64 ± 46.03", "HalfCheetah-v4, 1M steps"),
+    zoo("5819 ± 664", "HalfCheetah-v3, 1M steps"),
+)
 HOPPER = (cleanrl("2382.86 ± 271.74", "Hopper-v4, 1M steps"), zoo("2410 ± 10", "Hopper-v3, 1M steps"))
 WALKER = (cleanrl("2287.95 ± 571.78", "Walker2d-v4, 1M steps"), zoo("3479 ± 822", "Walker2d-v3, 1M steps"))
 A2C_CARTPOLE = (zoo("500.0 ± 0.0", "CartPole-v1, 500k steps"),)
@@ -67,7 +77,8 @@ PPO_DAE = (*DAE, "dae_lambda=0.9", "normalize_reward=true", "normalize_advantage
 CUDA = ('device="cuda"',)
 PROOF = 1.185  # the most that its 20 evaluation episodes allow
 
-# The toolkit's seeds begin at 11, with dae at 21, those of V-MPO's HalfCheetah at 31: settings were chosen on others.
+# The toolkit's seeds begin at 11, with dae at 21, those of V-MPO's HalfCheetah at 31: settings were chosen on
+# others.
 ROWS = (
     Row("vmpo", "CartPole-v1", 5, 475),
     Row("vmpo", "CartPole-v1", 5, 475, "returns", RETURNS),
@@ -102,17 +113,30 @@ ROWS = (
     Row("ppo", "HalfCheetah-v5", 3, 1900, first_seed=11, published=HALF_CHEETAH),
     Row("ppo", "Hopper-v5", 3, 2000, first_seed=11, published=HOPPER),
     Row("ppo", "Walker2d-v5", 3, 2000, first_seed=11, published=WALKER),
-    Row("ppo-trxl", "MiniGrid-MemoryS13Random-v0", 3, 0.85, total_steps=20_000_000, changes=CUDA, needs_gpu=True),
+    Row(
+        "ppo-trxl",
+        "MiniGrid-MemoryS13Random-v0",
+        3,
+        0.85,
+        total_steps=20_000_000,
+        changes=CUDA,
+        needs_gpu=True,
+    ),
     Row("ppo-trxl", "Pong-v5", 3, 18, total_steps=10_000_000, changes=CUDA, needs_gpu=True),
 )
 
 
 def pick(patterns: Sequence[str], rows: Sequence[Row] = ROWS) -> list[Row]:
-    """The rows whose name matches any of the patterns (`vmpo/*`, `*/CartPole-v1`, ...), in the order of the table; all without patterns.
+    """The rows whose name matches any of the patterns (`vmpo/*`, `*/CartPole-v1`, ...), in the order of the
+    table; all without patterns.
 
     Raises: ValueError naming a pattern that matches no row.
     """
     for pattern in patterns:
         if not any(fnmatch.fnmatchcase(row.name, pattern) for row in rows):
             raise ValueError(f"no row matches {pattern!r}; --list shows their names")
-    return [row for row in rows if not patterns or any(fnmatch.fnmatchcase(row.name, pattern) for pattern in patterns)]
+    return [
+        row
+        for row in rows
+        if not patterns or any(fnmatch.fnmatchcase(row.name, pattern) for pattern in patterns)
+    ]

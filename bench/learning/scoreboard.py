@@ -1,17 +1,21 @@
-"""Learning scoreboard: presets on environments over several seeds, with mean, interval and curves in valid environment steps.
+"""Learning scoreboard: presets on environments over several seeds, with mean, interval and curves in valid
+environment steps.
 
-    python bench/learning/scoreboard.py                                  all rows of rows.py that have no result yet, one at a time
-    python bench/learning/scoreboard.py --rows 'vmpo/*' ppo/CartPole-v1  some of them
-    python bench/learning/scoreboard.py --list                           their names and state
-    python bench/learning/scoreboard.py --page                           docs/scoreboard.md from the results that there are, and no more
-    python bench/learning/scoreboard.py vmpo CartPole-v1 --seeds 5 --set m_steps=8 --label m8      a row of one's own
+    python bench/learning/scoreboard.py                                  all rows of rows.py that have no
+    result yet, one at a time python bench/learning/scoreboard.py --rows 'vmpo/*' ppo/CartPole-v1  some of
+    them python bench/learning/scoreboard.py --list                           their names and state
+    python bench/learning/scoreboard.py --page                           docs/scoreboard.md from the results
+    that there are, and no more python bench/learning/scoreboard.py vmpo CartPole-v1 --seeds 5 --set m_steps=8
+    --label m8      a row of one's own
 
-`--set` changes settings of the preset (values as in TOML); the `--label` that it wants tells the result's file and title apart.
+`--set` changes settings of the preset (values as in TOML); the `--label` that it wants tells the result's
+file and title apart.
 
-A row that has a result of the same seeds and settings in bench/results is done. Every run is a run folder below the work directory; a run
-of the same settings that is already complete is not repeated, one that was interrupted goes on, and one of other settings stays beside the
-new one. A run keeps the commits it ran at, and those are what the result (JSON and curves, in bench/results) names. Evaluation is
-deterministic, 20 episodes, in environments of its own.
+A row that has a result of the same seeds and settings in bench/results is done. Every run is a run folder
+below the work directory; a run of the same settings that is already complete is not repeated, one that was
+interrupted goes on, and one of other settings stays beside the new one. A run keeps the commits it ran at,
+and those are what the result (JSON and curves, in bench/results) names. Evaluation is deterministic, 20
+episodes, in environments of its own.
 """
 
 from __future__ import annotations
@@ -39,8 +43,11 @@ FAILURES = (SettingError, CheckpointError, NonFiniteError, parallel.SeedsFailed)
 
 
 def run_row(row: Row, work_dir: Path, jobs: int) -> Path:
-    """Train the seeds of a row that are not done and write its result, JSON and curves; returns the JSON's path."""
-    configs = [runs.settings(row.algorithm, row.env_id, seed, row.total_steps, row.changes) for seed in row.all_seeds]
+    """Train the seeds of a row that are not done and write its result, JSON and curves; returns the JSON's
+    path."""
+    configs = [
+        runs.settings(row.algorithm, row.env_id, seed, row.total_steps, row.changes) for seed in row.all_seeds
+    ]
     folders = parallel.run_seeds(row.algorithm, configs, work_dir, jobs)
     curves = [runs.read_curve(folder) for folder in folders]
     content = {
@@ -85,7 +92,8 @@ def has_gpu() -> bool:
 
 
 def run_rows(rows: Sequence[Row], work_dir: Path, jobs: int) -> list[str]:
-    """Run the rows that are not done, writing the page after each; returns a complaint for each that failed."""
+    """Run the rows that are not done, writing the page after each; returns a complaint for each that
+    failed."""
     failed = []
     for row in rows:
         print(f"{row.name}: {state(row)}", flush=True)
@@ -101,21 +109,36 @@ def run_rows(rows: Sequence[Row], work_dir: Path, jobs: int) -> list[str]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("algorithm", nargs="?")
     parser.add_argument("env_id", nargs="?")
-    parser.add_argument("--rows", nargs="+", default=[], metavar="PATTERN", help="rows of the table by name, as vmpo/* or */CartPole-v1")
+    parser.add_argument(
+        "--rows",
+        nargs="+",
+        default=[],
+        metavar="PATTERN",
+        help="rows of the table by name, as vmpo/* or */CartPole-v1",
+    )
     parser.add_argument("--list", action="store_true", help="print the names of the rows and their state")
     parser.add_argument("--page", action="store_true", help="write docs/scoreboard.md and run nothing")
     parser.add_argument(
-        "--jobs", type=at_least_one, default=available_cores(), help="seeds trained at the same time (default: one per core)"
+        "--jobs",
+        type=at_least_one,
+        default=available_cores(),
+        help="seeds trained at the same time (default: one per core)",
     )
     parser.add_argument("--work-dir", type=Path, default=Path("runs/scoreboard"))
     own = parser.add_argument_group("a row of one's own (algorithm and env_id given)")
     own.add_argument("--seeds", type=at_least_one, help="how many (default: 5)")
-    own.add_argument("--first-seed", type=int, help="others than those that settings were chosen on (default: 1)")
+    own.add_argument(
+        "--first-seed", type=int, help="others than those that settings were chosen on (default: 1)"
+    )
     own.add_argument("--total-steps", type=at_least_one)
-    own.add_argument("--set", nargs="+", metavar="NAME=VALUE", help="settings that differ from the preset; wants a --label")
+    own.add_argument(
+        "--set", nargs="+", metavar="NAME=VALUE", help="settings that differ from the preset; wants a --label"
+    )
     own.add_argument("--label", help="part of the result's name")
     arguments = parser.parse_args()
     if complaint := contradiction(arguments):

@@ -1,19 +1,24 @@
-"""What one V-MPO update gains, by the advantages that it is made with: continuous actions, and why `dae` wants an Â that learns slowly.
+"""What one V-MPO update gains, by the advantages that it is made with: continuous actions, and why `dae`
+wants an Â that learns slowly.
 
-    python bench/learning/update_gains.py                      three policies, about two minutes each; the result in bench/results
-    python bench/learning/update_gains.py --set advantage_lr=0.001 dae_lambda=1.0 --label published
+    python bench/learning/update_gains.py                      three policies, about two minutes each; the
+    result in bench/results python bench/learning/update_gains.py --set advantage_lr=0.001 dae_lambda=1.0
+    --label published
 
-A policy is trained with dae for a while and then stands still. From 200 of its rollouts its advantages are learned as well as can be (A*,
-by regression of gae's at λ = 0.95, with a value function fitted to these rollouts). Then the update of the preset is made, each time from
-the same weights and on another rollout, with advantages of one kind:
+A policy is trained with dae for a while and then stands still. From 200 of its rollouts its advantages are
+learned as well as can be (A*, by regression of gae's at λ = 0.95, with a value function fitted to these
+rollouts). Then the update of the preset is made, each time from the same weights and on another rollout, with
+advantages of one kind:
 
 - gae: as `advantage_estimator="gae"` has them;
-- gae, regressed: their least-squares fit by a network of the form of Â, as many steps as dae makes: what gae knows, without its noise;
+- gae, regressed: their least-squares fit by a network of the form of Â, as many steps as dae makes: what gae
+  knows, without its noise;
 - dae: Â as `advantage_estimator="dae"` has it; dae, anew: the same from a network without a past;
 - dae, before: Â as training left it, which has not seen the rollout;
 - A*.
 
-With b*(s) the slope of A* in each action's z = (a − μ)/σ, and Δ(s) the update's change of μ/σ, over states it was not made from:
+With b*(s) the slope of A* in each action's z = (a − μ)/σ, and Δ(s) the update's change of μ/σ, over states it
+was not made from:
 
 - agreement: correlation of the advantages with A* over the rollout's rows;
 - gain: mean_s b*·Δ, to first order what the update adds to the advantage, in units of sqrt(mean_s |b*|²);
@@ -66,7 +71,8 @@ class Recorded(NamedTuple):
 
 @dataclass(frozen=True)
 class Frozen:
-    """A policy that stands still, its rollouts, and A* with the slopes b* [S, A] over states [S, obs_dim] that no update sees."""
+    """A policy that stands still, its rollouts, and A* with the slopes b* [S, A] over states [S, obs_dim]
+    that no update sees."""
 
     agent: VMPOAgent
     state: dict[str, Any]
@@ -77,7 +83,7 @@ class Frozen:
     slopes: Tensor
 
 
-# ---------------------------------------------------------------------------------------------------- a policy and its advantages
+# ----------------------------------------------------------------------- a policy and its advantages
 
 
 def train(env_id: str, seed: int, steps: int, changes: tuple[str, ...]) -> VMPOTrainer:
@@ -98,8 +104,14 @@ def collect(trainer: VMPOTrainer, count: int) -> list[Recorded]:
         rollout = trainer.rollout
         rewards = rollout.rewards if trainer.reward_scaler is None else trainer.reward_scaler(rollout.rewards)
         flags = (rollout.terminated.clone(), rollout.truncated.clone(), rollout.valid.clone())
-        values, acted, obs = trainer.agent.values_of(rollout.obs), trainer._acted(torch.clone), rollout.obs.clone()
-        recorded.append(Recorded(Segments(obs[:-1], rollout.actions.clone(), acted, rewards.clone(), values, *flags), obs))
+        values, acted, obs = (
+            trainer.agent.values_of(rollout.obs),
+            trainer._acted(torch.clone),
+            rollout.obs.clone(),
+        )
+        recorded.append(
+            Recorded(Segments(obs[:-1], rollout.actions.clone(), acted, rewards.clone(), values, *flags), obs)
+        )
     return recorded
 
 
@@ -113,14 +125,19 @@ def freeze(trainer: VMPOTrainer, settings: Any) -> Frozen:
     states = rest[-1].obs.flatten(0, 1)
     with torch.no_grad():
         slopes = truth(agent.policy.obs_normalizer(states))[..., 0]
-    return Frozen(agent, copy.deepcopy(agent.state_dict()), settings.gae_lambda, rest[:-1], truth, states, slopes)
+    return Frozen(
+        agent, copy.deepcopy(agent.state_dict()), settings.gae_lambda, rest[:-1], truth, states, slopes
+    )
 
 
 def true_advantages(agent: VMPOAgent, rollouts: list[Recorded]) -> AdvantageNetwork:
-    """A* of a policy: gae's advantages of many rollouts, with a value function fitted to them, regressed on states and actions."""
+    """A* of a policy: gae's advantages of many rollouts, with a value function fitted to them, regressed on
+    states and actions."""
     values = fitted_values(agent, rollouts)
     targets = [gae(agent, rollout.segments, TRUTH_LAMBDA, values(rollout)) for rollout in rollouts]
-    scale = torch.cat([target[rollout.segments.valid] for target, rollout in zip(targets, rollouts, strict=True)]).std()
+    scale = torch.cat(
+        [target[rollout.segments.valid] for target, rollout in zip(targets, rollouts, strict=True)]
+    ).std()
     network = AdvantageNetwork(agent.obs_dim, agent.act_dim, TRUTH_WIDTHS, discrete=False)
     optimizer = torch.optim.Adam(network.parameters())
     schedule = torch.optim.lr_scheduler.LinearLR(optimizer, 1.0, 0.0, TRUTH_EPOCHS * len(rollouts))
@@ -145,31 +162,46 @@ def fitted_values(agent: VMPOAgent, rollouts: list[Recorded]) -> Callable[[Recor
         returns = gae(agent, rollout.segments, TRUTH_LAMBDA, known) + known[:-1]
         for _ in range(4):
             optimizer.zero_grad()
-            (critic.get_value(rollout.segments.obs).squeeze(-1) - returns)[rollout.segments.valid].square().mean().backward()
+            (critic.get_value(rollout.segments.obs).squeeze(-1) - returns)[
+                rollout.segments.valid
+            ].square().mean().backward()
             optimizer.step()
     return values
 
 
 def gae(agent: VMPOAgent, rollout: Segments, gae_lambda: float, values: Tensor | None = None) -> Tensor:
     """GAE's advantages [T, N] of a rollout, with V as training left it if no other is given."""
-    given = (rollout.rewards, rollout.bootstrap if values is None else values, rollout.terminated, rollout.truncated)
+    given = (
+        rollout.rewards,
+        rollout.bootstrap if values is None else values,
+        rollout.terminated,
+        rollout.truncated,
+    )
     return ops.gae(*given, gamma=agent.gamma, gae_lambda=gae_lambda, valid=rollout.valid)[0]
 
 
 def advantages_by(agent: VMPOAgent, network: AdvantageNetwork, rollout: Segments) -> Tensor:
     """Â [T, N] of a network."""
-    outputs = network(agent.policy.obs_normalizer(rollout.obs.flatten(0, 1))).unflatten(0, rollout.rewards.shape)
+    outputs = network(agent.policy.obs_normalizer(rollout.obs.flatten(0, 1))).unflatten(
+        0, rollout.rewards.shape
+    )
     return centred_advantages(outputs, rollout.acted, rollout.actions)
 
 
-def regress(agent: VMPOAgent, network: AdvantageNetwork, optimizer: torch.optim.Optimizer, rollout: Segments, targets: Tensor) -> None:
+def regress(
+    agent: VMPOAgent,
+    network: AdvantageNetwork,
+    optimizer: torch.optim.Optimizer,
+    rollout: Segments,
+    targets: Tensor,
+) -> None:
     """A gradient step of Â towards targets [T, N]."""
     optimizer.zero_grad()
     (advantages_by(agent, network, rollout) - targets)[rollout.valid].square().mean().backward()
     optimizer.step()
 
 
-# ---------------------------------------------------------------------------------------------------- kinds of advantages
+# ------------------------------------------------------------------------------- kinds of advantages
 
 
 def forget(agent: VMPOAgent) -> AdvantageNetwork:
@@ -177,7 +209,9 @@ def forget(agent: VMPOAgent) -> AdvantageNetwork:
     network = agent.advantage_network
     assert network is not None
     widths = tuple(layer.out_features for layer in network.encoder if isinstance(layer, torch.nn.Linear))
-    network.load_state_dict(AdvantageNetwork(agent.obs_dim, agent.act_dim, widths, discrete=False).state_dict())
+    network.load_state_dict(
+        AdvantageNetwork(agent.obs_dim, agent.act_dim, widths, discrete=False).state_dict()
+    )
     for parameter in network.parameters():
         agent.optimizer.state.pop(parameter, None)
     return network
@@ -219,7 +253,7 @@ def kinds(frozen: Frozen) -> dict[str, Kind]:
     return {"gae": gae, "gae, regressed": regressed, **own, "A*": truth}
 
 
-# ---------------------------------------------------------------------------------------------------- one update
+# ---------------------------------------------------------------------------------------- one update
 
 
 def update(frozen: Frozen, kind: Kind, rollout: Segments) -> tuple[float, float, float]:
@@ -231,7 +265,9 @@ def update(frozen: Frozen, kind: Kind, rollout: Segments) -> tuple[float, float,
         deviation = old.log_std.exp().clone()
     advantages = kind(agent, rollout, frozen.gae_lambda)
     with torch.no_grad():
-        agreement = torch.corrcoef(torch.stack([advantages[take], advantages_by(agent, frozen.truth, rollout)[take]]))[0, 1].item()
+        agreement = torch.corrcoef(
+            torch.stack([advantages[take], advantages_by(agent, frozen.truth, rollout)[take]])
+        )[0, 1].item()
     agent.learn(rows_of(agent, rollout, standardize(advantages[take]), frozen.gae_lambda))
     with torch.no_grad():
         change = (agent.policy.distribution(frozen.states).mean - old.mean) / deviation
@@ -256,23 +292,36 @@ def measure(env_id: str, seed: int, steps: int, changes: tuple[str, ...]) -> dic
         frozen = freeze(trainer, settings)
     found: dict[str, dict[str, float]] = {}
     for name, kind in kinds(frozen).items():
-        agreement, gain, kl = np.mean([update(frozen, kind, rollout) for rollout in frozen.rollouts], axis=0).tolist()
+        agreement, gain, kl = np.mean(
+            [update(frozen, kind, rollout) for rollout in frozen.rollouts], axis=0
+        ).tolist()
         found[name] = {"agreement": agreement, "gain": gain, "kl": kl, "gain2_per_kl": gain**2 / kl}
         found[name]["worth"] = found[name]["gain2_per_kl"] / found["gae"]["gain2_per_kl"]
-        print(f"seed {seed}  {name:16}" + "".join(f"  {what} {value:.3f}" for what, value in found[name].items()), flush=True)
+        print(
+            f"seed {seed}  {name:16}"
+            + "".join(f"  {what} {value:.3f}" for what, value in found[name].items()),
+            flush=True,
+        )
     return found
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--env-id", default="HalfCheetah-v5")
-    parser.add_argument("--steps", type=int, default=60_000, help="environment steps before the policy is frozen")
+    parser.add_argument(
+        "--steps", type=int, default=60_000, help="environment steps before the policy is frozen"
+    )
     parser.add_argument("--seeds", type=int, nargs="+", default=[31, 32, 33])
     parser.add_argument("--set", nargs="+", default=[], metavar="NAME=VALUE", help="other settings, in TOML")
     parser.add_argument("--label", default="", help="part of the result's name")
     arguments = parser.parse_args()
     try:
-        found = {seed: measure(arguments.env_id, seed, arguments.steps, tuple(arguments.set)) for seed in arguments.seeds}
+        found = {
+            seed: measure(arguments.env_id, seed, arguments.steps, tuple(arguments.set))
+            for seed in arguments.seeds
+        }
     except SettingError as error:
         sys.exit(str(error))
     what = {
@@ -284,7 +333,8 @@ def main() -> None:
     }
     print(
         record.write_result(
-            "-".join(filter(None, ["update-gains", runs.plain(arguments.env_id), arguments.label])), what | {"seeds": found}
+            "-".join(filter(None, ["update-gains", runs.plain(arguments.env_id), arguments.label])),
+            what | {"seeds": found},
         )
     )
 

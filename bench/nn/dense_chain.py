@@ -2,7 +2,8 @@
 
     python bench/nn/dense_chain.py [--rounds 40] [--write]
 
-One thread, float32, four inputs, hidden layers with tanh, two outputs; both ways in turns, medians over the rounds.
+One thread, float32, four inputs, hidden layers with tanh, two outputs; both ways in turns, medians over the
+rounds.
 """
 
 from __future__ import annotations
@@ -28,7 +29,9 @@ HIDDEN, ROWS = ((64, 64), (256, 256)), (8, 64, 256, 2048)
 def network(hidden: tuple[int, ...]) -> nn.Sequential:
     """Plain torch layers."""
     sizes = (4, *hidden)
-    layers = [layer for pair in zip(sizes[:-1], hidden, strict=True) for layer in (nn.Linear(*pair), nn.Tanh())]
+    layers = [
+        layer for pair in zip(sizes[:-1], hidden, strict=True) for layer in (nn.Linear(*pair), nn.Tanh())
+    ]
     return nn.Sequential(*layers, nn.Linear(hidden[-1], 2))
 
 
@@ -47,7 +50,9 @@ def compare(hidden: tuple[int, ...], rows: int, with_gradient: bool, rounds: int
             return forward()
 
     around = train if with_gradient else act
-    times = in_turns(lambda: around(lambda: run_layers([layers], x)), lambda: around(lambda: layers(x)), rounds, atol=1e-5)
+    times = in_turns(
+        lambda: around(lambda: run_layers([layers], x)), lambda: around(lambda: layers(x)), rounds, atol=1e-5
+    )
     return {"hidden": list(hidden), "rows": rows, "with_gradient": with_gradient, **times}
 
 

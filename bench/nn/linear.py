@@ -26,7 +26,10 @@ SIZES = ((16, 512, 256), (1024, 512, 256), (1024, 64, 64))  # rows, features in,
 def compare(rows: int, features_in: int, features_out: int, rounds: int) -> dict[str, Any]:
     """Medians of both, their ratio within a round, and the rates."""
     generator = torch.Generator().manual_seed(0)
-    x, w = torch.randn(rows, features_in, generator=generator), torch.randn(features_out, features_in, generator=generator)
+    x, w = (
+        torch.randn(rows, features_in, generator=generator),
+        torch.randn(features_out, features_in, generator=generator),
+    )
     times = in_turns(lambda: product(x, w), lambda: x @ w.T, rounds, atol=1e-3)
     operations = 2 * rows * features_in * features_out
     rates = {f"{name}_gflop_per_s": operations / times[f"{name}_us"] / 1e3 for name in ("fastrl", "torch")}
@@ -39,12 +42,17 @@ def main() -> None:
     parser.add_argument("--write", action="store_true", help="store the result under bench/results")
     options = parser.parse_args()
     torch.set_num_threads(1)
-    print(f"{'rows, in, out':<18}{'fastrl µs':>11}{'torch µs':>11}{'× fastrl':>10}{'fastrl GFLOP/s':>16}{'torch GFLOP/s':>15}")
+    print(
+        f"{'rows, in, out':<18}{'fastrl µs':>11}{'torch µs':>11}{'× fastrl':>10}{'fastrl GFLOP/s':>16}{'torch GFLOP/s':>15}"
+    )
     results = []
     for sizes in SIZES:
         results.append(row := compare(*sizes, options.rounds))
         times = f"{row['fastrl_us']:>11.2f}{row['torch_us']:>11.2f}{row['times_fastrl']:>10.2f}"
-        print(f"{'×'.join(map(str, sizes)):<18}{times}{row['fastrl_gflop_per_s']:>16.0f}{row['torch_gflop_per_s']:>15.0f}", flush=True)
+        print(
+            f"{'×'.join(map(str, sizes)):<18}{times}{row['fastrl_gflop_per_s']:>16.0f}{row['torch_gflop_per_s']:>15.0f}",
+            flush=True,
+        )
     if options.write:
         print("written to", record.write_result("linear", {"threads": 1, "rows": results}))
 

@@ -12,7 +12,10 @@ def terms(**inputs: Any) -> tuple[Tensor, Tensor]:
     """Factors and offsets of the recurrence; the last row and truncated ones bootstrap from V."""
     factors = inputs["gamma"] * scan_peers.going_on(inputs)
     offsets = inputs["rewards"] - inputs["advantages"]
-    offsets = offsets + inputs["gamma"] * (inputs["truncated"] & ~inputs["terminated"]).float() * inputs["values"][1:]
+    offsets = (
+        offsets
+        + inputs["gamma"] * (inputs["truncated"] & ~inputs["terminated"]).float() * inputs["values"][1:]
+    )
     offsets[-1] += factors[-1] * inputs["values"][-1]
     return factors, offsets
 

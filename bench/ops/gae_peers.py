@@ -1,7 +1,8 @@
 """Others' functions for what `gae` computes.
 
-Each takes the inputs of the op case and gives a call without arguments, ready to be timed, that returns advantages [T, N]; preparing the
-layouts and types that a peer wants is left out of its time. None of them knows `truncated` as we do, so nothing is truncated here.
+Each takes the inputs of the op case and gives a call without arguments, ready to be timed, that returns
+advantages [T, N]; preparing the layouts and types that a peer wants is left out of its time. None of them
+knows `truncated` as we do, so nothing is truncated here.
 """
 
 from __future__ import annotations
@@ -24,7 +25,9 @@ def stable_baselines3(inputs: dict[str, Any]) -> Call:
 
     steps, envs = inputs["rewards"].shape
     box = gymnasium.spaces.Box(-1, 1, (1,))
-    buffer = RolloutBuffer(steps, box, box, "cpu", gae_lambda=inputs["gae_lambda"], gamma=inputs["gamma"], n_envs=envs)
+    buffer = RolloutBuffer(
+        steps, box, box, "cpu", gae_lambda=inputs["gae_lambda"], gamma=inputs["gamma"], n_envs=envs
+    )
     buffer.rewards, buffer.values = inputs["rewards"].numpy(), inputs["values"][:-1].numpy()
     dones = inputs["terminated"].numpy().astype(np.float32)
     buffer.episode_starts[1:] = dones[:-1]
@@ -37,7 +40,8 @@ def stable_baselines3(inputs: dict[str, Any]) -> Call:
 
 
 def tianshou(inputs: dict[str, Any]) -> Call:
-    """The numba function, on one long row of episodes as tianshou stores them; it gives advantages alone, in float64."""
+    """The numba function, on one long row of episodes as tianshou stores them; it gives advantages alone, in
+    float64."""
     from tianshou.algorithm.algorithm_base import _gae
 
     steps, envs = inputs["rewards"].shape
@@ -47,7 +51,9 @@ def tianshou(inputs: dict[str, Any]) -> Call:
     next_values = flat(torch.where(inputs["terminated"], 0.0, inputs["values"][1:]))
     values, rewards, end_flags = flat(inputs["values"][:-1]), flat(inputs["rewards"]), flat(ends)
     return lambda: torch.from_numpy(
-        _gae(values, next_values, rewards, end_flags, inputs["gamma"], inputs["gae_lambda"]).reshape(envs, steps).T
+        _gae(values, next_values, rewards, end_flags, inputs["gamma"], inputs["gae_lambda"])
+        .reshape(envs, steps)
+        .T
     )
 
 
@@ -60,7 +66,9 @@ def torchrl(function: str) -> Callable[[dict[str, Any]], Call]:
         estimate = getattr(functional, function)
         values, next_values = inputs["values"][:-1].contiguous(), inputs["values"][1:].contiguous()
         rewards, done = inputs["rewards"], inputs["terminated"]
-        return lambda: estimate(inputs["gamma"], inputs["gae_lambda"], values, next_values, rewards, done, done, time_dim=-2)[0]
+        return lambda: estimate(
+            inputs["gamma"], inputs["gae_lambda"], values, next_values, rewards, done, done, time_dim=-2
+        )[0]
 
     return prepare
 

@@ -1,4 +1,5 @@
-"""Others' ways to what `gather_sequences` copies; in the form of `gae_peers`. Each gives the first field and copies all."""
+"""Others' ways to what `gather_sequences` copies; in the form of `gae_peers`. Each gives the first field and
+copies all."""
 
 from __future__ import annotations
 
@@ -23,7 +24,9 @@ def index_select(inputs: dict[str, Any]) -> Call:
     """torch.index_select for each field, the flat index ready."""
     fields, rows = flattened(inputs)
     shapes = [(inputs["seq_len"], inputs["start"].shape[0], *field.shape[1:]) for field in fields]
-    return lambda: [torch.index_select(field, 0, rows).view(shape) for field, shape in zip(fields, shapes, strict=True)][0]
+    return lambda: [
+        torch.index_select(field, 0, rows).view(shape) for field, shape in zip(fields, shapes, strict=True)
+    ][0]
 
 
 def torchrl(inputs: dict[str, Any]) -> Call:
@@ -33,7 +36,10 @@ def torchrl(inputs: dict[str, Any]) -> Call:
 
     fields, rows = flattened(inputs)
     storage = LazyTensorStorage(len(fields[0]), device=fields[0].device)
-    storage.set(range(len(fields[0])), TensorDict({str(i): field for i, field in enumerate(fields)}, batch_size=[len(fields[0])]))
+    storage.set(
+        range(len(fields[0])),
+        TensorDict({str(i): field for i, field in enumerate(fields)}, batch_size=[len(fields[0])]),
+    )
     shape = (inputs["seq_len"], inputs["start"].shape[0], *fields[0].shape[1:])
     return lambda: storage.get(rows)["0"].view(shape)
 

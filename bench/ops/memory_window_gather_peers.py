@@ -1,4 +1,5 @@
-"""Others' ways to what `memory_window_gather` computes, without mask and position; in the form of `gae_peers`."""
+"""Others' ways to what `memory_window_gather` computes, without mask and position; in the form of
+`gae_peers`."""
 
 from __future__ import annotations
 
@@ -24,5 +25,8 @@ def index_select(inputs: dict[str, Any]) -> Call:
     return lambda: torch.index_select(flat, 0, rows).view(*index.shape, *memory.shape[2:])
 
 
-PEERS: dict[str, Callable[[dict[str, Any]], Call]] = {"memory[episode, index]": advanced_indexing, "torch.index_select": index_select}
+PEERS: dict[str, Callable[[dict[str, Any]], Call]] = {
+    "memory[episode, index]": advanced_indexing,
+    "torch.index_select": index_select,
+}
 GPU_PEERS = tuple(PEERS)

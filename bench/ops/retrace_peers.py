@@ -1,4 +1,5 @@
-"""Ways to compute `retrace` without this library; in the form of `gae_peers`. No compiled one is known to us."""
+"""Ways to compute `retrace` without this library; in the form of `gae_peers`. No compiled one is known to
+us."""
 
 from __future__ import annotations
 

@@ -1,7 +1,8 @@
-"""Ways to run a reverse recurrence x_t = offset_t + factor_t x_{t+1} in plain torch, for the ops that are one.
+"""Ways to run a reverse recurrence x_t = offset_t + factor_t x_{t+1} in plain torch, for the ops that are
+one.
 
-`loop` is what everybody writes; `doubling` composes each step with the one 1, 2, 4, ... steps later, log2 T passes over the whole tensor:
-the vectorised form, worth compiling. Each op gives its offsets and factors.
+`loop` is what everybody writes; `doubling` composes each step with the one 1, 2, 4, ... steps later, log2 T
+passes over the whole tensor: the vectorised form, worth compiling. Each op gives its offsets and factors.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
-"""Times every op of OP_CASES against its reference, others' functions and simple native loops, in one process with one thread.
+"""Times every op of OP_CASES against its reference, others' functions and simple native loops, in one process
+with one thread.
 
-Beside what a call takes, an op with native peers has its kernel timed alone (no allocation, no dispatcher), in turns with the peers'
-kernels and a plain copy, so that a busy machine slows all of them alike.
+Beside what a call takes, an op with native peers has its kernel timed alone (no allocation, no dispatcher),
+in turns with the peers' kernels and a plain copy, so that a busy machine slows all of them alike.
 """
 
 from __future__ import annotations
@@ -23,28 +24,50 @@ from fastrl.testing import OP_CASES, OpCase, outputs_of
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE))
 # others' functions for an op: PEERS and GPU_PEERS of <op>_peers.py
-MODULES = {name: importlib.import_module(f"{name}_peers") for name in OP_CASES if (HERE / f"{name}_peers.py").exists()}
+MODULES = {
+    name: importlib.import_module(f"{name}_peers")
+    for name in OP_CASES
+    if (HERE / f"{name}_peers.py").exists()
+}
 PEERS = {name: module.PEERS for name, module in MODULES.items()}
 GPU_PEERS = {name: module.GPU_PEERS for name, module in MODULES.items()}
-NATIVE_KERNELS = ("kernel µs", "C++ loop over columns, vectorised µs", "C++ loop down columns µs", "C++ loop row by row, as written µs")
+NATIVE_KERNELS = (
+    "kernel µs",
+    "C++ loop over columns, vectorised µs",
+    "C++ loop down columns µs",
+    "C++ loop row by row, as written µs",
+)
 Sizes = tuple[int, ...]
 
 REFERENCE = "reference (plain torch, float64)"
-ROUND_SECONDS = 1e-4  # a round repeats a call until it takes about this long: the clock itself then costs nothing
+ROUND_SECONDS = (
+    1e-4  # a round repeats a call until it takes about this long: the clock itself then costs nothing
+)
 PEER_SECONDS = 0.4  # spent on a peer, if five rounds do not take longer
 
 Entry = tuple[OpCase, Sizes]
 
 
 def cases(*, gpu: bool) -> list[Entry]:
-    return [(case, sizes) for case in OP_CASES.values() for sizes in (*case.bench_sizes, *(case.gpu_bench_sizes if gpu else ()))]
+    return [
+        (case, sizes)
+        for case in OP_CASES.values()
+        for sizes in (*case.bench_sizes, *(case.gpu_bench_sizes if gpu else ()))
+    ]
 
 
 def parameters(entries: list[Entry], peers: Mapping[str, Iterable[str]] | None = None) -> list[Any]:
     """An entry each, or, given names of peers by op, one for each entry and peer."""
-    with_peers = [(case, sizes, peer) for case, sizes in entries for peer in (peers.get(case.name, ()) if peers else (None,))]
+    with_peers = [
+        (case, sizes, peer)
+        for case, sizes in entries
+        for peer in (peers.get(case.name, ()) if peers else (None,))
+    ]
     return [
-        pytest.param(*filter(None, (case, sizes, peer)), id="-".join(filter(None, (case.name, "x".join(map(str, sizes)), peer))))
+        pytest.param(
+            *filter(None, (case, sizes, peer)),
+            id="-".join(filter(None, (case.name, "x".join(map(str, sizes)), peer))),
+        )
         for case, sizes, peer in with_peers
     ]
 
@@ -73,7 +96,9 @@ def native_seconds(case: OpCase, inputs: dict[str, Any], repeats: int) -> list[l
     clock = torch.zeros(repeats, dtype=torch.float64)
     seconds = getattr(torch.ops.fastrl_dev, f"{case.name}_seconds").default
     tensors = [value for value in inputs.values() if isinstance(value, torch.Tensor)]
-    warm_up = torch.zeros(2, dtype=torch.float64)  # the copy before has emptied the caches, at the cost of whoever comes first
+    warm_up = torch.zeros(
+        2, dtype=torch.float64
+    )  # the copy before has emptied the caches, at the cost of whoever comes first
     found = []
     for kernel in range(len(NATIVE_KERNELS)):
         seconds(*tensors, *outputs, warm_up, kernel)
@@ -96,7 +121,8 @@ def copy_rate(megabytes: int = 36) -> Callable[[], float]:
 
 
 def clone_rate(megabytes: int = 36) -> float:
-    """Bytes per second, read and written together, of a copy into fresh memory: what a result of that size costs before any arithmetic."""
+    """Bytes per second, read and written together, of a copy into fresh memory: what a result of that size
+    costs before any arithmetic."""
     source = torch.ones(megabytes << 18)
     start = time.perf_counter()
     source.clone()
@@ -104,7 +130,8 @@ def clone_rate(megabytes: int = 36) -> float:
 
 
 def inside(case: OpCase, sizes: Sizes, inputs: dict[str, Any]) -> dict[str, float]:
-    """Medians over turns of: the kernels alone, a copy of 36 MB, and the kernel's useful bytes per second as a share of that copy."""
+    """Medians over turns of: the kernels alone, a copy of 36 MB, and the kernel's useful bytes per second as
+    a share of that copy."""
     elements = 1
     for size in sizes:
         elements *= size
@@ -139,7 +166,8 @@ def two_threads(case: OpCase, inputs: dict[str, Any]) -> dict[str, float]:
             collected.append(time.perf_counter() - start)
     torch.set_num_threads(1)
     return {
-        f"call with {threads} thread{'s' * (threads > 1)} µs": statistics.median(collected) * 1e6 for threads, collected in times.items()
+        f"call with {threads} thread{'s' * (threads > 1)} µs": statistics.median(collected) * 1e6
+        for threads, collected in times.items()
     }
 
 
@@ -168,7 +196,9 @@ def test_peers(benchmark: Any, request: pytest.FixtureRequest, case: OpCase, siz
     run_peer(benchmark, request, case, sizes, peer, "cpu")
 
 
-def run_peer(benchmark: Any, request: pytest.FixtureRequest, case: OpCase, sizes: Sizes, peer: str, device: str) -> None:
+def run_peer(
+    benchmark: Any, request: pytest.FixtureRequest, case: OpCase, sizes: Sizes, peer: str, device: str
+) -> None:
     inputs = inputs_for(case, sizes, device)
     try:
         call = PEERS[case.name][peer](inputs)
@@ -176,7 +206,9 @@ def run_peer(benchmark: Any, request: pytest.FixtureRequest, case: OpCase, sizes
         reason = f"{peer}: {error} (pip install 'fastrl[bench-peers]')"
         request.config.skipped_peers = getattr(request.config, "skipped_peers", set()) | {reason}  # type: ignore[attr-defined]
         pytest.skip(reason)
-    torch.testing.assert_close(call().float(), outputs_of(case.op(**inputs))[0], rtol=1e-3, atol=1e-3)  # it computes the same thing
+    torch.testing.assert_close(
+        call().float(), outputs_of(case.op(**inputs))[0], rtol=1e-3, atol=1e-3
+    )  # it computes the same thing
     benchmark.extra_info.update(op=case.name, device=device, sizes=sizes, peer=peer)
     timed = call if device == "cpu" else synchronised(call)
     took = seconds(timed)
@@ -229,7 +261,12 @@ def test_fastrl_on_gpu(benchmark: Any, gpu: None, case: OpCase, sizes: Sizes) ->
     rate = 2 * source.numel() * 4 / gpu_microseconds(lambda: target.copy_(source)) / 1e3
     took = gpu_microseconds(lambda: case.op(**inputs))
     useful = case.bench_bytes(sizes) / took / 1e3
-    extra = {"on the GPU's clock µs": took, "copy GB/s": rate, "GB/s": useful, "share of the copy rate": useful / rate}
+    extra = {
+        "on the GPU's clock µs": took,
+        "copy GB/s": rate,
+        "GB/s": useful,
+        "share of the copy rate": useful / rate,
+    }
     benchmark.extra_info.update(op=case.name, device="cuda", sizes=sizes, peer="fastrl", inside=extra)
     benchmark(synchronised(lambda: case.op(**inputs)))
 
@@ -244,5 +281,7 @@ def test_reference_on_gpu(benchmark: Any, gpu: None, case: OpCase, sizes: Sizes)
 
 @pytest.mark.cuda
 @pytest.mark.parametrize(("case", "sizes", "peer"), parameters(GPU, GPU_PEERS))
-def test_peers_on_gpu(benchmark: Any, request: pytest.FixtureRequest, gpu: None, case: OpCase, sizes: Sizes, peer: str) -> None:
+def test_peers_on_gpu(
+    benchmark: Any, request: pytest.FixtureRequest, gpu: None, case: OpCase, sizes: Sizes, peer: str
+) -> None:
     run_peer(benchmark, request, case, sizes, peer, "cuda")

@@ -1,9 +1,11 @@
-"""What drawing, gathering and adding windows of a replay take, beside TorchRL's storage, torch.index_select and the bandwidth of a copy.
+"""What drawing, gathering and adding windows of a replay take, beside TorchRL's storage, torch.index_select
+and the bandwidth of a copy.
 
     python bench/ops_special/gather_sequences.py [--rounds 60] [--write]
 
-One thread. The seven fields of MPO's replay, 256 windows, no window twice in a row. All ways in turns, so that a busy machine slows all
-of them alike; medians over the rounds. `copy` is what it takes to copy the windows' bytes at the rate of a copy of 36 MB in the same turns.
+One thread. The seven fields of MPO's replay, 256 windows, no window twice in a row. All ways in turns, so
+that a busy machine slows all of them alike; medians over the rounds. `copy` is what it takes to copy the
+windows' bytes at the rate of a copy of 36 MB in the same turns.
 """
 
 from __future__ import annotations
@@ -29,7 +31,8 @@ import record  # noqa: E402
 
 BATCH = 256
 LENGTHS = (2, 8, 32)
-# transitions in the ring, environments, length of an observation, of an action; one environment is what TorchRL stores
+# transitions in the ring, environments, length of an observation, of an action; one environment is what
+# TorchRL stores
 RINGS = (
     (100_000, 1, 17, 6),
     (1_000_000, 1, 17, 6),
@@ -46,7 +49,11 @@ Calls = dict[str, Callable[[], Any]]
 
 def fields_of(observation: int, action: int) -> dict[str, Any]:
     number, flag = ((), torch.float32), ((), torch.bool)
-    vectors = {"obs": ((observation,), torch.float32), "action_exec": ((action,), torch.float32), "action_raw": ((action,), torch.float32)}
+    vectors = {
+        "obs": ((observation,), torch.float32),
+        "action_exec": ((action,), torch.float32),
+        "action_raw": ((action,), torch.float32),
+    }
     return vectors | {"behaviour_logp": number, "reward": number, "terminated": flag, "truncated": flag}
 
 
@@ -69,7 +76,9 @@ def copy_call(nbytes: int = COPIED) -> Callable[[], Any]:
     return lambda: target.copy_(source)
 
 
-def make_rings(transitions: int, envs: int, fields: dict[str, Any]) -> tuple[SequenceStorage, dict[str, Tensor]]:
+def make_rings(
+    transitions: int, envs: int, fields: dict[str, Any]
+) -> tuple[SequenceStorage, dict[str, Tensor]]:
     """The same numbers in a storage, and in a tensor for each field."""
     rows = transitions // envs
     plain = {}
@@ -100,7 +109,10 @@ def windows(rows: int, envs: int, length: int) -> Iterator[tuple[Tensor, Tensor,
     drawn = []
     for seed in range(61):
         generator = torch.Generator().manual_seed(seed)
-        start, env = torch.randint(0, rows, (BATCH,), generator=generator), torch.randint(0, envs, (BATCH,), generator=generator)
+        start, env = (
+            torch.randint(0, rows, (BATCH,), generator=generator),
+            torch.randint(0, envs, (BATCH,), generator=generator),
+        )
         drawn.append((start, env, ((start + torch.arange(length)[:, None]) % rows * envs + env).flatten()))
     return itertools.cycle(drawn)
 
@@ -112,7 +124,10 @@ def gather_calls(storage: SequenceStorage, plain: dict[str, Tensor], theirs: Any
     start, env, index = next(turn)
     expected = [torch.index_select(field, 0, index) for field in flat]
     first = storage.gather(start, env, length)
-    assert all(torch.equal(window.flatten(0, 1), right) for window, right in zip(first.values(), expected, strict=True))
+    assert all(
+        torch.equal(window.flatten(0, 1), right)
+        for window, right in zip(first.values(), expected, strict=True)
+    )
     reused = {name: torch.empty_like(window) for name, window in first.items()}
     reused_list, reused_flat = list(reused.values()), [window.flatten(0, 1) for window in reused.values()]
 
@@ -166,21 +181,34 @@ def bench_gathering(rounds: int) -> list[dict[str, Any]]:
         for length in LENGTHS:
             calls = gather_calls(storage, plain, theirs, length)
             useful = 2 * length * BATCH * sum(field[0, 0].nbytes for field in plain.values())
-            seconds = medians({**calls, "copy of 36 MB": copy}, rounds if useful < 1e6 else max(10, rounds // 3))
+            seconds = medians(
+                {**calls, "copy of 36 MB": copy}, rounds if useful < 1e6 else max(10, rounds // 3)
+            )
             bound = useful / (2 * COPIED) * seconds.pop("copy of 36 MB")
-            row = {"transitions": transitions, "envs": envs, "obs": observation, "length": length, "copy_us": bound * 1e6}
+            row = {
+                "transitions": transitions,
+                "envs": envs,
+                "obs": observation,
+                "length": length,
+                "copy_us": bound * 1e6,
+            }
             row |= {"us": {name: value * 1e6 for name, value in seconds.items()}}
             row |= {"share of the copy rate": bound / seconds["storage, out"]}
             row |= {"times storage": {name: value / seconds["storage"] for name, value in seconds.items()}}
             results.append(row)
             numbers = "  ".join(f"{name} {value * 1e6:.0f}" for name, value in seconds.items())
-            print(f"{transitions:>9}×{envs:<3} obs {observation:<4}len {length:<3} copy {bound * 1e6:.0f}  {numbers}", flush=True)
+            print(
+                f"{transitions:>9}×{envs:<3} obs {observation:<4}len {length:<3} copy {bound * 1e6:.0f}  "
+                f"{numbers}",
+                flush=True,
+            )
         del storage, plain, theirs, calls
     return results
 
 
 def bench_adding(rounds: int) -> list[dict[str, Any]]:
-    """Index and storage together, the storage alone, and copy_ field by field into a tensor each; each row of the ring in its turn."""
+    """Index and storage together, the storage alone, and copy_ field by field into a tensor each; each row of
+    the ring in its turn."""
     results = []
     print("adding a row of all environments, µs")
     for envs, (observation, action) in itertools.product((1, 64), ((17, 6), (376, 17))):
@@ -196,7 +224,12 @@ def bench_adding(rounds: int) -> list[dict[str, Any]]:
         targets = [torch.zeros(nbytes // 4) for _ in range(max(1, (64 << 20) // nbytes))]
         target = itertools.cycle(targets)
 
-        def add(storage: SequenceStorage = storage, index: SequenceIndex = index, values: Any = values, valid: Tensor = valid) -> None:
+        def add(
+            storage: SequenceStorage = storage,
+            index: SequenceIndex = index,
+            values: Any = values,
+            valid: Tensor = valid,
+        ) -> None:
             storage.write(index.write_position, values)
             index.append(valid)
 
@@ -217,7 +250,14 @@ def bench_adding(rounds: int) -> list[dict[str, Any]]:
             "copy_ of nothing": lambda nothing=source[:0]: nothing.copy_(nothing),
         }
         seconds = medians(calls, rounds, repeats=100)
-        results.append({"envs": envs, "obs": observation, "bytes": nbytes, "us": {name: value * 1e6 for name, value in seconds.items()}})
+        results.append(
+            {
+                "envs": envs,
+                "obs": observation,
+                "bytes": nbytes,
+                "us": {name: value * 1e6 for name, value in seconds.items()},
+            }
+        )
         numbers = "  ".join(f"{name} {value * 1e6:.2f}" for name, value in seconds.items())
         print(f"{envs:>3} × {nbytes // envs} bytes  {numbers}", flush=True)
     return results
@@ -233,7 +273,9 @@ def bench_drawing(rounds: int) -> list[dict[str, Any]]:
         flags[rows * envs :] = False
         bits = (flags.view(-1, 8) * 2 ** torch.arange(8)).sum(1).to(torch.uint8)
         index.load_state_dict(state | {"rows": rows, "write_position": 123, "valid": bits})
-        seconds = medians({"sample": lambda index=index: index.sample(BATCH, 8)}, rounds, repeats=20)["sample"]
+        seconds = medians({"sample": lambda index=index: index.sample(BATCH, 8)}, rounds, repeats=20)[
+            "sample"
+        ]
         results.append({"rows": rows, "envs": envs, "share of transitions": share, "us": seconds * 1e6})
         print(f"{rows:>9} rows, {share:.0%} transitions  {seconds * 1e6:.2f}", flush=True)
     return results
@@ -251,7 +293,9 @@ def main() -> None:
         "gathering": bench_gathering(options.rounds),
     }
     if options.write:
-        print("written to", record.write_result("gather-sequences", {"threads": 1, "batch": BATCH, **results}))
+        print(
+            "written to", record.write_result("gather-sequences", {"threads": 1, "batch": BATCH, **results})
+        )
 
 
 if __name__ == "__main__":

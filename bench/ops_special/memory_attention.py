@@ -1,12 +1,14 @@
-"""What attention over a memory bank takes and needs, beside gathering windows, projecting them and attending over them in plain torch.
+"""What attention over a memory bank takes and needs, beside gathering windows, projecting them and attending
+over them in plain torch.
 
     python bench/ops_special/memory_attention.py [--rounds 5] [--write]
 
-One process, one thread, float32, all ways in turns, so that a busy machine slows all alike; medians over the rounds. Windows are those of
+One process, one thread, float32, all ways in turns, so that a busy machine slows all alike; medians over the
+rounds. Windows are those of
 training: the slots before a random step of a random episode, samples in random order. Four comparisons:
-    a learning step     projections, attention, and the gradients of query and projections; the memory itself is constant
-    attention alone     forward, and forward with backward, against torch's on windows that have been gathered and projected already
-    acting              one query for each environment
+    a learning step     projections, attention, and the gradients of query and projections; the memory itself
+    is constant attention alone     forward, and forward with backward, against torch's on windows that have
+    been gathered and projected already acting              one query for each environment
     memory              that a call takes at its peak beyond its inputs, its results included
 """
 
@@ -45,7 +47,11 @@ class Data:
         self.query = normal(batch, HEADS, SIZE).requires_grad_()
         self.weights = normal(batch, HEADS, SIZE)
         # a sample for each environment, or many of each episode
-        self.episode = torch.arange(batch) if batch <= episodes else torch.randint(episodes, (batch,), generator=generator)
+        self.episode = (
+            torch.arange(batch)
+            if batch <= episodes
+            else torch.randint(episodes, (batch,), generator=generator)
+        )
         step = torch.randint(SLOTS + 1, (batch, 1), generator=generator)
         index = step - WINDOW + torch.arange(WINDOW)
         self.mask = index >= 0
@@ -68,13 +74,20 @@ class LearningStep:
         self.keys, self.values = (Linear(WIDTH, WIDTH, bias=False) for _ in range(2))
 
     def gradients(self, out: Tensor) -> tuple[Tensor, ...]:
-        return out, *torch.autograd.grad(out, (self.data.query, self.keys.weight, self.values.weight), self.data.weights)
+        return out, *torch.autograd.grad(
+            out, (self.data.query, self.keys.weight, self.values.weight), self.data.weights
+        )
 
     def windows(self) -> tuple[Tensor, ...]:
         data = self.data
         windows = data.memory[data.episode[:, None], data.index]  # [B, W, D]
-        key, value = ((windows @ layer.weight.T).view(-1, WINDOW, HEADS, SIZE).transpose(1, 2) for layer in (self.keys, self.values))
-        out = scaled_dot_product_attention(data.query[:, :, None], key, value, attn_mask=data.mask[:, None, None])
+        key, value = (
+            (windows @ layer.weight.T).view(-1, WINDOW, HEADS, SIZE).transpose(1, 2)
+            for layer in (self.keys, self.values)
+        )
+        out = scaled_dot_product_attention(
+            data.query[:, :, None], key, value, attn_mask=data.mask[:, None, None]
+        )
         return self.gradients(out[:, :, 0])
 
     def bank(self) -> tuple[Tensor, ...]:
@@ -88,7 +101,11 @@ class LearningStep:
     def attend(self, key: Tensor, value: Tensor) -> tuple[Tensor, ...]:
         data = self.data
         shape = (-1, SLOTS, HEADS, SIZE)
-        return self.gradients(memory_attention(data.query, key.view(shape), value.view(shape), data.episode, data.index, mask=data.mask))
+        return self.gradients(
+            memory_attention(
+                data.query, key.view(shape), value.view(shape), data.episode, data.index, mask=data.mask
+            )
+        )
 
 
 class AttentionAlone:
@@ -98,7 +115,10 @@ class AttentionAlone:
         self.data = data
         self.key, self.value = data.bank(), data.bank()
         gather = lambda bank: bank.detach()[data.episode[:, None], data.index].transpose(1, 2).contiguous()  # noqa: E731
-        self.key_windows, self.value_windows = gather(self.key).requires_grad_(), gather(self.value).requires_grad_()
+        self.key_windows, self.value_windows = (
+            gather(self.key).requires_grad_(),
+            gather(self.value).requires_grad_(),
+        )
 
     def ours(self) -> Tensor:
         data = self.data
@@ -107,13 +127,17 @@ class AttentionAlone:
     def theirs(self) -> Tensor:
         data = self.data
         key, value = self.key_windows, self.value_windows
-        return scaled_dot_product_attention(data.query[:, :, None], key, value, attn_mask=data.mask[:, None, None])[:, :, 0]
+        return scaled_dot_product_attention(
+            data.query[:, :, None], key, value, attn_mask=data.mask[:, None, None]
+        )[:, :, 0]
 
     def ours_and_back(self) -> tuple[Tensor, ...]:
         return torch.autograd.grad(self.ours(), (self.data.query, self.key, self.value), self.data.weights)
 
     def theirs_and_back(self) -> tuple[Tensor, ...]:
-        return torch.autograd.grad(self.theirs(), (self.data.query, self.key_windows, self.value_windows), self.data.weights)
+        return torch.autograd.grad(
+            self.theirs(), (self.data.query, self.key_windows, self.value_windows), self.data.weights
+        )
 
 
 def in_turns(ways: Ways, rounds: int) -> dict[str, float]:
@@ -130,7 +154,9 @@ def in_turns(ways: Ways, rounds: int) -> dict[str, float]:
 def peak_bytes(call: Callable[[], Any]) -> int:
     """Memory that a call holds at its peak, by torch's own count of what it takes and gives back."""
     call()
-    with torch.profiler.profile(profile_memory=True, activities=[torch.profiler.ProfilerActivity.CPU]) as profile:
+    with torch.profiler.profile(
+        profile_memory=True, activities=[torch.profiler.ProfilerActivity.CPU]
+    ) as profile:
         call()
     held = peak = 0
     for event in profile.profiler.kineto_results.events():
@@ -148,7 +174,11 @@ def learning_step(data: Data, rounds: int) -> dict[str, Any]:
     step = LearningStep(data)
     for ours, theirs in zip(step.bank(), step.windows(), strict=True):
         torch.testing.assert_close(ours, theirs, rtol=1e-3, atol=1e-2)
-    ways = {"windows, torch": step.windows, "bank, fastrl": step.bank, "bank, fastrl, products by oneDNN": step.bank_by_onednn}
+    ways = {
+        "windows, torch": step.windows,
+        "bank, fastrl": step.bank,
+        "bank, fastrl, products by oneDNN": step.bank_by_onednn,
+    }
     seconds = in_turns(ways, rounds)
     return {
         "seconds": seconds,
@@ -159,7 +189,9 @@ def learning_step(data: Data, rounds: int) -> dict[str, Any]:
 
 def attention_alone(data: Data, rounds: int) -> dict[str, Any]:
     alone = AttentionAlone(data)
-    torch.testing.assert_close(alone.ours()[data.mask.any(1)], alone.theirs()[data.mask.any(1)], rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(
+        alone.ours()[data.mask.any(1)], alone.theirs()[data.mask.any(1)], rtol=1e-4, atol=1e-5
+    )
     forward: Ways = {"fastrl": without_gradient(alone.ours), "torch": without_gradient(alone.theirs)}
     both: Ways = {"fastrl": alone.ours_and_back, "torch": alone.theirs_and_back}
     taken = {"forward": in_turns(forward, rounds), "forward and backward": in_turns(both, rounds)}
@@ -168,9 +200,14 @@ def attention_alone(data: Data, rounds: int) -> dict[str, Any]:
     return {
         "seconds": taken,
         "times_fastrl": {name: seconds["torch"] / seconds["fastrl"] for name, seconds in taken.items()},
-        "fastrl_gflop_per_s": {name: data.operations(products[name]) / seconds["fastrl"] / 1e9 for name, seconds in taken.items()},
+        "fastrl_gflop_per_s": {
+            name: data.operations(products[name]) / seconds["fastrl"] / 1e9 for name, seconds in taken.items()
+        },
         "peak_bytes": {"fastrl": peak_bytes(forward["fastrl"]), "torch": peak_bytes(forward["torch"])},
-        "backward_peak_bytes": {"fastrl": peak_bytes(alone.ours_and_back), "torch": peak_bytes(alone.theirs_and_back)},
+        "backward_peak_bytes": {
+            "fastrl": peak_bytes(alone.ours_and_back),
+            "torch": peak_bytes(alone.theirs_and_back),
+        },
         "result_bytes": result,
     }
 
@@ -182,9 +219,14 @@ def acting(environments: int, rounds: int) -> dict[str, Any]:
     def gather_and_attend() -> Tensor:
         where = (data.episode[:, None], data.index)
         key, value = alone.key[where].transpose(1, 2), alone.value[where].transpose(1, 2)
-        return scaled_dot_product_attention(data.query[:, :, None], key, value, attn_mask=data.mask[:, None, None])
+        return scaled_dot_product_attention(
+            data.query[:, :, None], key, value, attn_mask=data.mask[:, None, None]
+        )
 
-    ways = {name: without_gradient(call) for name, call in {"fastrl": alone.ours, "torch, gathering": gather_and_attend}.items()}
+    ways = {
+        name: without_gradient(call)
+        for name, call in {"fastrl": alone.ours, "torch, gathering": gather_and_attend}.items()
+    }
     seconds = in_turns(ways, rounds)
     return {
         "environments": environments,
@@ -200,7 +242,10 @@ def rates(rounds: int) -> dict[str, float]:
     x, w = torch.randn(EPISODES * SLOTS, WIDTH), torch.randn(WIDTH, WIDTH)
     source = torch.ones(36 << 18)
     target = torch.empty_like(source)
-    seconds = in_turns({"torch": lambda: x @ w.T, "oneDNN": lambda: product(x, w), "copy": lambda: target.copy_(source)}, rounds)
+    seconds = in_turns(
+        {"torch": lambda: x @ w.T, "oneDNN": lambda: product(x, w), "copy": lambda: target.copy_(source)},
+        rounds,
+    )
     operations = 2 * x.numel() * WIDTH
     return {
         "matmul_torch_gflop_per_s": operations / seconds["torch"] / 1e9,
@@ -210,9 +255,15 @@ def rates(rounds: int) -> dict[str, float]:
 
 
 def show(results: dict[str, Any]) -> None:
-    print("machine: " + ", ".join(f"{name.replace('_', ' ')} {rate:.0f}" for name, rate in results["rates"].items()))
+    print(
+        "machine: "
+        + ", ".join(f"{name.replace('_', ' ')} {rate:.0f}" for name, rate in results["rates"].items())
+    )
     step = results["learning_step"]
-    print(f"a learning step at B={BATCH} H={HEADS} K={SIZE} W={WINDOW} E={EPISODES} S={SLOTS}, projections and their gradients included")
+    print(
+        f"a learning step at B={BATCH} H={HEADS} K={SIZE} W={WINDOW} E={EPISODES} S={SLOTS}, projections "
+        "and their gradients included"
+    )
     for name, seconds in step["seconds"].items():
         faster, peak = step["times_fastrl"][name], step["peak_bytes"][name]
         print(f"  {name:<34}{seconds * 1e3:>9.1f} ms {faster:>6.1f} times as fast   {peak / 1e6:>8.1f} MB")
@@ -222,8 +273,10 @@ def show(results: dict[str, Any]) -> None:
         rate = alone["fastrl_gflop_per_s"][name]
         peaks = alone["peak_bytes" if name == "forward" else "backward_peak_bytes"]
         print(
-            f"  {name:<24} fastrl {seconds['fastrl'] * 1e3:>7.2f} ms ({rate:.0f} GFLOP/s, {peaks['fastrl'] / 1e6:.1f} MB)"
-            f"   torch {seconds['torch'] * 1e3:>7.2f} ms ({peaks['torch'] / 1e6:.1f} MB)   {alone['times_fastrl'][name]:.1f} times"
+            f"  {name:<24} fastrl {seconds['fastrl'] * 1e3:>7.2f} ms ({rate:.0f} GFLOP/s, "
+            f"{peaks['fastrl'] / 1e6:.1f} MB)"
+            f"   torch {seconds['torch'] * 1e3:>7.2f} ms ({peaks['torch'] / 1e6:.1f} MB)   "
+            f"{alone['times_fastrl'][name]:.1f} times"
         )
     print(f"  the result alone has {alone['result_bytes'] / 1e6:.1f} MB")
     for row in results["acting"]:
@@ -236,7 +289,9 @@ def show(results: dict[str, Any]) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("--rounds", type=int, default=5, help="of the slowest comparison; the others take more")
+    parser.add_argument(
+        "--rounds", type=int, default=5, help="of the slowest comparison; the others take more"
+    )
     parser.add_argument("--write", action="store_true", help="store the result under bench/results")
     options = parser.parse_args()
     torch.set_num_threads(1)

@@ -1,11 +1,13 @@
-"""What gathering memory windows costs beside the published way, `torch.index_select` and a plain copy: time, and memory beyond the result.
+"""What gathering memory windows costs beside the published way, `torch.index_select` and a plain copy: time,
+and memory beyond the result.
 
     python bench/ops_special/memory_window_gather.py [--rounds 15] [--write]
 
-One process, one thread, float32, all ways in turns, so that a busy machine slows all alike; medians over the rounds. The published way
-gathers whole episodes, `memory[episode]`, and takes the windows out of them. The bound is a copy of as many bytes as the windows have. Ways
-that end in "fresh" return new memory, whose page faults they pay for; the others write into memory that is there. Windows are runs of
-slots, as a trainer reads them, or slots drawn anywhere ("scattered").
+One process, one thread, float32, all ways in turns, so that a busy machine slows all alike; medians over the
+rounds. The published way gathers whole episodes, `memory[episode]`, and takes the windows out of them. The
+bound is a copy of as many bytes as the windows have. Ways that end in "fresh" return new memory, whose page
+faults they pay for; the others write into memory that is there. Windows are runs of slots, as a trainer reads
+them, or slots drawn anywhere ("scattered").
 """
 
 from __future__ import annotations
@@ -48,7 +50,9 @@ class Windows:
         start = torch.randint(0, slots - window + 1, (batch, 1), generator=generator)
         self.index = start + torch.arange(window)
         self.scattered = torch.randint(0, slots, (batch, window), generator=generator)
-        self.mask = torch.arange(window) < torch.randint(1, 2 * window, (batch, 1), generator=generator)  # a quarter is masked
+        self.mask = torch.arange(window) < torch.randint(
+            1, 2 * window, (batch, 1), generator=generator
+        )  # a quarter is masked
         self.out = torch.zeros(batch, window, layers, dim)
         self.gradient = torch.randn(batch, window, layers, dim, generator=generator)
         self.source = torch.ones_like(self.out)
@@ -99,9 +103,13 @@ class Windows:
             "fastrl, scattered": lambda: memory_window_gather(*given[:2], self.scattered, out=out),
             "fastrl with mask": lambda: memory_window_gather(*given, mask=mask, out=out),
             "fastrl with position": lambda: memory_window_gather(*given, position=position, out=out),
-            "fastrl with mask and position": lambda: memory_window_gather(*given, mask=mask, position=position, out=out),
+            "fastrl with mask and position": lambda: memory_window_gather(
+                *given, mask=mask, position=position, out=out
+            ),
             "fastrl, fresh": lambda: memory_window_gather(*given),
-            "fastrl with mask and position, fresh": lambda: memory_window_gather(*given, mask=mask, position=position),
+            "fastrl with mask and position, fresh": lambda: memory_window_gather(
+                *given, mask=mask, position=position
+            ),
             "torch, forward and gradient": lambda: self.gradient_of(self.torch_gather),
             "fastrl, forward and gradient": lambda: self.gradient_of(self.fastrl_gather),
         }
@@ -112,8 +120,12 @@ class Windows:
         given = (self.memory, self.episode, self.index)
         assert torch.equal(memory_window_gather(*given), expected)
         assert torch.equal(self.by_index_select(self.index), expected)
-        torch.testing.assert_close(memory_window_gather(*given, mask=self.mask, position=self.position), self.by_torch_with_all())
-        for one, other in zip(self.gradient_of(self.torch_gather), self.gradient_of(self.fastrl_gather), strict=True):
+        torch.testing.assert_close(
+            memory_window_gather(*given, mask=self.mask, position=self.position), self.by_torch_with_all()
+        )
+        for one, other in zip(
+            self.gradient_of(self.torch_gather), self.gradient_of(self.fastrl_gather), strict=True
+        ):
             torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-3)
 
 
@@ -126,7 +138,8 @@ def seconds(call: Way, calls: int = 1) -> float:
 
 
 def extra_bytes(call: Way) -> int | None:
-    """How much the process grew at most during a call, its result included; None where the system does not say."""
+    """How much the process grew at most during a call, its result included; None where the system does not
+    say."""
     try:
         Path("/proc/self/clear_refs").write_text("5")  # the highest mark starts again from here
         before = resident("VmRSS")
@@ -139,12 +152,15 @@ def extra_bytes(call: Way) -> int | None:
 
 
 def resident(name: str) -> int:
-    line = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith(name + ":"))
+    line = next(
+        line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith(name + ":")
+    )
     return int(line.split()[1]) << 10
 
 
 def compare(sizes: tuple[int, ...], rounds: int) -> list[dict[str, Any]]:
-    """For every way: the median time, its ratio to the copy within a round, and the bytes beyond those that were there."""
+    """For every way: the median time, its ratio to the copy within a round, and the bytes beyond those that
+    were there."""
     windows = Windows(sizes)
     windows.check()
     ways = windows.ways()
@@ -162,7 +178,9 @@ def compare(sizes: tuple[int, ...], rounds: int) -> list[dict[str, Any]]:
             "sizes": list(sizes),
             "way": name,
             "microseconds": median[name] * 1e6,
-            "times_copy": statistics.median(own / copy for own, copy in zip(taken[name], taken[COPY], strict=False)),
+            "times_copy": statistics.median(
+                own / copy for own, copy in zip(taken[name], taken[COPY], strict=False)
+            ),
             "times_faster_than_published": median[PUBLISHED] / median[name],
             "gb_per_s": moved / median[name] / 1e9,
             "extra_bytes": extra_bytes(way),

@@ -2,13 +2,14 @@
 
     python bench/training/mpo_throughput.py [--updates 15] [--write]
 
-One thread, HalfCheetah-v5's sizes (17 features, 6 action dimensions), policy and critic (512, 256), 256 transitions per update: one-step
-targets with 20 and with 64 actions per state, and windows of 8.
+One thread, HalfCheetah-v5's sizes (17 features, 6 action dimensions), policy and critic (512, 256), 256
+transitions per update: one-step targets with 20 and with 64 actions per state, and windows of 8.
 
-The plain way is what one writes from the paper: observation and action side by side for every sampled action, one pass for the E-step and
-another for the bootstrap, densities of all samples in the graph, optimiser and clipping parameter by parameter, metrics read one by one.
-That both ways agree is checked first, and they take turns, so that a drift of the machine's speed meets both. In the same run: the rate of
-float32 matrix products at the shape that most operations have, and rounds of whole training with four environments.
+The plain way is what one writes from the paper: observation and action side by side for every sampled action,
+one pass for the E-step and another for the bootstrap, densities of all samples in the graph, optimiser and
+clipping parameter by parameter, metrics read one by one. That both ways agree is checked first, and they take
+turns, so that a drift of the machine's speed meets both. In the same run: the rate of float32 matrix products
+at the shape that most operations have, and rounds of whole training with four environments.
 """
 
 from __future__ import annotations
@@ -26,10 +27,10 @@ from torch import Tensor, distributions, nn
 
 from fastrl.data.replay import Sequences
 from fastrl.nn.linear import product
+from fastrl.runs.allocator import keep_freed_memory
 from fastrl.trainers.mpo.agent import MPOAgent
 from fastrl.trainers.mpo.config import MPOConfig
 from fastrl.trainers.mpo.trainer import MPOTrainer
-from fastrl.training.allocator import keep_freed_memory
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import record  # noqa: E402
@@ -45,10 +46,19 @@ SETTINGS: dict[str, dict[str, Any]] = {
 def make_agent(settings: dict[str, Any]) -> MPOAgent:
     """An agent without environments; targets are renewed never, so that every update does the same work."""
     torch.manual_seed(0)
-    sizes = {"policy_layer_sizes": LAYERS, "critic_layer_sizes": LAYERS, "target_networks_update_period": 10**9}
+    sizes = {
+        "policy_layer_sizes": LAYERS,
+        "critic_layer_sizes": LAYERS,
+        "target_networks_update_period": 10**9,
+    }
     bound = torch.ones(ACT)
     return MPOAgent(
-        OBS, ACT, torch.device("cpu"), config=MPOConfig(env_id=ENV_ID, **sizes, **settings), action_low=-bound, action_high=bound
+        OBS,
+        ACT,
+        torch.device("cpu"),
+        config=MPOConfig(env_id=ENV_ID, **sizes, **settings),
+        action_low=-bound,
+        action_high=bound,
     )
 
 
@@ -70,7 +80,7 @@ def make_batch(agent: MPOAgent, length: int) -> Sequences:
     )
 
 
-# ---------------------------------------------------------------------------------------------------- the plain way
+# ------------------------------------------------------------------------------------- the plain way
 
 
 def plain_networks(agent: MPOAgent) -> list[nn.Module]:
@@ -110,10 +120,13 @@ class Plain:
         return distributions.Normal(mean, log_std.clamp(-20.0, 2.0).exp())
 
     def sampled(self, obs: Tensor, noise: Tensor | None) -> tuple[distributions.Normal, Tensor, Tensor]:
-        """(policy, actions [B, S, A], Q [B, S]) of the target networks, observations repeated; noise [B, S, A] or drawn."""
+        """(policy, actions [B, S, A], Q [B, S]) of the target networks, observations repeated; noise [B, S,
+        A] or drawn."""
         policy = self.distribution(self.target_policy, obs)
         samples = self.config.action_samples
-        noise = torch.randn(len(obs), samples, ACT) if noise is None else noise.reshape(len(obs), samples, ACT)
+        noise = (
+            torch.randn(len(obs), samples, ACT) if noise is None else noise.reshape(len(obs), samples, ACT)
+        )
         actions = policy.mean.unsqueeze(1) + policy.stddev.unsqueeze(1) * noise
         rows = torch.cat([obs.unsqueeze(1).expand(-1, samples, -1), actions.clamp(-1.0, 1.0)], dim=-1)
         return policy, actions, self.target_critic(rows.flatten(0, 1)).view(len(obs), samples)
@@ -122,11 +135,22 @@ class Plain:
     def targets(self, batch: Sequences, noise: Tensor | None) -> Tensor:
         """Retrace, a loop over the window from behind; noise of all T + 1 states [T+1, B, S, A] or drawn."""
         length, size = batch.rewards.shape
-        values = self.sampled(batch.obs[1:].flatten(0, 1), None if noise is None else noise[1:])[2].mean(1).view(length, size)
+        values = (
+            self.sampled(batch.obs[1:].flatten(0, 1), None if noise is None else noise[1:])[2]
+            .mean(1)
+            .view(length, size)
+        )
         rows = torch.cat([batch.obs[:-1], batch.actions], dim=-1).flatten(0, 1)
         q = self.target_critic(rows).view(length, size)
         policy = self.distribution(self.target_policy, batch.obs[:-1].flatten(0, 1))
-        ratio = (policy.log_prob(batch.raw_actions.flatten(0, 1)).sum(-1).view(length, size) - batch.behaviour_logp).exp().clamp(max=1.0)
+        ratio = (
+            (
+                policy.log_prob(batch.raw_actions.flatten(0, 1)).sum(-1).view(length, size)
+                - batch.behaviour_logp
+            )
+            .exp()
+            .clamp(max=1.0)
+        )
         trace = self.config.gamma * (self.config.retrace_lambda if self.config.use_retrace else 0.0) * ratio
         going_on = (~batch.terminated).float()
         delta = batch.rewards + self.config.gamma * going_on * values - q
@@ -149,9 +173,16 @@ class Plain:
             old, drawn, q = self.sampled(obs, None if noise is None else noise[:-1])
         cost = -(drawn - drawn.clamp(-1.0, 1.0)).norm(dim=-1)
         weights, dual_loss = torch.zeros_like(q), torch.tensor(0.0)
-        for values, eta, epsilon in ((q, self.eta, self.config.kl_epsilon), (cost, self.penalty_eta, self.config.epsilon_penalty)):
+        for values, eta, epsilon in (
+            (q, self.eta, self.config.kl_epsilon),
+            (cost, self.penalty_eta, self.config.epsilon_penalty),
+        ):
             weights = weights + torch.softmax(values / eta, 1).detach()
-            dual_loss = dual_loss + eta * (epsilon + torch.log(torch.exp((values - values.max()) / eta).mean(1)).mean()) + values.max()
+            dual_loss = (
+                dual_loss
+                + eta * (epsilon + torch.log(torch.exp((values - values.max()) / eta).mean(1)).mean())
+                + values.max()
+            )
         new = self.distribution(self.policy, obs)
         of_mean = distributions.Normal(new.mean.unsqueeze(1), old.stddev.unsqueeze(1)).log_prob(drawn).sum(-1)
         of_std = distributions.Normal(old.mean.unsqueeze(1), new.stddev.unsqueeze(1)).log_prob(drawn).sum(-1)
@@ -169,7 +200,14 @@ class Plain:
         policy_norm = nn.utils.clip_grad_norm_(self.policy.parameters(), self.config.max_grad_norm)
         self.policy_optimizer.step()
         self.dual_optimizer.step()
-        metrics = {"q": q_loss, "q_norm": q_norm, "policy": policy_loss, "policy_norm": policy_norm, "eta": self.eta, "dual": dual_loss}
+        metrics = {
+            "q": q_loss,
+            "q_norm": q_norm,
+            "policy": policy_loss,
+            "policy_norm": policy_norm,
+            "eta": self.eta,
+            "dual": dual_loss,
+        }
         return {name: value.item() for name, value in metrics.items()} | {
             "kl_mean": kls[0].mean().item(),
             "kl_std": kls[1].mean().item(),
@@ -178,7 +216,8 @@ class Plain:
 
 
 def require_same(settings: dict[str, Any], length: int) -> None:
-    """Both ways have the same losses and gradients when they sample the same actions, with a critic whose values are not all near 0."""
+    """Both ways have the same losses and gradients when they sample the same actions, with a critic whose
+    values are not all near 0."""
     agent = make_agent(settings)
     with torch.no_grad():
         for critic in (*agent.critics, *agent.target_critics):
@@ -189,19 +228,26 @@ def require_same(settings: dict[str, Any], length: int) -> None:
     there = plain.update(batch, noise)
     torch.manual_seed(1)
     here = agent.update(batch)
-    names = {"loss/q": "q", "grad/q_norm": "q_norm", "grad/policy_norm": "policy_norm"}  # the policies' losses differ by a constant
+    names = {
+        "loss/q": "q",
+        "grad/q_norm": "q_norm",
+        "grad/policy_norm": "policy_norm",
+    }  # the policies' losses differ by a constant
     for mine, its in names.items():
-        assert abs(here[mine] - there[its]) <= 1e-3 * abs(there[its]), f"{mine} {here[mine]:.6g}, plainly {there[its]:.6g}"
+        assert abs(here[mine] - there[its]) <= 1e-3 * abs(there[its]), (
+            f"{mine} {here[mine]:.6g}, plainly {there[its]:.6g}"
+        )
 
 
-# ---------------------------------------------------------------------------------------------------- what bounds an update
+# ----------------------------------------------------------------------------- what bounds an update
 
 
 def operations(agent: MPOAgent, length: int) -> float:
     """Floating-point operations of the matrix products that an update cannot do without.
 
-    The target critic at the sampled actions of all states (the observation's part of its first layer once for each state), target policy
-    and critic once at the stored actions, forward and backward of critic and policy at the transitions.
+    The target critic at the sampled actions of all states (the observation's part of its first layer once for
+    each state), target policy and critic once at the stored actions, forward and backward of critic and
+    policy at the transitions.
     """
     states = TRANSITIONS // length * (length + 1)
     samples = agent.config.action_samples
@@ -209,7 +255,9 @@ def operations(agent: MPOAgent, length: int) -> float:
     of_samples = states * (OBS * LAYERS[0] + samples * (ACT * LAYERS[0] + behind))
     critic = (OBS + ACT) * LAYERS[0] + behind
     policy = OBS * LAYERS[0] + sum(a * b for a, b in zip(LAYERS, (*LAYERS[1:], 2 * ACT), strict=True))
-    trained = TRANSITIONS * (3 * (critic + policy) - (2 * OBS + ACT) * LAYERS[0])  # no gradient for observations and actions
+    trained = TRANSITIONS * (
+        3 * (critic + policy) - (2 * OBS + ACT) * LAYERS[0]
+    )  # no gradient for observations and actions
     return 2.0 * (of_samples + states * policy + TRANSITIONS * critic + trained)
 
 
@@ -217,7 +265,9 @@ def matmul_rate(rows: int = 1024, rounds: int = 40) -> float:
     """GFLOP/s of float32 products [rows, 512] · [512, 256], by the fastest multiplication there is here."""
     x, weight = torch.randn(rows, LAYERS[0]), torch.randn(LAYERS[1], LAYERS[0])
     ways: list[Callable[[], Tensor]] = [lambda: x @ weight.t(), lambda: product(x, weight)]
-    return max(2e-9 * rows * LAYERS[0] * LAYERS[1] / statistics.median(seconds_of(way, rounds)) for way in ways)
+    return max(
+        2e-9 * rows * LAYERS[0] * LAYERS[1] / statistics.median(seconds_of(way, rounds)) for way in ways
+    )
 
 
 def seconds_of(call: Callable[[], Any], rounds: int) -> list[float]:
@@ -260,7 +310,8 @@ def measure_updates(name: str, updates: int) -> dict[str, float]:
     }
     print(
         f"{name}: {row['fast_updates_per_s']:.1f} updates/s ({row['positions_per_s']:,.0f} positions/s), "
-        f"plain {row['plain_updates_per_s']:.1f}, {row['times_plain']:.1f} times; {row['gflop']:.2f} GFLOP at {rate:.0f} GFLOP/s: "
+        f"plain {row['plain_updates_per_s']:.1f}, {row['times_plain']:.1f} times; {row['gflop']:.2f} GFLOP "
+        f"at {rate:.0f} GFLOP/s: "
         f"{row['over_bound']:.2f} times the bound; "
         f"bfloat16 {row['bfloat16_updates_per_s']:.1f} ({row['bfloat16_times_plain']:.1f} times)"
     )
@@ -268,9 +319,12 @@ def measure_updates(name: str, updates: int) -> dict[str, float]:
 
 
 def measure_training(settings: dict[str, Any], env_steps: int) -> dict[str, float]:
-    """Environment steps per second of training with one update per environment step, and the share of each phase."""
+    """Environment steps per second of training with one update per environment step, and the share of each
+    phase."""
     layers = {"policy_layer_sizes": LAYERS, "critic_layer_sizes": LAYERS}
-    config = MPOConfig(env_id=ENV_ID, num_envs=NUM_ENVS, replay_size=20_000, threads=1, env_threads=1, **layers, **settings)
+    config = MPOConfig(
+        env_id=ENV_ID, num_envs=NUM_ENVS, replay_size=20_000, threads=1, env_threads=1, **layers, **settings
+    )
     with MPOTrainer.from_config(config) as trainer:
         trainer.batch_size, trainer.update_after = TRANSITIONS, 2_000
         while trainer.updates < 4:
@@ -285,12 +339,16 @@ def measure_training(settings: dict[str, Any], env_steps: int) -> dict[str, floa
         elapsed, phases = time.perf_counter() - start, trainer.stopwatch.drain()
     phases["learning"] -= phases["sampling"]
     shares = {f"share_{name}": seconds / elapsed for name, seconds in phases.items()}
-    shares["share_acting_storing_sampling"] = sum(shares[f"share_{name}"] for name in ("acting", "storing", "sampling"))
+    shares["share_acting_storing_sampling"] = sum(
+        shares[f"share_{name}"] for name in ("acting", "storing", "sampling")
+    )
     return {"env_steps_per_s": (trainer.env_steps - before) / elapsed, **shares}
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--updates", type=int, default=15)
     parser.add_argument("--write", action="store_true", help="store the result under bench/results")
     arguments = parser.parse_args()
@@ -300,7 +358,9 @@ def main() -> None:
     for name, settings in SETTINGS.items():
         results[name] = measure_updates(name, arguments.updates)
         results[name]["training"] = training = measure_training(settings, 60 * NUM_ENVS)
-        shares = ", ".join(f"{key[6:]} {value:.1%}" for key, value in training.items() if key.startswith("share_"))
+        shares = ", ".join(
+            f"{key[6:]} {value:.1%}" for key, value in training.items() if key.startswith("share_")
+        )
         print(f"    training: {training['env_steps_per_s']:.1f} environment steps/s ({shares})")
     if arguments.write:
         print(record.write_result("throughput-mpo-HalfCheetah-v5", results))

@@ -2,9 +2,9 @@
 
     python bench/training/policy_gradient_throughput.py [--rounds 20] [--write]
 
-One thread, networks (64, 64), 128 steps a rollout, 4 epochs of 4 mini-batches: CartPole-v1 with 8 and with 64 environments, HalfCheetah-v5
-with 64 and running normalisers. In the same run: EnvPool alone, and, where Stable-Baselines3 is installed, its PPO with the same settings
-on the environments it makes itself.
+One thread, networks (64, 64), 128 steps a rollout, 4 epochs of 4 mini-batches: CartPole-v1 with 8 and with 64
+environments, HalfCheetah-v5 with 64 and running normalisers. In the same run: EnvPool alone, and, where
+Stable-Baselines3 is installed, its PPO with the same settings on the environments it makes itself.
 """
 
 from __future__ import annotations
@@ -44,7 +44,10 @@ def environment_rate(env_id: str, num_envs: int, seconds: float = 0.5) -> float:
     env.reset()
     rng = np.random.default_rng(0)
     shape = env.action_space.shape
-    actions = [rng.uniform(-1, 1, (num_envs, *shape)) if shape else rng.integers(env.action_space.n, size=num_envs) for _ in range(64)]
+    actions = [
+        rng.uniform(-1, 1, (num_envs, *shape)) if shape else rng.integers(env.action_space.n, size=num_envs)
+        for _ in range(64)
+    ]
     steps, start = 0, time.perf_counter()
     while time.perf_counter() - start < seconds:
         env.step(actions[steps % 64])
@@ -53,7 +56,8 @@ def environment_rate(env_id: str, num_envs: int, seconds: float = 0.5) -> float:
 
 
 def seconds_of_products(obs_dim: int, outputs: int, rows: int) -> float:
-    """Seconds that the matrix products of one update take by themselves: of both networks, forward and backward, on a mini-batch."""
+    """Seconds that the matrix products of one update take by themselves: of both networks, forward and
+    backward, on a mini-batch."""
     sizes, pairs = (obs_dim, *LAYERS), []
     for head in (outputs, 1):
         for index, (n_in, n_out) in enumerate(zip(sizes, (*LAYERS, head), strict=True)):
@@ -69,7 +73,8 @@ def seconds_of_products(obs_dim: int, outputs: int, rows: int) -> float:
 
 
 def training_rounds(env_id: str, num_envs: int, changes: dict[str, Any], rounds: int) -> dict[str, float]:
-    """Median environment steps per second over rounds of collect, estimate, learn, and the median seconds of each."""
+    """Median environment steps per second over rounds of collect, estimate, learn, and the median seconds of
+    each."""
     config = PPOConfig(
         env_id=env_id,
         num_envs=num_envs,
@@ -103,7 +108,8 @@ def training_rounds(env_id: str, num_envs: int, changes: dict[str, Any], rounds:
 
 
 def stable_baselines_rate(env_id: str, num_envs: int, changes: dict[str, Any], rounds: int) -> float | None:
-    """Environment steps per second of Stable-Baselines3's PPO; None where it or the environment is not installed."""
+    """Environment steps per second of Stable-Baselines3's PPO; None where it or the environment is not
+    installed."""
     try:
         from stable_baselines3 import PPO
         from stable_baselines3.common.env_util import make_vec_env
@@ -140,12 +146,20 @@ def measure(env_id: str, num_envs: int, changes: dict[str, Any], rounds: int) ->
     row["envpool_steps_per_s"] = statistics.mean(raw)
     row["over_envpool"] = row["env_steps_per_s"] / row["envpool_steps_per_s"]
     obs_dim, outputs = {"CartPole-v1": (4, 2), "HalfCheetah-v5": (17, 6)}[env_id]
-    row["products_s"] = EPOCHS * MINI_BATCHES * seconds_of_products(obs_dim, outputs, STEPS * num_envs // MINI_BATCHES)
-    print(
-        f"{env_id}, {num_envs} environments: {row['env_steps_per_s']:,.0f} env steps/s, {row['over_envpool']:.0%} of EnvPool's rate alone"
+    row["products_s"] = (
+        EPOCHS * MINI_BATCHES * seconds_of_products(obs_dim, outputs, STEPS * num_envs // MINI_BATCHES)
     )
-    phases = ", ".join(f"{name} {1e3 * row[f'{name}_s']:.2f} ms" for name in ("collecting", "estimation", "learning"))
-    print(f"    a round: {phases}; the updates' matrix products by torch and oneDNN: {1e3 * row['products_s']:.2f} ms")
+    print(
+        f"{env_id}, {num_envs} environments: {row['env_steps_per_s']:,.0f} env steps/s, "
+        f"{row['over_envpool']:.0%} of EnvPool's rate alone"
+    )
+    phases = ", ".join(
+        f"{name} {1e3 * row[f'{name}_s']:.2f} ms" for name in ("collecting", "estimation", "learning")
+    )
+    print(
+        f"    a round: {phases}; the updates' matrix products by torch and oneDNN: "
+        f"{1e3 * row['products_s']:.2f} ms"
+    )
     peer = stable_baselines_rate(env_id, num_envs, changes, max(2, rounds // 5))
     if peer is not None:
         row["stable_baselines3_steps_per_s"] = peer
@@ -154,12 +168,17 @@ def measure(env_id: str, num_envs: int, changes: dict[str, Any], rounds: int) ->
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--rounds", type=int, default=20)
     parser.add_argument("--write", action="store_true", help="store the result under bench/results")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
-    results = {f"{env_id}-{envs}": measure(env_id, envs, changes, arguments.rounds) for env_id, envs, changes in SETTINGS}
+    results = {
+        f"{env_id}-{envs}": measure(env_id, envs, changes, arguments.rounds)
+        for env_id, envs, changes in SETTINGS
+    }
     if arguments.write:
         print(record.write_result("throughput-policy-gradient", results))
 

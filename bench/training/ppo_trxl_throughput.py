@@ -1,14 +1,17 @@
-"""PPO-TrXL beside the same network trained the published way: seconds, memory, where the time goes, and what bounds it.
+"""PPO-TrXL beside the same network trained the published way: seconds, memory, where the time goes, and what
+bounds it.
 
     python bench/training/ppo_trxl_throughput.py [--settings proof minigrid] [--rounds 5] [--write]
 
-One thread. "proof": ProofofMemory, 16 environments × 128 steps, 4 layers, 1 head, 64 features, a window of 16, 8 minibatches × 4 epochs.
-"minigrid": MiniGrid-MemoryS9, 32 environments × 512 steps, 3 layers, 4 heads, 384 features, a window of 119, 8 minibatches × 3 epochs.
+One thread. "proof": ProofofMemory, 16 environments × 128 steps, 4 layers, 1 head, 64 features, a window of
+16, 8 minibatches × 4 epochs. "minigrid": MiniGrid-MemoryS9, 32 environments × 512 steps, 3 layers, 4 heads,
+384 features, a window of 119, 8 minibatches × 3 epochs.
 
-The published way (CleanRL, episodic Transformer-XL) keeps the memory of whole episodes, gathers each row's episode, then its window, and
-projects keys and values of every slot of every window. Here it runs through the modules' documented `forward`, whose matrix products are
-this library's too, on the very rows of a rollout; that its loss is the fast path's is checked first. Its figures are of one minibatch (one
-step of acting), times their number. Every measurement runs in a process of its own, so that peak memory is its own.
+The published way (CleanRL, episodic Transformer-XL) keeps the memory of whole episodes, gathers each row's
+episode, then its window, and projects keys and values of every slot of every window. Here it runs through the
+modules' documented `forward`, whose matrix products are this library's too, on the very rows of a rollout;
+that its loss is the fast path's is checked first. Its figures are of one minibatch (one step of acting),
+times their number. Every measurement runs in a process of its own, so that peak memory is its own.
 """
 
 from __future__ import annotations
@@ -71,11 +74,12 @@ SETTINGS: dict[str, dict[str, Any]] = {
 WAYS = ("rows", "environments", "published")
 
 
-# ---------------------------------------------------------------------------------------------------- the fast path
+# ------------------------------------------------------------------------------------- the fast path
 
 
 def rounds_of(trainer: PPOTRxLTrainer, rounds: int) -> dict[str, Any]:
-    """Environment steps per second over rounds of collect, estimate and learn, and seconds of each phase in a round."""
+    """Environment steps per second over rounds of collect, estimate and learn, and seconds of each phase in a
+    round."""
     rates, phases = [], []
     for index in range(rounds + 1):
         steps, start = trainer.env_steps, time.perf_counter()
@@ -93,20 +97,38 @@ def rounds_of(trainer: PPOTRxLTrainer, rounds: int) -> dict[str, Any]:
 
 
 def learning_operations(trainer: PPOTRxLTrainer, rows: int) -> float:
-    """Floating-point operations that one update on so many rows cannot do without: products forward, and backward for what is learned."""
+    """Floating-point operations that one update on so many rows cannot do without: products forward, and
+    backward for what is learned."""
     settings, agent = trainer.settings, trainer.agent
     dim, layers, window = settings.trxl_dim, settings.trxl_num_layers, settings.trxl_memory_length
-    heads = sum(parameter.numel() for part in (agent.actor, agent.critic) for parameter in part.parameters() if parameter.ndim == 2)
-    per_row = 3 * 2 * ((3 * layers + 1) * dim * dim + heads)  # query, output, feed-forward; then the layer behind all
+    heads = sum(
+        parameter.numel()
+        for part in (agent.actor, agent.critic)
+        for parameter in part.parameters()
+        if parameter.ndim == 2
+    )
+    per_row = (
+        3 * 2 * ((3 * layers + 1) * dim * dim + heads)
+    )  # query, output, feed-forward; then the layer behind all
     if agent.transformer.absorbs:
-        per_slot, per_minibatch = 0, 3 * 2 * layers * 2 * dim**3  # no slot is projected; query and output maps are multiplied out
+        per_slot, per_minibatch = (
+            0,
+            3 * 2 * layers * 2 * dim**3,
+        )  # no slot is projected; query and output maps are multiplied out
         per_row += layers * window * dim * (4 + 6)
     else:
-        per_slot, per_minibatch = 2 * 2 * layers * 2 * dim * dim, 0  # keys and values; of the memory there is no gradient
+        per_slot, per_minibatch = (
+            2 * 2 * layers * 2 * dim * dim,
+            0,
+        )  # keys and values; of the memory there is no gradient
         per_row += layers * window * dim * (4 + 8)
     slots = trainer.bank.positions.numel()
-    projections = 1 if settings.minibatches == "environments" else settings.num_minibatches  # times that each slot is projected in an epoch
-    return settings.update_epochs * (rows * per_row + slots * per_slot * projections + settings.num_minibatches * per_minibatch)
+    projections = (
+        1 if settings.minibatches == "environments" else settings.num_minibatches
+    )  # times that each slot is projected in an epoch
+    return settings.update_epochs * (
+        rows * per_row + slots * per_slot * projections + settings.num_minibatches * per_minibatch
+    )
 
 
 def matrix_rate(dim: int, rows: int) -> float:
@@ -126,7 +148,7 @@ def _seconds(call: Callable[[], Any], repeats: int = 30) -> float:
     return statistics.median(found)
 
 
-# ---------------------------------------------------------------------------------------------------- the published way
+# --------------------------------------------------------------------------------- the published way
 
 
 class Published:
@@ -139,9 +161,15 @@ class Published:
         begins = rows.slot - rows.position  # a number of its own for each episode of an environment
         _, self.episode = torch.stack([rows.env, begins]).unique(dim=1, return_inverse=True)
         reader, transformer = BankReader(trainer.agent.transformer, trainer.bank), trainer.agent.transformer
-        self.stored = torch.zeros(int(self.episode.max()) + 1, trainer.max_episode_steps, transformer.num_layers, transformer.dim)
-        with torch.no_grad():  # a trainer's first rollout: all that is seen was left by its own rows, under the present weights
-            *_, tokens = trainer.agent.read(rows.obs, reader.banks(None), reader.window(rows, None), transformer.maps())
+        self.stored = torch.zeros(
+            int(self.episode.max()) + 1, trainer.max_episode_steps, transformer.num_layers, transformer.dim
+        )
+        with (
+            torch.no_grad()
+        ):  # a trainer's first rollout: all that is seen was left by its own rows, under the present weights
+            *_, tokens = trainer.agent.read(
+                rows.obs, reader.banks(None), reader.window(rows, None), transformer.maps()
+            )
         self.stored[self.episode, rows.position] = tokens.transpose(0, 1)
         self.mask_table, self.index_table = trainer._build_memory_helpers(
             memory_length=window, max_episode_steps=trainer.max_episode_steps, device=torch.device("cpu")
@@ -155,7 +183,9 @@ class Published:
         episodes = self.stored[self.episode[index]]  # [B, S, L, D]
         where = indices[:, :, None, None].expand(-1, -1, *episodes.shape[2:])
         windows = episodes.gather(1, where)
-        _, log_prob, entropy, values, _ = self.trainer.agent.get_action_and_value(rows.obs, windows, mask, indices, action=rows.actions)
+        _, log_prob, entropy, values, _ = self.trainer.agent.get_action_and_value(
+            rows.obs, windows, mask, indices, action=rows.actions
+        )
         advantages = (rows.advantages - rows.advantages.mean()) / (rows.advantages.std(correction=0) + 1e-8)
         log_ratio = log_prob - rows.log_probs
         ratio, clip = log_ratio.exp(), settings.clip_coef
@@ -182,7 +212,8 @@ class Published:
 
 
 def published(trainer: PPOTRxLTrainer, minibatches: int) -> dict[str, Any]:
-    """Seconds of one update and of a rollout's acting, from so many minibatches; the loss is compared with the fast path's."""
+    """Seconds of one update and of a rollout's acting, from so many minibatches; the loss is compared with
+    the fast path's."""
     trainer.collect()
     trainer.estimate()
     way, settings = Published(trainer), trainer.settings
@@ -203,10 +234,14 @@ def published(trainer: PPOTRxLTrainer, minibatches: int) -> dict[str, Any]:
         optimizer.step()
         found.append(time.perf_counter() - start)
     learning = statistics.median(found) * settings.num_minibatches * settings.update_epochs
-    return {"seconds": {"learning": learning, "acting": way.acting_seconds() * settings.num_steps}, "rows": len(rows)}
+    return {
+        "seconds": {"learning": learning, "acting": way.acting_seconds() * settings.num_steps},
+        "rows": len(rows),
+    }
 
 
-# ---------------------------------------------------------------------------------------------------- measuring
+# --------------------------------------------------------------------------------------------------
+# measuring
 
 
 def measure_one(name: str, way: str, rounds: int) -> dict[str, Any]:
@@ -220,7 +255,9 @@ def measure_one(name: str, way: str, rounds: int) -> dict[str, Any]:
         else:
             results = rounds_of(trainer, rounds)
             operations = learning_operations(trainer, results["rows"])
-            rate = matrix_rate(trainer.settings.trxl_dim, max(results["rows"] // trainer.settings.num_minibatches, 1))
+            rate = matrix_rate(
+                trainer.settings.trxl_dim, max(results["rows"] // trainer.settings.num_minibatches, 1)
+            )
             results |= {
                 "learning_gflop": operations / 1e9,
                 "matrix_gflop_per_s": rate / 1e9,
@@ -234,15 +271,21 @@ def measure(name: str, rounds: int) -> dict[str, Any]:
     found = {}
     for way in WAYS:
         command = [sys.executable, __file__, "--one", name, way, "--rounds", str(rounds)]
-        found[way] = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout.splitlines()[-1])
+        found[way] = json.loads(
+            subprocess.run(command, check=True, capture_output=True, text=True).stdout.splitlines()[-1]
+        )
         report(name, way, found[way], found)
     base = found["published"]
     for way in WAYS[:2]:
         own = found[way]
-        own["learning_speedup"] = base["seconds"]["learning"] / base["rows"] / own["seconds"]["learning"] * own["rows"]
+        own["learning_speedup"] = (
+            base["seconds"]["learning"] / base["rows"] / own["seconds"]["learning"] * own["rows"]
+        )
         print(
-            f"{name}: learning with minibatches of {way} takes {1 / own['learning_speedup']:.3f} of the published way's time, "
-            f"{own['learning_speedup']:.1f} times as fast; acting {base['seconds']['acting'] / own['seconds']['acting']:.1f} times"
+            f"{name}: learning with minibatches of {way} takes {1 / own['learning_speedup']:.3f} of the "
+            "published way's time, "
+            f"{own['learning_speedup']:.1f} times as fast; acting "
+            f"{base['seconds']['acting'] / own['seconds']['acting']:.1f} times"
         )
     return found
 
@@ -254,13 +297,16 @@ def report(name: str, way: str, own: dict[str, Any], found: dict[str, Any]) -> N
     print(f"{name}, {way}: {rate}a round: {phases}; peak memory {own['peak_memory_mb']:,.0f} MB", flush=True)
     if "learning_gflop" in own:
         print(
-            f"    learning needs {own['learning_gflop']:.3g} GFLOP, which at the {own['matrix_gflop_per_s']:.0f} GFLOP/s of its matrix "
+            f"    learning needs {own['learning_gflop']:.3g} GFLOP, which at the "
+            f"{own['matrix_gflop_per_s']:.0f} GFLOP/s of its matrix "
             f"products would take 1/{own['learning_over_bound']:.2f} of the time"
         )
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--settings", nargs="+", choices=SETTINGS, default=list(SETTINGS))
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--one", nargs=2, metavar=("SETTING", "WAY"), help=argparse.SUPPRESS)

@@ -2,8 +2,9 @@
 
     python bench/training/vmpo_throughput.py [--m-steps 16 1] [--rounds 5] [--write]
 
-One thread, 16 environments × 256 steps, networks (512, 256). In the same run: EnvPool alone with random actions, and the rate of float32
-matrix multiplication at the shapes of the learning step, from which the time of the matrix products alone follows.
+One thread, 16 environments × 256 steps, networks (512, 256). In the same run: EnvPool alone with random
+actions, and the rate of float32 matrix multiplication at the shapes of the learning step, from which the time
+of the matrix products alone follows.
 """
 
 from __future__ import annotations
@@ -58,9 +59,11 @@ def adapter_rate(steps: int = 400) -> float:
 
 
 def matrix_products(obs_dim: int, act_dim: int, rows: int = 1024) -> list[tuple[torch.Tensor, torch.Tensor]]:
-    """Pairs (a, b) whose products a · bᵀ one forward and backward of policy and value network cannot do without.
+    """Pairs (a, b) whose products a · bᵀ one forward and backward of policy and value network cannot do
+    without.
 
-    Per layer the forward product, the gradient of the weights, and, but for the first layer, the gradient of the input.
+    Per layer the forward product, the gradient of the weights, and, but for the first layer, the gradient of
+    the input.
     """
     sizes = (obs_dim, *LAYERS)
     pairs = []
@@ -71,8 +74,11 @@ def matrix_products(obs_dim: int, act_dim: int, rows: int = 1024) -> list[tuple[
     return pairs
 
 
-def seconds_per_row(multiply: Callable[[torch.Tensor, torch.Tensor], torch.Tensor], rows: int = 1024) -> tuple[float, float]:
-    """Seconds per row that `multiply` takes for the matrix products of HalfCheetah's networks, and its rate in GFLOP/s."""
+def seconds_per_row(
+    multiply: Callable[[torch.Tensor, torch.Tensor], torch.Tensor], rows: int = 1024
+) -> tuple[float, float]:
+    """Seconds per row that `multiply` takes for the matrix products of HalfCheetah's networks, and its rate
+    in GFLOP/s."""
     pairs = matrix_products(17, 6, rows)
     operations = sum(2 * a.shape[0] * a.shape[1] * b.shape[0] for a, b in pairs)
     seconds = []
@@ -86,7 +92,8 @@ def seconds_per_row(multiply: Callable[[torch.Tensor, torch.Tensor], torch.Tenso
 
 
 def training_rounds(m_steps: int, rounds: int) -> dict[str, float]:
-    """Median environment steps per second over rounds of collect, estimate, learn, and the share of each phase."""
+    """Median environment steps per second over rounds of collect, estimate, learn, and the share of each
+    phase."""
     trainer = VMPOTrainer(
         ENV_ID,
         1,
@@ -114,8 +121,13 @@ def training_rounds(m_steps: int, rounds: int) -> dict[str, float]:
             if round_index == 0:
                 continue  # warm-up
             rates.append((trainer.env_steps - steps_before) / elapsed)
-            totals = {name: totals.get(name, 0.0) + seconds for name, seconds in (phases | {"all": elapsed}).items()}
-    shares = {f"share_{name}": totals[name] / totals["all"] for name in ("environment", "acting", "estimation", "learning")}
+            totals = {
+                name: totals.get(name, 0.0) + seconds for name, seconds in (phases | {"all": elapsed}).items()
+            }
+    shares = {
+        f"share_{name}": totals[name] / totals["all"]
+        for name in ("environment", "acting", "estimation", "learning")
+    }
     return {
         "env_steps_per_s": statistics.median(rates),
         **shares,
@@ -132,7 +144,9 @@ def measure(m_steps: list[int], rounds: int) -> dict[str, Any]:
     rows = {}
     for count in m_steps:
         rows[count] = training_rounds(count, rounds)
-        raw_rates += [environment_rate() for _ in range(3)]  # before, between and after: the machine's speed drifts
+        raw_rates += [
+            environment_rate() for _ in range(3)
+        ]  # before, between and after: the machine's speed drifts
     raw = statistics.median(raw_rates)
     results: dict[str, Any] = {
         "envpool_steps_per_s": raw,
@@ -141,20 +155,30 @@ def measure(m_steps: list[int], rounds: int) -> dict[str, Any]:
         "fastest_matmul_gflop_per_s": fastest_rate,
     }
     print(f"EnvPool alone {raw:,.0f} env steps/s, through fastrl.envs {adapted:,.0f}")
-    print(f"matrix products of the learning step: torch {mkl_rate:.0f} GFLOP/s, fastrl.nn.linear {fastest_rate:.0f}")
+    print(
+        f"matrix products of the learning step: torch {mkl_rate:.0f} GFLOP/s, fastrl.nn.linear "
+        f"{fastest_rate:.0f}"
+    )
     for count, row in rows.items():
         rate = row["env_steps_per_s"]
-        # environment and matrix products of learning, nothing else: by torch's own multiplication, and by the fastest
+        # environment and matrix products of learning, nothing else: by torch's own multiplication, and by the
+        # fastest
         for name, per_row in (("torch_bound", mkl), ("fastest_bound", fastest)):
             row[f"{name}_steps_per_s"] = 1.0 / (count * per_row + 1.0 / raw)
             row[f"{name}_over_measured"] = row[f"{name}_steps_per_s"] / rate
         row["measured_over_envpool"] = rate / raw
         results[f"m_steps_{count}"] = row
-        shares = ", ".join(f"{name[6:]} {value:.0%}" for name, value in row.items() if name.startswith("share_"))
-        print(f"{count:2d} M-steps: {rate:,.0f} env steps/s ({shares}), {row['measured_over_envpool']:.0%} of EnvPool's rate")
+        shares = ", ".join(
+            f"{name[6:]} {value:.0%}" for name, value in row.items() if name.startswith("share_")
+        )
+        print(
+            f"{count:2d} M-steps: {rate:,.0f} env steps/s ({shares}), {row['measured_over_envpool']:.0%} of "
+            "EnvPool's rate"
+        )
         print(
             f"    environment and matrix products alone would allow {row['fastest_bound_steps_per_s']:,.0f} "
-            f"({row['fastest_bound_over_measured']:.2f} times), with torch's multiplication {row['torch_bound_steps_per_s']:,.0f} "
+            f"({row['fastest_bound_over_measured']:.2f} times), with torch's multiplication "
+            f"{row['torch_bound_steps_per_s']:,.0f} "
             f"({row['torch_bound_over_measured']:.2f} times)"
         )
     return results

@@ -1,6 +1,5 @@
-"""Where the toolkit's data comes from: a batcher steps vector environments and returns batches."""
+"""The documented names of `fastrl.toolkit.batchers`."""
 
-from fastrl.batchers.batch import Batch
-from fastrl.batchers.rollout_batcher import RolloutBatcher
+from fastrl.toolkit.batchers import Batch, RolloutBatcher
 
 __all__ = ["Batch", "RolloutBatcher"]

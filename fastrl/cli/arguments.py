@@ -1,4 +1,5 @@
-"""What the commands share: a parser that answers in one sentence, whole numbers, and output that is one JSON object."""
+"""What the commands share: a parser that answers in one sentence, whole numbers, and output that is one JSON
+object."""
 
 from __future__ import annotations
 
@@ -55,7 +56,8 @@ def whole_number(text: str) -> int:
 
 @contextmanager
 def only_result_on_stdout(wanted: bool) -> Iterator[None]:
-    """While entered, and if `wanted`, whatever anyone writes to standard output goes to standard error, C libraries included."""
+    """While entered, and if `wanted`, whatever anyone writes to standard output goes to standard error, C
+    libraries included."""
     if not wanted:
         yield
         return

@@ -1,4 +1,5 @@
-"""The checks behind `fastrl doctor`. Each returns findings and lets no error through: a broken part is a finding like any other."""
+"""The checks behind `fastrl doctor`. Each returns findings and lets no error through: a broken part is a
+finding like any other."""
 
 from __future__ import annotations
 
@@ -14,12 +15,16 @@ from fastrl import __version__
 
 OK, NOTE, PROBLEM = "ok", "note", "problem"
 OLDEST_PYTHON = (3, 11)
-REINSTALL = "reinstall fastrl: `pip install --force-reinstall --no-deps .` in its source folder (in a checkout: `make build`)"
+REINSTALL = (
+    "reinstall fastrl: `pip install --force-reinstall --no-deps .` in its source folder (in a checkout: "
+    "`make build`)"
+)
 
 
 @dataclass(frozen=True)
 class Finding:
-    """What a check saw: "ok", "note" (worth knowing, nothing is broken) or "problem", and what to do about it."""
+    """What a check saw: "ok", "note" (worth knowing, nothing is broken) or "problem", and what to do about
+    it."""
 
     name: str
     status: str
@@ -30,7 +35,18 @@ class Finding:
 def examine() -> list[Finding]:
     """All findings, from the ground up."""
     findings: list[Finding] = []
-    for check in (_python, _torch, _cuda, _build, _ops_cpu, _ops_cuda, _envpool, _gymnasium, _threads, _wandb):
+    for check in (
+        _python,
+        _torch,
+        _cuda,
+        _build,
+        _ops_cpu,
+        _ops_cuda,
+        _envpool,
+        _gymnasium,
+        _threads,
+        _wandb,
+    ):
         findings += guarded(check)
     return findings
 
@@ -62,16 +78,32 @@ def _torch() -> list[Finding]:
         check_torch_version(torch.__version__)
     except NativeLibraryError as error:
         return [Finding("torch", PROBLEM, str(error), "`pip install --upgrade 'torch>=2.11'`")]
-    return [Finding("torch", OK, f"{torch.__version__}, {torch.get_num_threads()} threads unless a run sets them")]
+    return [
+        Finding("torch", OK, f"{torch.__version__}, {torch.get_num_threads()} threads unless a run sets them")
+    ]
 
 
 def _cuda() -> list[Finding]:
     import torch
 
     if torch.version.cuda is None:
-        return [Finding("cuda", NOTE, "this torch is built for the CPU only", "for a GPU, install a CUDA build of torch (pytorch.org)")]
+        return [
+            Finding(
+                "cuda",
+                NOTE,
+                "this torch is built for the CPU only",
+                "for a GPU, install a CUDA build of torch (pytorch.org)",
+            )
+        ]
     if not torch.cuda.is_available():
-        return [Finding("cuda", NOTE, f"torch is built for CUDA {torch.version.cuda}, but sees no GPU", "see `nvidia-smi`")]
+        return [
+            Finding(
+                "cuda",
+                NOTE,
+                f"torch is built for CUDA {torch.version.cuda}, but sees no GPU",
+                "see `nvidia-smi`",
+            )
+        ]
     names = [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())]
     return [Finding("cuda", OK, f"CUDA {torch.version.cuda}: {', '.join(names)}")]
 
@@ -83,11 +115,22 @@ def _build() -> list[Finding]:
         info = build_info()
     except NativeLibraryError as error:
         return [Finding("native module", PROBLEM, str(error), REINSTALL)]
-    cuda = f"CUDA ops by nvcc {info['cuda_compiler']} for {info['cuda_architectures']}" if info["cuda_architectures"] else "no CUDA ops"
+    cuda = (
+        f"CUDA ops by nvcc {info['cuda_compiler']} for {info['cuda_architectures']}"
+        if info["cuda_architectures"]
+        else "no CUDA ops"
+    )
     sanitized = ", with sanitizers (slow; for tests)" if info["sanitized"] else ""
     detail = f"{info['build_type']} by {info['compiler']} against torch {info['torch']}, {cuda}{sanitized}"
     if info["fastrl"] != __version__:
-        return [Finding("native module", PROBLEM, f"built from fastrl {info['fastrl']}, but this is {__version__}: {detail}", REINSTALL)]
+        return [
+            Finding(
+                "native module",
+                PROBLEM,
+                f"built from fastrl {info['fastrl']}, but this is {__version__}: {detail}",
+                REINSTALL,
+            )
+        ]
     return [Finding("native module", OK, detail)]
 
 
@@ -124,18 +167,33 @@ def _try_op(name: str, device: str) -> Finding:
         expected = gae_reference(*inputs, gamma=0.9, gae_lambda=0.8)
     except (ImportError, OSError, RuntimeError, AttributeError) as error:
         return Finding(name, PROBLEM, " ".join(str(error).split()), REINSTALL)
-    agree = all(torch.allclose(a.cpu().double(), b.cpu().double(), atol=1e-5) for a, b in zip(computed, expected, strict=True))
+    agree = all(
+        torch.allclose(a.cpu().double(), b.cpu().double(), atol=1e-5)
+        for a, b in zip(computed, expected, strict=True)
+    )
     if not agree:
         return Finding(name, PROBLEM, "loaded, but gae differs from its reference", REINSTALL)
     return Finding(name, OK, "loaded; gae agrees with its reference")
 
 
 def _envpool() -> list[Finding]:
-    return [_try_import("envpool", "it has most environments", lambda module: f"{len(module.list_all_envs())} environments")]
+    return [
+        _try_import(
+            "envpool",
+            "it has most environments",
+            lambda module: f"{len(module.list_all_envs())} environments",
+        )
+    ]
 
 
 def _gymnasium() -> list[Finding]:
-    return [_try_import("gymnasium", "it is needed for environments", lambda module: f"{len(module.registry)} registered environments")]
+    return [
+        _try_import(
+            "gymnasium",
+            "it is needed for environments",
+            lambda module: f"{len(module.registry)} registered environments",
+        )
+    ]
 
 
 def _try_import(package: str, why: str, describe: Callable[[Any], str]) -> Finding:
@@ -144,16 +202,21 @@ def _try_import(package: str, why: str, describe: Callable[[Any], str]) -> Findi
         return Finding(package, OK, f"{importlib.metadata.version(package)}, {describe(module)}")
     except Exception as error:  # a package that was built for other libraries fails in many ways
         reason = " ".join(str(error).split())
-        return Finding(package, PROBLEM, f"{why}, but cannot be imported: {reason}", f"`pip install --upgrade {package}`")
+        return Finding(
+            package, PROBLEM, f"{why}, but cannot be imported: {reason}", f"`pip install --upgrade {package}`"
+        )
 
 
 def _threads() -> list[Finding]:
-    from fastrl.training.threads import available_cores, choose_threads
+    from fastrl.runs.threads import available_cores, choose_threads
 
     cores, all_cores = available_cores(), os.cpu_count() or 1
     of = f" of the machine's {all_cores}" if cores < all_cores else ""
     choice = choose_threads(16)
-    detail = f"{cores} cores{of}; a run with 16 environments and small networks: torch {choice.torch}, environments {choice.env}"
+    detail = (
+        f"{cores} cores{of}; a run with 16 environments and small networks: torch {choice.torch}, "
+        f"environments {choice.env}"
+    )
     return [Finding("threads", OK, detail)]
 
 

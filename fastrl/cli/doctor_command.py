@@ -13,7 +13,11 @@ MARKS = {"ok": "ok     ", "note": "note   ", "problem": "PROBLEM"}
 
 def run(arguments: Sequence[str]) -> int:
     """Print the findings; returns 1 if something that is needed does not work."""
-    parser = Parser("doctor", "Say what is installed, built and loaded, and what to do about problems. Exit code 1 if something is broken.")
+    parser = Parser(
+        "doctor",
+        "Say what is installed, built and loaded, and what to do about problems. Exit code 1 if something "
+        "is broken.",
+    )
     parser.add_argument("--json", action="store_true", help="print one JSON object and nothing else")
     options = parser.read(arguments)
     with only_result_on_stdout(options.json):
@@ -23,7 +27,11 @@ def run(arguments: Sequence[str]) -> int:
         print_json({"ok": not broken, "findings": [asdict(finding) for finding in findings]})
     else:
         print("\n".join(_lines(findings)))
-        print(f"\n{len(broken)} problem{'s' if len(broken) != 1 else ''} found." if broken else "\nEverything that is needed works.")
+        print(
+            f"\n{len(broken)} problem{'s' if len(broken) != 1 else ''} found."
+            if broken
+            else "\nEverything that is needed works."
+        )
     return 1 if broken else 0
 
 

@@ -1,4 +1,5 @@
-"""`fastrl envs [filter]`: ids that `--env-id` takes, of all or of a module; `fastrl envs check <id>`: what of one does not fit."""
+"""`fastrl envs [filter]`: ids that `--env-id` takes, of all or of a module; `fastrl envs check <id>`: what of
+one does not fit."""
 
 from __future__ import annotations
 
@@ -13,8 +14,16 @@ def run(arguments: Sequence[str]) -> int:
     """Print the ids, or check one environment."""
     if arguments and arguments[0] == "check":
         return _check(arguments[1:])
-    parser = Parser("envs", "List the environments, and where each comes from; `fastrl envs check <id>` looks at one of them.")
-    parser.add_argument("filter", nargs="?", default="", help="only ids that contain this, in upper or lower case; module: lists its own")
+    parser = Parser(
+        "envs",
+        "List the environments, and where each comes from; `fastrl envs check <id>` looks at one of them.",
+    )
+    parser.add_argument(
+        "filter",
+        nargs="?",
+        default="",
+        help="only ids that contain this, in upper or lower case; module: lists its own",
+    )
     parser.add_argument("--json", action="store_true", help="print one JSON object and nothing else")
     options = parser.read(arguments)
     with only_result_on_stdout(options.json):
@@ -24,7 +33,9 @@ def run(arguments: Sequence[str]) -> int:
         module, _, contained = options.filter.rpartition(":")
         own = names_module(options.filter)
         if own:
-            registered = [f"{module}:{env_id}" for env_id in list_module(module) if contained.lower() in env_id.lower()]
+            registered = [
+                f"{module}:{env_id}" for env_id in list_module(module) if contained.lower() in env_id.lower()
+            ]
             entries = [EnvId(env_id, "gymnasium") for env_id in registered]
         else:
             entries = list_env_ids(options.filter)
@@ -35,7 +46,9 @@ def run(arguments: Sequence[str]) -> int:
         raise SettingError(f"the module {module!r} registers no environment whose id contains {contained!r}")
     if not entries:
         everything = [entry.env_id for entry in list_env_ids("")]
-        raise SettingError(f"no environment's id contains {options.filter!r}{nearest(options.filter, everything)}")
+        raise SettingError(
+            f"no environment's id contains {options.filter!r}{nearest(options.filter, everything)}"
+        )
     width = max(len(entry.env_id) for entry in entries)
     print("\n".join(f"{entry.env_id:<{width}}  {entry.source}" for entry in entries))
     return 0
@@ -45,15 +58,30 @@ def _check(arguments: Sequence[str]) -> int:
     """Print what `check_env` finds; returns 1 if something is wrong."""
     parser = Parser(
         "envs check",
-        "Step an environment with random actions and say what does not fit. Exit code 0 if nothing is wrong, 1 if something is.",
+        "Step an environment with random actions and say what does not fit. Exit code 0 if nothing is "
+        "wrong, 1 if something is.",
     )
     parser.add_argument("env_id", help="the environment's id")
-    parser.add_argument("--env-kwargs", nargs="*", default=[], metavar=METAVAR, help="options of the environment")
-    parser.add_argument("--obs-keys", nargs="+", default=None, metavar="KEY", help="entries of dict observations to take, in this order")
-    parser.add_argument("--max-episode-steps", type=whole_number, default=None, metavar="N", help="another time limit")
-    parser.add_argument("--num-envs", type=whole_number, default=2, metavar="N", help="environments side by side (2)")
+    parser.add_argument(
+        "--env-kwargs", nargs="*", default=[], metavar=METAVAR, help="options of the environment"
+    )
+    parser.add_argument(
+        "--obs-keys",
+        nargs="+",
+        default=None,
+        metavar="KEY",
+        help="entries of dict observations to take, in this order",
+    )
+    parser.add_argument(
+        "--max-episode-steps", type=whole_number, default=None, metavar="N", help="another time limit"
+    )
+    parser.add_argument(
+        "--num-envs", type=whole_number, default=2, metavar="N", help="environments side by side (2)"
+    )
     parser.add_argument("--steps", type=whole_number, default=1000, metavar="N", help="random steps (1000)")
-    parser.add_argument("--seed", type=whole_number, default=0, metavar="N", help="seed of episodes and actions (0)")
+    parser.add_argument(
+        "--seed", type=whole_number, default=0, metavar="N", help="seed of episodes and actions (0)"
+    )
     parser.add_argument("--json", action="store_true", help="print one JSON object and nothing else")
     options = parser.read(arguments)
     try:

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 from fastrl import __version__
 from fastrl.errors import SettingError, nearest
-from fastrl.training.output import as_text, lasting
+from fastrl.runs.output import as_text, lasting
 
 COMMANDS = {
     "train": "train an agent: fastrl train <algorithm> --env-id <id> [--resume <run>] ...",
@@ -29,7 +29,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         argv: arguments without the program's name; None takes the process's.
 
     Returns:
-        0 done, 1 something failed, 2 the command cannot be carried out as written, 128 + the number of the signal that stopped it.
+        0 done, 1 something failed, 2 the command cannot be carried out as written, 128 + the number of the
+        signal that stopped it.
     """
     arguments = list(sys.argv[1:] if argv is None else argv)
     _occupy_standard_descriptors()
@@ -40,7 +41,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         code = _carry_out(arguments)
         out.flush()
         if code == 0 and out.lost is not None and arguments[:1] != ["train"]:  # where output is all there is
-            return PIPE_CLOSED if out.reader_gone else _fail(out.lost, FAILURE, "standard output cannot be written: ")
+            return (
+                PIPE_CLOSED
+                if out.reader_gone
+                else _fail(out.lost, FAILURE, "standard output cannot be written: ")
+            )
         return code
     finally:
         sys.stdout, sys.stderr, warnings.showwarning = before
@@ -66,7 +71,8 @@ def _carry_out(arguments: list[str]) -> int:
 
 
 def _occupy_standard_descriptors() -> None:
-    """Where the process was started without one of its three streams, the next file would take that stream's place and its text."""
+    """Where the process was started without one of its three streams, the next file would take that stream's
+    place and its text."""
     for number in range(3):
         try:
             os.fstat(number)

@@ -1,4 +1,5 @@
-"""Flags whose value is a table: `--env-kwargs crop=3 end=truncated weights=[1.0,2.0] config='{"lanes_count": 3}'`."""
+"""Flags whose value is a table: `--env-kwargs crop=3 end=truncated weights=[1.0,2.0] config='{"lanes_count":
+3}'`."""
 
 from __future__ import annotations
 
@@ -15,8 +16,9 @@ WORDS = {"true": True, "false": False, "null": None}
 def read_pairs(words: Sequence[str]) -> dict[str, Any]:
     """A table from words like `crop=3`.
 
-    A value is true, false or null (None), else a whole number, else a number, else text: whatever it reads as first. What begins with a
-    bracket, a brace or a quotation mark is a list, a table or text, as JSON or else TOML has it.
+    A value is true, false or null (None), else a whole number, else a number, else text: whatever it reads as
+    first. What begins with a bracket, a brace or a quotation mark is a list, a table or text, as JSON or else
+    TOML has it.
 
     Raises:
         ValueError: a word is no pair, a name is given twice, or a list or table cannot be read.
@@ -32,7 +34,10 @@ def read_pairs(words: Sequence[str]) -> dict[str, Any]:
 
 def show_pairs(pairs: Mapping[str, Any]) -> list[str]:
     """The words that `read_pairs` takes, for help texts."""
-    return [f"{name}={value if isinstance(value, str) and _value(value) == value else json.dumps(value)}" for name, value in pairs.items()]
+    return [
+        f"{name}={value if isinstance(value, str) and _value(value) == value else json.dumps(value)}"
+        for name, value in pairs.items()
+    ]
 
 
 def pairs_registry() -> Any:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from fastrl.cli.arguments import Parser
 from fastrl.errors import RunFolderError, SettingError
-from fastrl.training.run_folder import open_run
+from fastrl.runs.run_folder import open_run
 
 FORMATS = (".png", ".pdf", ".svg")
 LARGEST_LINE = 1e100
@@ -16,11 +16,24 @@ LARGEST_LINE = 1e100
 
 def run(arguments: Sequence[str]) -> int:
     """Draw and say where."""
-    parser = Parser("plot", "Draw episode return against environment steps: training as lines, evaluations as points.")
+    parser = Parser(
+        "plot", "Draw episode return against environment steps: training as lines, evaluations as points."
+    )
     parser.add_argument("runs", type=Path, nargs="+", metavar="run", help="run folders")
-    parser.add_argument("--out", type=Path, default=Path("curves.png"), help="picture to write: .png, .pdf or .svg (default: curves.png)")
+    parser.add_argument(
+        "--out",
+        type=Path,
+        default=Path("curves.png"),
+        help="picture to write: .png, .pdf or .svg (default: curves.png)",
+    )
     parser.add_argument("--title", default=None, help="heading")
-    parser.add_argument("--line", action="append", default=[], metavar="LABEL=RETURN", help="a horizontal line, for a bound or a baseline")
+    parser.add_argument(
+        "--line",
+        action="append",
+        default=[],
+        metavar="LABEL=RETURN",
+        help="a horizontal line, for a bound or a baseline",
+    )
     options = parser.read(arguments)
     if options.out.suffix.lower() not in FORMATS:
         raise SettingError(f"out must end in {', '.join(FORMATS)}, got {str(options.out)!r}")
@@ -28,7 +41,7 @@ def run(arguments: Sequence[str]) -> int:
     for path in options.runs:
         open_run(path)
 
-    from fastrl.training.curve import draw_curve
+    from fastrl.runs.curve import draw_curve
 
     try:
         drawn = draw_curve(options.runs, options.out, reference_lines=lines, title=options.title)
@@ -37,7 +50,9 @@ def run(arguments: Sequence[str]) -> int:
     except RunFolderError as error:
         raise SettingError(str(error)) from None
     if not drawn:
-        raise SettingError("none of these runs has a finished episode or an evaluation yet: there is nothing to draw")
+        raise SettingError(
+            "none of these runs has a finished episode or an evaluation yet: there is nothing to draw"
+        )
     print(f"wrote {options.out}")
     return 0
 

@@ -1,7 +1,9 @@
-"""From the words after `fastrl train <algorithm>` to a configuration: defaults < preset < --config file < flags.
+"""From the words after `fastrl train <algorithm>` to a configuration: defaults < preset < --config file <
+flags.
 
-tyro reads the flags from the config dataclass. Around it this module does what tyro leaves open: where the defaults come from, spellings
-that people try (`--normalize-reward false`, `none`), and errors of one sentence that name the setting.
+tyro reads the flags from the config dataclass. Around it this module does what tyro leaves open: where the
+defaults come from, spellings that people try (`--normalize-reward false`, `none`), and errors of one sentence
+that name the setting.
 """
 
 from __future__ import annotations
@@ -19,10 +21,19 @@ from typing import Annotated, Any
 from fastrl.cli.arguments import whole_word
 from fastrl.cli.pair_flags import pairs_registry
 from fastrl.errors import SettingError, nearest
+from fastrl.runs.config import (
+    ALGORITHM_KEY,
+    NONE_WORDS,
+    RunConfig,
+    convert,
+    describe,
+    field_types,
+    parse_toml,
+    values_from_toml,
+)
+from fastrl.runs.plain_values import agrees, plain
+from fastrl.runs.run_folder import RunFolder, open_run
 from fastrl.trainers.registry import Algorithm
-from fastrl.training.config import ALGORITHM_KEY, NONE_WORDS, RunConfig, convert, describe, field_types, parse_toml, values_from_toml
-from fastrl.training.plain_values import agrees, plain
-from fastrl.training.run_folder import RunFolder, open_run
 
 HELP_FLAGS = ("-h", "--help")
 FOLDER_FLAGS = {
@@ -38,8 +49,8 @@ TRUE_WORDS, FALSE_WORDS = ("true", "yes", "on", "1"), ("false", "no", "off", "0"
 class TrainOrder:
     """What the user asked for: settings, and the folder of a new run or the run to continue.
 
-    Of a run that is continued also whether the user `named` the environment again, and whether modules that only its folder names are to be
-    imported (`trust`).
+    Of a run that is continued also whether the user `named` the environment again, and whether modules that
+    only its folder names are to be imported (`trust`).
     """
 
     config: RunConfig
@@ -56,7 +67,11 @@ def read_train_flags(algorithm: Algorithm, arguments: Sequence[str]) -> TrainOrd
     """
     config_class = algorithm.config_class()
     prog = f"fastrl train {algorithm.name}"
-    hints: dict[str, Any] = {**field_types(config_class), **{name: Path | None for name in FOLDER_FLAGS}, "trust": bool}
+    hints: dict[str, Any] = {
+        **field_types(config_class),
+        **{name: Path | None for name in FOLDER_FLAGS},
+        "trust": bool,
+    }
     words = _normalized(arguments, hints, prog)
     given = _values_of(words)
     help_wanted = any(word in HELP_FLAGS for word in words)
@@ -67,16 +82,21 @@ def read_train_flags(algorithm: Algorithm, arguments: Sequence[str]) -> TrainOrd
     from_file = _from_file(algorithm, given)
     values = _defaults(algorithm, given, from_file, resume)
     if "env_id" not in values and "env_id" not in given and not help_wanted:
-        raise SettingError(f"env_id is missing: give --env-id, for example `{prog} --env-id CartPole-v1` (`fastrl envs` lists them)")
+        raise SettingError(
+            f"env_id is missing: give --env-id, for example `{prog} --env-id CartPole-v1` (`fastrl envs` "
+            "lists them)"
+        )
     parsed = _parse(config_class, values, words, hints, prog)
     config: RunConfig = parsed.settings
     config.check()
     if resume is not None:
         _require_same(config, resume)
-    return TrainOrder(config, parsed.out_dir, resume, named="env_id" in given or "env_id" in from_file, trust=parsed.trust)
+    return TrainOrder(
+        config, parsed.out_dir, resume, named="env_id" in given or "env_id" in from_file, trust=parsed.trust
+    )
 
 
-# ------------------------------------------------------------------------------------------------ where the defaults come from
+# ---------------------------------------------------------------------- where the defaults come from
 
 
 def _from_file(algorithm: Algorithm, given: Mapping[str, list[str]]) -> dict[str, Any]:
@@ -86,11 +106,16 @@ def _from_file(algorithm: Algorithm, given: Mapping[str, list[str]]) -> dict[str
     return _read_settings(algorithm.config_class(), algorithm.name, Path(given["config"][-1]))
 
 
-def _defaults(algorithm: Algorithm, given: Mapping[str, list[str]], from_file: dict[str, Any], resume: RunFolder | None) -> dict[str, Any]:
-    """Settings before the flags: those of the run to continue, else the preset; over them those of the --config file."""
+def _defaults(
+    algorithm: Algorithm, given: Mapping[str, list[str]], from_file: dict[str, Any], resume: RunFolder | None
+) -> dict[str, Any]:
+    """Settings before the flags: those of the run to continue, else the preset; over them those of the
+    --config file."""
     config_class = algorithm.config_class()
     if resume is not None:
-        return _settings_in(resume.config_text(), config_class, algorithm.name, resume.config_file) | from_file
+        return (
+            _settings_in(resume.config_text(), config_class, algorithm.name, resume.config_file) | from_file
+        )
     env_id = given["env_id"][-1] if given.get("env_id") else from_file.get("env_id")
     preset = config_class.preset(env_id) if env_id else {}
     hints = field_types(config_class)
@@ -131,10 +156,12 @@ def _require_same(config: RunConfig, run: RunFolder) -> None:
     for name in config.fixed_on_resume():
         before, wanted = getattr(saved, name), getattr(config, name)
         if not agrees(plain(before), plain(wanted)):
-            raise SettingError(f"{name} cannot change when a run is continued: {run.path} has {before!r}, got {wanted!r}")
+            raise SettingError(
+                f"{name} cannot change when a run is continued: {run.path} has {before!r}, got {wanted!r}"
+            )
 
 
-# ------------------------------------------------------------------------------------------------ words
+# --------------------------------------------------------------------------------------------- words
 
 
 def _normalized(arguments: Sequence[str], hints: Mapping[str, Any], prog: str) -> list[str]:
@@ -164,7 +191,9 @@ def _append_value(words: list[str], value: str, hint: Any) -> None:
         wanted = (value.lower() in TRUE_WORDS) != flag.startswith("--no-")
         words.append(f"--{name}" if wanted else f"--no-{name}")
     elif hint is int or (int in typing.get_args(hint) and float not in typing.get_args(hint)):
-        words.append("None" if value in NONE_WORDS and type(None) in typing.get_args(hint) else whole_word(value))
+        words.append(
+            "None" if value in NONE_WORDS and type(None) in typing.get_args(hint) else whole_word(value)
+        )
     elif value in NONE_WORDS and type(None) in typing.get_args(hint):
         words.append("None")
     else:
@@ -195,10 +224,12 @@ def _values_of(words: Sequence[str]) -> dict[str, list[str]]:
     return given
 
 
-# ------------------------------------------------------------------------------------------------ tyro
+# ---------------------------------------------------------------------------------------------- tyro
 
 
-def _parse(config_class: Any, values: Mapping[str, Any], words: Sequence[str], hints: Mapping[str, Any], prog: str) -> Any:
+def _parse(
+    config_class: Any, values: Mapping[str, Any], words: Sequence[str], hints: Mapping[str, Any], prog: str
+) -> Any:
     """The flags over `values`, by tyro: an object with `settings` and the folder flags."""
     import tyro
 
@@ -206,7 +237,8 @@ def _parse(config_class: Any, values: Mapping[str, Any], words: Sequence[str], h
     default = config_class(**({"env_id": tyro.MISSING} | dict(values)))
     settings: Any = Annotated[config_class, tyro.conf.OmitArgPrefixes]
     folders = [
-        (name, Annotated[Path | None, tyro.conf.arg(help=text)], dataclasses.field(default=None)) for name, text in FOLDER_FLAGS.items()
+        (name, Annotated[Path | None, tyro.conf.arg(help=text)], dataclasses.field(default=None))
+        for name, text in FOLDER_FLAGS.items()
     ]
     trust = ("trust", Annotated[bool, tyro.conf.arg(help=TRUST_HELP)], dataclasses.field(default=False))
     flags_class: Any = dataclasses.make_dataclass("Flags", [("settings", settings), *folders, trust])
@@ -216,7 +248,9 @@ def _parse(config_class: Any, values: Mapping[str, Any], words: Sequence[str], h
     complaint = io.StringIO()
     try:
         with contextlib.redirect_stderr(complaint):
-            return tyro.cli(flags_class, default=start, prog=prog, args=list(words), registry=pairs_registry())
+            return tyro.cli(
+                flags_class, default=start, prog=prog, args=list(words), registry=pairs_registry()
+            )
     except SystemExit:
         raise SettingError(_explain(complaint.getvalue(), words, hints, prog)) from None
 

@@ -6,11 +6,14 @@ from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 from fastrl.envs.modules import imports_refused, names_module
-from fastrl.training.run_folder import RunFolder
+from fastrl.runs.run_folder import RunFolder
 
 
-def imports_as_trusted(run: RunFolder, env_id: Any, *, named: bool, trust: bool) -> AbstractContextManager[None]:
-    """While entered, a module that only the run's folder names is not imported: a stranger's folder must not run code unasked.
+def imports_as_trusted(
+    run: RunFolder, env_id: Any, *, named: bool, trust: bool
+) -> AbstractContextManager[None]:
+    """While entered, a module that only the run's folder names is not imported: a stranger's folder must not
+    run code unasked.
 
     Args:
         run: the folder.

@@ -23,7 +23,8 @@ class Sequences:
         obs: [T+1, B, ...]; row t+1 is the observation that followed transition t, before any reset.
         actions: [T, B, ...], as the environments executed them.
         raw_actions: [T, B, ...], as the policy drew them, before they were clipped to the bounds.
-        behaviour_logp: [T, B] float32, log-probability of the raw action under the policy that drew it, in nats.
+        behaviour_logp: [T, B] float32, log-probability of the raw action under the policy that drew it, in
+            nats.
         rewards: [T, B] float32.
         terminated, truncated: [T, B] bool.
         valid: [T, B] bool, False where the row is no transition; a window begins with one that is.
@@ -42,8 +43,9 @@ class Sequences:
 class SequenceReplay:
     """A ring of rows [capacity / num_envs, num_envs]; every step of the environments adds one row.
 
-    An observation is stored once: what followed a transition is the observation of the next row, the last one of an episode too, which
-    stands in the row that resets the environment and is no transition. A transition can therefore be drawn once the next row is there.
+    An observation is stored once: what followed a transition is the observation of the next row, the last one
+    of an episode too, which stands in the row that resets the environment and is no transition. A transition
+    can therefore be drawn once the next row is there.
 
     Args:
         capacity: transitions to keep, over all environments.
@@ -57,10 +59,22 @@ class SequenceReplay:
         SettingError: capacity leaves fewer than two rows.
     """
 
-    def __init__(self, capacity: int, num_envs: int, *, obs: Field, action: Field, seed: int, device: torch.device | str = "cpu") -> None:
+    def __init__(
+        self,
+        capacity: int,
+        num_envs: int,
+        *,
+        obs: Field,
+        action: Field,
+        seed: int,
+        device: torch.device | str = "cpu",
+    ) -> None:
         rows = capacity // num_envs
         if rows < 2:
-            raise SettingError(f"replay_size must hold at least two rows of {num_envs} environments, got {capacity} transitions")
+            raise SettingError(
+                f"replay_size must hold at least two rows of {num_envs} environments, got {capacity} "
+                "transitions"
+            )
         self.num_envs = num_envs
         self.device = torch.device(device)
         self.storage = SequenceStorage(_fields(obs, action), rows, num_envs, self.device)
@@ -92,10 +106,12 @@ class SequenceReplay:
         truncated: Tensor,
         valid: Tensor,
     ) -> None:
-        """Store one row of all environments, over the oldest one if the ring is full; every argument is [N, ...].
+        """Store one row of all environments, over the oldest one if the ring is full; every argument is [N,
+        ...].
 
         Args:
-            obs: observations before the step; on a row that resets an environment the last one of its episode.
+            obs: observations before the step; on a row that resets an environment the last one of its
+                episode.
             actions, raw_actions, behaviour_logp, rewards, terminated, truncated: see `Sequences`.
             valid: False where the row is no transition.
         """
@@ -137,7 +153,10 @@ class SequenceReplay:
     def state_dict(self) -> dict[str, Any]:
         """Every stored row, the ring's bookkeeping and the generator that draws."""
         stored = self.index.rows
-        return {"index": self.index.state_dict(), "rows": {name: view[:stored].clone() for name, view in self.storage.fields.items()}}
+        return {
+            "index": self.index.state_dict(),
+            "rows": {name: view[:stored].clone() for name, view in self.storage.fields.items()},
+        }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Counterpart of `state_dict` for a replay of the same sizes.
@@ -149,7 +168,9 @@ class SequenceReplay:
         for name, view in self.storage.fields.items():
             saved, place = state["rows"].get(name), view[: self.index.rows]
             if not isinstance(saved, Tensor) or (saved.shape, saved.dtype) != (place.shape, place.dtype):
-                raise ValueError(f"the replay's {name!r} must be a {place.dtype} tensor of shape {list(place.shape)}")
+                raise ValueError(
+                    f"the replay's {name!r} must be a {place.dtype} tensor of shape {list(place.shape)}"
+                )
             place.copy_(saved)
 
 

@@ -14,9 +14,10 @@ Field = tuple[tuple[int, ...], torch.dtype]  # shape of one row of one environme
 class Rollout:
     """T rows of N environments, written row by row and then read whole.
 
-    Row t holds what was known before the step (`obs[t]`, `actions[t]`, extras) and what the step returned (`rewards[t]`, the three
-    flags). `obs` has T+1 rows: row t+1 is the observation that followed step t before any reset, so that `values = V(obs)` is what the
-    estimators of `fastrl.ops` take. Nothing is edited: a row that is no transition is kept and has `valid = False`.
+    Row t holds what was known before the step (`obs[t]`, `actions[t]`, extras) and what the step returned
+    (`rewards[t]`, the three flags). `obs` has T+1 rows: row t+1 is the observation that followed step t
+    before any reset, so that `values = V(obs)` is what the estimators of `fastrl.ops` take. Nothing is
+    edited: a row that is no transition is kept and has `valid = False`.
 
     Args:
         num_steps: T, rows per environment.
@@ -51,7 +52,9 @@ class Rollout:
         self.valid = rows(num_steps, ((), torch.bool))
         self.extras = {name: rows(num_steps, field) for name, field in (extras or {}).items()}
         self.position = 0
-        self._rows: dict[str, tuple[Tensor, ...]] = {}  # views of every row, made once: indexing costs more than copying a few numbers
+        self._rows: dict[
+            str, tuple[Tensor, ...]
+        ] = {}  # views of every row, made once: indexing costs more than copying a few numbers
 
     @property
     def full(self) -> bool:
@@ -102,24 +105,33 @@ class Rollout:
         self.position = t + 1
 
     def valid_rows(self, field: Tensor) -> Tensor:
-        """The first T rows of a [T or T+1, N, ...] field as flat rows [M, ...], those that are no transition left out."""
+        """The first T rows of a [T or T+1, N, ...] field as flat rows [M, ...], those that are no transition
+        left out."""
         flat = field[: self.num_steps].flatten(0, 1)
         valid = self.valid.flatten()
         return flat if bool(valid.all()) else flat[valid]
 
     def _tensors(self) -> dict[str, Tensor]:
         own = ("obs", "actions", "rewards", "terminated", "truncated", "valid")
-        return {name: getattr(self, name) for name in own} | {f"extras.{name}": value for name, value in self.extras.items()}
+        return {name: getattr(self, name) for name in own} | {
+            f"extras.{name}": value for name, value in self.extras.items()
+        }
 
     def state_dict(self) -> dict[str, Any]:
         """Stored rows and the write position, for a checkpoint."""
-        return {"position": self.position, "tensors": {name: value.clone() for name, value in self._tensors().items()}}
+        return {
+            "position": self.position,
+            "tensors": {name: value.clone() for name, value in self._tensors().items()},
+        }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Continue from `state_dict()` of a rollout of the same sizes."""
         for name, target in self._tensors().items():
             saved = state["tensors"][name]
             if saved.shape != target.shape:
-                raise ValueError(f"Rollout.load_state_dict: {name} must have shape {list(target.shape)}, got {list(saved.shape)}")
+                raise ValueError(
+                    f"Rollout.load_state_dict: {name} must have shape {list(target.shape)}, got "
+                    f"{list(saved.shape)}"
+                )
             target.copy_(saved)
         self.position = int(state["position"])

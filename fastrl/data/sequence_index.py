@@ -18,13 +18,15 @@ _MOST = 2**63 - 1
 class SequenceIndex:
     """Keeps count of a ring of rows [capacity, num_envs] and draws windows from it, uniformly.
 
-    Every step of the environments appends one row, over the oldest one once the ring is full. In a row each environment has a transition,
-    or it has none (the reset row of NEXT_STEP autoreset, a transition that was refused). A window is `seq_len` consecutive rows of one
-    environment, all of them stored, that begins with a transition and does not go on behind the newest row. Episodes may end within it and
+    Every step of the environments appends one row, over the oldest one once the ring is full. In a row each
+    environment has a transition, or it has none (the reset row of NEXT_STEP autoreset, a transition that was
+    refused). A window is `seq_len` consecutive rows of one environment, all of them stored, that begins with
+    a transition and does not go on behind the newest row. Episodes may end within it and
     rows that are no transition may lie in it: the ops cut the trace there.
 
-    The index holds no data: `fastrl.data.sequence_storage` does, and `ops.gather_sequences` reads it. Its memory is a bit for every
-    environment of every row, and what append and sample cost does not depend on the capacity.
+    The index holds no data: `fastrl.data.sequence_storage` does, and `ops.gather_sequences` reads it. Its
+    memory is a bit for every environment of every row, and what append and sample cost does not depend on the
+    capacity.
 
     Args:
         capacity: C, rows of the ring. Transitions it can hold: capacity times num_envs.
@@ -38,14 +40,17 @@ class SequenceIndex:
         for name, value in {"capacity": capacity, "num_envs": num_envs, "seed": seed}.items():
             _check_whole("SequenceIndex", name, value)
         if max(abs(capacity), abs(num_envs)) > _MOST:
-            raise ValueError(f"SequenceIndex: capacity and num_envs must be below 2^63, got {capacity} and {num_envs}")
+            raise ValueError(
+                f"SequenceIndex: capacity and num_envs must be below 2^63, got {capacity} and {num_envs}"
+            )
         self._native = load_module().SequenceIndex(int(capacity), int(num_envs), int(seed) % 2**64)
         self._append = self._native.append
         self.capacity = int(capacity)
         self.num_envs = int(num_envs)
 
     def __len__(self) -> int:
-        """Transitions that are stored, over all environments: rows where an environment has none are not counted."""
+        """Transitions that are stored, over all environments: rows where an environment has none are not
+        counted."""
         return self._native.transitions
 
     @property
@@ -62,7 +67,8 @@ class SequenceIndex:
         """Stores the next row, over the oldest one if the ring is full.
 
         Args:
-            valid: [N] bool, a tensor on the CPU or an array: whether each environment has a transition in this row.
+            valid: [N] bool, a tensor on the CPU or an array: whether each environment has a transition in
+                this row.
 
         Returns: the row's position in the ring, what `write_position` was.
         Raises: TypeError, ValueError; nothing has been stored then.
@@ -81,10 +87,17 @@ class SequenceIndex:
             batch_size: B, how many, at least 0.
             seq_len: rows of a window, at least 1.
 
-        Returns: start, the first row of each window, and env, its environment: [B] int64 on the CPU, what `ops.gather_sequences` takes.
-        Raises: TypeError; ValueError if there is no such window, which says how many rows are stored and are needed.
+        Returns: start, the first row of each window, and env, its environment: [B] int64 on the CPU, what
+            `ops.gather_sequences` takes.
+        Raises: TypeError; ValueError if there is no such window, which says how many rows are stored and are
+            needed.
         """
-        if type(batch_size) is not int or type(seq_len) is not int or batch_size < 0 or not 1 <= seq_len <= _MOST:
+        if (
+            type(batch_size) is not int
+            or type(seq_len) is not int
+            or batch_size < 0
+            or not 1 <= seq_len <= _MOST
+        ):
             _check_size("SequenceIndex.sample", "batch_size", batch_size, 0)
             _check_size("SequenceIndex.sample", "seq_len", seq_len, 1)
         windows = torch.empty((2, batch_size), dtype=torch.int64)
@@ -93,7 +106,8 @@ class SequenceIndex:
         return start, env
 
     def state_dict(self) -> dict[str, Any]:
-        """Everything as plain values and one tensor of bits, the generator too: who loads it draws the same windows from then on."""
+        """Everything as plain values and one tensor of bits, the generator too: who loads it draws the same
+        windows from then on."""
         valid = torch.empty(self._native.num_bytes, dtype=torch.uint8)
         self._native.save_bits(valid)
         return {
@@ -121,10 +135,19 @@ class SequenceIndex:
             saved, own = f"[{state['capacity']}, {state['num_envs']}]", f"[{self.capacity}, {self.num_envs}]"
             raise ValueError(f"{op}: [capacity, num_envs] must be {own}, got {saved}")
         random = state["random"]
-        if not isinstance(random, (list, tuple)) or len(random) != 4 or not all(type(word) is int and 0 <= word < 2**64 for word in random):
+        if (
+            not isinstance(random, (list, tuple))
+            or len(random) != 4
+            or not all(type(word) is int and 0 <= word < 2**64 for word in random)
+        ):
             raise ValueError(f"{op}: random must be four ints in [0, 2^64), got {random!r}")
         valid = state["valid"]
-        if not isinstance(valid, Tensor) or valid.dtype != torch.uint8 or valid.dim() != 1 or valid.layout != torch.strided:
+        if (
+            not isinstance(valid, Tensor)
+            or valid.dtype != torch.uint8
+            or valid.dim() != 1
+            or valid.layout != torch.strided
+        ):
             raise ValueError(f"{op}: valid must be a uint8 tensor of bits, got {_describe(valid)}")
         if valid.device.type == "meta":
             raise ValueError(f"{op}: valid must have data, got a tensor on meta")

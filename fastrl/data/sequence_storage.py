@@ -28,9 +28,11 @@ class SequenceStorage:
         memory: environment 0: | row 0 | row 1 | ... | row C−1 |  environment 1: | row 0 | ...
         a row of one environment: | obs | action | reward | flags | padding |
 
-    The fields of a transition lie side by side, and so do an environment's consecutive rows. Replay reads windows from random places of a
-    memory far larger than any cache: here each of them is one stretch of it, while with a tensor for each field it would be one for each
-    field, and with environments side by side one for each row. What that gains: `bench/results`, `*-gather-sequences.json`.
+    The fields of a transition lie side by side, and so do an environment's consecutive rows. Replay reads
+    windows from random places of a
+    memory far larger than any cache: here each of them is one stretch of it, while with a tensor for each
+    field it would be one for each field, and with environments side by side one for each row. What that
+    gains: `bench/results`, `*-gather-sequences.json`.
 
     Args:
         fields: name -> (shape, dtype) of what one row of one environment holds.
@@ -38,13 +40,15 @@ class SequenceStorage:
         num_envs: N, environments side by side.
         device: where the memory is. On the CPU it starts as zeros that take no memory until rows are written.
 
-    `fields` has the views [C, N, ...] by name: what is written to them is stored. `nbytes` is the size of the whole, which `nbytes_of`
-    tells beforehand.
+    `fields` has the views [C, N, ...] by name: what is written to them is stored. `nbytes` is the size of the
+    whole, which `nbytes_of` tells beforehand.
 
     Raises: TypeError, ValueError, naming the field; MemoryError.
     """
 
-    def __init__(self, fields: Mapping[str, Field], capacity: int, num_envs: int, device: torch.device | str = "cpu") -> None:
+    def __init__(
+        self, fields: Mapping[str, Field], capacity: int, num_envs: int, device: torch.device | str = "cpu"
+    ) -> None:
         offsets, row_bytes = _layout(fields, capacity, num_envs)
         self.capacity = capacity
         self.num_envs = num_envs
@@ -55,9 +59,14 @@ class SequenceStorage:
         self._memory = _zeros(self.nbytes, self.device)
         self._names = tuple(fields)
         self._views = [self._view(fields[name], offsets[name]) for name in self._names]
-        # handed out are other views than those read and written here: whatever is done to them, these stay as they are
-        self.fields: Mapping[str, Tensor] = MappingProxyType({name: view[:] for name, view in zip(self._names, self._views, strict=True)})
-        self._writer = load_module().RowWriter(self._names, tuple(self._views)) if self.device.type == "cpu" else None
+        # handed out are other views than those read and written here: whatever is done to them, these stay as
+        # they are
+        self.fields: Mapping[str, Tensor] = MappingProxyType(
+            {name: view[:] for name, view in zip(self._names, self._views, strict=True)}
+        )
+        self._writer = (
+            load_module().RowWriter(self._names, tuple(self._views)) if self.device.type == "cpu" else None
+        )
 
     @staticmethod
     def nbytes_of(fields: Mapping[str, Field], capacity: int, num_envs: int) -> int:
@@ -73,8 +82,8 @@ class SequenceStorage:
 
         Args:
             row: in [0, C).
-            values: name -> [N, ...] of the field's dtype, for every field; any strides. On the CPU tensors or numpy arrays, elsewhere
-                tensors.
+            values: name -> [N, ...] of the field's dtype, for every field; any strides. On the CPU tensors or
+                numpy arrays, elsewhere tensors.
 
         Raises: IndexError, TypeError, ValueError, naming the field; nothing has been written then.
         """
@@ -87,15 +96,18 @@ class SequenceStorage:
         else:
             self._write_with_torch(row, values)
 
-    def gather(self, start: Tensor, env: Tensor, seq_len: int, *, out: Mapping[str, Tensor] | None = None) -> dict[str, Tensor]:
+    def gather(
+        self, start: Tensor, env: Tensor, seq_len: int, *, out: Mapping[str, Tensor] | None = None
+    ) -> dict[str, Tensor]:
         """Windows of `seq_len` rows: name -> [seq_len, B, ...], contiguous; see `ops.gather_sequences`.
 
         Args:
             start: [B] int64, the first row of each window; windows go round the end of the ring.
-            env: [B] int64, the environment of each window. Both may be on the CPU, where `SequenceIndex.sample` puts them, for a storage
-                that is not.
+            env: [B] int64, the environment of each window. Both may be on the CPU, where
+                `SequenceIndex.sample` puts them, for a storage that is not.
             seq_len: rows of a window, in [1, C].
-            out: name -> contiguous tensor [seq_len, B, ...] to write into, of every field; large new tensors cost page faults.
+            out: name -> contiguous tensor [seq_len, B, ...] to write into, of every field; large new tensors
+                cost page faults.
 
         Raises: TypeError, ValueError, IndexError, naming the argument.
         """
@@ -119,13 +131,17 @@ class SequenceStorage:
     def _write_with_torch(self, row: int, values: Mapping[str, Any]) -> None:
         op = "SequenceStorage.write"
         if set(values) != set(self._names):
-            raise ValueError(f"{op}: values must have {', '.join(self._names)}, got {', '.join(map(str, values))}")
+            raise ValueError(
+                f"{op}: values must have {', '.join(self._names)}, got {', '.join(map(str, values))}"
+            )
         for name, view in zip(self._names, self._views, strict=True):
             value = values[name]
             if not isinstance(value, Tensor):
                 raise TypeError(f"{op}: {name} must be a torch.Tensor, got {type(value).__name__}")
             if value.shape != view.shape[1:]:
-                raise ValueError(f"{op}: {name} must have shape [N, ...] = {list(view.shape[1:])}, got {list(value.shape)}")
+                raise ValueError(
+                    f"{op}: {name} must have shape [N, ...] = {list(view.shape[1:])}, got {list(value.shape)}"
+                )
             if value.dtype != view.dtype:
                 raise TypeError(f"{op}: {name} must be {_name(view.dtype)}, got {_name(value.dtype)}")
         for name, view in zip(self._names, self._views, strict=True):
@@ -144,7 +160,9 @@ def _layout(fields: Mapping[str, Field], capacity: int, num_envs: int) -> tuple[
         raise ValueError(f"{op}: fields must name at least one field")
     sizes = {name: _bytes_of(name, field) for name, field in fields.items()}
     offsets, end = {}, 0
-    for name in sorted(fields, key=lambda name: -fields[name][1].itemsize):  # each size divides those before: no gaps
+    for name in sorted(
+        fields, key=lambda name: -fields[name][1].itemsize
+    ):  # each size divides those before: no gaps
         offsets[name] = end
         end += sizes[name]
     alignment = max(dtype.itemsize for _, dtype in fields.values())
@@ -153,15 +171,19 @@ def _layout(fields: Mapping[str, Field], capacity: int, num_envs: int) -> tuple[
             alignment = wider
     row_bytes = max(_round_up(end, alignment), alignment)
     if _env_bytes(row_bytes, capacity) * num_envs >= 2**63:
-        raise ValueError(f"{op}: capacity, num_envs or fields too large: {row_bytes} bytes times {capacity} times {num_envs}")
+        raise ValueError(
+            f"{op}: capacity, num_envs or fields too large: {row_bytes} bytes times {capacity} times "
+            f"{num_envs}"
+        )
     return offsets, row_bytes
 
 
 def _env_bytes(row_bytes: int, capacity: int) -> int:
-    """Bytes from one environment's rows to the next one's: a row of all environments is spread over the sets of the first-level cache.
+    """Bytes from one environment's rows to the next one's: a row of all environments is spread over the sets
+    of the first-level cache.
 
-    A cache finds lines by the lower bits of their address. Were they the same for all environments, their lines would turn each other out
-    while a row is written field by field.
+    A cache finds lines by the lower bits of their address. Were they the same for all environments, their
+    lines would turn each other out while a row is written field by field.
     """
     return _round_up(row_bytes * capacity, _CACHE_WAY) + _round_up(row_bytes, _LINE)
 
@@ -170,7 +192,12 @@ def _bytes_of(name: object, field: object) -> int:
     op = "SequenceStorage"
     if not isinstance(name, str):
         raise TypeError(f"{op}: names of fields must be str, got {name!r}")
-    if not isinstance(field, tuple) or len(field) != 2 or not isinstance(field[1], torch.dtype) or not isinstance(field[0], (tuple, list)):
+    if (
+        not isinstance(field, tuple)
+        or len(field) != 2
+        or not isinstance(field[1], torch.dtype)
+        or not isinstance(field[0], (tuple, list))
+    ):
         raise TypeError(f"{op}: field {name} must be (shape, dtype), got {field!r}")
     shape, dtype = field
     if not all(type(size) is int and size >= 0 for size in shape):
@@ -183,7 +210,8 @@ def _round_up(size: int, multiple: int) -> int:
 
 
 def _zeros(nbytes: int, device: torch.device) -> Tensor:
-    """Zeroed bytes that begin with a cache line. On the CPU in huge pages where the system grants them, and not taken before used."""
+    """Zeroed bytes that begin with a cache line. On the CPU in huge pages where the system grants them, and
+    not taken before used."""
     if device.type != "cpu" or not hasattr(mmap, "MAP_ANONYMOUS"):
         return torch.zeros(nbytes, dtype=torch.uint8, device=device)
     try:

@@ -1,4 +1,5 @@
-"""Environments: everything a trainer steps is a `VectorEnv` returning `Timestep`; quirks of simulators end here."""
+"""Environments: everything a trainer steps is a `VectorEnv` returning `Timestep`; quirks of simulators end
+here."""
 
 from fastrl.envs.action_scale import ActionScale
 from fastrl.envs.action_spec import ActionSpec

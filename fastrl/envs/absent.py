@@ -14,7 +14,8 @@ from fastrl.errors import SettingError
 
 
 class AbsentEnvs(VectorEnv):
-    """Tells what a copied object's environments were: number, shapes, actions, limit. Stepping them is an error that says what to do.
+    """Tells what a copied object's environments were: number, shapes, actions, limit. Stepping them is an
+    error that says what to do.
 
     Args:
         env: the environments of the original; they stay its own.
@@ -37,7 +38,9 @@ class AbsentEnvs(VectorEnv):
         self.advice = advice
 
     def _refuse(self) -> NoReturn:
-        raise SettingError(f"a copy has no environments, those of {self.name} stayed with the original: {self.advice}")
+        raise SettingError(
+            f"a copy has no environments, those of {self.name} stayed with the original: {self.advice}"
+        )
 
     def reset(self) -> Tensor:
         """Refused, as `step` is."""

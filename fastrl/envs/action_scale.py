@@ -18,7 +18,8 @@ NO_BOUND = 1e10  # how MuJoCo and dm_control write that there is none
 
 
 class RawActionsWarning(UserWarning):
-    """Some dimensions of an environment's actions have no finite bounds: policies act there in the environment's own units."""
+    """Some dimensions of an environment's actions have no finite bounds: policies act there in the
+    environment's own units."""
 
 
 class ActionScale:
@@ -27,23 +28,28 @@ class ActionScale:
     own = (low + high) / 2 + policy · (high − low) / 2      where both bounds are finite: −1 is low, 1 is high
     own = policy                                            in the other dimensions, which are called raw
 
-    It is worked out in float64, rounded to the dtype of the bounds and clipped to them: what comes out lies inside the environment's space.
+    It is worked out in float64, rounded to the dtype of the bounds and clipped to them: what comes out lies
+    inside the environment's space.
 
     Args:
-        low, high: the environment's bounds [*shape], floats in its own dtype (whole numbers count as float64); `action_space.low` and
-            `.high` in Gymnasium.
+        low, high: the environment's bounds [*shape], floats in its own dtype (whole numbers count as
+            float64); `action_space.low` and `.high` in Gymnasium.
 
     Attributes:
-        low, high: bounds in policy units, float32 [*shape]: ±1, or the environment's own where a dimension is raw.
+        low, high: bounds in policy units, float32 [*shape]: ±1, or the environment's own where a dimension is
+            raw.
         raw: indices of the raw dimensions.
-        changes_nothing: whether own = policy everywhere, within bounds that float32 has exactly: the map can be left out.
+        changes_nothing: whether own = policy everywhere, within bounds that float32 has exactly: the map can
+            be left out.
     """
 
     def __init__(self, low: np.ndarray, high: np.ndarray) -> None:
         self._own_low, self._own_high = _floats(low), _floats(high)
         low, high = self._own_low.astype(np.float64), self._own_high.astype(np.float64)
         bounded = (np.abs(low) < NO_BOUND) & (np.abs(high) < NO_BOUND)
-        with np.errstate(invalid="ignore", over="ignore"):  # −inf + inf, where it is not used; bounds beyond float32
+        with np.errstate(
+            invalid="ignore", over="ignore"
+        ):  # −inf + inf, where it is not used; bounds beyond float32
             self._centre = np.where(bounded, 0.5 * low + 0.5 * high, 0.0)
             self._half = np.where(bounded, 0.5 * high - 0.5 * low, 1.0)
             self.low = np.where(bounded, -1.0, low).astype(np.float32)
@@ -52,15 +58,19 @@ class ActionScale:
         self.changes_nothing = np.array_equal(self.low, low) and np.array_equal(self.high, high)
 
     def to_environment(self, actions: np.ndarray) -> np.ndarray:
-        """Actions [..., *shape] in policy units as the environment takes them: a new array in its dtype, inside its bounds."""
+        """Actions [..., *shape] in policy units as the environment takes them: a new array in its dtype,
+        inside its bounds."""
         own = (actions * self._half + self._centre).astype(self._own_low.dtype, copy=False)
         np.maximum(own, self._own_low, out=own)
         return np.minimum(own, self._own_high, out=own)
 
     def to_policy(self, actions: np.ndarray) -> np.ndarray:
-        """Counterpart of `to_environment`, float32; 0 in a dimension whose bounds are equal, where every action is the same."""
+        """Counterpart of `to_environment`, float32; 0 in a dimension whose bounds are equal, where every
+        action is the same."""
         moved = np.asarray(actions, np.float64) - self._centre
-        return np.divide(moved, self._half, out=np.zeros_like(moved), where=self._half != 0).astype(np.float32)
+        return np.divide(moved, self._half, out=np.zeros_like(moved), where=self._half != 0).astype(
+            np.float32
+        )
 
 
 def _floats(bound: np.ndarray) -> np.ndarray:
@@ -69,7 +79,8 @@ def _floats(bound: np.ndarray) -> np.ndarray:
 
 
 def scale_of(own: ActionSpec, name: str) -> ActionScale | None:
-    """The scale of an environment's actions; None where they are not continuous. Raw dimensions are warned of, in one line.
+    """The scale of an environment's actions; None where they are not continuous. Raw dimensions are warned
+    of, in one line.
 
     Args:
         own: actions in the environment's own units, of any kind.
@@ -79,9 +90,14 @@ def scale_of(own: ActionSpec, name: str) -> ActionScale | None:
         return None
     scale = ActionScale(own.low.cpu().numpy(), own.high.cpu().numpy())
     if scale.raw:
-        which = f"all {own.dim} dimensions" if len(scale.raw) == own.dim else f"dimensions {_listed(scale.raw)} of {own.dim}"
+        which = (
+            f"all {own.dim} dimensions"
+            if len(scale.raw) == own.dim
+            else f"dimensions {_listed(scale.raw)} of {own.dim}"
+        )
         warnings.warn(
-            f"{name}: actions without two finite bounds stay in the environment's own units, others are scaled to [-1, 1]: {which}",
+            f"{name}: actions without two finite bounds stay in the environment's own units, others are "
+            f"scaled to [-1, 1]: {which}",
             RawActionsWarning,
             stacklevel=3,
         )
@@ -94,7 +110,8 @@ def _listed(numbers: Sequence[Any], most: int = 8) -> str:
 
 
 def own_units(trained: VectorEnv, played: VectorEnv) -> ActionScale | None:
-    """What a policy's actions go through so that it plays as it was trained, in environments that may take their own units.
+    """What a policy's actions go through so that it plays as it was trained, in environments that may take
+    their own units.
 
     Args:
         trained: the environments that the policy was trained in.
@@ -104,7 +121,10 @@ def own_units(trained: VectorEnv, played: VectorEnv) -> ActionScale | None:
         SettingError: it was trained in own units, and `played` scales.
     """
     if trained.scaled_bounds() is None and played.scaled_bounds() is not None:
-        raise SettingError(f"{played.name} scales actions from [-1, 1], but the policy was trained without: give scale_actions=False there")
+        raise SettingError(
+            f"{played.name} scales actions from [-1, 1], but the policy was trained without: give "
+            "scale_actions=False there"
+        )
     own = played.own_action
     if played.scale_actions or not trained.scale_actions or own.low is None or own.high is None:
         return None
@@ -115,8 +135,8 @@ def require_same_scale(saved: Any, env: VectorEnv) -> None:
     """Refuse a policy that was learned with other units of actions than those that the environments take.
 
     Args:
-        saved: `scaled_bounds` of the environments that it was learned in; None also where that was not written down, because every
-            policy spoke the environments' own units.
+        saved: `scaled_bounds` of the environments that it was learned in; None also where that was not
+            written down, because every policy spoke the environments' own units.
         env: the environments that it is to act in.
 
     Raises:
@@ -125,7 +145,9 @@ def require_same_scale(saved: Any, env: VectorEnv) -> None:
     now = env.scaled_bounds()
     if saved == now:
         return
-    raise CheckpointError(f"the checkpoint's policy acts {_units(saved)}, but actions of {env.name} are {_units(now)}")
+    raise CheckpointError(
+        f"the checkpoint's policy acts {_units(saved)}, but actions of {env.name} are {_units(now)}"
+    )
 
 
 def _units(bounds: Any) -> str:

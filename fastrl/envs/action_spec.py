@@ -17,10 +17,12 @@ class ActionSpec:
     """Actions of one environment.
 
     Args:
-        kind: "discrete" (int64 actions [N]), "multi_discrete" (int64 [N, branches]) or "continuous" (floats [N, A]).
+        kind: "discrete" (int64 actions [N]), "multi_discrete" (int64 [N, branches]) or "continuous" (floats
+            [N, A]).
         shape: shape of one environment's action: (), (branches,) or (A,).
         nvec: number of choices per branch; (n,) for discrete, () for continuous.
-        low, high: floats [A], bounds of continuous actions, possibly infinite; None otherwise. Actions are taken in their dtype.
+        low, high: floats [A], bounds of continuous actions, possibly infinite; None otherwise. Actions are
+            taken in their dtype.
     """
 
     kind: ActionKind
@@ -57,14 +59,18 @@ class ActionSpec:
         return self.shape[0] if self.shape else 1
 
     def check(self, actions: Tensor | np.ndarray, num_envs: int) -> np.ndarray:
-        """Actions as an array the environments can take: int64, or floats in the dtype of the bounds, clipped to them.
+        """Actions as an array the environments can take: int64, or floats in the dtype of the bounds, clipped
+        to them.
 
         Raises:
-            ValueError: wrong shape or dtype, a choice out of range, or NaN; the message tells what was expected.
+            ValueError: wrong shape or dtype, a choice out of range, or NaN; the message tells what was
+                expected.
         """
         array = _as_array(actions)
         if array.shape != (num_envs, *self.shape):
-            raise ValueError(f"actions must have shape {[num_envs, *self.shape]} ({self.kind}), got {list(array.shape)}")
+            raise ValueError(
+                f"actions must have shape {[num_envs, *self.shape]} ({self.kind}), got {list(array.shape)}"
+            )
         return self._check_continuous(array) if self.kind == "continuous" else self._check_choices(array)
 
     def _check_continuous(self, array: np.ndarray) -> np.ndarray:
@@ -74,7 +80,10 @@ class ActionSpec:
         clipped = np.minimum(np.maximum(array.astype(low.dtype, copy=False), low), high)
         if np.count_nonzero(np.isnan(clipped)):
             env_index = int(np.isnan(clipped).any(axis=1).argmax())
-            raise ValueError(f"actions must not be NaN (continuous), got {array[env_index].tolist()} for environment {env_index}")
+            raise ValueError(
+                f"actions must not be NaN (continuous), got {array[env_index].tolist()} for environment "
+                f"{env_index}"
+            )
         return clipped
 
     def _check_choices(self, array: np.ndarray) -> np.ndarray:
@@ -86,7 +95,10 @@ class ActionSpec:
         if np.count_nonzero(wrong):  # several times faster than any() on small arrays
             env_index = int(np.argmax(wrong.reshape(len(wrong), -1).any(axis=1)))
             expected = f"0 to {self.nvec[0] - 1}" if self.kind == "discrete" else f"below {list(self.nvec)}"
-            raise ValueError(f"actions must be {expected} ({self.kind}), got {array[env_index].tolist()} for environment {env_index}")
+            raise ValueError(
+                f"actions must be {expected} ({self.kind}), got {array[env_index].tolist()} for environment "
+                f"{env_index}"
+            )
         return choices
 
 

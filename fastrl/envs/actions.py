@@ -1,4 +1,5 @@
-"""From a Gymnasium action space to an `ActionSpec`, and from checked actions to what the environment takes."""
+"""From a Gymnasium action space to an `ActionSpec`, and from checked actions to what the environment
+takes."""
 
 from __future__ import annotations
 
@@ -16,8 +17,9 @@ from fastrl.errors import SettingError
 class ActionMap:
     """Actions of one space.
 
-    Discrete is "discrete"; MultiDiscrete, MultiBinary and boxes of integers are "multi_discrete"; boxes of floats are "continuous",
-    flattened to [A], with the bounds of `own_bounds`. Units and dtype are the environment's own (see `ActionScale`).
+    Discrete is "discrete"; MultiDiscrete, MultiBinary and boxes of integers are "multi_discrete"; boxes of
+    floats are "continuous", flattened to [A], with the bounds of `own_bounds`. Units and dtype are the
+    environment's own (see `ActionScale`).
 
     Args:
         space: action space of one environment.
@@ -39,7 +41,9 @@ class ActionMap:
             self.spec = ActionSpec.discrete(int(space.n))
         elif isinstance(space, spaces.Box) and self._dtype.kind == "f":
             low, high = (np.ravel(bound) for bound in own_bounds(space))
-            self.spec = ActionSpec("continuous", (int(low.size),), (), torch.from_numpy(low), torch.from_numpy(high))
+            self.spec = ActionSpec(
+                "continuous", (int(low.size),), (), torch.from_numpy(low), torch.from_numpy(high)
+            )
         else:
             nvec, start = _choices(space, name)
             self._start = start
@@ -58,8 +62,14 @@ class ActionMap:
 def _first_choices(spec: ActionSpec, num_actions: Any, name: str) -> ActionSpec:
     if spec.kind != "discrete":
         raise SettingError(f"num_actions is for discrete actions; those of {name} are {spec.kind}")
-    if isinstance(num_actions, bool) or not isinstance(num_actions, int) or not 1 <= num_actions <= spec.num_actions:
-        raise SettingError(f"num_actions of {name} must be a whole number from 1 to {spec.num_actions}, got {num_actions!r}")
+    if (
+        isinstance(num_actions, bool)
+        or not isinstance(num_actions, int)
+        or not 1 <= num_actions <= spec.num_actions
+    ):
+        raise SettingError(
+            f"num_actions of {name} must be a whole number from 1 to {spec.num_actions}, got {num_actions!r}"
+        )
     return ActionSpec.discrete(num_actions)
 
 
@@ -73,7 +83,9 @@ def _choices(space: gym.Space[Any], name: str) -> tuple[np.ndarray, np.ndarray]:
         return np.full(size, 2), np.zeros(size, np.int64)
     if isinstance(space, spaces.Box) and np.dtype(space.dtype).kind in "iu":
         low, high = ([int(bound) for bound in np.ravel(bounds)] for bounds in (space.low, space.high))
-        nvec = [last - first + 1 for first, last in zip(low, high, strict=True)]  # no dtype holds the number of all int64
+        nvec = [
+            last - first + 1 for first, last in zip(low, high, strict=True)
+        ]  # no dtype holds the number of all int64
         require_few_choices(f"actions of {name}", space, nvec)
         return np.array(nvec), np.array(low)
     raise SettingError(f"actions of {name} are neither Discrete, MultiDiscrete, MultiBinary nor Box: {space}")

@@ -1,17 +1,21 @@
-"""When a Gymnasium vector environment resets an environment whose episode has ended: as it says, or found out by stepping it.
+"""When a Gymnasium vector environment resets an environment whose episode has ended: as it says, or found out
+by stepping it.
 
-Lost or doubled rows are never risked: where stepping does not settle it, the user is asked. Plays from one seed are compared that take the
-same actions until an episode ends, and different ones from then on: with few choices, every one of them. With many, a step that only seems
-to ignore its action has to be out of the question, by how often other actions change the first step of an episode.
+Lost or doubled rows are never risked: where stepping does not settle it, the user is asked. Plays from one
+seed are compared that take the
+same actions until an episode ends, and different ones from then on: with few choices, every one of them. With
+many, a step that only seems to ignore its action has to be out of the question, by how often other actions
+change the first step of an episode.
 
 - SAME_STEP: the step on which an episode ends comes with its last observation in `infos`.
-- NEXT_STEP: the step after the end ignores its action (all plays return the same), and ends nothing; the one after that, the first of the
-  new episode, does not ignore it. Or, where actions never matter: every reset gives one and the same observation, and the step after the
-  end gives it, the end itself does not.
-- DISABLED: the step after the end is refused by the environment, and a reset of the ended columns alone is not.
+- NEXT_STEP: the step after the end ignores its action (all plays return the same), and ends nothing; the one
+  after that, the first of the new episode, does not ignore it. Or, where actions never matter: every reset
+  gives one and the same observation, and the step after the end gives it, the end itself does not.
+- DISABLED: the step after the end is refused by the environment, and a reset of the ended columns alone is
+  not.
 
-Anything else (actions and starts that tell nothing, episodes that do not end, plays that do not repeat themselves, last observations that
-are lost) is not decided.
+Anything else (actions and starts that tell nothing, episodes that do not end, plays that do not repeat
+themselves, last observations that are lost) is not decided.
 """
 
 from __future__ import annotations
@@ -37,9 +41,14 @@ DOUBT = 1e-3  # probability of being wrong that is put up with
 
 
 def autoreset_mode(
-    env: gym.vector.VectorEnv[Any, Any, Any], name: str, observations: ObservationMap, actions: ActionMap, told: Any = None
+    env: gym.vector.VectorEnv[Any, Any, Any],
+    name: str,
+    observations: ObservationMap,
+    actions: ActionMap,
+    told: Any = None,
 ) -> str:
-    """ "next_step", "same_step" or "disabled": as `told`, else as the environment's metadata says, else found out by stepping it.
+    """ "next_step", "same_step" or "disabled": as `told`, else as the environment's metadata says, else found
+    out by stepping it.
 
     Stepping resets the environment under seeds; the next thing to do with it is another reset.
 
@@ -59,17 +68,21 @@ def autoreset_mode(
     try:
         found, why = found_mode(env, observations, actions)
     except Exception as error:
-        raise EnvironmentFailure(f"{name} failed while its autoreset mode was looked for: {type(error).__name__}: {error}") from error
+        raise EnvironmentFailure(
+            f"{name} failed while its autoreset mode was looked for: {type(error).__name__}: {error}"
+        ) from error
     if found is None:
         raise SettingError(
-            f"autoreset_mode must be given for {name}, which does not tell it in metadata['autoreset_mode'], and {why}: "
+            f"autoreset_mode must be given for {name}, which does not tell it in "
+            f"metadata['autoreset_mode'], and {why}: "
             "next_step, same_step or disabled, as env_kwargs={'autoreset_mode': ...}"
         )
     return found
 
 
 def told_mode(env: gym.vector.VectorEnv[Any, Any, Any], name: str, told: Any = None) -> str | None:
-    """The mode as the user says (`told`), else as the metadata says; None where neither does. Raises SettingError for what is no mode."""
+    """The mode as the user says (`told`), else as the metadata says; None where neither does. Raises
+    SettingError for what is no mode."""
     if told is not None:
         return _known(told, "autoreset_mode")
     said = (getattr(env, "metadata", None) or {}).get("autoreset_mode")
@@ -78,8 +91,11 @@ def told_mode(env: gym.vector.VectorEnv[Any, Any, Any], name: str, told: Any = N
     return "next_step" if hasattr(env, "all_env_ids") else None  # EnvPool's own objects
 
 
-def found_mode(env: gym.vector.VectorEnv[Any, Any, Any], observations: ObservationMap, actions: ActionMap) -> tuple[str | None, str]:
-    """(mode, "") as stepping shows it, or (None, what stood in the way). Whatever the environment raises comes through."""
+def found_mode(
+    env: gym.vector.VectorEnv[Any, Any, Any], observations: ObservationMap, actions: ActionMap
+) -> tuple[str | None, str]:
+    """(mode, "") as stepping shows it, or (None, what stood in the way). Whatever the environment raises
+    comes through."""
     return _Probe(env, observations, actions).find()
 
 
@@ -93,7 +109,8 @@ def _known(mode: Any, what: str) -> str:
 
 @dataclass
 class _Row:
-    """What one step returned, as arrays of the probe's own: observations [N, ...], rewards [N], ends [N], infos as they came."""
+    """What one step returned, as arrays of the probe's own: observations [N, ...], rewards [N], ends [N],
+    infos as they came."""
 
     obs: np.ndarray
     reward: np.ndarray
@@ -118,7 +135,9 @@ class _Play:
 class _Probe:
     """Plays with a vector environment to learn when it resets."""
 
-    def __init__(self, env: gym.vector.VectorEnv[Any, Any, Any], observations: ObservationMap, actions: ActionMap) -> None:
+    def __init__(
+        self, env: gym.vector.VectorEnv[Any, Any, Any], observations: ObservationMap, actions: ActionMap
+    ) -> None:
         self.env, self.observations, self.actions = env, observations, actions
         random = np.random.default_rng(0)
         self.choices = [_sample(actions, env.num_envs, random) for _ in range(LONGEST_PLAY + 2)]
@@ -137,13 +156,17 @@ class _Probe:
             first = self._step(self.choices[played.length])
         except Exception:  # whatever says that a finished episode cannot be stepped
             disabled = self._resets_by_mask(played.length)
-            return ("disabled", "") if disabled else (None, "it cannot be stepped after the end of an episode")
+            return (
+                ("disabled", "") if disabled else (None, "it cannot be stepped after the end of an episode")
+            )
         goes_on = not first.ended[columns].any()
         if goes_on and _constant(starts) and _shows_start(played.last, first, starts[0], columns):
             return "next_step", ""
         second = self._step(self.choices[played.length + 1])
         counts = False
-        for actions in zip(*(_others(self.actions, self.choices[played.length + ahead]) for ahead in range(2)), strict=True):
+        for actions in zip(
+            *(_others(self.actions, self.choices[played.length + ahead]) for ahead in range(2)), strict=True
+        ):
             if self._play(played.length).digest != played.digest:
                 return None, "two plays from one seed differ"
             other = [self._step(each) for each in actions]
@@ -178,14 +201,17 @@ class _Probe:
         """Whether ended columns, and they alone, can be reset after their end."""
         last = self._play(length).last
         try:
-            fresh = np.array(self.observations.batch(self.env.reset(options={"reset_mask": last.ended.copy()})[0]))
+            fresh = np.array(
+                self.observations.batch(self.env.reset(options={"reset_mask": last.ended.copy()})[0])
+            )
             self._step(self.choices[length])
         except Exception:
             return False
         return bool(np.array_equal(fresh[~last.ended], last.obs[~last.ended]))
 
     def _is_out_of_the_question(self, columns: np.ndarray) -> bool:
-        """Whether the first step of an episode cannot have been the one after the end, on which no other action changed anything."""
+        """Whether the first step of an episode cannot have been the one after the end, on which no other
+        action changed anything."""
         changed = []
         for seed in SEEDS:
             rows = []
@@ -199,7 +225,8 @@ class _Probe:
 
 
 def _shows_start(last: _Row, following: _Row, start: np.ndarray, columns: np.ndarray) -> bool:
-    """Whether the step after the end shows the start of an episode in each column that ended, and the end itself in none."""
+    """Whether the step after the end shows the start of an episode in each column that ended, and the end
+    itself in none."""
     at_start = [(row.obs == start).reshape(len(start), -1).all(1)[columns] for row in (last, following)]
     return not at_start[0].any() and bool(at_start[1].all())
 
@@ -215,11 +242,14 @@ def _sample(actions: ActionMap, num_envs: int, random: np.random.Generator) -> n
         assert spec.low is not None and spec.high is not None
         low, high = (np.clip(bound.numpy(), -1e3, 1e3) for bound in (spec.low, spec.high))
         return random.uniform(low, high, (num_envs, *spec.shape)).astype(np.float32)
-    return random.integers(0, np.array(spec.nvec if spec.kind == "multi_discrete" else spec.num_actions), (num_envs, *spec.shape))
+    return random.integers(
+        0, np.array(spec.nvec if spec.kind == "multi_discrete" else spec.num_actions), (num_envs, *spec.shape)
+    )
 
 
 def _others(actions: ActionMap, chosen: np.ndarray) -> list[np.ndarray]:
-    """Other actions in place of these, each of them another: all there are of few choices, a selection of many."""
+    """Other actions in place of these, each of them another: all there are of few choices, a selection of
+    many."""
     spec = actions.spec
     if spec.kind == "continuous":
         random = np.random.default_rng(1)

@@ -1,11 +1,12 @@
 """What every environment looks like to a trainer: `VectorEnv`, stepped with tensors, returning `Timestep`.
 
-The stream is NEXT_STEP: a row on which an episode ends carries its true last observation; the following row of that environment is no
-transition: its action is ignored, its observation is the first one of the next episode, `valid` is False, the reward is 0 and both end
-flags are False.
+The stream is NEXT_STEP: a row on which an episode ends carries its true last observation; the following row
+of that environment is no
+transition: its action is ignored, its observation is the first one of the next episode, `valid` is False, the
+reward is 0 and both end flags are False.
 
-What leaves the environments is looked at once, here: wrong shapes and numbers that are not finite are errors that name environment, step
-and seed.
+What leaves the environments is looked at once, here: wrong shapes and numbers that are not finite are errors
+that name environment, step and seed.
 """
 
 from __future__ import annotations
@@ -25,7 +26,13 @@ from fastrl.envs.action_scale import scale_of
 from fastrl.envs.action_spec import ActionSpec
 from fastrl.envs.deadline import within
 from fastrl.envs.episode_statistics import EpisodeStatistics
-from fastrl.envs.failures import EnvironmentFailure, ObservationFault, WrongReturn, cause_of, is_of_the_process
+from fastrl.envs.failures import (
+    EnvironmentFailure,
+    ObservationFault,
+    WrongReturn,
+    cause_of,
+    is_of_the_process,
+)
 from fastrl.envs.finite import all_finite, first_fault
 from fastrl.envs.first_look import FirstLook
 from fastrl.envs.saved import saved_array, saved_count
@@ -36,25 +43,29 @@ from fastrl.errors import NonFiniteError, SettingError
 class VectorEnv(ABC):
     """N environments stepped together, with episode statistics over valid rows.
 
-    A subclass gives `_reset_all` and `_advance`; checks, masking of reset rows, statistics and tensors are done here, once.
+    A subclass gives `_reset_all` and `_advance`; checks, masking of reset rows, statistics and tensors are
+    done here, once.
 
     Args:
         name: id or class name, used in messages.
         num_envs: N.
         obs_shape, obs_dtype: shape of one observation; torch.float32, or torch.uint8 for images.
         action: what one action is, in the environment's own units: what `_advance` gets.
-        max_episode_steps: time limit in steps, or None when there is none or it is not known (of some environments, before a reset).
+        max_episode_steps: time limit in steps, or None when there is none or it is not known (of some
+            environments, before a reset).
         device: where observations, rewards and flags go.
         num_threads: threads that step the environments.
         seeds: seed of each environment, for messages.
-        scale_actions: policies act in [−1, 1], which `step` maps to the bounds of continuous actions (see `ActionScale`); False: actions
-            are in the environment's own units for policies too.
+        scale_actions: policies act in [−1, 1], which `step` maps to the bounds of continuous actions (see
+            `ActionScale`); False: actions are in the environment's own units for policies too.
 
     Attributes:
         action: what one action is for policies: what `step` takes.
         own_action: what one action is in the environment's own units.
-        timeout: seconds that one `reset` or `step` of all environments may take, see `fastrl.envs.deadline`; None: no limit.
-        broken: an environment has failed: what the environments hold is in the middle of a step and must not be saved.
+        timeout: seconds that one `reset` or `step` of all environments may take, see `fastrl.envs.deadline`;
+            None: no limit.
+        broken: an environment has failed: what the environments hold is in the middle of a step and must not
+            be saved.
     """
 
     def __init__(
@@ -81,7 +92,10 @@ class VectorEnv(ABC):
         self.scale_actions = scale_actions
         scale = scale_of(action, name) if scale_actions else None
         self._scale = None if scale is None or scale.changes_nothing else scale
-        self.own_action, self.action = action, action if scale is None else action.with_bounds(scale.low, scale.high)
+        self.own_action, self.action = (
+            action,
+            action if scale is None else action.with_bounds(scale.low, scale.high),
+        )
         self.max_episode_steps = max_episode_steps
         self.device = torch.device(device)
         self.num_threads = num_threads
@@ -98,7 +112,7 @@ class VectorEnv(ABC):
         self._any_done = False
         self._episodes = EpisodeStatistics(num_envs)
 
-    # ------------------------------------------------------------------------------------------------ for subclasses
+    # -------------------------------------------------------------------------------- for subclasses
 
     @abstractmethod
     def _reset_all(self) -> np.ndarray:
@@ -109,29 +123,32 @@ class VectorEnv(ABC):
         """Step once. Environments in `self._done` are reset instead, whatever their action.
 
         Args:
-            actions: as `own_action` describes them: int64, or floats in the dtype of its bounds (float32 where nothing was scaled), inside
-                them.
+            actions: as `own_action` describes them: int64, or floats in the dtype of its bounds (float32
+                where nothing was scaled), inside them.
         """
 
     def _close(self) -> None:  # noqa: B027  # most environments hold nothing
         """Release what the environments hold."""
 
-    # ------------------------------------------------------------------------------------------------ for trainers
+    # ---------------------------------------------------------------------------------- for trainers
 
     @property
     def reference_returns(self) -> Mapping[str, float]:
-        """Known returns by name, averaged over starts, for learning curves: an optimum, a bound; empty where none is known."""
+        """Known returns by name, averaged over starts, for learning curves: an optimum, a bound; empty where
+        none is known."""
         return {}
 
     @property
     def obs_bounds(self) -> tuple[np.ndarray, np.ndarray]:
-        """Smallest and largest observation, [*obs_shape] each in the observations' dtype; infinite where no bound is known."""
+        """Smallest and largest observation, [*obs_shape] each in the observations' dtype; infinite where no
+        bound is known."""
         if self.obs_dtype == torch.uint8:
             return np.zeros(self.obs_shape, np.uint8), np.full(self.obs_shape, 255, np.uint8)
         return np.full(self.obs_shape, -np.inf, np.float32), np.full(self.obs_shape, np.inf, np.float32)
 
     def scaled_bounds(self) -> dict[str, list[float]] | None:
-        """ "low" and "high" that −1 and 1 stand for, plain numbers [A], infinite where there is no bound; None where nothing is scaled."""
+        """ "low" and "high" that −1 and 1 stand for, plain numbers [A], infinite where there is no bound;
+        None where nothing is scaled."""
         if self._scale is None:
             return None
         assert self.own_action.low is not None and self.own_action.high is not None
@@ -139,15 +156,18 @@ class VectorEnv(ABC):
 
     @property
     def own_spaces(self) -> tuple[Any, Any] | None:
-        """Gymnasium's spaces of one environment's own observations and actions; None where there are none behind the arrays."""
+        """Gymnasium's spaces of one environment's own observations and actions; None where there are none
+        behind the arrays."""
         return None
 
     def obs_place(self, column: int) -> str:
-        """Where in the environment's own observation a number comes from, given its index in the flattened one; for messages."""
+        """Where in the environment's own observation a number comes from, given its index in the flattened
+        one; for messages."""
         return f"the observation at {[int(i) for i in np.unravel_index(column, self.obs_shape)]}"
 
     def look_at_first_steps(self, *, scales_observations: bool = False, scales_rewards: bool = False) -> None:
-        """During the next steps, watch for what does not fit the spaces, and warn of each thing once; trainers and batchers ask for it.
+        """During the next steps, watch for what does not fit the spaces, and warn of each thing once;
+        trainers and batchers ask for it.
 
         Args:
             scales_observations, scales_rewards: whether they are normalised before anything learns from them.
@@ -189,7 +209,8 @@ class VectorEnv(ABC):
         return self._tensor(obs)
 
     def start_episodes(self) -> Tensor:
-        """Like `reset`, but where the last step ended every episode, the reset row that follows in the stream.
+        """Like `reset`, but where the last step ended every episode, the reset row that follows in the
+        stream.
 
         So a game of several episodes, one for each life, goes on, and counts as one; `reset` forgets it.
 
@@ -205,7 +226,8 @@ class VectorEnv(ABC):
         """Step every environment once; one whose episode ended in the last step is reset instead.
 
         Args:
-            actions: discrete int64 [N], multi-discrete int64 [N, branches], continuous float32 [N, A], clipped to the bounds of `action`
+            actions: discrete int64 [N], multi-discrete int64 [N, branches], continuous float32 [N, A],
+                clipped to the bounds of `action`
                 here: in [−1, 1] where the environment has finite bounds, unless `scale_actions` is off.
 
         Raises:
@@ -221,7 +243,11 @@ class VectorEnv(ABC):
         if self._scale is not None:
             checked = self._scale.to_environment(checked)
         try:
-            advance = self._advance(checked) if self.timeout is None else within(self.timeout, self._advance, checked)
+            advance = (
+                self._advance(checked)
+                if self.timeout is None
+                else within(self.timeout, self._advance, checked)
+            )
         except BaseException as error:
             self._fail(error)
         if torch.is_grad_enabled() is not grad:  # an environment with a network of its own
@@ -230,7 +256,9 @@ class VectorEnv(ABC):
         obs = self._declared(obs)
         if not reward.shape == terminated.shape == truncated.shape == self._done.shape:
             shapes = [list(column.shape) for column in (reward, terminated, truncated)]
-            raise self.failure(WrongReturn(f"rewards and flags should have shape {[self.num_envs]}, they have {shapes}"))
+            raise self.failure(
+                WrongReturn(f"rewards and flags should have shape {[self.num_envs]}, they have {shapes}")
+            )
         valid = ~self._done
         if held is not None:
             valid &= ~held
@@ -253,7 +281,8 @@ class VectorEnv(ABC):
         return Timestep(*(tensors if self._on_cpu else [tensor.to(self.device) for tensor in tensors]))
 
     def many_steps(self) -> AbstractContextManager[None]:
-        """A context for a loop over `step` that waits for each result. What makes such loops faster is arranged for; steps are the same."""
+        """A context for a loop over `step` that waits for each result. What makes such loops faster is
+        arranged for; steps are the same."""
         return nullcontext()
 
     def unfinished_episodes(self) -> tuple[np.ndarray, np.ndarray]:
@@ -265,7 +294,8 @@ class VectorEnv(ABC):
         return self._episodes.pop()
 
     def state_dict(self) -> dict[str, Any] | None:
-        """Everything needed to go on bit for bit, as plain values and arrays; None when the simulator cannot save its state."""
+        """Everything needed to go on bit for bit, as plain values and arrays; None when the simulator cannot
+        save its state."""
         return None
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
@@ -282,21 +312,30 @@ class VectorEnv(ABC):
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self.close()
 
     def __repr__(self) -> str:
-        return f"{type(self).__name__}({self.name!r}, num_envs={self.num_envs}, obs={list(self.obs_shape)}, action={self.action.kind})"
+        return (
+            f"{type(self).__name__}({self.name!r}, num_envs={self.num_envs}, obs={list(self.obs_shape)}, "
+            f"action={self.action.kind})"
+        )
 
-    # ------------------------------------------------------------------------------------------------ inside
+    # ---------------------------------------------------------------------------------------- inside
 
     def failure(self, error: BaseException, env_index: int | None = None) -> EnvironmentFailure:
-        """The error to raise when an environment raised `error`; env_index None means that it is not known which one did."""
+        """The error to raise when an environment raised `error`; env_index None means that it is not known
+        which one did."""
         self.broken = True
         if isinstance(error, ObservationFault) and env_index is None:
             env_index = error.env_index
         which = "an environment" if env_index is None else f"environment {env_index}"
-        return EnvironmentFailure(f"{which} of {self.name} failed at step {self._steps} ({self._seed_of(env_index)}): {cause_of(error)}")
+        return EnvironmentFailure(
+            f"{which} of {self.name} failed at step {self._steps} ({self._seed_of(env_index)}): "
+            f"{cause_of(error)}"
+        )
 
     def _fail(self, error: BaseException, env_index: int | None = None) -> NoReturn:
         """Raise what is to be said of an error that came out of an environment."""
@@ -316,14 +355,17 @@ class VectorEnv(ABC):
         return None, error
 
     def _release(self, close: Callable[[], object], env_index: int | None = None) -> None:
-        """Call `close`, of one environment or of all; what it raises is a warning, and so is that it does not return in time."""
+        """Call `close`, of one environment or of all; what it raises is a warning, and so is that it does not
+        return in time."""
         try:
             _ = close() if self.timeout is None else within(self.timeout, close)
         except BaseException as error:
             if is_of_the_process(error):
                 raise
             which = "the environments" if env_index is None else f"environment {env_index}"
-            warnings.warn(f"{which} of {self.name} could not be closed: {cause_of(error)}", RuntimeWarning, stacklevel=4)
+            warnings.warn(
+                f"{which} of {self.name} could not be closed: {cause_of(error)}", RuntimeWarning, stacklevel=4
+            )
 
     def _seed_of(self, env_index: int | None) -> str:
         if self.seeds is None:
@@ -334,16 +376,24 @@ class VectorEnv(ABC):
         """The observations in the declared dtype, if they have the declared shape."""
         # torch would spread a smaller one over the rows
         if not isinstance(obs, np.ndarray) or obs.shape != (self.num_envs, *self.obs_shape):
-            expected, got = list(self.obs_shape), list(obs.shape[1:]) if isinstance(obs, np.ndarray) else type(obs).__name__
+            expected, got = (
+                list(self.obs_shape),
+                list(obs.shape[1:]) if isinstance(obs, np.ndarray) else type(obs).__name__,
+            )
             raise self.failure(WrongReturn(f"its observations should have shape {expected}, one has {got}"))
         if obs.dtype == self._numbers:
             return obs
         if self._numbers == np.uint8 or obs.dtype.kind not in "biuf":
-            raise self.failure(WrongReturn(f"its observations should be {self._numbers}, they are {obs.dtype}"))
+            raise self.failure(
+                WrongReturn(f"its observations should be {self._numbers}, they are {obs.dtype}")
+            )
         return obs.astype(self._numbers)
 
-    def _require_finite(self, obs: np.ndarray, reward: np.ndarray | None = None, score: np.ndarray | None = None) -> None:
-        """Raise NonFiniteError where a number is not finite; rewards of rows that are no transition are 0 by now."""
+    def _require_finite(
+        self, obs: np.ndarray, reward: np.ndarray | None = None, score: np.ndarray | None = None
+    ) -> None:
+        """Raise NonFiniteError where a number is not finite; rewards of rows that are no transition are 0 by
+        now."""
         if self._is_bytes or all_finite(obs):
             if reward is None or (all_finite(reward) and (score is None or all_finite(score))):
                 return
@@ -353,9 +403,15 @@ class VectorEnv(ABC):
         self.broken = True
         env_index, what = first_fault(values, name)
         begins = reward is None or self._done[env_index]
-        episode_step = "the first observation of an episode" if begins else f"step {self._episodes.lengths[env_index] + 1} of its episode"
+        episode_step = (
+            "the first observation of an episode"
+            if begins
+            else f"step {self._episodes.lengths[env_index] + 1} of its episode"
+        )
         where = f"environment {env_index} of {self.name} ({self._seed_of(env_index)})"
-        raise NonFiniteError(f"{where} returned a non-finite {name} at step {self._steps}, {episode_step}: {what}")
+        raise NonFiniteError(
+            f"{where} returned a non-finite {name} at step {self._steps}, {episode_step}: {what}"
+        )
 
     def _require_open(self) -> None:
         if self._closed:
@@ -365,11 +421,19 @@ class VectorEnv(ABC):
         self._episodes.count(score, valid, over)
 
     def _statistics_state(self) -> dict[str, Any]:
-        return {"started": self._started, "steps": self._steps, "done": self._done.copy()} | self._episodes.state_dict()
+        return {
+            "started": self._started,
+            "steps": self._steps,
+            "done": self._done.copy(),
+        } | self._episodes.state_dict()
 
     def _load_statistics(self, state: Mapping[str, Any]) -> None:
         """Counterpart of `_statistics_state`; ValueError if it is none, and nothing has changed then."""
-        started, steps, done = state.get("started"), saved_count(state, "steps"), saved_array(state, "done", self._done)
+        started, steps, done = (
+            state.get("started"),
+            saved_count(state, "steps"),
+            saved_array(state, "done", self._done),
+        )
         if not isinstance(started, bool):
             raise ValueError("the environments' 'started' must be True or False")
         self._episodes.load_state_dict(state)  # the last thing that can fail
@@ -381,7 +445,8 @@ class VectorEnv(ABC):
 
 
 def environment_seeds(seed: int, num_envs: int) -> list[int]:
-    """A seed for each environment, 0 to 2^31 − 1, independent between environments and between runs with different `seed`.
+    """A seed for each environment, 0 to 2^31 − 1, independent between environments and between runs with
+    different `seed`.
 
     (Counting up from `seed` would give two runs with neighbouring seeds almost the same environments.)
     """

@@ -12,16 +12,19 @@ from fastrl.errors import SettingError
 
 
 def own_bounds(space: gym.spaces.Box) -> tuple[np.ndarray, np.ndarray]:
-    """Smallest and largest values of a box of floats, [*shape] each, in its own dtype (longer ones than float64 as float64).
+    """Smallest and largest values of a box of floats, [*shape] each, in its own dtype (longer ones than
+    float64 as float64).
 
-    A bound that is the largest (or, below, the smallest positive) number of the box's dtype stands for no bound: some environments give
-    C++'s `numeric_limits::min()` where they mean none.
+    A bound that is the largest (or, below, the smallest positive) number of the box's dtype stands for no
+    bound: some environments give C++'s `numeric_limits::min()` where they mean none.
     """
     low, high = space.low.copy(), space.high.copy()
     limits: Any = np.finfo(np.dtype(space.dtype).name)
     low[(low == limits.tiny) | (low <= limits.min)] = -np.inf
     high[high >= limits.max] = np.inf
-    return (low, high) if low.itemsize <= 8 else (low.astype(np.float64), high.astype(np.float64))  # torch has none longer
+    return (
+        (low, high) if low.itemsize <= 8 else (low.astype(np.float64), high.astype(np.float64))
+    )  # torch has none longer
 
 
 def box_bounds(space: gym.spaces.Box) -> tuple[np.ndarray, np.ndarray]:
@@ -67,4 +70,6 @@ def require_few_choices(what: str, space: gym.Space[Any], nvec: Sequence[int]) -
     if count <= MOST_CHOICES:
         return
     bounds = ": give the Box bounds" if isinstance(space, gym.spaces.Box) else ""
-    raise SettingError(f"{what} are {space}, {count:,} choices where at most {MOST_CHOICES:,} can be told apart{bounds}")
+    raise SettingError(
+        f"{what} are {space}, {count:,} choices where at most {MOST_CHOICES:,} can be told apart{bounds}"
+    )

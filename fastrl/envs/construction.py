@@ -22,7 +22,8 @@ def constructing(name: str, options: Mapping[str, Any] | None = None) -> Iterato
         options: what it is made with, for the message.
 
     Raises:
-        SettingError: the call raised; the message has the type and text of what it raised. A SettingError passes as it is.
+        SettingError: the call raised; the message has the type and text of what it raised. A SettingError
+            passes as it is.
     """
     try:
         yield
@@ -46,7 +47,8 @@ def build(factory: Callable[..., Any], options: Mapping[str, Any]) -> Any:
 
 
 def build_many(make: Callable[[], Any], count: int, name: str) -> list[Any]:
-    """`count` environments that live in this process; those that are made are closed if a later one cannot be.
+    """`count` environments that live in this process; those that are made are closed if a later one cannot
+    be.
 
     Raises:
         SettingError: the machine's memory is nearly used up before all are made.
@@ -56,7 +58,10 @@ def build_many(make: Callable[[], Any], count: int, name: str) -> list[Any]:
         for number in range(count):
             left = available_memory() if number % CHECKED_EVERY == CHECKED_EVERY - 1 else None
             if left is not None and left < LEAST_MEMORY:
-                raise SettingError(f"num_envs too large: after {number:,} environments of {name} only {in_words(left)} of memory are left")
+                raise SettingError(
+                    f"num_envs too large: after {number:,} environments of {name} only {in_words(left)} of "
+                    "memory are left"
+                )
             made.append(make())
     except BaseException:
         for env in made:

@@ -1,7 +1,8 @@
 """Entries of EnvPool's dict observations that are left out unless `obs_keys` asks for them.
 
-EnvPool gives every task of a dm_control domain the union of the domain's observations, in which what is not the task's own stays 0; and
-tasks of MuJoCo Playground show beside the policy's observation what only a critic may see.
+EnvPool gives every task of a dm_control domain the union of the domain's observations, in which what is not
+the task's own stays 0; and tasks of MuJoCo Playground show beside the policy's observation what only a critic
+may see.
 """
 
 from __future__ import annotations
@@ -10,13 +11,20 @@ import re
 
 import gymnasium as gym
 
-# entries that dm_control 1.0.34's own tasks do not have, by EnvPool's ids; every other task has the same entries in both
+# entries that dm_control 1.0.34's own tasks do not have, by EnvPool's ids; every other task has the same
+# entries in both
 _NOT_IN_DM_CONTROL = {
     r"Dog(Stand|Walk|Trot|Run)-v1": ("ball_state", "target_position"),
     r"FingerSpin-v1": ("dist_to_target", "target_position"),
     r"FishUpright-v1": ("target",),
     r"Humanoid(Stand|Walk|Run)-v1": ("position",),
-    r"HumanoidRunPureState-v1": ("com_velocity", "extremities", "head_height", "joint_angles", "torso_vertical"),
+    r"HumanoidRunPureState-v1": (
+        "com_velocity",
+        "extremities",
+        "head_height",
+        "joint_angles",
+        "torso_vertical",
+    ),
     r"Quadruped(Walk|Run)-v1": ("ball_state", "origin", "rangefinder", "target_position"),
     r"QuadrupedEscape-v1": ("ball_state", "target_position"),
     r"QuadrupedFetch-v1": ("origin", "rangefinder"),
@@ -25,7 +33,8 @@ PRIVILEGED = "privileged_state"
 
 
 def left_out(env_id: str, space: gym.Space) -> tuple[str, ...]:
-    """Entries of an observation space of EnvPool's that are not part of what a policy sees by default; most have none."""
+    """Entries of an observation space of EnvPool's that are not part of what a policy sees by default; most
+    have none."""
     if not isinstance(space, gym.spaces.Dict):
         return ()
     for pattern, entries in _NOT_IN_DM_CONTROL.items():

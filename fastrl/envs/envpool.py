@@ -25,23 +25,28 @@ from fastrl.errors import SettingError
 from fastrl.machine import available_cores, require_envs, require_threads
 
 # ids whose environments end the whole process, and why
-CRASHING = {env_id: "EnvPool's game of several players ends the process at once" for env_id in ("Cig-v1", "MultiDuel-v1")}
+CRASHING = {
+    env_id: "EnvPool's game of several players ends the process at once"
+    for env_id in ("Cig-v1", "MultiDuel-v1")
+}
 _SAID: set[str] = set()  # what a user has been told once in this process
 
 
 def default_num_threads(num_envs: int) -> int:
-    """Threads that step `num_envs` environments unless the user says otherwise: one each, no more than this process has cores."""
+    """Threads that step `num_envs` environments unless the user says otherwise: one each, no more than this
+    process has cores."""
     return max(1, min(num_envs, available_cores()))
 
 
 class EnvPoolEnv(VectorEnv):
     """Environments of EnvPool, stepped by its own threads.
 
-    EnvPool resets on the step after a done by itself. Two of its habits show in the numbers: a termination on the very step of the time
-    limit is reported as a truncation, and simulator state cannot be saved (`state_dict` is None).
+    EnvPool resets on the step after a done by itself. Two of its habits show in the numbers: a termination on
+    the very step of the time limit is reported as a truncation, and simulator state cannot be saved
+    (`state_dict` is None).
 
-    Atari: with `episodic_life` an episode to learn from ends with every life, while `pop_episodes` reports whole games; with `reward_clip`
-    it reports unclipped scores.
+    Atari: with `episodic_life` an episode to learn from ends with every life, while `pop_episodes` reports
+    whole games; with `reward_clip` it reports unclipped scores.
 
     Args:
         env_id: one of EnvPool's ids.
@@ -49,13 +54,16 @@ class EnvPoolEnv(VectorEnv):
         seed: gives each environment a seed of its own.
         device: where tensors go.
         num_threads: threads that step the environments; None: one per environment, at most one per core.
-        obs_keys: entries of a dict observation to take (see `ObservationMap`); None: all but images and those of `left_out`.
+        obs_keys: entries of a dict observation to take (see `ObservationMap`); None: all but images and those
+            of `left_out`.
         max_episode_steps: another time limit.
-        env_kwargs: options of the environment; `crop` for MiniGrid (see `ObservationMap`) and `num_actions` (see `ActionMap`).
+        env_kwargs: options of the environment; `crop` for MiniGrid (see `ObservationMap`) and `num_actions`
+            (see `ActionMap`).
         scale_actions: see `VectorEnv`.
 
     Raises:
-        SettingError: an unknown or unusable option, more than one player, or an environment that cannot be made here.
+        SettingError: an unknown or unusable option, more than one player, or an environment that cannot be
+            made here.
     """
 
     def __init__(
@@ -82,7 +90,10 @@ class EnvPoolEnv(VectorEnv):
         crop, num_actions = options.pop("crop", None), options.pop("num_actions", None)
         defaults = description(env_id)
         if defaults.get("max_num_players", 1) > 1:
-            raise SettingError(f"{env_id} has {defaults['max_num_players']} players; environments with one agent are supported")
+            raise SettingError(
+                f"{env_id} has {defaults['max_num_players']} players; environments with one agent are "
+                "supported"
+            )
         threads = default_num_threads(num_envs) if num_threads is None else num_threads
         options = checked_options(env_id, options, defaults, num_envs=num_envs, threads=threads)
         if max_episode_steps is not None:
@@ -91,7 +102,9 @@ class EnvPoolEnv(VectorEnv):
         self._pool: Any
         with constructing(env_id, options):
             self._pool, self._pool_threads = new_threads(
-                lambda: envpool.make_gymnasium(env_id, num_envs=num_envs, num_threads=threads, seed=seeds, **options)
+                lambda: envpool.make_gymnasium(
+                    env_id, num_envs=num_envs, num_threads=threads, seed=seeds, **options
+                )
             )
         try:
             self._read_spaces(env_id, obs_keys, crop, num_actions)
@@ -105,27 +118,42 @@ class EnvPoolEnv(VectorEnv):
             obs_shape=self._observations.shape,
             obs_dtype=self._observations.torch_dtype,
             action=self._actions.spec,
-            max_episode_steps=as_limit(self._pool.config.get("max_episode_steps")),  # BabyAI's 0: it depends on the mission
+            max_episode_steps=as_limit(
+                self._pool.config.get("max_episode_steps")
+            ),  # BabyAI's 0: it depends on the mission
             device=device,
             num_threads=threads,
             seeds=seeds,
             scale_actions=scale_actions,
         )
 
-    def _read_spaces(self, env_id: str, obs_keys: Sequence[str] | None, crop: int | None, num_actions: int | None) -> None:
+    def _read_spaces(
+        self, env_id: str, obs_keys: Sequence[str] | None, crop: int | None, num_actions: int | None
+    ) -> None:
         if self._pool.action_space is None:
-            raise SettingError(f"env_id: actions of {env_id} have several parts, which EnvPool does not describe; they are not supported")
+            raise SettingError(
+                f"env_id: actions of {env_id} have several parts, which EnvPool does not describe; they are "
+                "not supported"
+            )
         with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", message=".*precision lowered.*")  # EnvPool's spaces; nothing a user could do about it
+            warnings.filterwarnings(
+                "ignore", message=".*precision lowered.*"
+            )  # EnvPool's spaces; nothing a user could do about it
             space, actions = self._pool.observation_space, self._pool.action_space
             seen = default_space(env_id, space) if obs_keys is None else space
             self._observations = ObservationMap(seen, obs_keys=obs_keys, crop=crop, name=env_id)
             self._actions = ActionMap(actions, num_actions=num_actions, name=env_id)
         if obs_keys is None and left_out(env_id, space):
             entries = ", ".join(left_out(env_id, space))
-            _say_once(f"{env_id}: {entries} of EnvPool's observations left out, which {why_left_out(env_id)}; obs_keys brings them back")
+            _say_once(
+                f"{env_id}: {entries} of EnvPool's observations left out, which {why_left_out(env_id)}; "
+                "obs_keys brings them back"
+            )
         if isinstance(space, Dict) and "action_mask" in space.spaces:
-            _say_once(f"{env_id} tells in action_mask which actions are allowed; policies do not know masks yet and will choose others too")
+            _say_once(
+                f"{env_id} tells in action_mask which actions are allowed; policies do not know masks yet "
+                "and will choose others too"
+            )
 
     @property
     def obs_bounds(self) -> tuple[np.ndarray, np.ndarray]:
@@ -144,21 +172,36 @@ class EnvPoolEnv(VectorEnv):
         return self._observations.place(column)
 
     def many_steps(self) -> AbstractContextManager[None]:
-        """With one thread, that thread and the caller's, of which one always waits for the other, share a core with EnvPool's helper."""
-        if self.num_threads != 1 or torch.get_num_threads() != 1:  # threads that torch started inside would stay on that core
+        """With one thread, that thread and the caller's, of which one always waits for the other, share a
+        core with EnvPool's helper."""
+        if (
+            self.num_threads != 1 or torch.get_num_threads() != 1
+        ):  # threads that torch started inside would stay on that core
             return super().many_steps()
         return on_one_core(self._pool_threads)
 
     def _reset_all(self) -> np.ndarray:
         obs, info = self._pool.reset()
-        self._reports_games = {"lives", "reward", "terminated"} <= info.keys()  # Atari: the whole game beside what is learned from
+        self._reports_games = {
+            "lives",
+            "reward",
+            "terminated",
+        } <= info.keys()  # Atari: the whole game beside what is learned from
         return self._observations.batch(obs)
 
     def _advance(self, actions: np.ndarray) -> Advance:
         obs, reward, terminated, truncated, info = self._pool.step(self._actions.batch(actions))
         obs = self._observations.batch(obs)
         if self._reports_games:
-            return Advance(obs, reward, terminated, truncated, None, info["reward"], truncated | (info["terminated"] != 0))
+            return Advance(
+                obs,
+                reward,
+                terminated,
+                truncated,
+                None,
+                info["reward"],
+                truncated | (info["terminated"] != 0),
+            )
         return Advance(obs, reward, terminated, truncated)
 
     def _close(self) -> None:
@@ -182,9 +225,11 @@ def envpool_ids() -> list[str]:
 
 
 def dm_control_id(name: str) -> str | None:
-    """EnvPool's id of `dm_control/<domain>-<task>` or `dm_control/<domain>/<task>`; None when it has no such task.
+    """EnvPool's id of `dm_control/<domain>-<task>` or `dm_control/<domain>/<task>`; None when it has no such
+    task.
 
-    Hyphens, underscores and case do not matter, a version is ignored: `dm_control/ball_in_cup-catch-v0` is `BallInCupCatch-v1`.
+    Hyphens, underscores and case do not matter, a version is ignored: `dm_control/ball_in_cup-catch-v0` is
+    `BallInCupCatch-v1`.
     """
     task = re.sub(r"-v\d+$", "", name.removeprefix("dm_control/"))
     wanted = re.sub(r"[-_/]", "", task).lower() + "-v1"

@@ -1,7 +1,8 @@
 """Options of EnvPool's environments, looked at before EnvPool gets them.
 
-EnvPool's core takes numbers as they are, and some that it cannot use end the process or keep it waiting for ever. What EnvPool tells of an
-option is its default, hence its type; anything unusual is first tried in a process of its own.
+EnvPool's core takes numbers as they are, and some that it cannot use end the process or keep it waiting for
+ever. What EnvPool tells of an option is its default, hence its type; anything unusual is first tried in a
+process of its own.
 """
 
 from __future__ import annotations
@@ -20,7 +21,16 @@ from fastrl.errors import SettingError, nearest
 from fastrl.machine import available_memory
 
 # these have arguments of their own in make_vector_env, or would change what a step returns
-_RESERVED = ("num_envs", "batch_size", "num_threads", "seed", "env_seed", "max_episode_steps", "max_num_players", "gym_reset_return_info")
+_RESERVED = (
+    "num_envs",
+    "batch_size",
+    "num_threads",
+    "seed",
+    "env_seed",
+    "max_episode_steps",
+    "max_num_players",
+    "gym_reset_return_info",
+)
 _PIXELS = ("from_pixels", "render_env_id", "render_width", "render_height", "render_camera_id")
 _INT32 = 2**31
 _MANY_ENVS = 4096  # more than most simulators have memory for
@@ -66,7 +76,12 @@ def description(env_id: str) -> dict[str, Any]:
 
 
 def checked_options(
-    env_id: str, options: Mapping[str, Any], defaults: Mapping[str, Any], *, num_envs: int = 1, threads: int = 1
+    env_id: str,
+    options: Mapping[str, Any],
+    defaults: Mapping[str, Any],
+    *,
+    num_envs: int = 1,
+    threads: int = 1,
 ) -> dict[str, Any]:
     """The options as plain values of the types that EnvPool wants.
 
@@ -80,7 +95,11 @@ def checked_options(
         SettingError: an option that there is not, or that EnvPool does not survive; the message names it.
     """
     given = {key: _checked(env_id, key, value, defaults) for key, value in options.items()}
-    unusual = [key for key, value in given.items() if value != defaults.get(key) and (key in _PIXELS or not isinstance(value, _HARMLESS))]
+    unusual = [
+        key
+        for key, value in given.items()
+        if value != defaults.get(key) and (key in _PIXELS or not isinstance(value, _HARMLESS))
+    ]
     many = num_envs > _MANY_ENVS
     if unusual or many:
         count, workers = (num_envs, threads) if many else (1, 1)
@@ -95,16 +114,25 @@ def checked_options(
 def check_steps(max_episode_steps: int | None) -> None:
     """Raises SettingError for a time limit that is no number for EnvPool."""
     if max_episode_steps is not None and not 1 <= max_episode_steps < _INT32:
-        raise SettingError(f"max_episode_steps must be from 1 to 2^31 - 1 for EnvPool's environments, got {max_episode_steps}")
+        raise SettingError(
+            "max_episode_steps must be from 1 to 2^31 - 1 for EnvPool's environments, got "
+            f"{max_episode_steps}"
+        )
 
 
 def _checked(env_id: str, key: str, value: Any, defaults: Mapping[str, Any]) -> Any:
     if key in _RESERVED:
         raise SettingError(f"env_kwargs: {key} has an argument of its own or must keep its default")
     if key == "agent_view_size":
-        raise SettingError("env_kwargs: agent_view_size corrupts memory inside EnvPool; use crop (1, 3 or 5 cells) for a smaller view")
+        raise SettingError(
+            "env_kwargs: agent_view_size corrupts memory inside EnvPool; use crop (1, 3 or 5 cells) for a "
+            "smaller view"
+        )
     if key == "render_mode" and value is not None:
-        raise SettingError(f"env_kwargs: EnvPool draws nothing while it steps, so render_mode is not for {env_id}{_gymnasium_hint(env_id)}")
+        raise SettingError(
+            "env_kwargs: EnvPool draws nothing while it steps, so render_mode is not for "
+            f"{env_id}{_gymnasium_hint(env_id)}"
+        )
     if key in _PIXELS or key == "render_mode":
         return value
     if key not in defaults:
@@ -151,7 +179,8 @@ def _whole(name: str, value: Any, least: int) -> int:
 
 
 def _gymnasium_hint(env_id: str, option: str | None = None) -> str:
-    """The tail of a message: that Gymnasium has such an environment, and the option; nothing where it does not."""
+    """The tail of a message: that Gymnasium has such an environment, and the option; nothing where it does
+    not."""
     import gymnasium as gym
 
     name = env_id.rpartition("-v")[0] or env_id
@@ -165,11 +194,14 @@ def _gymnasium_hint(env_id: str, option: str | None = None) -> str:
     if its_own is not None and option not in its_own:
         return ""
     has = "may have it" if its_own is None else "has it"
-    return f"; EnvPool's is taken where both have an id, and Gymnasium's {has}: give the id gymnasium:{its_id}"
+    return (
+        f"; EnvPool's is taken where both have an id, and Gymnasium's {has}: give the id gymnasium:{its_id}"
+    )
 
 
 def _parameters(entry_point: Any) -> set[str] | None:
-    """Names that an environment's constructor takes; None where it cannot be looked at, as without the package it needs."""
+    """Names that an environment's constructor takes; None where it cannot be looked at, as without the
+    package it needs."""
     import inspect
 
     from gymnasium.envs.registration import load_env_creator
@@ -181,11 +213,12 @@ def _parameters(entry_point: Any) -> set[str] | None:
         return None
 
 
-# ---------------------------------------------------------------------------------------------------- trial
+# --------------------------------------------------------------------------------------------- trial
 
 
 def _tried(order: Mapping[str, Any]) -> str | None:
-    """What goes wrong with such environments in a process of their own, tried once for each order; None where all is well."""
+    """What goes wrong with such environments in a process of their own, tried once for each order; None where
+    all is well."""
     try:
         text = json.dumps(order, sort_keys=True)
     except (TypeError, ValueError) as error:
@@ -198,7 +231,11 @@ def _tried(order: Mapping[str, Any]) -> str | None:
 def _trial(order: Mapping[str, Any]) -> str | None:
     """What was wrong, or None."""
     command = [sys.executable, "-c", _TRIAL, json.dumps(order)]
-    streams: dict[str, Any] = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL}
+    streams: dict[str, Any] = {
+        "stdin": subprocess.DEVNULL,
+        "stdout": subprocess.PIPE,
+        "stderr": subprocess.DEVNULL,
+    }
     try:
         with tempfile.TemporaryDirectory() as folder:  # simulators write logs where they are
             done = subprocess.run(command, **streams, cwd=folder, timeout=_TRY_SECONDS)

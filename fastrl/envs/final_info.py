@@ -1,4 +1,5 @@
-"""What Gymnasium's vector environments put into `infos` about finished episodes, whatever the layout of the installed version."""
+"""What Gymnasium's vector environments put into `infos` about finished episodes, whatever the layout of the
+installed version."""
 
 from __future__ import annotations
 
@@ -13,16 +14,20 @@ FINAL_OBS_KEYS = ("final_obs", "final_observation", "terminal_observation")
 def _iter_final_info_entries(infos: Mapping[str, Any]) -> list[tuple[int, dict[str, Any]]]:
     """(env_index, final info) of every environment whose episode has just ended.
 
-    Layouts of `infos["final_info"]`: a list or object array with a dict or None per environment (with or without the mask
-    `infos["_final_info"]`); a dict keyed by environment index; a dict of arrays with masks (Gymnasium 1.x); the dict of a single
-    environment, which counts as index 0.
+    Layouts of `infos["final_info"]`: a list or object array with a dict or None per environment (with or
+    without the mask `infos["_final_info"]`); a dict keyed by environment index; a dict of arrays with masks
+    (Gymnasium 1.x); the dict of a single environment, which counts as index 0.
     """
     final = infos.get("final_info")
     if final is None:
         return []
     mask = infos.get("_final_info")
     if not isinstance(final, Mapping):
-        return [(i, dict(entry)) for i, entry in enumerate(final) if isinstance(entry, Mapping) and (mask is None or mask[i])]
+        return [
+            (i, dict(entry))
+            for i, entry in enumerate(final)
+            if isinstance(entry, Mapping) and (mask is None or mask[i])
+        ]
     if final and all(isinstance(key, int | np.integer) for key in final):
         return [(int(i), dict(entry)) for i, entry in final.items() if isinstance(entry, Mapping)]
     if mask is not None and np.ndim(mask) == 1:
@@ -31,7 +36,8 @@ def _iter_final_info_entries(infos: Mapping[str, Any]) -> list[tuple[int, dict[s
 
 
 def _column(columns: Mapping[str, Any], index: int) -> dict[str, Any]:
-    """One environment's info out of a dict of arrays, each with a mask under its name with an underscore before it."""
+    """One environment's info out of a dict of arrays, each with a mask under its name with an underscore
+    before it."""
     picked: dict[str, Any] = {}
     for key, values in columns.items():
         if isinstance(key, str) and key.startswith("_") and key[1:] in columns:
@@ -43,14 +49,19 @@ def _column(columns: Mapping[str, Any], index: int) -> dict[str, Any]:
     return picked
 
 
-def _extract_final_observations(infos: Mapping[str, Any] | Sequence[Mapping[str, Any]], num_envs: int) -> list[Any]:
-    """The last observation of each environment whose episode has just ended (a dict for dict observations), None for the others.
+def _extract_final_observations(
+    infos: Mapping[str, Any] | Sequence[Mapping[str, Any]], num_envs: int
+) -> list[Any]:
+    """The last observation of each environment whose episode has just ended (a dict for dict observations),
+    None for the others.
 
-    Read from `final_obs` or `final_observation` with its mask, else from the final infos; from each environment's own, where there is a
-    list of them (the wrapper `DictInfoToList`).
+    Read from `final_obs` or `final_observation` with its mask, else from the final infos; from each
+    environment's own, where there is a list of them (the wrapper `DictInfoToList`).
     """
     if not isinstance(infos, Mapping):
-        return [next((info[key] for key in FINAL_OBS_KEYS if info.get(key) is not None), None) for info in infos]
+        return [
+            next((info[key] for key in FINAL_OBS_KEYS if info.get(key) is not None), None) for info in infos
+        ]
     found: list[Any] = [None] * num_envs
     for key in FINAL_OBS_KEYS:
         if infos.get(key) is not None:
@@ -64,7 +75,9 @@ def _extract_final_observations(infos: Mapping[str, Any] | Sequence[Mapping[str,
 
 
 def _pick_final_observations(values: Any, mask: Any, found: list[Any]) -> None:
-    if isinstance(values, Mapping) and all(isinstance(key, int | np.integer) for key in values):  # keyed by environment index
+    if isinstance(values, Mapping) and all(
+        isinstance(key, int | np.integer) for key in values
+    ):  # keyed by environment index
         for index, last in values.items():
             found[int(index)] = last
         return
@@ -75,7 +88,8 @@ def _pick_final_observations(values: Any, mask: Any, found: list[Any]) -> None:
 def _extract_episode_returns(infos: Mapping[str, Any]) -> list[tuple[int, float]]:
     """(env_index, return) of every episode that has just ended, as `RecordEpisodeStatistics` reports it.
 
-    Read from `episode` with its mask, else from the final infos. A report of a single environment counts as index 0.
+    Read from `episode` with its mask, else from the final infos. A report of a single environment counts as
+    index 0.
     """
     episode = infos.get("episode")
     if isinstance(episode, Mapping) and "r" in episode:

@@ -1,4 +1,5 @@
-"""Numbers that leave the environments are looked at once, here, before statistics, policies, evaluations and replays see them."""
+"""Numbers that leave the environments are looked at once, here, before statistics, policies, evaluations and
+replays see them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""A look at the first steps of environments that are trained on: what does not fit their spaces is said once, in plain sentences."""
+"""A look at the first steps of environments that are trained on: what does not fit their spaces is said once,
+in plain sentences."""
 
 from __future__ import annotations
 
@@ -17,7 +18,8 @@ class FirstLook:
     Args:
         bounds: smallest and largest observation as the environments declare them, [*obs_shape] each.
         place: from the flat index of a number of an observation to words for where it comes from.
-        scales_observations, scales_rewards: whether they are normalised before anything learns from them; large ones are no finding then.
+        scales_observations, scales_rewards: whether they are normalised before anything learns from them;
+            large ones are no finding then.
     """
 
     def __init__(
@@ -44,7 +46,13 @@ class FirstLook:
         """What was found; nothing where nothing is wrong."""
         if not self.steps or not self._observations.low.size:
             return []
-        found = [self._outside(), self._unchanging(), self._dark(), self._large_observation(), self._large_reward()]
+        found = [
+            self._outside(),
+            self._unchanging(),
+            self._dark(),
+            self._large_observation(),
+            self._large_reward(),
+        ]
         return [sentence for sentence in found if sentence]
 
     def _outside(self) -> str | None:
@@ -56,7 +64,10 @@ class FirstLook:
         smallest, largest = self._observations.span(index)
         declared = f"{np.ravel(low)[index]:g} to {np.ravel(high)[index]:g}"
         more = "" if wrong.size == 1 else f", and so do {wrong.size - 1} other numbers"
-        return f"{self._place(index)} leaves its space{more}: it is declared as {declared} and was {smallest:g} to {largest:g}"
+        return (
+            f"{self._place(index)} leaves its space{more}: it is declared as {declared} and was "
+            f"{smallest:g} to {largest:g}"
+        )
 
     def _unchanging(self) -> str | None:
         if self.steps < FIRST_STEPS or self._observations.constant < self._observations.low.size:
@@ -67,14 +78,20 @@ class FirstLook:
         seen = self._observations
         if seen.low.dtype != np.uint8 or seen.low.ndim < 2 or seen.low.size <= 1024 or seen.largest_value > 1:
             return None
-        return f"images, bytes {list(seen.low.shape)}, never exceed {seen.largest_value:g}: were numbers from 0 to 1 made bytes?"
+        return (
+            f"images, bytes {list(seen.low.shape)}, never exceed {seen.largest_value:g}: were numbers from "
+            "0 to 1 made bytes?"
+        )
 
     def _large_observation(self) -> str | None:
         index = self._observations.largest()
         value = max(self._observations.span(index), key=abs)
         if self._scales_observations or not abs(value) > LARGE_NUMBER:
             return None
-        return f"{self._place(index)} was {value:g}, more than networks learn well from: normalise observations, or scale them"
+        return (
+            f"{self._place(index)} was {value:g}, more than networks learn well from: normalise "
+            "observations, or scale them"
+        )
 
     def _large_reward(self) -> str | None:
         value = max(self._rewards.span(0), key=abs)

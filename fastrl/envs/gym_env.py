@@ -1,4 +1,5 @@
-"""`GymEnv`: a single environment by its id or of a user's own, and the vector environments of the same kind."""
+"""`GymEnv`: a single environment by its id or of a user's own, and the vector environments of the same
+kind."""
 
 from __future__ import annotations
 
@@ -30,25 +31,29 @@ _MOVED = ("fixed_normalize_states", "running_normalize_states", "scale_reward")
 
 
 class GymEnv(BaseEnv):
-    """One environment by its id (fastrl's own, EnvPool's where it has the id, else Gymnasium's), or one of your own.
+    """One environment by its id (fastrl's own, EnvPool's where it has the id, else Gymnasium's), or one of
+    your own.
 
-    States are those of `make_vector_env`, for one environment: float32, or uint8 images. Actions are in the environment's own units, as
-    `get_action_info` describes them, unless `scale_actions` is given; those of `vector` are in [−1, 1], for policies.
+    States are those of `make_vector_env`, for one environment: float32, or uint8 images. Actions are in the
+    environment's own units, as `get_action_info` describes them, unless `scale_actions` is given; those of
+    `vector` are in [−1, 1], for policies.
 
     Args:
-        env_name: the id, or a factory. A Gymnasium environment or `VectorEnv` of one that is already made is taken too; there is only that
-            one, so it has no `vector`, and a `VectorEnv` no other seed.
-        wrappers: functions env -> env around the environment, the first one innermost. They get Gymnasium's object where the id is
-            Gymnasium's, a `fastrl.envs.single.SingleEnv` otherwise.
+        env_name: the id, or a factory. A Gymnasium environment or `VectorEnv` of one that is already made is
+            taken too; there is only that one, so it has no `vector`, and a `VectorEnv` no other seed.
+        wrappers: functions env -> env around the environment, the first one innermost. They get Gymnasium's
+            object where the id is Gymnasium's, a `fastrl.envs.single.SingleEnv` otherwise.
         seed: seeds the episodes and `sample_random_action`.
         obs_keys, max_episode_steps: see `make_vector_env`.
-        scale_actions: actions are in [−1, 1], as policies choose them, and mapped to the environment's bounds (see `ActionScale`): for a
-            loop of one's own with a policy that was trained in vector environments.
+        scale_actions: actions are in [−1, 1], as policies choose them, and mapped to the environment's bounds
+            (see `ActionScale`): for a loop of one's own with a policy that was trained in vector
+            environments.
         state_info, action_info: what a configuration says the spaces are; None: anything.
         kwargs: options of the environment, `crop` and `num_actions` of `make_vector_env` among them.
 
     Raises:
-        SettingError: there is no such environment, a setting does not fit it, or its spaces are not those of the configuration.
+        SettingError: there is no such environment, a setting does not fit it, or its spaces are not those of
+            the configuration.
     """
 
     env: VectorEnv
@@ -74,7 +79,11 @@ class GymEnv(BaseEnv):
         self._said_clipped = False
         self._video: str | None = None  # folder of the videos
         self._playing = False  # an episode is going on
-        self._settings: dict[str, Any] = {"obs_keys": obs_keys, "max_episode_steps": max_episode_steps, "env_kwargs": kwargs}
+        self._settings: dict[str, Any] = {
+            "obs_keys": obs_keys,
+            "max_episode_steps": max_episode_steps,
+            "env_kwargs": kwargs,
+        }
         super().__init__(self._source if isinstance(self._source, str) else label(self._source))
         try:
             require_same("state_info", self.get_state_info(), state_info)
@@ -95,25 +104,39 @@ class GymEnv(BaseEnv):
         env = self._make(1, self._seed, scale_actions=self._scale_actions)
         if env.num_envs != 1:
             raise SettingError(f"env_name must be a single environment, {env.name} has {env.num_envs}")
-        self._observation_space, self._action_space = spaces_of(env.obs_shape, env.action, env.obs_dtype, env.obs_bounds)
+        self._observation_space, self._action_space = spaces_of(
+            env.obs_shape, env.action, env.obs_dtype, env.obs_bounds
+        )
         self._action_space.seed(self._seed)
         self._playing = False
         return env
 
-    def vector(self, num_envs: int, seed: int = 0, *, device: torch.device | str = "cpu", num_threads: int | None = None) -> VectorEnv:
-        """New environments of the same id, options and wrappers, for a batcher; they belong to the caller. Actions are in [−1, 1].
+    def vector(
+        self,
+        num_envs: int,
+        seed: int = 0,
+        *,
+        device: torch.device | str = "cpu",
+        num_threads: int | None = None,
+    ) -> VectorEnv:
+        """New environments of the same id, options and wrappers, for a batcher; they belong to the caller.
+        Actions are in [−1, 1].
 
         Args:
             num_envs: N.
-            seed: gives each environment a seed of its own; with N = 1 the episodes are those of `GymEnv(..., seed=seed)`.
+            seed: gives each environment a seed of its own; with N = 1 the episodes are those of `GymEnv(...,
+                seed=seed)`.
             device: where observations, rewards and flags go.
-            num_threads: threads of EnvPool; with wrappers the environments are stepped one by one in the calling thread.
+            num_threads: threads of EnvPool; with wrappers the environments are stepped one by one in the
+                calling thread.
 
         Raises:
             SettingError: the environment is an object that is already made: there is only that one.
         """
         if self._is_made:
-            raise SettingError(f"{self.env_name} is already made, so no others of its kind can be: give GymEnv a factory")
+            raise SettingError(
+                f"{self.env_name} is already made, so no others of its kind can be: give GymEnv a factory"
+            )
         threads = {} if self._wrappers else {"num_threads": num_threads}
         return self._make(num_envs, seed, video=None, device=device, **threads)
 
@@ -149,13 +172,15 @@ class GymEnv(BaseEnv):
         """Step once.
 
         Args:
-            action: a whole number (discrete), [branches] of them (multi-discrete), or floats [A] within `get_action_info`'s bounds, to
-                which they are clipped (continuous; a plain number where A is 1). Arrays, tensors and lists alike.
+            action: a whole number (discrete), [branches] of them (multi-discrete), or floats [A] within
+                `get_action_info`'s bounds, to which they are clipped (continuous; a plain number where A is
+                1). Arrays, tensors and lists alike.
 
         Returns:
-            (next_state, reward, done, info). `next_state` is the true last state where the episode ended; `done` is True where
-            `info["terminated"]` (by the environment's own rules) or `info["truncated"]` (cut, by a time limit for example) is. Where a
-            whole game ended, `info["episode"]` holds its return "r", unclipped and before any wrapper, and its length "l".
+            (next_state, reward, done, info). `next_state` is the true last state where the episode ended;
+            `done` is True where `info["terminated"]` (by the environment's own rules) or `info["truncated"]`
+            (cut, by a time limit for example) is. Where a whole game ended, `info["episode"]` holds its
+            return "r", unclipped and before any wrapper, and its length "l".
 
         Raises:
             ValueError: the action has another shape or type, or is out of range.
@@ -181,7 +206,8 @@ class GymEnv(BaseEnv):
         if np.count_nonzero(outside) and (np.abs(action) <= 1).all():
             self._said_clipped, index = True, int(outside.argmax())
             warnings.warn(
-                f"{self.env_name}: an action has {action[index]:g} where bounds are {low[index]:g} and {high[index]:g}, and is clipped; "
+                f"{self.env_name}: an action has {action[index]:g} where bounds are {low[index]:g} and "
+                f"{high[index]:g}, and is clipped; "
                 f"GymEnv(..., scale_actions=True) takes the actions of policies, in [-1, 1]",
                 stacklevel=3,
             )
@@ -206,9 +232,10 @@ class GymEnv(BaseEnv):
     def update_config(self, config: Any) -> None:
         """Give a configuration the section `env`, from which the same environment can be made again.
 
-        The section is plain: `func` (the dotted name of this class), `env_name`, options, `state_info` and `action_info` without bounds.
-        Wrappers and environments of your own are the exception: they are put there as they are, so such a section is for this process, not
-        for a file.
+        The section is plain: `func` (the dotted name of this class), `env_name`, options, `state_info` and
+        `action_info` without bounds.
+        Wrappers and environments of your own are the exception: they are put there as they are, so such a
+        section is for this process, not for a file.
 
         Args:
             config: a `Config`, or any object with `new_section(name, **entries)`.
@@ -216,7 +243,11 @@ class GymEnv(BaseEnv):
         super().update_config(config)
 
     def _config_section(self) -> dict[str, Any]:
-        own = {name: self._settings[name] for name in ("obs_keys", "max_episode_steps") if self._settings[name] is not None}
+        own = {
+            name: self._settings[name]
+            for name in ("obs_keys", "max_episode_steps")
+            if self._settings[name] is not None
+        }
         if self._scale_actions:
             own["scale_actions"] = True
         if self._wrappers:
@@ -229,14 +260,16 @@ class GymEnv(BaseEnv):
         self._renew()
 
     def sample_random_action(self) -> Any:
-        """A random action: int (discrete), int64 [branches], or float32 [A] (uniform between the bounds; normal where there are none)."""
+        """A random action: int (discrete), int64 [branches], or float32 [A] (uniform between the bounds;
+        normal where there are none)."""
         action = self._action_space.sample()
         return int(action) if self.env.action.kind == "discrete" else action
 
     def record(self, path: str | PathLike[str]) -> None:
         """From now on store a video of every episode in the folder `path`; `reset` comes next.
 
-        EnvPool does not draw, so the environment is made anew as Gymnasium's of the same id; vector environments are not recorded.
+        EnvPool does not draw, so the environment is made anew as Gymnasium's of the same id; vector
+        environments are not recorded.
 
         Raises:
             SettingError: Gymnasium does not have the id or what it needs, or the package moviepy is missing.
@@ -245,7 +278,10 @@ class GymEnv(BaseEnv):
 
         own = not isinstance(self._source, str) or env_source(self._source) == "fastrl"
         if own or (self.env_name not in gym.registry and ":" not in self.env_name):
-            raise SettingError(f"record needs an environment that Gymnasium can draw; {self.env_name!r} is not one of its ids")
+            raise SettingError(
+                f"record needs an environment that Gymnasium can draw; {self.env_name!r} is not one of its "
+                "ids"
+            )
         if importlib.util.find_spec("moviepy") is None:
             raise SettingError("record needs the package moviepy; run `pip install 'fastrl[video]'`")
         before, self._video = self._video, fspath(path)
@@ -271,7 +307,9 @@ class GymEnv(BaseEnv):
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self.close()
 
     def __repr__(self) -> str:
@@ -280,16 +318,27 @@ class GymEnv(BaseEnv):
 
 def _check_arguments(env_name: Any, wrappers: Any, kwargs: Mapping[str, Any]) -> None:
     if not isinstance(env_name, str) and not is_environment(env_name):
-        raise SettingError(f"env_name must be the id of an environment, a factory or an environment, got {type(env_name).__name__}")
+        raise SettingError(
+            "env_name must be the id of an environment, a factory or an environment, got "
+            f"{type(env_name).__name__}"
+        )
     for name in _MOVED:
         if name in kwargs:
-            raise SettingError(f"{name} is no option of an environment: states and rewards are normalised by the batcher's transforms")
-    if wrappers is not None and (not isinstance(wrappers, Sequence) or not all(callable(wrapper) for wrapper in wrappers)):
-        raise SettingError(f"wrappers must be a list of functions from an environment to an environment, got {wrappers!r}")
+            raise SettingError(
+                f"{name} is no option of an environment: states and rewards are normalised by the batcher's "
+                "transforms"
+            )
+    if wrappers is not None and (
+        not isinstance(wrappers, Sequence) or not all(callable(wrapper) for wrapper in wrappers)
+    ):
+        raise SettingError(
+            f"wrappers must be a list of functions from an environment to an environment, got {wrappers!r}"
+        )
 
 
 def _one_action(spec: ActionSpec, action: Any) -> np.ndarray:
-    """One action as an array of the spec's shape, int64 or float32; the choices' range is checked by the vector environment."""
+    """One action as an array of the spec's shape, int64 or float32; the choices' range is checked by the
+    vector environment."""
     array = _as_array(action)
     if array.shape == (1,) and spec.shape == () or array.shape == () and spec.shape == (1,):
         array = array.reshape(spec.shape)

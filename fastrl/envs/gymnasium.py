@@ -1,4 +1,5 @@
-"""Gymnasium's environments as a `VectorEnv`: single ones stepped here, vector environments of any autoreset mode."""
+"""Gymnasium's environments as a `VectorEnv`: single ones stepped here, vector environments of any autoreset
+mode."""
 
 from __future__ import annotations
 
@@ -80,7 +81,9 @@ class GymnasiumEnv(VectorEnv):
         return self._observations.place(column)
 
     def _reset_all(self) -> np.ndarray:
-        seeds: Sequence[int | None] = [None] * self.num_envs if self._seeded or self.seeds is None else self.seeds
+        seeds: Sequence[int | None] = (
+            [None] * self.num_envs if self._seeded or self.seeds is None else self.seeds
+        )
         observations = []
         for index, (env, seed) in enumerate(zip(self.envs, seeds, strict=True)):
             try:
@@ -102,15 +105,20 @@ class GymnasiumEnv(VectorEnv):
                 if self._done[index]:
                     observations[index] = reset_values(env.reset())[0]
                 else:
-                    observations[index], reward[index], terminated[index], truncated[index], _ = step_values(env.step(batch[index]))
+                    observations[index], reward[index], terminated[index], truncated[index], _ = step_values(
+                        env.step(batch[index])
+                    )
             except BaseException as error:
                 self._fail(error, index)
         return Advance(self._stack(observations), reward, terminated, truncated)
 
     def _stack(self, observations: list[Any]) -> np.ndarray:
-        """Observations of all environments [N, *obs_shape]; where they do not fit the space, the failure of the first one that does not."""
+        """Observations of all environments [N, *obs_shape]; where they do not fit the space, the failure of
+        the first one that does not."""
         try:
-            with np.errstate(over="ignore"):  # numbers too large for float32 are infinite then, and found as such
+            with np.errstate(
+                over="ignore"
+            ):  # numbers too large for float32 are infinite then, and found as such
                 batch = self._observations.stack(observations)
         except Exception as error:
             self._fail(*self._first_misfit(observations, error))
@@ -118,7 +126,9 @@ class GymnasiumEnv(VectorEnv):
             self._fail(*self._first_misfit(observations))
         return batch
 
-    def _first_misfit(self, observations: list[Any], error: Exception | None = None) -> tuple[BaseException, int | None]:
+    def _first_misfit(
+        self, observations: list[Any], error: Exception | None = None
+    ) -> tuple[BaseException, int | None]:
         for index, obs in enumerate(observations):
             wrong = misfit(self._observations, obs)
             if wrong is not None:
@@ -131,17 +141,22 @@ class GymnasiumEnv(VectorEnv):
 
 
 class GymnasiumVectorEnv(VectorEnv):
-    """A Gymnasium vector environment of any autoreset mode, which is read from its metadata, or found out (`fastrl.envs.autoreset`).
+    """A Gymnasium vector environment of any autoreset mode, which is read from its metadata, or found out
+    (`fastrl.envs.autoreset`).
 
-    NEXT_STEP is passed on as it is. SAME_STEP and DISABLED have no step on which an environment is reset, and all columns are stepped
-    together, so one is made: after an episode has ended anywhere, the next call does not step the environments at all. The ended columns
-    get their reset row, every other column a held row: same observation, reward 0, `valid` False. All transitions are exact; the price is
-    one call without a transition after each step with an end in it (up to half of the calls with many environments and short episodes), and
-    advantage traces that are cut, with a bootstrap, at held rows. Prefer NEXT_STEP where the environment offers it.
+    NEXT_STEP is passed on as it is. SAME_STEP and DISABLED have no step on which an environment is reset, and
+    all columns are stepped
+    together, so one is made: after an episode has ended anywhere, the next call does not step the
+    environments at all. The ended columns
+    get their reset row, every other column a held row: same observation, reward 0, `valid` False. All
+    transitions are exact; the price is one call without a transition after each step with an end in it (up to
+    half of the calls with many environments and short episodes), and advantage traces that are cut, with a
+    bootstrap, at held rows. Prefer NEXT_STEP where the environment offers it.
 
     Args:
         env: the vector environment; it belongs to this object, which closes it.
-        mode: "next_step", "same_step" or "disabled", of an environment that does not tell it; None: see `autoreset_mode`.
+        mode: "next_step", "same_step" or "disabled", of an environment that does not tell it; None: see
+            `autoreset_mode`.
         seed: seed of the first reset.
         device: where tensors go.
         obs_keys, crop: see `ObservationMap`.
@@ -174,7 +189,9 @@ class GymnasiumVectorEnv(VectorEnv):
         self._seeded = hasattr(env, "all_env_ids")  # an EnvPool object takes its seed when it is made
         self._workers = Workers.of(env)
         self._obs = np.empty(0)  # last observations, where held rows need them
-        self._next_obs: np.ndarray | None = None  # SAME_STEP: first observations of the episodes that the last step began
+        self._next_obs: np.ndarray | None = (
+            None  # SAME_STEP: first observations of the episodes that the last step began
+        )
         super().__init__(
             name=name,
             num_envs=env.num_envs,
@@ -209,7 +226,12 @@ class GymnasiumVectorEnv(VectorEnv):
             return self._reset_env(seed=list(self.seeds))
         except WrongReturn:
             raise
-        except (TypeError, ValueError, AssertionError, gym.error.Error):  # some vector environments take one number only
+        except (
+            TypeError,
+            ValueError,
+            AssertionError,
+            gym.error.Error,
+        ):  # some vector environments take one number only
             if self._workers is not None:  # Gymnasium's own takes them: one of its environments has failed
                 raise
             return self._reset_env(seed=self.seeds[0])
@@ -231,12 +253,16 @@ class GymnasiumVectorEnv(VectorEnv):
             return None, error
         if isinstance(error, NoAnswer | multiprocessing.TimeoutError):
             direct = self.env is self._workers.env
-            return (self._workers.silent() if direct else None), NoAnswer(f"no answer within {self.timeout:g} s (env_timeout)")
+            return (self._workers.silent() if direct else None), NoAnswer(
+                f"no answer within {self.timeout:g} s (env_timeout)"
+            )
         return self._workers.blame(error)
 
     def _batch(self, obs: Any) -> np.ndarray:
         with np.errstate(over="ignore"):  # numbers too large for float32 are infinite then, and found as such
-            return np.array(self._observations.batch(obs))  # a copy: the environment may write its next step into the same memory
+            return np.array(
+                self._observations.batch(obs)
+            )  # a copy: the environment may write its next step into the same memory
 
     def _advance(self, actions: np.ndarray) -> Advance:
         if self.autoreset_mode == "next_step":
@@ -281,7 +307,8 @@ class GymnasiumVectorEnv(VectorEnv):
 def single_spaces(env: Any, name: str) -> tuple[gym.Space[Any], gym.Space[Any]]:
     """Spaces of observations and actions of one environment of a vector environment.
 
-    Some (SuperSuit's) have no `single_observation_space`: their `observation_space` is that of one environment, which a reset confirms.
+    Some (SuperSuit's) have no `single_observation_space`: their `observation_space` is that of one
+    environment, which a reset confirms.
 
     Raises:
         SettingError: they are not told.
@@ -295,7 +322,10 @@ def single_spaces(env: Any, name: str) -> tuple[gym.Space[Any], gym.Space[Any]]:
     for key in leaf.path:
         value = value[key]
     if np.shape(value) != (env.num_envs, *leaf.shape):
-        raise SettingError(f"{name} has no single_observation_space and single_action_space, the spaces of one environment; give it both")
+        raise SettingError(
+            f"{name} has no single_observation_space and single_action_space, the spaces of one "
+            "environment; give it both"
+        )
     return space, env.action_space
 
 

@@ -22,7 +22,9 @@ if TYPE_CHECKING:
     import gymnasium as gym
 
 
-MASKED = {"MaskedCartPole-v1": ("CartPole-v1", (0, 2))}  # EnvPool's id, and the columns of its observation that are seen
+MASKED = {
+    "MaskedCartPole-v1": ("CartPole-v1", (0, 2))
+}  # EnvPool's id, and the columns of its observation that are seen
 _MAP_OPTIONS = ("crop", "num_actions")  # of `env_kwargs`, those that fastrl applies to any environment
 
 
@@ -49,56 +51,79 @@ def make_vector_env(
     """Environments for a trainer.
 
     Args:
-        env: an id: one of fastrl's own (`Identity-v0`, `IdentityContinuous-v0`, `Counter-v0`, `ProofofMemory-v0`,
-            `MaskedCartPole-v1`), EnvPool's where it has the id, else Gymnasium's; `dm_control/<domain>-<task>` or
-            `dm_control/<domain>/<task>` is EnvPool's task, and `gymnasium:<id>` always Gymnasium's environment. `module:name` imports the
-            module (the present folder counts) and takes the id that it registers with Gymnasium, else its class or function of that name,
-            as a factory. Or a Gymnasium environment (then N is 1), a Gymnasium vector environment (then N is its own), or a factory: called
-            N times for Gymnasium environments, or once for a vector environment, with `env_kwargs` as its arguments.
+        env: an id: one of fastrl's own (`Identity-v0`, `IdentityContinuous-v0`, `Counter-v0`,
+            `ProofofMemory-v0`, `MaskedCartPole-v1`), EnvPool's where it has the id, else Gymnasium's;
+            `dm_control/<domain>-<task>` or `dm_control/<domain>/<task>` is EnvPool's task, and
+            `gymnasium:<id>` always Gymnasium's environment. `module:name` imports the module (the present
+            folder counts) and takes the id that it registers with Gymnasium, else its class or function of
+            that name, as a factory. Or a Gymnasium environment (then N is 1), a Gymnasium vector environment
+            (then N is its own), or a factory: called N times for Gymnasium environments, or once for a vector
+            environment, with `env_kwargs` as its arguments.
         num_envs: N.
         seed: gives each environment a seed of its own; the same seed gives the same environments.
         device: where observations, rewards and flags go.
-        num_threads: threads of EnvPool; None: one per environment, at most one per core. Other environments use one.
-        obs_keys: entries of dict observations to take, in this order; None: all but images (see `ObservationMap`).
-        max_episode_steps: another time limit. A vector environment that is already made keeps its own: one that tells another is refused,
-            and where it tells none this is taken for what it has, and not enforced.
-        env_kwargs: options of the environment; `crop` for MiniGrid, and `num_actions`: only the first ones of its discrete actions.
-        scale_actions: continuous actions go from −1 to 1 and are mapped to the environment's bounds, in each dimension whose bounds are
-            finite (see `fastrl.envs.action_scale.ActionScale`); False: they are in the environment's own units.
-        autoreset_mode: "next_step", "same_step" or "disabled", of a Gymnasium vector environment that does not tell its mode; None finds it
-            out (see `fastrl.envs.autoreset`). `env_kwargs` may hold it too.
+        num_threads: threads of EnvPool; None: one per environment, at most one per core. Other environments
+            use one.
+        obs_keys: entries of dict observations to take, in this order; None: all but images (see
+            `ObservationMap`).
+        max_episode_steps: another time limit. A vector environment that is already made keeps its own: one
+            that tells another is refused, and where it tells none this is taken for what it has, and not
+            enforced.
+        env_kwargs: options of the environment; `crop` for MiniGrid, and `num_actions`: only the first ones of
+            its discrete actions.
+        scale_actions: continuous actions go from −1 to 1 and are mapped to the environment's bounds, in each
+            dimension whose bounds are finite (see `fastrl.envs.action_scale.ActionScale`); False: they are in
+            the environment's own units.
+        autoreset_mode: "next_step", "same_step" or "disabled", of a Gymnasium vector environment that does
+            not tell its mode; None finds it out (see `fastrl.envs.autoreset`). `env_kwargs` may hold it too.
 
     Returns:
         A `VectorEnv`; call `reset` first. A `VectorEnv` given as `env` is returned as it is.
 
     Raises:
-        SettingError: no such environment (the message names the nearest), a missing package, or a setting that does not fit.
+        SettingError: no such environment (the message names the nearest), a missing package, or a setting
+            that does not fit.
     """
     require_envs(num_envs)
     require_threads("num_threads", num_threads)
     require_whole("seed", seed, least=0)
     require_whole("max_episode_steps", max_episode_steps)
-    if env_kwargs is not None and not (isinstance(env_kwargs, Mapping) and all(isinstance(name, str) for name in env_kwargs)):
+    if env_kwargs is not None and not (
+        isinstance(env_kwargs, Mapping) and all(isinstance(name, str) for name in env_kwargs)
+    ):
         raise SettingError(f"env_kwargs must be options by name, got {env_kwargs!r}")
     require_present(env, env_kwargs)
     if isinstance(env, VectorEnv):
         return _as_it_is(env, num_envs, max_episode_steps, obs_keys, env_kwargs, scale_actions)
     placement: dict[str, Any] = {"seed": seed, "device": device, "scale_actions": scale_actions}
     if not isinstance(env, str):
-        return _from_object(env, num_envs, obs_keys, max_episode_steps, _with_mode(env_kwargs, autoreset_mode), placement)
+        return _from_object(
+            env, num_envs, obs_keys, max_episode_steps, _with_mode(env_kwargs, autoreset_mode), placement
+        )
     if names_module(env):
         placement["name"] = env
         with present_folder():
             found = find_in_module(env)
             if isinstance(found, str):
                 return _from_gymnasium(found, num_envs, obs_keys, max_episode_steps, env_kwargs, placement)
-            return _from_object(found, num_envs, obs_keys, max_episode_steps, _with_mode(env_kwargs, autoreset_mode), placement)
+            return _from_object(
+                found,
+                num_envs,
+                obs_keys,
+                max_episode_steps,
+                _with_mode(env_kwargs, autoreset_mode),
+                placement,
+            )
     if autoreset_mode is not None:
-        raise SettingError(f"autoreset_mode is for Gymnasium vector environments that do not tell theirs; {env} is an id")
+        raise SettingError(
+            f"autoreset_mode is for Gymnasium vector environments that do not tell theirs; {env} is an id"
+        )
     if env in TOYS:
         if obs_keys is not None:
             raise SettingError(f"obs_keys is for dict observations; those of {env} are a single array")
-        return ToyVectorEnv(env, num_envs, max_episode_steps=max_episode_steps, env_kwargs=env_kwargs, **placement)
+        return ToyVectorEnv(
+            env, num_envs, max_episode_steps=max_episode_steps, env_kwargs=env_kwargs, **placement
+        )
     pool_options: dict[str, Any] = {
         "num_threads": num_threads,
         "obs_keys": obs_keys,
@@ -117,18 +142,23 @@ def make_vector_env(
 
 
 def make_gymnasium_env(
-    env: str | Callable[..., gym.Env[Any, Any]], *, max_episode_steps: int | None = None, options: Mapping[str, Any] | None = None
+    env: str | Callable[..., gym.Env[Any, Any]],
+    *,
+    max_episode_steps: int | None = None,
+    options: Mapping[str, Any] | None = None,
 ) -> gym.Env[Any, Any]:
-    """One environment with Gymnasium's interface: Gymnasium's own where it has the id and what it needs, else EnvPool's or fastrl's.
+    """One environment with Gymnasium's interface: Gymnasium's own where it has the id and what it needs, else
+    EnvPool's or fastrl's.
 
     Args:
         env: an id, `module:name` among them, or a factory of Gymnasium environments.
         max_episode_steps: another time limit.
-        options: as `env_kwargs` of `make_vector_env`, and of the environment that it makes: of EnvPool's, where EnvPool has the id. With a
-            `render_mode` among them it has to be Gymnasium's.
+        options: as `env_kwargs` of `make_vector_env`, and of the environment that it makes: of EnvPool's,
+            where EnvPool has the id. With a `render_mode` among them it has to be Gymnasium's.
 
     Raises:
-        SettingError: there is no such environment, a package it needs is missing, or it cannot be made with these arguments.
+        SettingError: there is no such environment, a package it needs is missing, or it cannot be made with
+            these arguments.
     """
     import gymnasium as gym
 
@@ -151,9 +181,11 @@ def make_gymnasium_env(
 
 
 def list_env_ids(contains: str = "") -> list[EnvId]:
-    """Every id `make_vector_env` takes whose name contains `contains` (upper and lower case alike), fastrl's own first.
+    """Every id `make_vector_env` takes whose name contains `contains` (upper and lower case alike), fastrl's
+    own first.
 
-    Gymnasium's environments of ids that EnvPool or fastrl has too are listed, as `gymnasium:<id>`, where `contains` begins like that.
+    Gymnasium's environments of ids that EnvPool or fastrl has too are listed, as `gymnasium:<id>`, where
+    `contains` begins like that.
     """
     from fastrl.envs.envpool import envpool_ids
 
@@ -168,11 +200,12 @@ def list_env_ids(contains: str = "") -> list[EnvId]:
     return [entry for entry in listed if contains.lower() in entry.env_id.lower()]
 
 
-# ---------------------------------------------------------------------------------------------------- ids
+# ----------------------------------------------------------------------------------------------- ids
 
 
 def env_source(env_id: str) -> str:
-    """Whose environment `make_vector_env` takes for an id: "fastrl", "envpool" or "gymnasium" (said of unknown ids too)."""
+    """Whose environment `make_vector_env` takes for an id: "fastrl", "envpool" or "gymnasium" (said of
+    unknown ids too)."""
     if env_id in TOYS or env_id in MASKED:
         return "fastrl"
     return "gymnasium" if _envpool_id(env_id) is None else "envpool"
@@ -193,8 +226,12 @@ def _envpool_id(env_id: str) -> str | None:
         return env_id if env_id in known or env_id in CRASHING else None
     found = dm_control_id(env_id)
     if found is None and env_id not in _gymnasium_ids():
-        task = "".join(word[:1].upper() + word[1:] for word in re.split("[-_/]", env_id.removeprefix("dm_control/")))
-        raise SettingError(f"env_id: there is no dm_control task for {env_id!r} in EnvPool{nearest(f'{task}-v1', known)}")
+        task = "".join(
+            word[:1].upper() + word[1:] for word in re.split("[-_/]", env_id.removeprefix("dm_control/"))
+        )
+        raise SettingError(
+            f"env_id: there is no dm_control task for {env_id!r} in EnvPool{nearest(f'{task}-v1', known)}"
+        )
     return found
 
 
@@ -204,7 +241,9 @@ def _masked(env_id: str, num_envs: int, options: Mapping[str, Any]) -> VectorEnv
 
     base, columns = MASKED[env_id]
     if base not in envpool_ids():
-        raise SettingError(f"env_id: {env_id} is made from {base} of EnvPool, which is not there; run `pip install envpool`")
+        raise SettingError(
+            f"env_id: {env_id} is made from {base} of EnvPool, which is not there; run `pip install envpool`"
+        )
     return MaskedEnv(base, num_envs, name=env_id, columns=columns, **options)
 
 
@@ -236,8 +275,11 @@ def _from_gymnasium(
     return GymnasiumEnv(envs, obs_keys=obs_keys, **maps, **placement)
 
 
-def one_gymnasium_env(env: Any, options: Mapping[str, Any], max_episode_steps: int | None) -> gym.Env[Any, Any]:
-    """Gymnasium's own environment of an id or of `module:name`, what a factory makes, or the Gymnasium environment that is given.
+def one_gymnasium_env(
+    env: Any, options: Mapping[str, Any], max_episode_steps: int | None
+) -> gym.Env[Any, Any]:
+    """Gymnasium's own environment of an id or of `module:name`, what a factory makes, or the Gymnasium
+    environment that is given.
 
     Raises:
         SettingError: there is no such environment, or it is a vector environment.
@@ -254,17 +296,21 @@ def one_gymnasium_env(env: Any, options: Mapping[str, Any], max_episode_steps: i
         with present_folder():
             return one_gymnasium_env(find_in_module(env), options, max_episode_steps)
     inner = options.get("env_id")
-    if isinstance(inner, str) and names_module(inner):  # environments that make another one, such as GymV26Environment-v0
+    if isinstance(inner, str) and names_module(
+        inner
+    ):  # environments that make another one, such as GymV26Environment-v0
         require_allowed(inner)
     return limited(_gymnasium_make(env, options), max_episode_steps)
 
 
-# ---------------------------------------------------------------------------------------------------- objects and factories
+# ----------------------------------------------------------------------------- objects and factories
 
 
 def _check_count(wanted: int, there: int, name: str) -> None:
     if wanted not in (1, there):  # 1 is also what stands there when nothing was said
-        raise SettingError(f"num_envs is {wanted}, but {name} has {there} environments; give num_envs={there}, or a factory")
+        raise SettingError(
+            f"num_envs is {wanted}, but {name} has {there} environments; give num_envs={there}, or a factory"
+        )
 
 
 def _split(env_kwargs: Mapping[str, Any] | None) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -292,11 +338,17 @@ def _as_it_is(
     _check_count(num_envs, env.num_envs, env.name)
     check_limit(max_episode_steps, env.max_episode_steps, env.name)
     if env_kwargs:
-        raise SettingError(f"env_kwargs: {', '.join(env_kwargs)} cannot be given to a VectorEnv that is already made ({env.name})")
+        raise SettingError(
+            f"env_kwargs: {', '.join(env_kwargs)} cannot be given to a VectorEnv that is already made "
+            f"({env.name})"
+        )
     if obs_keys is not None:
         raise SettingError(f"obs_keys cannot be given to a VectorEnv that is already made ({env.name})")
     if env.scale_actions and not scale_actions and env.action.kind == "continuous":
-        raise SettingError(f"scale_actions must be given where a VectorEnv is made; {env.name} is already made, and scales its actions")
+        raise SettingError(
+            f"scale_actions must be given where a VectorEnv is made; {env.name} is already made, and scales "
+            "its actions"
+        )
     return env
 
 
@@ -314,24 +366,39 @@ def _from_object(
     mode = options.pop("autoreset_mode", None)
     if not isinstance(env, gym.vector.VectorEnv | gym.Env):
         if not callable(env):
-            raise SettingError(f"env must be an id, a Gymnasium environment or a factory, got {type(env).__name__}")
-        return _from_factory(partial(build, env, options), num_envs, obs_keys, max_episode_steps, _with_mode(maps, mode), placement)
+            raise SettingError(
+                f"env must be an id, a Gymnasium environment or a factory, got {type(env).__name__}"
+            )
+        return _from_factory(
+            partial(build, env, options),
+            num_envs,
+            obs_keys,
+            max_episode_steps,
+            _with_mode(maps, mode),
+            placement,
+        )
     if options:
-        raise SettingError(f"env_kwargs: {', '.join(sorted(options))} cannot be given to an environment that is already made")
+        raise SettingError(
+            f"env_kwargs: {', '.join(sorted(options))} cannot be given to an environment that is already made"
+        )
     from fastrl.envs.gymnasium import GymnasiumEnv, GymnasiumVectorEnv, env_name
     from fastrl.envs.time_limit import check_limit, limited, time_limit
 
     settings = {"obs_keys": obs_keys, **maps, **placement}
     if isinstance(env, gym.vector.VectorEnv):
         _check_count(num_envs, env.num_envs, env_name(env))
-        if type(env) is gym.vector.SyncVectorEnv:  # its environments can be stepped directly, whatever its autoreset mode
+        if (
+            type(env) is gym.vector.SyncVectorEnv
+        ):  # its environments can be stepped directly, whatever its autoreset mode
             return GymnasiumEnv([limited(each, max_episode_steps) for each in env.envs], **settings)
         check_limit(max_episode_steps, time_limit(env), env_name(env))
         return GymnasiumVectorEnv(env, mode=mode, **settings)
     if mode is not None:
         raise SettingError(f"autoreset_mode is for vector environments; {env_name(env)} is a single one")
     if num_envs != 1:
-        raise SettingError(f"num_envs must be 1 for a single environment object, got {num_envs}; give a factory to make more")
+        raise SettingError(
+            f"num_envs must be 1 for a single environment object, got {num_envs}; give a factory to make more"
+        )
     return GymnasiumEnv([limited(env, max_episode_steps)], **settings)
 
 
@@ -354,13 +421,19 @@ def _from_factory(
     if isinstance(first, gym.vector.VectorEnv):
         return _from_object(first, num_envs, obs_keys, max_episode_steps, maps, placement)
     if not isinstance(first, gym.Env):
-        raise SettingError(f"env must be a factory of Gymnasium environments; it returned {type(first).__name__}")
+        raise SettingError(
+            f"env must be a factory of Gymnasium environments; it returned {type(first).__name__}"
+        )
     if "autoreset_mode" in maps:
         raise SettingError("autoreset_mode is for vector environments; the factory makes single ones")
     envs = [first, *build_many(factory, num_envs - 1, "the factory")]
     if len({id(one) for one in envs}) < num_envs:
-        raise SettingError("env must be a factory that makes a new environment at every call; it returned the same one twice")
-    return GymnasiumEnv([limited(each, max_episode_steps) for each in envs], obs_keys=obs_keys, **maps, **placement)
+        raise SettingError(
+            "env must be a factory that makes a new environment at every call; it returned the same one twice"
+        )
+    return GymnasiumEnv(
+        [limited(each, max_episode_steps) for each in envs], obs_keys=obs_keys, **maps, **placement
+    )
 
 
 def _single_of_factory(factory: Callable[..., Any], options: Mapping[str, Any]) -> gym.Env[Any, Any]:
@@ -368,5 +441,8 @@ def _single_of_factory(factory: Callable[..., Any], options: Mapping[str, Any]) 
 
     made = build(factory, options)
     if not isinstance(made, gym.Env):
-        raise SettingError(f"env_id is a factory of {type(made).__name__}; for a single environment it must make Gymnasium environments")
+        raise SettingError(
+            f"env_id is a factory of {type(made).__name__}; for a single environment it must make Gymnasium "
+            "environments"
+        )
     return made

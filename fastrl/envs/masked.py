@@ -22,7 +22,9 @@ class MaskedEnv(EnvPoolEnv):
         options: the other arguments of `EnvPoolEnv`.
     """
 
-    def __init__(self, env_id: str, num_envs: int = 1, *, name: str, columns: Sequence[int], **options: Any) -> None:
+    def __init__(
+        self, env_id: str, num_envs: int = 1, *, name: str, columns: Sequence[int], **options: Any
+    ) -> None:
         super().__init__(env_id, num_envs, **options)
         self.name = name
         self._columns = np.asarray(columns)

@@ -1,7 +1,8 @@
-"""Environments by `module:name`: an id that the module registers with Gymnasium, or a class or function of it.
+"""Environments by `module:name`: an id that the module registers with Gymnasium, or a class or function of
+it.
 
-Importing a module runs its code, so it is done only where a user named it: `imports_refused` closes the way for what stands in a file of
-somebody else's.
+Importing a module runs its code, so it is done only where a user named it: `imports_refused` closes the way
+for what stands in a file of somebody else's.
 """
 
 from __future__ import annotations
@@ -17,9 +18,12 @@ from typing import Any
 
 from fastrl.errors import SettingError, nearest
 
-GYMNASIUM = "gymnasium:"  # before an id: Gymnasium's environment, where EnvPool has the id too; no module to be imported
+# before an id: Gymnasium's environment, where EnvPool has the id too; no module to be imported
+GYMNASIUM = "gymnasium:"
 _registered: dict[str, set[str]] = {}  # what each module registered when it was imported here
-_refusal: ContextVar[str | None] = ContextVar("refusal", default=None)  # how to allow imports, while they are refused
+_refusal: ContextVar[str | None] = ContextVar(
+    "refusal", default=None
+)  # how to allow imports, while they are refused
 
 
 def names_module(env_id: Any) -> bool:
@@ -29,7 +33,8 @@ def names_module(env_id: Any) -> bool:
 
 @contextmanager
 def imports_refused(how_to_allow: str | None) -> Iterator[None]:
-    """While entered, an environment that lies in a module is a SettingError that ends in `how_to_allow`; None: it is imported again."""
+    """While entered, an environment that lies in a module is a SettingError that ends in `how_to_allow`;
+    None: it is imported again."""
     token = _refusal.set(how_to_allow)
     try:
         yield
@@ -39,7 +44,8 @@ def imports_refused(how_to_allow: str | None) -> Iterator[None]:
 
 @contextmanager
 def present_folder() -> Iterator[None]:
-    """While entered, modules are looked for in the present folder first, as under `python -m`; the installed script does not do so."""
+    """While entered, modules are looked for in the present folder first, as under `python -m`; the installed
+    script does not do so."""
     here = os.getcwd()
     if here in sys.path or "" in sys.path:
         yield
@@ -54,12 +60,15 @@ def present_folder() -> Iterator[None]:
 
 
 def find_in_module(env_id: str) -> str | Callable[..., Any]:
-    """What `module:name` names: an id registered with Gymnasium, as text, else the module's class or function of that name.
+    """What `module:name` names: an id registered with Gymnasium, as text, else the module's class or function
+    of that name.
 
-    The module is imported; `present_folder` has to be entered, and to stay so while environments are made: they may lie in other modules.
+    The module is imported; `present_folder` has to be entered, and to stay so while environments are made:
+    they may lie in other modules.
 
     Raises:
-        SettingError: imports are refused, there is no such module, it cannot be imported, or it has no such environment.
+        SettingError: imports are refused, there is no such module, it cannot be imported, or it has no such
+            environment.
     """
     import gymnasium as gym
 
@@ -101,7 +110,9 @@ def require_allowed(env_id: str) -> None:
     how_to_allow = _refusal.get()
     if how_to_allow is not None:
         module = env_id.rpartition(":")[0]
-        raise SettingError(f"env_id: {env_id!r} would import the module {module!r}, which runs its code; {how_to_allow}")
+        raise SettingError(
+            f"env_id: {env_id!r} would import the module {module!r}, which runs its code; {how_to_allow}"
+        )
 
 
 def _import(module_name: str) -> ModuleType:
@@ -115,13 +126,16 @@ def _import(module_name: str) -> ModuleType:
     except ModuleNotFoundError as error:
         if error.name and (module_name == error.name or module_name.startswith(f"{error.name}.")):
             raise SettingError(
-                f"env_id: there is no module {module_name!r}, neither in the present folder, {os.getcwd()}, nor where Python looks"
+                f"env_id: there is no module {module_name!r}, neither in the present folder, {os.getcwd()}, "
+                "nor where Python looks"
             ) from None
         raise SettingError(_failed(module_name, error)) from error
     except (TypeError, ValueError) as error:
         if module_name.strip(".") and not module_name.startswith("."):
             raise SettingError(_failed(module_name, error)) from error
-        raise SettingError(f"env_id: 'module:name' needs the full name of a module, got {module_name!r}") from None
+        raise SettingError(
+            f"env_id: 'module:name' needs the full name of a module, got {module_name!r}"
+        ) from None
     except (Exception, SystemExit) as error:  # whatever its code does
         raise SettingError(_failed(module_name, error)) from error
 
@@ -131,19 +145,33 @@ def _failed(module_name: str, error: BaseException) -> str:
 
 
 def _registered_by(module_name: str) -> list[str]:
-    """Ids that a module registered when it was imported, and those whose entry points lie in it or below it."""
+    """Ids that a module registered when it was imported, and those whose entry points lie in it or below
+    it."""
     import gymnasium as gym
 
     def lies_in(entry_point: Any) -> bool:
-        where = entry_point.partition(":")[0] if isinstance(entry_point, str) else getattr(entry_point, "__module__", None) or ""
+        where = (
+            entry_point.partition(":")[0]
+            if isinstance(entry_point, str)
+            else getattr(entry_point, "__module__", None) or ""
+        )
         return where == module_name or where.startswith(f"{module_name}.")
 
     own = _registered.get(module_name, set())
-    return sorted(env_id for env_id, spec in gym.registry.items() if env_id in own or lies_in(spec.entry_point))
+    return sorted(
+        env_id for env_id, spec in gym.registry.items() if env_id in own or lies_in(spec.entry_point)
+    )
 
 
 def _unknown(env_id: str, module: ModuleType) -> str:
     module_name, _, name = env_id.rpartition(":")
     registered = _registered_by(module_name)
-    ids = f"it registers {', '.join(registered)}" if registered else "it registers none, and has no class or function of that name"
-    return f"env_id: the module {module.__name__!r} has no environment {name!r}: {ids}{nearest(name, registered)}"
+    ids = (
+        f"it registers {', '.join(registered)}"
+        if registered
+        else "it registers none, and has no class or function of that name"
+    )
+    return (
+        f"env_id: the module {module.__name__!r} has no environment {name!r}: "
+        f"{ids}{nearest(name, registered)}"
+    )

@@ -1,4 +1,5 @@
-"""The entries of an observation space: what each is, how it becomes numbers, and whether what came is what the space declares."""
+"""The entries of an observation space: what each is, how it becomes numbers, and whether what came is what
+the space declares."""
 
 from __future__ import annotations
 
@@ -19,7 +20,8 @@ NUMBERS = "biuf"  # kinds of numpy dtypes that are numbers: flags, whole numbers
 
 @dataclass(frozen=True)
 class Leaf:
-    """One entry of an observation: where it is, what it is, and how many float32 numbers it takes when it is flattened.
+    """One entry of an observation: where it is, what it is, and how many float32 numbers it takes when it is
+    flattened.
 
     Args:
         path: keys from the whole observation down to the entry.
@@ -62,8 +64,14 @@ class Leaf:
 
     @cached_property
     def scaled(self) -> bool:
-        """Whether it is bytes of the whole range, 0 to 255: where they become float32 they are divided by 255."""
-        return self.dtype == np.uint8 and self.low is not None and not self.low.any() and bool(np.all(self.high == 255))
+        """Whether it is bytes of the whole range, 0 to 255: where they become float32 they are divided by
+        255."""
+        return (
+            self.dtype == np.uint8
+            and self.low is not None
+            and not self.low.any()
+            and bool(np.all(self.high == 255))
+        )
 
     def bounds(self) -> tuple[np.ndarray, np.ndarray]:
         """Smallest and largest encoded value, [*shape] of a box, [size] of choices."""
@@ -96,19 +104,24 @@ class Leaf:
         """
         got = batch.shape[1:]
         if got != self.shape and [n for n in got if n != 1] != [n for n in self.shape if n != 1]:
-            raise ObservationFault(f"{self.called} has shape {list(got)}, its space declares {list(self.shape)}")
+            raise ObservationFault(
+                f"{self.called} has shape {list(got)}, its space declares {list(self.shape)}"
+            )
         return batch
 
     def checked(self, batch: np.ndarray) -> np.ndarray:
         """The same values, if casting them to the declared dtype can be meant.
 
         Raises:
-            ObservationFault: no numbers; or floats, or whole numbers out of range, where bytes are declared: a cast would lose them.
+            ObservationFault: no numbers; or floats, or whole numbers out of range, where bytes are declared:
+                a cast would lose them.
         """
         if batch.dtype == self.dtype:
             return batch
         if batch.dtype.kind not in NUMBERS:
-            raise ObservationFault(f"{self.called} is {batch.dtype}, its space declares {self.dtype} {list(self.shape)}")
+            raise ObservationFault(
+                f"{self.called} is {batch.dtype}, its space declares {self.dtype} {list(self.shape)}"
+            )
         if self.dtype == np.uint8:
             self._require_bytes(batch)
         return batch
@@ -116,19 +129,27 @@ class Leaf:
     def _require_bytes(self, batch: np.ndarray) -> None:
         if batch.dtype.kind == "f":
             raise ObservationFault(
-                f"{self.called} is {batch.dtype}, but its space declares bytes, which would cut off the fractions: declare "
-                f"Box(0.0, 1.0, {self.shape}, np.float32), or whatever its range is, or return np.uint8 from 0 to 255"
+                f"{self.called} is {batch.dtype}, but its space declares bytes, which would cut off the "
+                "fractions: declare "
+                f"Box(0.0, 1.0, {self.shape}, np.float32), or whatever its range is, or return np.uint8 "
+                "from 0 to 255"
             )
         rows = batch.reshape(len(batch), -1)
         wrong = (rows < 0) | (rows > 255)
         if wrong.any():
             row, column = (int(i) for i in np.argwhere(wrong)[0])
-            raise ObservationFault(f"{self.called} has {rows[row, column]}, but its space declares bytes, 0 to 255", row)
+            raise ObservationFault(
+                f"{self.called} has {rows[row, column]}, but its space declares bytes, 0 to 255", row
+            )
 
     @cached_property
     def _columns(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Per branch: number of the first choice, how many choices, and the column of the first one."""
-        return np.asarray(self.start, np.int64), np.asarray(self.nvec, np.uint64), np.cumsum((0, *self.nvec[:-1]))
+        return (
+            np.asarray(self.start, np.int64),
+            np.asarray(self.nvec, np.uint64),
+            np.cumsum((0, *self.nvec[:-1])),
+        )
 
     def _one_hot(self, batch: np.ndarray) -> np.ndarray:
         start, count, first = self._columns
@@ -140,7 +161,9 @@ class Leaf:
             which = "" if len(self.nvec) == 1 else f" in place {branch}"
             low, high = self.start[branch], self.start[branch] + self.nvec[branch] - 1
             raise ObservationFault(
-                f"{self.called} is {given[row, branch]}{which}, but its space declares choices from {low} to {high}", row
+                f"{self.called} is {given[row, branch]}{which}, but its space declares choices from {low} "
+                f"to {high}",
+                row,
             )
         encoded = np.zeros((len(batch), self.size), np.float32)
         np.put_along_axis(encoded, choices + first, 1.0, axis=1)
@@ -150,7 +173,10 @@ class Leaf:
         """Floats that are whole numbers as int64."""
         if given.dtype.kind == "f" and np.array_equal(given, np.floor(given)) and np.isfinite(given).all():
             return given.astype(np.int64)
-        raise ObservationFault(f"{self.called} is {given.ravel()[0]!r} ({given.dtype}), but its space declares choices, whole numbers")
+        raise ObservationFault(
+            f"{self.called} is {given.ravel()[0]!r} ({given.dtype}), but its space declares choices, whole "
+            "numbers"
+        )
 
 
 def entries(space: gym.Space[Any], path: Path = ()) -> Iterator[Leaf | Path]:

@@ -1,4 +1,5 @@
-"""From any Gymnasium observation space to one array per environment: float32 of any shape, or uint8 images."""
+"""From any Gymnasium observation space to one array per environment: float32 of any shape, or uint8
+images."""
 
 from __future__ import annotations
 
@@ -21,26 +22,38 @@ MINIGRID_VIEW = 7  # cells on a side of MiniGrid's egocentric view
 class ObservationMap:
     """Turns observations of one space into one array.
 
-    - A single entry keeps its shape. Images (uint8 with two axes or more) stay uint8, everything else becomes float32; discrete entries
-      become one-hot.
-    - Several entries are flattened and concatenated as float32, in alphabetical order of their keys, or in the order of `obs_keys`.
-    - Bytes that become float32, because they are a vector or beside other entries, are divided by 255 where their bounds are 0 and 255.
-    - Without `obs_keys`, the images of a dict are left out, with a warning that names them, and so are entries without a numeric form; of a
-      MiniGrid observation (`image` beside `mission`) the image is taken.
-    - What does not fit the space is an `ObservationFault`: floats where bytes are declared, choices that the space does not have.
+    - A single entry keeps its shape. Images (uint8 with two axes or more) stay uint8, everything else becomes
+      float32; discrete entries become one-hot.
+    - Several entries are flattened and concatenated as float32, in alphabetical order of their keys, or in
+      the order of `obs_keys`.
+    - Bytes that become float32, because they are a vector or beside other entries, are divided by 255 where
+      their bounds are 0 and 255.
+    - Without `obs_keys`, the images of a dict are left out, with a warning that names them, and so are
+      entries without a numeric form; of a MiniGrid observation (`image` beside `mission`) the image is taken.
+    - What does not fit the space is an `ObservationFault`: floats where bytes are declared, choices that the
+      space does not have.
 
     Args:
         space: observation space of one environment.
-        obs_keys: entries to take, by key; "a.b" for an entry b of a nested dict a; a key of a nested dict takes all of it.
-        crop: None, or the side of a smaller MiniGrid view, an odd number up to 7: the cells nearest to the agent. The image is indexed
-            [x][y] with the agent at [3][6], so 3 is `image[2:5, 4:7]`, with the agent at [1][2].
+        obs_keys: entries to take, by key; "a.b" for an entry b of a nested dict a; a key of a nested dict
+            takes all of it.
+        crop: None, or the side of a smaller MiniGrid view, an odd number up to 7: the cells nearest to the
+            agent. The image is indexed [x][y] with the agent at [3][6], so 3 is `image[2:5, 4:7]`, with the
+            agent at [1][2].
         name: the environment's, for messages.
 
     Raises:
         SettingError: nothing usable in the space, an unknown key, or a crop that does not fit.
     """
 
-    def __init__(self, space: gym.Space[Any], *, obs_keys: Sequence[str] | None = None, crop: int | None = None, name: str = "") -> None:
+    def __init__(
+        self,
+        space: gym.Space[Any],
+        *,
+        obs_keys: Sequence[str] | None = None,
+        crop: int | None = None,
+        name: str = "",
+    ) -> None:
         self.leaves = _select(space, obs_keys, name)
         left_out = left_out_entries(space, self.leaves) if obs_keys is None else {}
         if left_out:
@@ -60,7 +73,10 @@ class ObservationMap:
         if crop is None:
             return None
         if self.shape[:2] != (MINIGRID_VIEW, MINIGRID_VIEW) or len(self.shape) != 3:
-            raise SettingError(f"crop is for MiniGrid images of shape [7, 7, 3]; observations of {name} have shape {list(self.shape)}")
+            raise SettingError(
+                f"crop is for MiniGrid images of shape [7, 7, 3]; observations of {name} have shape "
+                f"{list(self.shape)}"
+            )
         if crop not in (1, 3, 5, 7):
             raise SettingError(f"crop must be 1, 3, 5 or 7 cells, got {crop!r}")
         first = (MINIGRID_VIEW - crop) // 2
@@ -68,7 +84,8 @@ class ObservationMap:
         return slice(first, first + crop), slice(MINIGRID_VIEW - crop, MINIGRID_VIEW)
 
     def batch(self, obs: Any) -> np.ndarray:
-        """Observations of N environments, each entry already an array [N, ...]; may share memory with the input."""
+        """Observations of N environments, each entry already an array [N, ...]; may share memory with the
+        input."""
         return self._encode(lambda leaf: np.asarray(dig(obs, leaf)))
 
     def stack(self, obs: Sequence[Any]) -> np.ndarray:
@@ -76,9 +93,14 @@ class ObservationMap:
         return self._encode(lambda leaf: _stacked([dig(one, leaf) for one in obs], leaf))
 
     def bounds(self) -> tuple[np.ndarray, np.ndarray]:
-        """Smallest and largest value of each number of an observation, [*shape] each, in the observations' dtype."""
+        """Smallest and largest value of each number of an observation, [*shape] each, in the observations'
+        dtype."""
         each = [leaf.declared_bounds() if self._stays_uint8 else leaf.bounds() for leaf in self.leaves]
-        low, high = each[0] if self._single else (np.concatenate([np.ravel(pair[side]) for pair in each]) for side in (0, 1))
+        low, high = (
+            each[0]
+            if self._single
+            else (np.concatenate([np.ravel(pair[side]) for pair in each]) for side in (0, 1))
+        )
         if self._window is not None:
             low, high = low[self._window], high[self._window]
         return low.reshape(self.shape).astype(self._dtype), high.reshape(self.shape).astype(self._dtype)
@@ -114,7 +136,9 @@ def dig(obs: Any, leaf: Leaf) -> Any:
         for key in leaf.path:
             obs = obs[key]
     except (KeyError, IndexError, TypeError) as error:
-        raise ObservationFault(f"the observation lacks {leaf.name!r}, which its space declares; it is {_kind_of(obs)}") from error
+        raise ObservationFault(
+            f"the observation lacks {leaf.name!r}, which its space declares; it is {_kind_of(obs)}"
+        ) from error
     return obs
 
 
@@ -146,7 +170,8 @@ def is_minigrid(space: gym.Space[Any]) -> bool:
 
 
 def left_out_entries(space: gym.Space[Any], taken: Sequence[Leaf]) -> dict[str, str]:
-    """Entries of a space that are not among those taken, and what they are; none for MiniGrid, of which one entry is meant."""
+    """Entries of a space that are not among those taken, and what they are; none for MiniGrid, of which one
+    entry is meant."""
     if is_minigrid(space):
         return {}
     found: dict[str, str] = {}
@@ -161,7 +186,10 @@ def left_out_entries(space: gym.Space[Any], taken: Sequence[Leaf]) -> dict[str, 
 def _left_out_sentence(left_out: Mapping[str, str], taken: Sequence[Leaf], name: str) -> str:
     listed = " and ".join(f"{entry!r} ({what})" for entry, what in left_out.items())
     seen = ", ".join(repr(leaf.name) for leaf in taken)
-    return f"observations of {name or 'this space'}: {listed} left out; seen is {seen} alone. obs_keys chooses other entries"
+    return (
+        f"observations of {name or 'this space'}: {listed} left out; seen is {seen} alone. obs_keys chooses "
+        "other entries"
+    )
 
 
 def _select(space: gym.Space[Any], obs_keys: Sequence[str] | None, name: str) -> list[Leaf]:
@@ -179,7 +207,9 @@ def _select(space: gym.Space[Any], obs_keys: Sequence[str] | None, name: str) ->
     if vectors:
         return vectors
     if len(leaves) > 1:
-        raise SettingError(f"obs_keys must choose among the images of {name}: {', '.join(leaf.name for leaf in leaves)}")
+        raise SettingError(
+            f"obs_keys must choose among the images of {name}: {', '.join(leaf.name for leaf in leaves)}"
+        )
     return leaves
 
 
@@ -195,6 +225,9 @@ def _by_key(leaves: list[Leaf], obs_keys: Sequence[str], name: str) -> list[Leaf
         matching = [leaf for leaf in leaves if leaf.name == key or leaf.name.startswith(f"{key}.")]
         if not matching:
             known = [leaf.name for leaf in leaves]
-            raise SettingError(f"obs_keys: {name} has no numeric entry {key!r}, it has {', '.join(known)}{nearest(key, known)}")
+            raise SettingError(
+                f"obs_keys: {name} has no numeric entry {key!r}, it has "
+                f"{', '.join(known)}{nearest(key, known)}"
+            )
         chosen += [leaf for leaf in matching if leaf not in chosen]
     return chosen

@@ -31,11 +31,12 @@ def _is_object(value: Any) -> bool:
     return isinstance(value, VectorEnv | gym.Env | gym.vector.VectorEnv)
 
 
-# ---------------------------------------------------------------------------------------------------- what a file cannot hold
+# --------------------------------------------------------------------------- what a file cannot hold
 
 
 def label(value: Any) -> str:
-    """What a file says in place of an object: `<class: mine.Maze>`, `<function: __main__.make>`, `<object: mine.Wrapper of Maze-v0>`."""
+    """What a file says in place of an object: `<class: mine.Maze>`, `<function: __main__.make>`, `<object:
+    mine.Wrapper of Maze-v0>`."""
     named = value.func if isinstance(value, functools.partial) else value
     kind = "class" if inspect.isclass(named) else "function" if inspect.isroutine(named) else "object"
     of = type(named) if kind == "object" else named
@@ -65,7 +66,8 @@ def labels(value: Any, name: str) -> Iterator[tuple[str, str]]:
 
 
 def require_present(env: Any, env_kwargs: Mapping[str, Any] | None) -> None:
-    """Raises SettingError, saying what to give, where a run's file stands for an environment or an option that it could not hold."""
+    """Raises SettingError, saying what to give, where a run's file stands for an environment or an option
+    that it could not hold."""
     if is_label(env):
         found = _IMPORTABLE.fullmatch(env)
         example = f"{found[1]}:{found[2]}" if found and found[1] != "__main__" else "module:name"
@@ -75,6 +77,7 @@ def require_present(env: Any, env_kwargs: Mapping[str, Any] | None) -> None:
         )
     for where, lost in labels(env_kwargs or {}, "env_kwargs"):
         raise SettingError(
-            f"{where} was {lost} in the run, which its folder cannot hold; give the environment again in Python, with its options in "
+            f"{where} was {lost} in the run, which its folder cannot hold; give the environment again in "
+            "Python, with its options in "
             f"env_kwargs of the configuration, and load the checkpoint"
         )

@@ -23,7 +23,8 @@ class Ranges:
         self.low, self.high, self.rows = low, high, self.rows + len(batch)
 
     def outside(self, low: np.ndarray, high: np.ndarray) -> np.ndarray:
-        """Flat indices of the numbers that were outside bounds of the same shape; infinite bounds bound nothing."""
+        """Flat indices of the numbers that were outside bounds of the same shape; infinite bounds bound
+        nothing."""
         below = self.low.astype(np.float64) < low - ROUNDING * np.maximum(1, np.abs(low))
         above = self.high.astype(np.float64) > high + ROUNDING * np.maximum(1, np.abs(high))
         return np.flatnonzero(below | above)
@@ -34,7 +35,9 @@ class Ranges:
 
     def largest(self) -> int:
         """Flat index of the number with the largest absolute value."""
-        return int(np.argmax(np.maximum(np.abs(self.low.astype(np.float64)), np.abs(self.high.astype(np.float64)))))
+        return int(
+            np.argmax(np.maximum(np.abs(self.low.astype(np.float64)), np.abs(self.high.astype(np.float64))))
+        )
 
     @property
     def smallest_value(self) -> float:

@@ -16,7 +16,9 @@ def reset_values(result: Any) -> tuple[Any, Any]:
     """The observation and the info of `reset`. Raises WrongReturn."""
     if isinstance(result, tuple | list) and len(result) == 2 and _is_info(result[1]):
         return result[0], result[1]
-    raise WrongReturn(f"{TWO_VALUES}, info a dict; it returned {describe(result)} (old Gym returned the observation alone)")
+    raise WrongReturn(
+        f"{TWO_VALUES}, info a dict; it returned {describe(result)} (old Gym returned the observation alone)"
+    )
 
 
 def step_values(result: Any) -> tuple[Any, float, bool, bool, Any]:
@@ -34,7 +36,8 @@ def step_values(result: Any) -> tuple[Any, float, bool, bool, Any]:
 
 
 def vector_step_values(result: Any, num_envs: int) -> tuple[Any, np.ndarray, np.ndarray, np.ndarray, Any]:
-    """The five values of a vector environment's `step`, rewards as float64 [N] and flags as bool [N], new arrays. Raises WrongReturn."""
+    """The five values of a vector environment's `step`, rewards as float64 [N] and flags as bool [N], new
+    arrays. Raises WrongReturn."""
     if not isinstance(result, tuple | list) or len(result) != 5:
         raise WrongReturn(f"{FIVE_VALUES}; it returned {_count(result)}")
     obs, reward, terminated, truncated, info = result
@@ -57,10 +60,20 @@ def misfit(observations: ObservationMap, obs: Any) -> WrongReturn | None:
         except WrongReturn as fault:
             return fault
         array = np.asarray(value) if _is_regular(value) else None
-        fits = array is not None and array.dtype.kind in NUMBERS and (array.shape == leaf.shape or isinstance(refused, WrongReturn))
+        fits = (
+            array is not None
+            and array.dtype.kind in NUMBERS
+            and (array.shape == leaf.shape or isinstance(refused, WrongReturn))
+        )
         if not fits:
-            return WrongReturn(f"{entry} should be numbers of shape {list(leaf.shape)}, it is {describe(value)}")
-    return refused if isinstance(refused, WrongReturn) else WrongReturn(f"its observation cannot be used: {refused}")
+            return WrongReturn(
+                f"{entry} should be numbers of shape {list(leaf.shape)}, it is {describe(value)}"
+            )
+    return (
+        refused
+        if isinstance(refused, WrongReturn)
+        else WrongReturn(f"its observation cannot be used: {refused}")
+    )
 
 
 def describe(value: Any) -> str:
@@ -80,20 +93,28 @@ def describe(value: Any) -> str:
 
 def _is_info(value: Any) -> bool:
     """A dict, nothing, or a list of dicts as vector environments with `DictInfoToList` give it."""
-    return value is None or isinstance(value, Mapping) or (isinstance(value, list) and all(isinstance(each, Mapping) for each in value))
+    return (
+        value is None
+        or isinstance(value, Mapping)
+        or (isinstance(value, list) and all(isinstance(each, Mapping) for each in value))
+    )
 
 
 def _count(result: Any) -> str:
     if not isinstance(result, tuple | list):
         return describe(result)
-    return f"{len(result)} values" + (", as old Gym did (done instead of terminated and truncated)" if len(result) == 4 else "")
+    return f"{len(result)} values" + (
+        ", as old Gym did (done instead of terminated and truncated)" if len(result) == 4 else ""
+    )
 
 
 def _reward(value: Any) -> float:
     array = _one_number(value)
     if array is not None:
         return float(array)
-    if not isinstance(value, np.ndarray | np.generic) and hasattr(type(value), "__float__"):  # a fraction, a tensor
+    if not isinstance(value, np.ndarray | np.generic) and hasattr(
+        type(value), "__float__"
+    ):  # a fraction, a tensor
         return float(value)
     raise WrongReturn(f"its reward must be one number, it is {describe(value)}")
 
@@ -106,7 +127,8 @@ def _flag(value: Any, name: str) -> bool:
 
 
 def _one_number(value: Any) -> np.ndarray | None:
-    """The number as an array of shape [], also of an array with one entry; None where it is something else."""
+    """The number as an array of shape [], also of an array with one entry; None where it is something
+    else."""
     if not _is_regular(value):
         return None
     array = np.asarray(value)
@@ -135,5 +157,7 @@ def _column(values: Any, name: str, num_envs: int) -> np.ndarray:
     except Exception as error:
         raise WrongReturn(f"its {name} must be {num_envs} numbers: {error}") from None
     if array.dtype.kind not in NUMBERS or array.size != num_envs:
-        raise WrongReturn(f"its {name} must be {num_envs} numbers, one for each environment; it is {describe(array)}")
+        raise WrongReturn(
+            f"its {name} must be {num_envs} numbers, one for each environment; it is {describe(array)}"
+        )
     return array.reshape(num_envs)

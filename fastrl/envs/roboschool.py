@@ -26,9 +26,10 @@ SUCCESSORS = {
 class RoboschoolEnv(GymEnv):
     """An environment by its Roboschool id, made as the maintained MuJoCo environment that took its place.
 
-    Roboschool is no longer maintained and does not install. `RoboschoolHalfCheetah-v1`, for example, is `HalfCheetah-v5` here: the same
-    task, with other states and rewards, so returns cannot be compared with Roboschool's. A warning says which environment it is, and
-    `env_name` is its id. The ids of the successors are taken as well.
+    Roboschool is no longer maintained and does not install. `RoboschoolHalfCheetah-v1`, for example, is
+    `HalfCheetah-v5` here: the same task, with other states and rewards, so returns cannot be compared with
+    Roboschool's. A warning says which environment it is, and `env_name` is its id. The ids of the successors
+    are taken as well.
 
     Args:
         args, kwargs: those of `GymEnv`.
@@ -43,6 +44,13 @@ class RoboschoolEnv(GymEnv):
             return env_name
         successor = SUCCESSORS.get(env_name)
         if successor is None:
-            raise SettingError(f"env_name: {env_name!r} has no maintained successor; those that have one are {', '.join(SUCCESSORS)}")
-        warnings.warn(f"{env_name} is no longer maintained: {successor} is used, whose states and rewards are other ones", stacklevel=3)
+            raise SettingError(
+                f"env_name: {env_name!r} has no maintained successor; those that have one are "
+                f"{', '.join(SUCCESSORS)}"
+            )
+        warnings.warn(
+            f"{env_name} is no longer maintained: {successor} is used, whose states and rewards are other "
+            "ones",
+            stacklevel=3,
+        )
         return successor

@@ -41,10 +41,13 @@ def saved_count(state: Mapping[str, Any], name: str) -> int:
 
 
 def saved_episodes(state: Mapping[str, Any], num_envs: int) -> list[tuple[int, float, int]]:
-    """Finished episodes of a saved state, (environment, return, length) each; ValueError if there is something else among them."""
+    """Finished episodes of a saved state, (environment, return, length) each; ValueError if there is
+    something else among them."""
     episodes = state.get("finished") if isinstance(state, Mapping) else None
     if not isinstance(episodes, list) or not all(_is_episode(episode, num_envs) for episode in episodes):
-        raise ValueError("the environments' 'finished' must be a list of episodes [environment, return, length]")
+        raise ValueError(
+            "the environments' 'finished' must be a list of episodes [environment, return, length]"
+        )
     return [(index, float(value), length) for index, value, length in episodes]
 
 

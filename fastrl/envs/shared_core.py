@@ -1,7 +1,8 @@
-"""A thread that waits and the one that it waits for, on one core: waking a sleeping core takes longer than stepping small environments.
+"""A thread that waits and the one that it waits for, on one core: waking a sleeping core takes longer than
+stepping small environments.
 
-Measured on a virtual machine, EnvPool's CartPole with 8 environments and one thread takes 30 µs a step where both threads share a core and
-70 µs where the system spreads them over two.
+Measured on a virtual machine, EnvPool's CartPole with 8 environments and one thread takes 30 µs a step where
+both threads share a core and 70 µs where the system spreads them over two.
 """
 
 from __future__ import annotations
@@ -16,7 +17,8 @@ TASKS = "/proc/self/task"
 
 
 def new_threads(make: Callable[[], Any]) -> tuple[Any, list[int]]:
-    """What `make` returns, and the system's numbers of the threads that it started; none where the system does not tell."""
+    """What `make` returns, and the system's numbers of the threads that it started; none where the system
+    does not tell."""
     before = set(_threads())
     made = make()
     return made, [thread for thread in _threads() if thread not in before]
@@ -24,10 +26,12 @@ def new_threads(make: Callable[[], Any]) -> tuple[Any, list[int]]:
 
 @contextlib.contextmanager
 def on_one_core(threads: Sequence[int]) -> Iterator[None]:
-    """Keep the calling thread and `threads` on the core that it is on now; afterwards they may run where they could before.
+    """Keep the calling thread and `threads` on the core that it is on now; afterwards they may run where they
+    could before.
 
-    The system chooses the core anew whenever this begins, so that a core that is busy otherwise is left again. Threads that are started
-    inside begin on that core and are let go with the others. Does nothing where the system does not let it.
+    The system chooses the core anew whenever this begins, so that a core that is busy otherwise is left
+    again. Threads that are started inside begin on that core and are let go with the others. Does nothing
+    where the system does not let it.
     """
     before = set(_threads())
     core = _current_core()

@@ -1,4 +1,5 @@
-"""One environment of `make_vector_env` as a Gymnasium environment, for loops and tools written for Gymnasium."""
+"""One environment of `make_vector_env` as a Gymnasium environment, for loops and tools written for
+Gymnasium."""
 
 from __future__ import annotations
 
@@ -16,24 +17,38 @@ from fastrl.envs.timestep import Episode
 
 
 class SingleEnv(gym.Env[np.ndarray, Any]):
-    """A single environment with Gymnasium's interface: EnvPool's and fastrl's own ids without further packages.
+    """A single environment with Gymnasium's interface: EnvPool's and fastrl's own ids without further
+    packages.
 
-    Observations are those of the `VectorEnv`, without its first axis; rewards are not masked, since there are no reset rows. Actions are in
-    the environment's own units, and continuous ones are clipped to its bounds.
+    Observations are those of the `VectorEnv`, without its first axis; rewards are not masked, since there are
+    no reset rows. Actions are in the environment's own units, and continuous ones are clipped to its bounds.
 
     Args:
         env_id: anything `make_vector_env` takes and can make more than once: an id or a factory.
-        options: keyword arguments of the environment, beside `max_episode_steps` and `obs_keys`, which go to `make_vector_env`.
+        options: keyword arguments of the environment, beside `max_episode_steps` and `obs_keys`, which go to
+            `make_vector_env`.
     """
 
     metadata: dict[str, Any] = {"render_modes": []}
 
-    def __init__(self, env_id: Any, *, seed: int = 0, obs_keys: Any = None, max_episode_steps: int | None = None, **options: Any) -> None:
+    def __init__(
+        self,
+        env_id: Any,
+        *,
+        seed: int = 0,
+        obs_keys: Any = None,
+        max_episode_steps: int | None = None,
+        **options: Any,
+    ) -> None:
         self._env_id = env_id
         self._settings = {"obs_keys": obs_keys, "max_episode_steps": max_episode_steps, "env_kwargs": options}
         self._env = self._make(seed)
-        self._max_episode_steps = self._env.max_episode_steps  # named as in TimeLimit, where others look for it
-        self._finished: deque[Episode] = deque(maxlen=16)  # not more: who does not ask for them shall not collect them
+        self._max_episode_steps = (
+            self._env.max_episode_steps
+        )  # named as in TimeLimit, where others look for it
+        self._finished: deque[Episode] = deque(
+            maxlen=16
+        )  # not more: who does not ask for them shall not collect them
         self.observation_space, self.action_space = spaces_of(
             self._env.obs_shape, self._env.action, self._env.obs_dtype, self._env.obs_bounds
         )
@@ -43,8 +58,11 @@ class SingleEnv(gym.Env[np.ndarray, Any]):
 
         return make_vector_env(self._env_id, 1, seed=seed, scale_actions=False, **self._settings)
 
-    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[np.ndarray, dict[str, Any]]:
-        """Start an episode. A seed makes the environment anew, because a simulator may take its seed only then."""
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[np.ndarray, dict[str, Any]]:
+        """Start an episode. A seed makes the environment anew, because a simulator may take its seed only
+        then."""
         super().reset(seed=seed)
         if seed is not None:
             self._env.close()
@@ -55,10 +73,17 @@ class SingleEnv(gym.Env[np.ndarray, Any]):
         """Step once; after an end, `reset` comes next."""
         step = self._env.step(np.asarray(action)[None])
         self._finished.extend(self._env.pop_episodes())
-        return step.obs[0].numpy(), float(step.reward[0]), bool(step.terminated[0]), bool(step.truncated[0]), {}
+        return (
+            step.obs[0].numpy(),
+            float(step.reward[0]),
+            bool(step.terminated[0]),
+            bool(step.truncated[0]),
+            {},
+        )
 
     def pop_episodes(self) -> list[Episode]:
-        """Episodes that finished since the last call, the last 16 at most; whole games where an episode is less (see `EnvPoolEnv`)."""
+        """Episodes that finished since the last call, the last 16 at most; whole games where an episode is
+        less (see `EnvPoolEnv`)."""
         finished = list(self._finished)
         self._finished.clear()
         return finished
@@ -79,7 +104,8 @@ def spaces_of(
     obs_dtype: torch.dtype = torch.float32,
     obs_bounds: tuple[np.ndarray, np.ndarray] | None = None,
 ) -> tuple[gym.Space[Any], gym.Space[Any]]:
-    """Gymnasium's spaces for the observations and actions of one environment; without `obs_bounds` images have 0 and 255, others none.
+    """Gymnasium's spaces for the observations and actions of one environment; without `obs_bounds` images
+    have 0 and 255, others none.
 
     Bounds of actions are those of the spec, as float32 rounded inwards.
     """

@@ -1,4 +1,5 @@
-"""What the toolkit tells about a space: shape, kind, dtype and bounds, as a mapping that is read by attribute too."""
+"""What the toolkit tells about a space: shape, kind, dtype and bounds, as a mapping that is read by attribute
+too."""
 
 from __future__ import annotations
 
@@ -30,11 +31,17 @@ class SpaceInfo(dict[str, Any]):
         try:
             return self[name]
         except KeyError:
-            raise AttributeError(f"there is no {name!r} of a space that is {self.get('space')}; it has {', '.join(self)}") from None
+            raise AttributeError(
+                f"there is no {name!r} of a space that is {self.get('space')}; it has {', '.join(self)}"
+            ) from None
 
     def plain(self) -> dict[str, Any]:
         """A new dict of numbers, strings and lists, without the bounds: what a file can hold."""
-        return {key: list(value) if isinstance(value, tuple) else value for key, value in self.items() if key not in BOUNDS}
+        return {
+            key: list(value) if isinstance(value, tuple) else value
+            for key, value in self.items()
+            if key not in BOUNDS
+        }
 
 
 def space_info(space: gym.Space[Any]) -> SpaceInfo:
@@ -52,12 +59,18 @@ def space_info(space: gym.Space[Any]) -> SpaceInfo:
     if isinstance(space, gym.spaces.Discrete):
         return SpaceInfo(shape=int(space.n), space="discrete", dtype=dtype)
     if isinstance(space, gym.spaces.MultiDiscrete):
-        return SpaceInfo(shape=tuple(space.shape), space="multi_discrete", dtype=dtype, nvec=tuple(np.ravel(space.nvec).tolist()))
+        return SpaceInfo(
+            shape=tuple(space.shape),
+            space="multi_discrete",
+            dtype=dtype,
+            nvec=tuple(np.ravel(space.nvec).tolist()),
+        )
     raise SettingError(f"space must be Box, Discrete or MultiDiscrete, got {space}")
 
 
 def require_same(name: str, found: SpaceInfo, expected: Mapping[str, Any] | None) -> None:
-    """Raises SettingError unless the description is the expected one, in every entry that both have; None expects nothing."""
+    """Raises SettingError unless the description is the expected one, in every entry that both have; None
+    expects nothing."""
     for key, value in found.plain().items():
         wanted = value if expected is None else expected.get(key, value)
         wanted = list(wanted) if isinstance(wanted, tuple) else wanted

@@ -1,8 +1,8 @@
 """Time limits of Gymnasium's environments: what acts on an episode, and how to give it another one.
 
-A limit can stand in several places at once: in `TimeLimit` wrappers, nested in any number, and in the environment itself. All of them act,
-so the smallest counts. A spec is only a description, which can be older than the limit in force; it is believed of vector environments
-alone, whose inside cannot be seen.
+A limit can stand in several places at once: in `TimeLimit` wrappers, nested in any number, and in the
+environment itself. All of them act, so the smallest counts. A spec is only a description, which can be older
+than the limit in force; it is believed of vector environments alone, whose inside cannot be seen.
 """
 
 from __future__ import annotations
@@ -15,13 +15,15 @@ import gymnasium as gym
 
 from fastrl.errors import SettingError
 
-# where environments keep a limit of their own: Gymnasium's wrapper and its likes, environments like Memory Gym's (−1: endless)
+# where environments keep a limit of their own: Gymnasium's wrapper and its likes, environments like Memory
+# Gym's (−1: endless)
 _ATTRIBUTES = ("_max_episode_steps", "max_episode_steps")
 _INSIDE = (*_ATTRIBUTES, "max_steps")  # of the environment itself; MiniGrid's
 
 
 def as_limit(value: Any) -> int | None:
-    """A number of steps ≥ 1, or None for anything else: 0 and −1 stand for no limit, or for one that is not known."""
+    """A number of steps ≥ 1, or None for anything else: 0 and −1 stand for no limit, or for one that is not
+    known."""
     try:
         steps = operator.index(value)
     except TypeError:
@@ -30,7 +32,8 @@ def as_limit(value: Any) -> int | None:
 
 
 def time_limit(env: Any) -> int | None:
-    """Steps after which an episode ends at the latest; None where nothing says so. Some environments tell it only after a reset.
+    """Steps after which an episode ends at the latest; None where nothing says so. Some environments tell it
+    only after a reset.
 
     Args:
         env: a Gymnasium environment, or a vector environment of Gymnasium or EnvPool.
@@ -69,18 +72,24 @@ def limited(env: gym.Env[Any, Any], max_episode_steps: int | None) -> gym.Env[An
     its_own = time_limit(env)
     if its_own is not None and its_own < max_episode_steps:
         name = type(env.unwrapped).__name__
-        raise SettingError(f"max_episode_steps is {max_episode_steps}, but {name} ends its episodes after {its_own} steps by itself")
+        raise SettingError(
+            f"max_episode_steps is {max_episode_steps}, but {name} ends its episodes after {its_own} steps "
+            "by itself"
+        )
     return env if limits else gym.wrappers.TimeLimit(env, max_episode_steps)
 
 
 def check_limit(wanted: int | None, there: int | None, name: str) -> None:
-    """Of an environment that cannot be given another limit: one that it does not tell may be said from outside.
+    """Of an environment that cannot be given another limit: one that it does not tell may be said from
+    outside.
 
     Raises:
         SettingError: it tells another one.
     """
     if wanted is not None and there is not None and wanted != there:
-        raise SettingError(f"max_episode_steps is {wanted}, but {name} is already made, with a limit of {there} steps")
+        raise SettingError(
+            f"max_episode_steps is {wanted}, but {name} is already made, with a limit of {there} steps"
+        )
 
 
 def _layers(env: Any) -> Iterator[Any]:
@@ -94,7 +103,8 @@ def _limits(env: gym.Env[Any, Any]) -> Iterator[int]:
     for layer in _layers(env):
         wraps = isinstance(layer, gym.Wrapper)
         for name in _ATTRIBUTES if wraps else _INSIDE:
-            # a wrapper's attributes of its own: it hands on the others from inside, where they are seen anyway
+            # a wrapper's attributes of its own: it hands on the others from inside, where they are seen
+            # anyway
             limit = as_limit(layer.__dict__.get(name) if wraps else getattr(layer, name, None))
             if limit is not None:
                 yield limit

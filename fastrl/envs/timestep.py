@@ -28,7 +28,11 @@ class Timestep(NamedTuple):
     @property
     def transitions(self) -> int:
         """Number of rows that are transitions."""
-        return int(np.count_nonzero(self.valid.numpy())) if self.valid.device.type == "cpu" else int(self.valid.sum())
+        return (
+            int(np.count_nonzero(self.valid.numpy()))
+            if self.valid.device.type == "cpu"
+            else int(self.valid.sum())
+        )
 
 
 class Episode(NamedTuple):
@@ -47,7 +51,8 @@ class Advance(NamedTuple):
         reward: float [N]; anything on rows that are no transition.
         terminated, truncated: bool [N].
         held: bool [N] or None, columns that were not stepped at all though their episode goes on.
-        score: float [N] or None, reward for the episode statistics where it differs from the reward to learn from.
+        score: float [N] or None, reward for the episode statistics where it differs from the reward to learn
+            from.
         over: bool [N] or None, ends of the episodes to report where they differ from the ends to learn from.
     """
 

@@ -11,7 +11,8 @@ from fastrl.envs.space_info import SpaceInfo
 
 
 class BaseEnv(ABC):
-    """One environment of the toolkit. A subclass gives the abstract methods; `_create_env` is called once, by the constructor.
+    """One environment of the toolkit. A subclass gives the abstract methods; `_create_env` is called once, by
+    the constructor.
 
     Args:
         env_name: the environment's name.
@@ -60,6 +61,8 @@ class BaseEnv(ABC):
 
     def _config_section(self) -> dict[str, Any]:
         kind = type(self)
-        module = "fastrl.envs" if kind.__module__.startswith("fastrl.envs.") else kind.__module__  # where users import it from
+        module = (
+            "fastrl.envs" if kind.__module__.startswith("fastrl.envs.") else kind.__module__
+        )  # where users import it from
         infos = {"state_info": self.get_state_info().plain(), "action_info": self.get_action_info().plain()}
         return {"func": f"{module}.{kind.__qualname__}", "env_name": self.env_name, **infos}

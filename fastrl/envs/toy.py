@@ -1,7 +1,8 @@
 """Small environments with known answers, for tests and first runs: identity, counter, proof of memory.
 
-The dynamics are written once, for N columns of numpy arrays. `fastrl.envs.toy_vector` steps them for trainers, and
-`fastrl.envs.toy_gymnasium` offers them as Gymnasium environments. All state, random streams included, can be saved and restored exactly.
+The dynamics are written once, for N columns of numpy arrays. `fastrl.envs.toy_vector` steps them for
+trainers, and `fastrl.envs.toy_gymnasium` offers them as Gymnasium environments. All state, random streams
+included, can be saved and restored exactly.
 """
 
 from __future__ import annotations
@@ -27,8 +28,8 @@ _GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 class ColumnRandom:
     """One random stream per column, as a function of (seed, number of the draw).
 
-    What a column draws depends on nothing but its seed and how much it has drawn: not on its neighbours, nor on when they are reset.
-    The numbers are SplitMix64's.
+    What a column draws depends on nothing but its seed and how much it has drawn: not on its neighbours, nor
+    on when they are reset. The numbers are SplitMix64's.
 
     Args:
         seeds: one per column.
@@ -61,14 +62,17 @@ class ToyDynamics(ABC):
     Attributes:
         elapsed: int64 [N], steps of the present episodes.
         optimal_return: return of the best policy, averaged over starts; None where it is not known.
-        memoryless_return: return of the best policy that sees the present observation only, where that is less.
+        memoryless_return: return of the best policy that sees the present observation only, where that is
+            less.
     """
 
     obs_size: int
     action: ActionSpec
     optimal_return: float | None = None
     memoryless_return: float | None = None
-    reset_reward: float = 0.0  # what the raw environment claims on a reset row; a stream that lets it through is broken
+    reset_reward: float = (
+        0.0  # what the raw environment claims on a reset row; a stream that lets it through is broken
+    )
     _state: tuple[str, ...] = ("elapsed",)
 
     def __init__(self, seeds: Sequence[int], *, max_episode_steps: int | None = None) -> None:
@@ -85,7 +89,8 @@ class ToyDynamics(ABC):
         self._begin(columns)
 
     def step(self, actions: np.ndarray, columns: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Step where `columns` is True; the others stand still with reward 0. Returns (reward, terminated, truncated), each [N]."""
+        """Step where `columns` is True; the others stand still with reward 0. Returns (reward, terminated,
+        truncated), each [N]."""
         self.elapsed += columns
         reward, terminated = self._move(actions, columns)
         terminated = terminated & columns
@@ -100,7 +105,8 @@ class ToyDynamics(ABC):
 
     @abstractmethod
     def _move(self, actions: np.ndarray, columns: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Change the state where `columns` is True; `elapsed` has been counted up. Returns (reward, terminated)."""
+        """Change the state where `columns` is True; `elapsed` has been counted up. Returns (reward,
+        terminated)."""
 
     @abstractmethod
     def observe(self) -> np.ndarray:
@@ -108,7 +114,9 @@ class ToyDynamics(ABC):
 
     def state_dict(self) -> dict[str, np.ndarray]:
         """Every array of the state."""
-        return {name: getattr(self, name).copy() for name in self._state} | {"drawn": self.random.drawn.copy()}
+        return {name: getattr(self, name).copy() for name in self._state} | {
+            "drawn": self.random.drawn.copy()
+        }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Counterpart of `state_dict`.
@@ -118,7 +126,9 @@ class ToyDynamics(ABC):
         """
         arrays = {name: getattr(self, name) for name in self._state} | {"drawn": self.random.drawn}
         counts = ("elapsed", "drawn")
-        given = {name: saved_array(state, name, mine, signed=name not in counts) for name, mine in arrays.items()}
+        given = {
+            name: saved_array(state, name, mine, signed=name not in counts) for name, mine in arrays.items()
+        }
         for name, saved in given.items():
             arrays[name][...] = saved
         try:
@@ -194,10 +204,12 @@ class IdentityContinuous(ToyDynamics):
 
 
 class LinearQuadratic(ToyDynamics):
-    """Keep a point at the origin cheaply: s' = 0.9 s + 0.5 a + w, reward −(s² + 0.1 a²), w uniform within ±`noise`.
+    """Keep a point at the origin cheaply: s' = 0.9 s + 0.5 a + w, reward −(s² + 0.1 a²), w uniform within
+    ±`noise`.
 
-    An episode starts at s uniform in [−1, 1] and is truncated, never terminated. The best action is −`gain(gamma)` · s whatever w does,
-    among policies of any kind, as long as it is within the bounds ±2 of its own units.
+    An episode starts at s uniform in [−1, 1] and is truncated, never terminated. The best action is
+    −`gain(gamma)` · s whatever w does, among policies of any kind, as long as it is within the bounds ±2 of
+    its own units.
 
     Args:
         seeds: one per column.
@@ -219,7 +231,8 @@ class LinearQuadratic(ToyDynamics):
 
     @classmethod
     def value_curvature(cls, gamma: float) -> float:
-        """P of the best policy's value −P s² + constant without time limit: the fixed point of the scalar Riccati equation."""
+        """P of the best policy's value −P s² + constant without time limit: the fixed point of the scalar
+        Riccati equation."""
         curvature = 0.0
         for _ in range(1_000):
             cross = gamma * cls.keep * cls.move * curvature
@@ -248,7 +261,8 @@ class LinearQuadratic(ToyDynamics):
 
 
 class Counter(ToyDynamics):
-    """Count steps: the observation is the number of steps made, and so is the reward of the next one (0, 1, 2, …); actions do nothing.
+    """Count steps: the observation is the number of steps made, and so is the reward of the next one (0, 1,
+    2, …); actions do nothing.
 
     An episode of length L returns L (L − 1) / 2. On the reset row the raw environment claims `reset_reward`.
 
@@ -278,8 +292,15 @@ class Counter(ToyDynamics):
         if isinstance(reset_reward, bool) or not isinstance(reset_reward, int | float):
             raise SettingError(f"reset_reward must be a number, got {reset_reward!r}")
         lengths = _whole_numbers(length)
-        if lengths is None or lengths.shape not in ((), (self.num_envs,)) or lengths.min() < 1 or lengths.max() > MOST_STEPS:
-            raise SettingError(f"length must be a number of steps, or one per environment ({self.num_envs}), got {length!r}")
+        if (
+            lengths is None
+            or lengths.shape not in ((), (self.num_envs,))
+            or lengths.min() < 1
+            or lengths.max() > MOST_STEPS
+        ):
+            raise SettingError(
+                f"length must be a number of steps, or one per environment ({self.num_envs}), got {length!r}"
+            )
         self.length = np.broadcast_to(lengths, (self.num_envs,))
         self.end = end
         self.reset_reward = reset_reward
@@ -303,12 +324,14 @@ class Counter(ToyDynamics):
 
 
 class ProofofMemory(ToyDynamics):
-    """Two goals at −1 and +1, one good and one bad, shown for the first two steps and never again: remember which, and walk to it.
+    """Two goals at −1 and +1, one good and one bad, shown for the first two steps and never again: remember
+    which, and walk to it.
 
-    Observation [left goal, position, right goal]: the goals are +1 (good) and −1 (bad) in random order, and read 0 after two steps. The
-    position starts at one of −0.4, −0.2, 0, 0.2, 0.4. Action 0 goes left and 1 right by 0.2, but nothing moves in the first two steps,
-    whose reward is 0. From then on a step costs 0.1, and the one that reaches an end gives +1.6 or −1.6 instead and terminates. An episode
-    is truncated after 16 steps.
+    Observation [left goal, position, right goal]: the goals are +1 (good) and −1 (bad) in random order, and
+    read 0 after two steps. The position starts at one of −0.4, −0.2, 0, 0.2, 0.4. Action 0 goes left and 1
+    right by 0.2, but nothing moves in the first two steps, whose reward is 0. From then on a step costs 0.1,
+    and the one that reaches an end gives +1.6 or −1.6 instead and terminates. An episode is truncated after
+    16 steps.
 
     Optimum 1.20; without memory no policy has more than −0.28 (walk to the nearer end).
     """
@@ -321,13 +344,19 @@ class ProofofMemory(ToyDynamics):
 
     def __init__(self, seeds: Sequence[int], *, max_episode_steps: int = 16) -> None:
         super().__init__(seeds, max_episode_steps=max_episode_steps)
-        self.optimal_return = 1.2 if max_episode_steps >= 9 else None  # nine steps reach the far end from the worst start
-        self.cell = np.zeros(self.num_envs, np.int64)  # position in steps of 0.2: exact, unlike a sum of floats
+        self.optimal_return = (
+            1.2 if max_episode_steps >= 9 else None
+        )  # nine steps reach the far end from the worst start
+        self.cell = np.zeros(
+            self.num_envs, np.int64
+        )  # position in steps of 0.2: exact, unlike a sum of floats
         self.right_goal = np.ones(self.num_envs, np.int64)
 
     def _begin(self, columns: np.ndarray) -> None:
         self.cell = np.where(columns, (self.random.uniform(columns) * 5).astype(np.int64) - 2, self.cell)
-        self.right_goal = np.where(columns, np.where(self.random.uniform(columns) < 0.5, 1, -1), self.right_goal)
+        self.right_goal = np.where(
+            columns, np.where(self.random.uniform(columns) < 0.5, 1, -1), self.right_goal
+        )
 
     def _move(self, actions: np.ndarray, columns: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         free = (self.elapsed > self.frozen_steps) & columns
@@ -352,7 +381,11 @@ TOYS: dict[str, type[ToyDynamics]] = {
 
 def _require_whole(name: str, value: Any, most: int) -> None:
     if isinstance(value, bool) or not isinstance(value, int | np.integer) or not 1 <= value <= most:
-        least = "at least 1" if isinstance(value, int | np.integer) and value < 1 else f"a whole number from 1 to {most:,}"
+        least = (
+            "at least 1"
+            if isinstance(value, int | np.integer) and value < 1
+            else f"a whole number from 1 to {most:,}"
+        )
         raise SettingError(f"{name} must be {least}, got {value!r}")
 
 

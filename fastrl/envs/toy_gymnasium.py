@@ -1,7 +1,7 @@
 """The toy environments as Gymnasium environments, over the same dynamics as `fastrl.envs.toy`.
 
-`ToyVectorGym` is a Gymnasium vector environment of any autoreset mode, to try adapters on. Single environments: `SingleEnv(env_id)`, or
-`gymnasium.make("fastrl.envs.toy_gymnasium:ProofofMemory-v0")`.
+`ToyVectorGym` is a Gymnasium vector environment of any autoreset mode, to try adapters on. Single
+environments: `SingleEnv(env_id)`, or `gymnasium.make("fastrl.envs.toy_gymnasium:ProofofMemory-v0")`.
 """
 
 from __future__ import annotations
@@ -28,13 +28,21 @@ class ToyVectorGym(VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
         options: options of the dynamics.
     """
 
-    def __init__(self, env_id: str, num_envs: int = 1, autoreset_mode: AutoresetMode = AutoresetMode.NEXT_STEP, **options: Any) -> None:
+    def __init__(
+        self,
+        env_id: str,
+        num_envs: int = 1,
+        autoreset_mode: AutoresetMode = AutoresetMode.NEXT_STEP,
+        **options: Any,
+    ) -> None:
         self.num_envs = num_envs
         self.metadata = {"autoreset_mode": autoreset_mode}
         self._mode = autoreset_mode
         self._env_id, self._options = env_id, options
         self._dynamics = make_dynamics(env_id, range(num_envs), options)
-        self.single_observation_space, self.single_action_space = spaces_of((self._dynamics.obs_size,), self._dynamics.action)
+        self.single_observation_space, self.single_action_space = spaces_of(
+            (self._dynamics.obs_size,), self._dynamics.action
+        )
         self.observation_space = batch_space(self.single_observation_space, num_envs)
         self.action_space = batch_space(self.single_action_space, num_envs)
         self._done = np.zeros(num_envs, bool)
@@ -44,14 +52,20 @@ class ToyVectorGym(VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
     ) -> tuple[np.ndarray, dict[str, Any]]:
         """Reset all environments, or those of `options["reset_mask"]`; a seed restarts all random streams."""
         if seed is not None:
-            seeds = range(seed, seed + self.num_envs) if isinstance(seed, int) else [int(each or 0) for each in seed]
+            seeds = (
+                range(seed, seed + self.num_envs)
+                if isinstance(seed, int)
+                else [int(each or 0) for each in seed]
+            )
             self._dynamics = make_dynamics(self._env_id, seeds, self._options)
         mask = (options or {}).get("reset_mask", np.ones(self.num_envs, bool))
         self._dynamics.start(mask)
         self._done = self._done & ~mask
         return self._dynamics.observe(), {}
 
-    def step(self, actions: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, dict[str, Any]]:
+    def step(
+        self, actions: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, dict[str, Any]]:
         """Step; resets happen as the autoreset mode says."""
         if self._mode == AutoresetMode.DISABLED and self._done.any():
             raise RuntimeError("an environment whose episode has ended must be reset before it is stepped")
@@ -63,7 +77,9 @@ class ToyVectorGym(VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
         self._done = terminated | truncated
         if self._mode == AutoresetMode.SAME_STEP and self._done.any():
             last = self._dynamics.observe()
-            infos["final_obs"] = np.array([last[i] if ended else None for i, ended in enumerate(self._done)] + [None], object)[:-1]
+            infos["final_obs"] = np.array(
+                [last[i] if ended else None for i, ended in enumerate(self._done)] + [None], object
+            )[:-1]
             infos["_final_obs"] = self._done
             self._dynamics.start(self._done)
             self._done = np.zeros(self.num_envs, bool)

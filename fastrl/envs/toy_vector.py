@@ -68,7 +68,10 @@ class ToyVectorEnv(VectorEnv):
     @property
     def reference_returns(self) -> Mapping[str, float]:
         """The optimum, and the best return without memory, where they are known."""
-        known = {"optimum": self.dynamics.optimal_return, "best without memory": self.dynamics.memoryless_return}
+        known = {
+            "optimum": self.dynamics.optimal_return,
+            "best without memory": self.dynamics.memoryless_return,
+        }
         return {name: value for name, value in known.items() if value is not None}
 
     def _reset_all(self) -> np.ndarray:
@@ -84,7 +87,11 @@ class ToyVectorEnv(VectorEnv):
 
     def state_dict(self) -> dict[str, Any]:
         """State of the dynamics, their random streams and the episode statistics."""
-        return {"env": self.name, "dynamics": self.dynamics.state_dict(), "statistics": self._statistics_state()}
+        return {
+            "env": self.name,
+            "dynamics": self.dynamics.state_dict(),
+            "statistics": self._statistics_state(),
+        }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Counterpart of `state_dict`; the random streams go on as those of the environment's own seed.
@@ -98,6 +105,8 @@ class ToyVectorEnv(VectorEnv):
         done = statistics.get("done")
         count = done.size if isinstance(done, np.ndarray) else 0
         if (state["env"], count) != (self.name, self.num_envs):
-            raise ValueError(f"the state is of {count} x {state['env']}, this is {self.num_envs} x {self.name}")
+            raise ValueError(
+                f"the state is of {count} x {state['env']}, this is {self.num_envs} x {self.name}"
+            )
         self.dynamics.load_state_dict(state["dynamics"])
         self._load_statistics(state["statistics"])

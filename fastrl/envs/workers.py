@@ -1,4 +1,5 @@
-"""The worker processes of Gymnasium's `AsyncVectorEnv`: which of them failed, and how to end them for certain."""
+"""The worker processes of Gymnasium's `AsyncVectorEnv`: which of them failed, and how to end them for
+certain."""
 
 from __future__ import annotations
 
@@ -29,13 +30,15 @@ class Workers:
 
     @classmethod
     def of(cls, env: Any) -> Workers | None:
-        """Those of a vector environment, whatever is wrapped around it; None where it has none of this kind."""
+        """Those of a vector environment, whatever is wrapped around it; None where it has none of this
+        kind."""
         while env is not None and not isinstance(env, AsyncVectorEnv):
             env = getattr(env, "env", None)
         return None if env is None else cls(env)
 
     def blame(self, error: BaseException) -> tuple[int | None, BaseException]:
-        """The environment that an error of the vector environment came from, None where it cannot be told, and the cause."""
+        """The environment that an error of the vector environment came from, None where it cannot be told,
+        and the cause."""
         shut = [index for index, pipe in enumerate(self.env.parent_pipes) if pipe is None]
         if shut:  # Gymnasium has closed the pipe of the worker whose exception it raises
             return shut[-1], error
@@ -48,13 +51,16 @@ class Workers:
     def silent(self) -> int | None:
         """The first environment that has not answered, while Gymnasium waits for all of them."""
         pipes = enumerate(self.env.parent_pipes)
-        return next((index for index, pipe in pipes if pipe is not None and not pipe.closed and not pipe.poll(0)), None)
+        return next(
+            (index for index, pipe in pipes if pipe is not None and not pipe.closed and not pipe.poll(0)),
+            None,
+        )
 
     def end(self, patience: float = PATIENCE) -> None:
         """End all of them, whatever state they are in, and close the vector environment.
 
-        They are asked to close their environments first; those that are still there after `patience` seconds are killed. (Its own `close`
-        waits for answers, for ever if a worker has died.)
+        They are asked to close their environments first; those that are still there after `patience` seconds
+        are killed. (Its own `close` waits for answers, for ever if a worker has died.)
         """
         if self.env.closed:
             return
@@ -75,8 +81,11 @@ class Workers:
         self.env.closed = True
 
     def _ended(self, patience: float) -> tuple[int, WorkerEnded] | None:
-        """A worker that has ended, and how; its pipes are closed a moment before the system tells that, hence `patience` in seconds."""
-        ending = multiprocessing.connection.wait([process.sentinel for process in self.env.processes], patience)
+        """A worker that has ended, and how; its pipes are closed a moment before the system tells that, hence
+        `patience` in seconds."""
+        ending = multiprocessing.connection.wait(
+            [process.sentinel for process in self.env.processes], patience
+        )
         for index, process in enumerate(self.env.processes):
             if process.sentinel in ending:
                 process.join(patience)

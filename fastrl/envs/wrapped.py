@@ -1,4 +1,5 @@
-"""Single environments with a user's wrappers around them, as a `VectorEnv` that still reports whole games and their own rewards."""
+"""Single environments with a user's wrappers around them, as a `VectorEnv` that still reports whole games and
+their own rewards."""
 
 from __future__ import annotations
 
@@ -27,7 +28,9 @@ class CountedEnv(gym.Wrapper[Any, Any, Any, Any]):
         self._return, self._length = 0.0, 0
         self._finished: list[Episode] = []
 
-    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[Any, dict[str, Any]]:
         """Start an episode; an unfinished one is forgotten."""
         self._return, self._length = 0.0, 0
         return self.env.reset(seed=seed, options=options)
@@ -54,8 +57,8 @@ class CountedEnv(gym.Wrapper[Any, Any, Any, Any]):
 class WrappedEnvs(GymnasiumEnv):
     """N environments, each with the same wrappers.
 
-    Episodes are those of the environments inside: an environment that a wrapper ends early, once per life for example, is reported once per
-    game, and rewards are summed before any wrapper changes them.
+    Episodes are those of the environments inside: an environment that a wrapper ends early, once per life for
+    example, is reported once per game, and rewards are summed before any wrapper changes them.
 
     Args:
         bases: N environments that count their episodes.
@@ -66,7 +69,9 @@ class WrappedEnvs(GymnasiumEnv):
         SettingError: a wrapper does not return an environment.
     """
 
-    def __init__(self, bases: Sequence[SingleEnv | CountedEnv], wrappers: Sequence[Wrapper], **settings: Any) -> None:
+    def __init__(
+        self, bases: Sequence[SingleEnv | CountedEnv], wrappers: Sequence[Wrapper], **settings: Any
+    ) -> None:
         self._bases = list(bases)
         super().__init__([_wrap(base, wrappers) for base in bases], **settings)
 
@@ -94,16 +99,25 @@ def make_wrapped_envs(
     Args:
         env_id: an id, a factory of Gymnasium environments, or a Gymnasium environment (then N is 1).
         wrappers: functions env -> env, the first one innermost; may be none.
-        video: a folder in which every episode of the first environment is stored as a video; the environments are Gymnasium's then.
-        others: as in `make_vector_env`. Wrappers see actions in the environment's own units, whatever `scale_actions` is.
+        video: a folder in which every episode of the first environment is stored as a video; the environments
+            are Gymnasium's then.
+        others: as in `make_vector_env`. Wrappers see actions in the environment's own units, whatever
+            `scale_actions` is.
 
     Raises:
         SettingError: no such environment, or a setting that does not fit.
     """
     own = not isinstance(env_id, str)
-    placement: dict[str, Any] = {"name": None if own else env_id, "seed": seed, "device": device, "scale_actions": scale_actions}
+    placement: dict[str, Any] = {
+        "name": None if own else env_id,
+        "seed": seed,
+        "device": device,
+        "scale_actions": scale_actions,
+    }
     if isinstance(env_id, gym.Env) and num_envs != 1:
-        raise SettingError(f"num_envs must be 1 for a single environment object, got {num_envs}; give a factory to make more")
+        raise SettingError(
+            f"num_envs must be 1 for a single environment object, got {num_envs}; give a factory to make more"
+        )
     if not own and env_source(env_id) != "gymnasium" and video is None:
         make = {"obs_keys": obs_keys, "max_episode_steps": max_episode_steps, **(env_kwargs or {})}
         return WrappedEnvs([SingleEnv(env_id, **make) for _ in range(num_envs)], wrappers, **placement)
@@ -121,5 +135,7 @@ def _wrap(env: gym.Env[Any, Any], wrappers: Sequence[Wrapper]) -> gym.Env[Any, A
         name = getattr(wrapper, "__name__", repr(wrapper))
         env = wrapper(env)
         if not isinstance(env, gym.Env):
-            raise SettingError(f"wrappers: {name} must return a Gymnasium environment, it returned {type(env).__name__}")
+            raise SettingError(
+                f"wrappers: {name} must return a Gymnasium environment, it returned {type(env).__name__}"
+            )
     return env

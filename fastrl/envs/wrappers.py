@@ -1,4 +1,5 @@
-"""Gymnasium's wrappers whatever their signature in the installed version, and one normalised environment made with them."""
+"""Gymnasium's wrappers whatever their signature in the installed version, and one normalised environment made
+with them."""
 
 from __future__ import annotations
 
@@ -13,7 +14,8 @@ from fastrl.envs.make import make_gymnasium_env
 
 
 def _transform_observation(env: gym.Env[Any, Any], fn: Callable[[Any], Any]) -> gym.Env[Any, Any]:
-    """`TransformObservation` with the environment's own observation space; newer versions ask for the space, older ones do not take it."""
+    """`TransformObservation` with the environment's own observation space; newer versions ask for the space,
+    older ones do not take it."""
     wrapper: Any = gym.wrappers.TransformObservation
     if "observation_space" in inspect.signature(wrapper.__init__).parameters:
         return wrapper(env, fn, env.observation_space)
@@ -45,13 +47,15 @@ def _make_env(
     normalize_reward: bool = True,
     clip_reward: float | None = 10.0,
 ) -> gym.Env[Any, Any]:
-    """One Gymnasium environment: seeded, observations flattened, episode statistics recorded, observations and rewards normalised.
+    """One Gymnasium environment: seeded, observations flattened, episode statistics recorded, observations
+    and rewards normalised.
 
-    Statistics are recorded inside the normalisation: `info["episode"]["r"]` is the sum of the environment's own rewards. Actions are in the
-    environment's own units (see `fastrl.envs.ActionScale`).
+    Statistics are recorded inside the normalisation: `info["episode"]["r"]` is the sum of the environment's
+    own rewards. Actions are in the environment's own units (see `fastrl.envs.ActionScale`).
 
     Args:
-        env_id: a Gymnasium id; or, as a single environment, one that EnvPool or fastrl has, `dm_control/<domain>/<task>` among them.
+        env_id: a Gymnasium id; or, as a single environment, one that EnvPool or fastrl has,
+            `dm_control/<domain>/<task>` among them.
         seed: seeds the environment and its action space; None leaves them unseeded.
         gamma: per-step discount of the return whose running variance scales the rewards.
         normalize_observation, normalize_reward: whether to normalise by running statistics.

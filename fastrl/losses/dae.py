@@ -1,8 +1,10 @@
-"""Direct Advantage Estimation (Pan, Gürtler, Neitz, Schölkopf 2022): Â centred under the policy that acted, and its loss, joint with V.
+"""Direct Advantage Estimation (Pan, Gürtler, Neitz, Schölkopf 2022): Â centred under the policy that acted,
+and its loss, joint with V.
 
-A network says f(s, ·) for each state; what is left after its mean under the policy is taken out is the advantage. For discrete actions f
-has a number for each action. For a Gaussian policy, with z = (a − μ)/σ, it has the coefficients of the first two Hermite polynomials in
-each action dimension, whose means under N(μ, σ²) are 0 whatever the coefficients: nothing is sampled.
+A network says f(s, ·) for each state; what is left after its mean under the policy is taken out is the
+advantage. For discrete actions f has a number for each action. For a Gaussian policy, with z = (a − μ)/σ, it
+has the coefficients of the first two Hermite polynomials in each action dimension, whose means under N(μ, σ²)
+are 0 whatever the coefficients: nothing is sampled.
 
 Policies are those of the rollout and constants: no gradient goes into them.
 """
@@ -34,8 +36,10 @@ def centred_advantages(outputs: Tensor, policy: ActingPolicy, actions: Tensor) -
     Gaussian:   Â = Σ_d b_d z_d + c_d (z_d² − 1),  z = (a − μ)/σ
 
     Args:
-        outputs: f [..., A]; those of all branches side by side where there are several; (b, c) [..., A, 2] for a Gaussian.
-        policy: π that acted, over [...]. A Gaussian's actions are as they were drawn, before they are cut to bounds.
+        outputs: f [..., A]; those of all branches side by side where there are several; (b, c) [..., A, 2]
+            for a Gaussian.
+        policy: π that acted, over [...]. A Gaussian's actions are as they were drawn, before they are cut to
+            bounds.
         actions: [...] int64, [..., branches] int64, or [..., A].
 
     Returns: [...], differentiable in outputs.
@@ -44,7 +48,8 @@ def centred_advantages(outputs: Tensor, policy: ActingPolicy, actions: Tensor) -
 
 
 def advantage_variance(outputs: Tensor, policy: ActingPolicy) -> Tensor:
-    """E_π Â², the variance of Â over the policy's actions in each state, [...]; a Gaussian's is Σ_d b_d² + 2 c_d².
+    """E_π Â², the variance of Â over the policy's actions in each state, [...]; a Gaussian's is Σ_d b_d² + 2
+    c_d².
 
     Args:
         outputs, policy: as for `centred_advantages`.
@@ -53,7 +58,8 @@ def advantage_variance(outputs: Tensor, policy: ActingPolicy) -> Tensor:
 
 
 def advantage_scale(outputs: Tensor, policy: ActingPolicy, valid: Tensor | None = None) -> Tensor:
-    """sqrt(mean_s E_π Â²), 0-d and never 0: what advantages are divided by so that policies see them on a common scale.
+    """sqrt(mean_s E_π Â²), 0-d and never 0: what advantages are divided by so that policies see them on a
+    common scale.
 
     Args:
         outputs, policy: as for `centred_advantages`.
@@ -74,20 +80,24 @@ def dae_loss(
     dae_lambda: float = 1.0,
     valid: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
-    """L = mean_t e_t²,  e_t = Σ_{k≥t} γ^{k−t} (r_k − Â_k) + γ^{T−t} V_target(s_T) − V(s_t), over pieces that end in s_T.
+    """L = mean_t e_t²,  e_t = Σ_{k≥t} γ^{k−t} (r_k − Â_k) + γ^{T−t} V_target(s_T) − V(s_t), over pieces that
+    end in s_T.
 
-    A piece ends where the episode does, or with the last row. Each e_t moves V(s_t) and all Â_k from t to the end of the piece.
+    A piece ends where the episode does, or with the last row. Each e_t moves V(s_t) and all Â_k from t to the
+    end of the piece.
 
-    With λ < 1, e_t is the mean of all such sums that stop sooner, after n = 1, 2, … steps, at V_target(s_{t+n}), with weights (1−λ) λ^{n−1}
-    as in TD(λ), the longest with what is left of 1: less variance, more of V_target's error. Where Â and V_target are right, every one of
-    the sums has the mean V(s_t).
+    With λ < 1, e_t is the mean of all such sums that stop sooner, after n = 1, 2, … steps, at
+    V_target(s_{t+n}), with weights (1−λ) λ^{n−1} as in TD(λ), the longest with what is left of 1: less
+    variance, more of V_target's error. Where Â and V_target are right, every one of the sums has the mean
+    V(s_t).
 
     Args:
         advantages: Â [T, N], with gradient.
         values: V(s_t) [T, N], with gradient.
         rewards: [T, N].
-        bootstrap: V_target [T+1, N], the value function as it was when the rollout was made, a constant; row t+1 is of the observation that
-            followed step t, before any reset. Read at the last row and where an episode was truncated.
+        bootstrap: V_target [T+1, N], the value function as it was when the rollout was made, a constant; row
+            t+1 is of the observation that followed step t, before any reset. Read at the last row and where
+            an episode was truncated.
         terminated, truncated: [T, N] bool. A termination takes the bootstrap away, a truncation does not.
         gamma: discount per step, in [0, 1].
         dae_lambda: λ, in [0, 1]; 1 is the paper's loss.
@@ -95,18 +105,24 @@ def dae_loss(
 
     Returns: (L, 0-d; what V(s_t) is fitted to, y_t = e_t + V(s_t) [T, N], a constant).
     Raises: TypeError or ValueError, naming the argument.
-    Reference: Pan, Gürtler, Neitz, Schölkopf 2022, Direct Advantage Estimation, the multi-step objective; Sutton 1988, Learning to predict
-        by the methods of temporal differences, for λ.
+    Reference: Pan, Gürtler, Neitz, Schölkopf 2022, Direct Advantage Estimation, the multi-step objective;
+        Sutton 1988, Learning to predict by the methods of temporal differences, for λ.
     """
     if not 0.0 <= dae_lambda <= 1.0:
         raise ValueError(f"dae_loss: dae_lambda must be in [0, 1], got {dae_lambda}")
     if bootstrap.shape[1:] != rewards.shape[1:] or bootstrap.shape[0] != rewards.shape[0] + 1:
-        raise ValueError(f"dae_loss: bootstrap must have a row more than rewards {list(rewards.shape)}, got {list(bootstrap.shape)}")
+        raise ValueError(
+            f"dae_loss: bootstrap must have a row more than rewards {list(rewards.shape)}, got "
+            f"{list(bootstrap.shape)}"
+        )
     bootstrap = bootstrap.detach()
     if dae_lambda != 1.0:
-        # the same mean is Σ (γλ)^{k−t} (r_k − Â_k + γ (1−λ) V_target(s_{k+1})), and at the end (γλ)^{T−t} V_target(s_T)
+        # the same mean is Σ (γλ)^{k−t} (r_k − Â_k + γ (1−λ) V_target(s_{k+1})), and at the end (γλ)^{T−t}
+        # V_target(s_T)
         rewards = rewards + gamma * (1.0 - dae_lambda) * torch.where(terminated, 0.0, bootstrap[1:])
-    targets = ops.dae_targets(rewards, advantages, bootstrap, terminated, truncated, gamma=gamma * dae_lambda, valid=valid)
+    targets = ops.dae_targets(
+        rewards, advantages, bootstrap, terminated, truncated, gamma=gamma * dae_lambda, valid=valid
+    )
     return _mean((targets - values).square(), valid), targets.detach()
 
 

@@ -1,7 +1,8 @@
-"""What maximum-a-posteriori policy optimisation is made of: E-step weights, the temperature, the KL multipliers.
+"""What maximum-a-posteriori policy optimisation is made of: E-step weights, the temperature, the KL
+multipliers.
 
-V-MPO weighs the rows of a batch of visited states, MPO the actions that were sampled at each state; both move the same duals. What is named
-after samples takes [B, S], or [B, A] with all A actions of a discrete policy.
+V-MPO weighs the rows of a batch of visited states, MPO the actions that were sampled at each state; both move
+the same duals. What is named after samples takes [B, S], or [B, A] with all A actions of a discrete policy.
 """
 
 from __future__ import annotations
@@ -18,8 +19,9 @@ MINIMUM_DUAL = 1e-8
 class Dual(nn.Module):
     """A positive Lagrange multiplier (a temperature η, a KL multiplier α), kept and moved in real units.
 
-    `project_` must follow every optimiser step. The gradient of its loss does not shrink with the multiplier, so one that was driven onto
-    its floor comes back; parametrisations through exp or softplus lose their gradient there.
+    `project_` must follow every optimiser step. The gradient of its loss does not shrink with the multiplier,
+    so one that was driven onto its floor comes back; parametrisations through exp or softplus lose their
+    gradient there.
 
     Args:
         initial: value to start from, > 0.
@@ -49,7 +51,8 @@ class Dual(nn.Module):
 
 
 def top_fraction(advantages: Tensor, fraction: float) -> Tensor:
-    """Rows of the largest advantages: exactly k = max(1, ⌊fraction · M⌋) of them, ties broken by position in the sort.
+    """Rows of the largest advantages: exactly k = max(1, ⌊fraction · M⌋) of them, ties broken by position in
+    the sort.
 
     Args:
         advantages: [M], valid rows only.
@@ -63,7 +66,8 @@ def top_fraction(advantages: Tensor, fraction: float) -> Tensor:
 
 
 def e_step_weights(advantages: Tensor, temperature: Tensor, log_importance: Tensor | None = None) -> Tensor:
-    """Non-parametric policy over the selected rows: ψ_i = λ_i exp(A_i/η) / Σ_j λ_j exp(A_j/η), constant to autograd.
+    """Non-parametric policy over the selected rows: ψ_i = λ_i exp(A_i/η) / Σ_j λ_j exp(A_j/η), constant to
+    autograd.
 
     Args:
         advantages: [K].
@@ -81,17 +85,21 @@ def e_step_weights(advantages: Tensor, temperature: Tensor, log_importance: Tens
     return torch.softmax(scaled, dim=0).detach()
 
 
-def temperature_loss(advantages: Tensor, temperature: Tensor, epsilon: float, log_importance: Tensor | None = None) -> Tensor:
+def temperature_loss(
+    advantages: Tensor, temperature: Tensor, epsilon: float, log_importance: Tensor | None = None
+) -> Tensor:
     """Dual of the E-step's KL bound, to be minimised over η.
 
     L_η = η ε_η + η log (1/K) Σ_i λ_i exp(A_i/η)
 
-    The largest advantage is taken out before and put back after the sum, so that neither the loss nor its gradient loses digits at small η.
+    The largest advantage is taken out before and put back after the sum, so that neither the loss nor its
+    gradient loses digits at small η.
 
     Args:
         advantages: [K], constants.
         temperature: η > 0, a 0-d tensor with gradient.
-        epsilon: ε_η, bound on the KL between the weights and the uniform distribution over the K rows, in nats.
+        epsilon: ε_η, bound on the KL between the weights and the uniform distribution over the K rows, in
+            nats.
         log_importance: as in `e_step_weights`.
 
     Returns:
@@ -107,7 +115,8 @@ def temperature_loss(advantages: Tensor, temperature: Tensor, epsilon: float, lo
 
 
 def multiplier_loss(multiplier: Tensor, epsilon: float, kl: Tensor) -> Tensor:
-    """Loss of a KL multiplier: L_α = Σ α (ε − sg(KL)). It raises α while the KL is above its bound and lowers it below.
+    """Loss of a KL multiplier: L_α = Σ α (ε − sg(KL)). It raises α while the KL is above its bound and lowers
+    it below.
 
     Args:
         multiplier: α, a tensor with gradient.
@@ -120,12 +129,14 @@ def multiplier_loss(multiplier: Tensor, epsilon: float, kl: Tensor) -> Tensor:
 
 
 def sample_weights(q_values: Tensor, temperature: Tensor, log_prior: Tensor | None = None) -> Tensor:
-    """E-step at each state: w_s = exp(q_s/η) / Σ exp(q/η) over samples of the old policy, constant to autograd.
+    """E-step at each state: w_s = exp(q_s/η) / Σ exp(q/η) over samples of the old policy, constant to
+    autograd.
 
     Args:
         q_values: [B, S].
         temperature: η > 0, a 0-d tensor.
-        log_prior: log π_old [B, A] where all actions are there instead of samples: then w_a ∝ π_old(a) exp(q_a/η).
+        log_prior: log π_old [B, A] where all actions are there instead of samples: then w_a ∝ π_old(a)
+            exp(q_a/η).
 
     Returns:
         Weights [B, S] that sum to 1 at each state.
@@ -137,9 +148,14 @@ def sample_weights(q_values: Tensor, temperature: Tensor, log_prior: Tensor | No
 
 
 def sample_temperature_loss(
-    q_values: Tensor, temperature: Tensor, epsilon: float, log_prior: Tensor | None = None, weight: Tensor | None = None
+    q_values: Tensor,
+    temperature: Tensor,
+    epsilon: float,
+    log_prior: Tensor | None = None,
+    weight: Tensor | None = None,
 ) -> Tensor:
-    """Dual of the E-step's KL bound at each state: η (ε + mean_B log mean_S exp(q/η)), to be minimised over η.
+    """Dual of the E-step's KL bound at each state: η (ε + mean_B log mean_S exp(q/η)), to be minimised over
+    η.
 
     Args:
         q_values: [B, S], constants.
@@ -163,9 +179,11 @@ def sample_temperature_loss(
 def decoupled_gaussian_loss(
     weights: Tensor, actions: Tensor, mean: Tensor, log_std: Tensor, old_mean: Tensor, old_log_std: Tensor
 ) -> Tensor:
-    """−Σ_S w [log N(a; μ, σ_old) + log N(a; μ_old, σ)] at each state: the mean is fitted at the old deviation, and the other way round.
+    """−Σ_S w [log N(a; μ, σ_old) + log N(a; μ_old, σ)] at each state: the mean is fitted at the old
+    deviation, and the other way round.
 
-    Weighted first and second moments of the actions are all of the samples that the gradient needs, so autograd sees [B, A] only.
+    Weighted first and second moments of the actions are all of the samples that the gradient needs, so
+    autograd sees [B, A] only.
 
     Args:
         weights: [B, S], constants; they need not sum to 1.
@@ -180,7 +198,9 @@ def decoupled_gaussian_loss(
     """
     with torch.no_grad():
         total = weights.sum(1, keepdim=True)
-        offsets = actions - old_mean.unsqueeze(1)  # moments about the old mean: far from the origin nothing cancels
+        offsets = actions - old_mean.unsqueeze(
+            1
+        )  # moments about the old mean: far from the origin nothing cancels
         first = torch.bmm(weights.unsqueeze(1), offsets).squeeze(1)
         second = torch.bmm(weights.unsqueeze(1), offsets.square()).squeeze(1)
     shift = mean - old_mean
@@ -189,19 +209,24 @@ def decoupled_gaussian_loss(
     return (of_mean + of_std).sum(1)
 
 
-def gaussian_kl_parts(mean: Tensor, log_std: Tensor, old_mean: Tensor, old_log_std: Tensor) -> tuple[Tensor, Tensor]:
-    """KL(old ‖ new) per action dimension in nats, [B, A] each: the mean's part at the old deviation, the deviation's at the old mean.
+def gaussian_kl_parts(
+    mean: Tensor, log_std: Tensor, old_mean: Tensor, old_log_std: Tensor
+) -> tuple[Tensor, Tensor]:
+    """KL(old ‖ new) per action dimension in nats, [B, A] each: the mean's part at the old deviation, the
+    deviation's at the old mean.
 
     Reference: Abdolmaleki et al. 2018b, section 4.2.
     """
     kl_mean = 0.5 * ((mean - old_mean) * torch.exp(-old_log_std)).square()
     twice = 2.0 * (old_log_std - log_std)
-    # ½ e^x − ½ x − ½ with x = log σ²_old/σ² as it stands would lose 4 % of a KL of 1e-7, and all of one of 1e-8
+    # ½ e^x − ½ x − ½ with x = log σ²_old/σ² as it stands would lose 4 % of a KL of 1e-7, and all of one of
+    # 1e-8
     return kl_mean, 0.5 * (torch.expm1(twice) - twice)
 
 
 def kl_metrics(kls: Sequence[Tensor], epsilons: Sequence[float]) -> dict[str, Tensor]:
-    """KLs of the mean, or of discrete actions, and of the deviation, each in nats and over its bound; of several dimensions the mean."""
+    """KLs of the mean, or of discrete actions, and of the deviation, each in nats and over its bound; of
+    several dimensions the mean."""
     metrics: dict[str, Tensor] = {}
     for name, kl, epsilon in zip(("mean", "std"), kls, epsilons, strict=False):
         mean_kl = kl.detach().mean()
@@ -218,6 +243,7 @@ def weights_of_valid(valid: Tensor) -> Tensor:
 def out_of_bounds_cost(actions: Tensor, low: Tensor, high: Tensor) -> Tensor:
     """−‖a − clip(a)‖₂ of actions [..., A]: what the action penalty improves, [...].
 
-    Reference: Hoffman et al. 2020, "Acme" (the penalty in its MPO agent), after Huang, Abdolmaleki et al. 2020, on multi-objective MPO.
+    Reference: Hoffman et al. 2020, "Acme" (the penalty in its MPO agent), after Huang, Abdolmaleki et al.
+        2020, on multi-objective MPO.
     """
     return -(actions - torch.maximum(torch.minimum(actions, high), low)).norm(dim=-1)

@@ -1,4 +1,5 @@
-"""The losses of Proximal Policy Optimisation (Schulman et al. 2017), per row; every row counts, so leave out what is no transition."""
+"""The losses of Proximal Policy Optimisation (Schulman et al. 2017), per row; every row counts, so leave out
+what is no transition."""
 
 from __future__ import annotations
 
@@ -50,8 +51,11 @@ def _surrogates(log_ratio: Tensor, advantages: Tensor, clip_coef: float) -> tupl
     return free, torch.maximum(free, clipped), free < clipped
 
 
-def clipped_value_loss(values: Tensor, returns: Tensor, old_values: Tensor, clip_coef: float | None) -> Tensor:
-    """½ max((V − G)², (V_old + clip(V − V_old, ±c) − G)²), or ½ (V − G)² where clip_coef is None; all of one shape."""
+def clipped_value_loss(
+    values: Tensor, returns: Tensor, old_values: Tensor, clip_coef: float | None
+) -> Tensor:
+    """½ max((V − G)², (V_old + clip(V − V_old, ±c) − G)²), or ½ (V − G)² where clip_coef is None; all of one
+    shape."""
     error = (values - returns).square()
     if clip_coef is not None:
         near = old_values + (values - old_values).clamp(-clip_coef, clip_coef)
@@ -60,7 +64,8 @@ def clipped_value_loss(values: Tensor, returns: Tensor, old_values: Tensor, clip
 
 
 def approximate_kl(log_ratio: Tensor) -> Tensor:
-    """r − 1 − log r with r = exp(log_ratio): its mean over actions of μ estimates KL(μ ‖ π), and no row of it is negative.
+    """r − 1 − log r with r = exp(log_ratio): its mean over actions of μ estimates KL(μ ‖ π), and no row of it
+    is negative.
 
     Reference: Schulman 2020, "Approximating KL Divergence".
     """

@@ -1,5 +1,20 @@
-"""Networks. The containers that configurations are built of are here by name; layers, heads and memories are in modules of their own."""
+"""Networks. The containers that configurations are built of are here by name; layers, heads and memories are
+in modules of their own."""
 
-from fastrl.nn.containers import ActionLinear, AdvantageLinear, ChannelsFirst, FlattenLinear, ModuleExtended, SequentialExtended
+from fastrl.nn.containers import (
+    ActionLinear,
+    AdvantageLinear,
+    ChannelsFirst,
+    FlattenLinear,
+    ModuleExtended,
+    SequentialExtended,
+)
 
-__all__ = ["ActionLinear", "AdvantageLinear", "ChannelsFirst", "FlattenLinear", "ModuleExtended", "SequentialExtended"]
+__all__ = [
+    "ActionLinear",
+    "AdvantageLinear",
+    "ChannelsFirst",
+    "FlattenLinear",
+    "ModuleExtended",
+    "SequentialExtended",
+]

@@ -24,7 +24,8 @@ class BranchedPolicy(Protocol):
         """The most probable action, shaped as `sample`."""
 
     def log_prob(self, actions: Tensor) -> Tensor:
-        """Log-probability of each branch [B, branches] in nats, or of the whole action [B, 1] of a Gaussian."""
+        """Log-probability of each branch [B, branches] in nats, or of the whole action [B, 1] of a
+        Gaussian."""
 
     def entropy(self) -> Tensor:
         """Entropy [B] in nats, summed over branches or action dimensions."""
@@ -73,7 +74,8 @@ class JointBranches(Branches):
         return Branches.log_prob(self, actions).sum(-1)
 
     def centred(self, outputs: Tensor, actions: Tensor) -> Tensor:
-        """The sum of what each branch centres [...], of outputs [..., n₁ + n₂ + ...] side by side at actions [..., branches]."""
+        """The sum of what each branch centres [...], of outputs [..., n₁ + n₂ + ...] side by side at actions
+        [..., branches]."""
         parts = zip(self.choices, self._split(outputs), actions.unbind(-1), strict=True)
         return torch.stack([choice.centred(part, action) for choice, part, action in parts]).sum(0)
 
@@ -127,7 +129,8 @@ class DiscreteHead(nn.Module):
 
 
 class GaussianHead(nn.Module):
-    """Means from a linear layer (gain 0.01), standard deviations that do not depend on the features and start at 1.
+    """Means from a linear layer (gain 0.01), standard deviations that do not depend on the features and start
+    at 1.
 
     Args:
         dim: D, features.

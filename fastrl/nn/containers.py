@@ -43,7 +43,8 @@ class ModuleExtended(nn.Module):
         return to_tensor(x, device=self.device)
 
     def get_output_shape(self, input_shape: Shape) -> tuple[int, ...]:
-        """Shape of the output for one sample of shape `input_shape`, both without the batch, see `output_shape`."""
+        """Shape of the output for one sample of shape `input_shape`, both without the batch, see
+        `output_shape`."""
         return output_shape(self, input_shape)
 
 
@@ -61,7 +62,11 @@ class SequentialExtended(ModuleExtended):
     def __init__(self, *args: Any, **kwargs: nn.Module) -> None:
         super().__init__()
         self.layers = nn.Sequential()
-        named = args[0] if len(args) == 1 and isinstance(args[0], Mapping) else {str(i): layer for i, layer in enumerate(args)}
+        named = (
+            args[0]
+            if len(args) == 1 and isinstance(args[0], Mapping)
+            else {str(i): layer for i, layer in enumerate(args)}
+        )
         for name, layer in itertools.chain(named.items(), kwargs.items()):
             self.append(layer, name)
 
@@ -105,7 +110,11 @@ class FlattenLinear(Linear):
     """
 
     def __init__(self, in_features: Shape, out_features: Shape, **kwargs: Any) -> None:
-        super().__init__(math.prod(as_shape("in_features", in_features)), math.prod(as_shape("out_features", out_features)), **kwargs)
+        super().__init__(
+            math.prod(as_shape("in_features", in_features)),
+            math.prod(as_shape("out_features", out_features)),
+            **kwargs,
+        )
 
     def forward(self, input: Tensor) -> Tensor:
         """input [N, ...] to [N, out_features]."""
@@ -116,7 +125,8 @@ LINEAR_KINDS[FlattenLinear] = True
 
 
 class ChannelsFirst(nn.Module):
-    """Turns images with channels last, [N, height, width, channels], into what convolutions take, [N, channels, height, width]."""
+    """Turns images with channels last, [N, height, width, channels], into what convolutions take, [N,
+    channels, height, width]."""
 
     def forward(self, x: Tensor) -> Tensor:
         """x [N, height, width, channels] to [N, channels, height, width]."""
@@ -124,22 +134,25 @@ class ChannelsFirst(nn.Module):
 
 
 def channels_last(shape: Sequence[int]) -> bool:
-    """Whether a sample of this shape is an image with its channels last: three axes, of which the last is the smallest."""
+    """Whether a sample of this shape is an image with its channels last: three axes, of which the last is the
+    smallest."""
     return len(shape) == 3 and shape[2] < min(shape[:2])
 
 
 class ActionLinear(nn.Module):
     """The last layer of a policy: one linear layer whose width follows from the actions.
 
-    Discrete actions get logits [N, A]; multi-discrete ones the logits of all branches side by side [N, A₁ + A₂ + ...]; continuous ones
-    [N, A, 2] with the mean at `[..., 0]` and the logarithm of the standard deviation at `[..., 1]`. The latter is a parameter `log_std`
-    [1, A] that does not depend on the input and starts at 0. Weights start as draws from N(0, 0.01²): the first policy is nearly the same
-    in all states, and nearly uniform where actions are discrete.
+    Discrete actions get logits [N, A]; multi-discrete ones the logits of all branches side by side [N, A₁ +
+    A₂ + ...]; continuous ones [N, A, 2] with the mean at `[..., 0]` and the logarithm of the standard
+    deviation at `[..., 1]`. The latter is a parameter `log_std` [1, A] that does not depend on the input and
+    starts at 0. Weights start as draws from N(0, 0.01²): the first policy is nearly the same in all states,
+    and nearly uniform where actions are discrete.
 
     Args:
         in_features: shape of a sample, or the number of its elements; samples [N, ...] are flattened.
-        action_info: `space` ("discrete", "continuous" or "multi_discrete") and `shape`: the number of choices (discrete), the shape of an
-            action (continuous), or the number of choices of each branch, for which `nvec` is taken if it is there (multi-discrete).
+        action_info: `space` ("discrete", "continuous" or "multi_discrete") and `shape`: the number of choices
+            (discrete), the shape of an action (continuous), or the number of choices of each branch, for
+            which `nvec` is taken if it is there (multi-discrete).
         kwargs: further arguments of `torch.nn.Linear`.
 
     Raises:
@@ -153,14 +166,17 @@ class ActionLinear(nn.Module):
         nn.init.normal_(self.linear.weight, std=0.01)
         self.log_std: nn.Parameter | None = None
         if space == "continuous":
-            self.log_std = nn.Parameter(torch.zeros(1, width, device=self.linear.weight.device, dtype=self.linear.weight.dtype))
+            self.log_std = nn.Parameter(
+                torch.zeros(1, width, device=self.linear.weight.device, dtype=self.linear.weight.dtype)
+            )
 
     def forward(self, x: Tensor) -> Tensor:
         """x [N, ...] to logits [N, A], or to means and log standard deviations [N, A, 2]."""
         return self.with_log_std(self.linear(x))
 
     def with_log_std(self, out: Tensor) -> Tensor:
-        """What the linear layer gives, [N, A], and beside it the log standard deviations where actions are continuous."""
+        """What the linear layer gives, [N, A], and beside it the log standard deviations where actions are
+        continuous."""
         return out if self.log_std is None else torch.stack((out, self.log_std.expand_as(out)), dim=-1)
 
     def parts(self) -> tuple[Step, ...]:
@@ -169,11 +185,12 @@ class ActionLinear(nn.Module):
 
 
 class AdvantageLinear(nn.Module):
-    """The last layer of an advantage function: `fastrl.losses.dae.centred_advantages` makes Â of what it gives.
+    """The last layer of an advantage function: `fastrl.losses.dae.centred_advantages` makes Â of what it
+    gives.
 
-    Its width follows from the actions: a number for each discrete one [N, A], those of all branches side by side where there are several,
-    and for continuous ones the Hermite coefficients (b, c) [N, A, 2] of each action dimension. Orthogonal weights of gain 0.01, biases 0:
-    at first no action is better than another.
+    Its width follows from the actions: a number for each discrete one [N, A], those of all branches side by
+    side where there are several, and for continuous ones the Hermite coefficients (b, c) [N, A, 2] of each
+    action dimension. Orthogonal weights of gain 0.01, biases 0: at first no action is better than another.
 
     Args:
         in_features: shape of a sample, or the number of its elements; samples [N, ...] are flattened.
@@ -186,7 +203,9 @@ class AdvantageLinear(nn.Module):
     def __init__(self, in_features: Shape, action_info: Mapping[str, Any]) -> None:
         super().__init__()
         space, width = _outputs(action_info)
-        self.linear = layer_init(FlattenLinear(in_features, 2 * width if space == "continuous" else width), std=0.01)
+        self.linear = layer_init(
+            FlattenLinear(in_features, 2 * width if space == "continuous" else width), std=0.01
+        )
         self.shape = (width, 2) if space == "continuous" else (width,)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -224,7 +243,9 @@ def output_shape(module: nn.Module, input_shape: Shape) -> tuple[int, ...]:
         with torch.no_grad():
             out = module(torch.zeros(1, *shape, device=device, dtype=dtype))
     except (RuntimeError, ValueError, IndexError) as error:
-        raise SettingError(f"input_shape: {type(module).__name__} does not take samples of shape {list(shape)}: {error}") from error
+        raise SettingError(
+            f"input_shape: {type(module).__name__} does not take samples of shape {list(shape)}: {error}"
+        ) from error
     finally:
         for part, mode in modes.items():
             part.training = mode
@@ -237,7 +258,8 @@ def as_shape(name: str, value: Shape) -> tuple[int, ...]:
     """A shape as a tuple; an int n is (n,).
 
     Raises:
-        SettingError: `value` is neither an int nor ints, or one of them is below 1; the message starts with `name`.
+        SettingError: `value` is neither an int nor ints, or one of them is below 1; the message starts with
+            `name`.
     """
     sizes: tuple[Any, ...] = tuple(value) if isinstance(value, Iterable) else (value,)
     if any(isinstance(size, bool | str) or not hasattr(size, "__index__") or int(size) < 1 for size in sizes):
@@ -249,11 +271,15 @@ def to_tensor(value: Any, device: torch.device | str | None = None) -> Tensor:
     """Numbers, an array, or a list of them as a tensor; float64 becomes float32.
 
     Args:
-        value: anything that numpy takes as one array of numbers or flags, or a tensor. Integers become int64 if they are not tensors or
-            arrays; flags stay flags. Memory is shared where nothing has to change.
+        value: anything that numpy takes as one array of numbers or flags, or a tensor. Integers become int64
+            if they are not tensors or arrays; flags stay flags. Memory is shared where nothing has to change.
         device: where to put it; None leaves a tensor where it is.
     """
-    if isinstance(value, Tensor) and value.dtype == torch.float32 and (device is None or value.device == device):
+    if (
+        isinstance(value, Tensor)
+        and value.dtype == torch.float32
+        and (device is None or value.device == device)
+    ):
         return value
     tensor = value if isinstance(value, Tensor) else torch.as_tensor(np.asarray(value))
     return tensor.to(device=device, dtype=torch.float32 if tensor.dtype == torch.float64 else None)
@@ -263,17 +289,22 @@ def _outputs(action_info: Mapping[str, Any]) -> tuple[str, int]:
     """(space, number of outputs) that `action_info` asks for."""
     missing = [name for name in ("space", "shape") if name not in action_info]
     if missing:
-        raise SettingError(f"action_info must have {missing[0]!r}, it has {', '.join(map(repr, action_info)) or 'nothing'}")
+        raise SettingError(
+            f"action_info must have {missing[0]!r}, it has {', '.join(map(repr, action_info)) or 'nothing'}"
+        )
     space = action_info["space"]
     if space not in SPACES:
-        raise SettingError(f"action_info: space must be {', '.join(SPACES[:-1])} or {SPACES[-1]}, got {space!r}")
+        raise SettingError(
+            f"action_info: space must be {', '.join(SPACES[:-1])} or {SPACES[-1]}, got {space!r}"
+        )
     if space == "multi_discrete":
         return space, sum(as_shape("action_info: nvec", action_info.get("nvec", action_info["shape"])))
     return space, math.prod(as_shape("action_info: shape", action_info["shape"]))
 
 
 def _place(module: nn.Module) -> tuple[torch.device, torch.dtype]:
-    """Device and floating dtype of a module's first parameter or buffer; the CPU and torch's default without any."""
+    """Device and floating dtype of a module's first parameter or buffer; the CPU and torch's default without
+    any."""
     first = _first_parameter(module)
     if first is None:
         first = next((buffer for buffer in module.buffers() if buffer.is_floating_point()), None)
@@ -281,7 +312,8 @@ def _place(module: nn.Module) -> tuple[torch.device, torch.dtype]:
 
 
 def _first_parameter(module: nn.Module) -> Tensor | None:
-    """The first floating parameter; found without `parameters()`, whose book-keeping takes as long as a small network."""
+    """The first floating parameter; found without `parameters()`, whose book-keeping takes as long as a small
+    network."""
     for parameter in module._parameters.values():
         if parameter is not None and parameter.is_floating_point():
             return parameter

@@ -1,4 +1,5 @@
-"""Chains of linear layers and activations as one operation: small networks spend their time between operations, not in them."""
+"""Chains of linear layers and activations as one operation: small networks spend their time between
+operations, not in them."""
 
 from __future__ import annotations
 
@@ -19,18 +20,24 @@ _forward = torch.ops.fastrl.dense_layers.default
 _choices = torch.ops.fastrl.dense_choices.default
 _backward = torch.ops.fastrl.dense_layers_backward.default
 
-NATIVE_UP_TO = 256  # width of a layer; wider ones are left to the libraries, whose products are cut for caches
+NATIVE_UP_TO = (
+    256  # width of a layer; wider ones are left to the libraries, whose products are cut for caches
+)
 NONE, TANH, ELU, RELU = range(4)  # what the native call knows as activations
 _FUNCTIONS = (lambda x: x, ops.tanh, ops.elu, torch.relu)
 
 
 @torch.library.register_fake("fastrl::dense_layers")
-def _shapes(x: Tensor, weights: list[Tensor], biases: list[Tensor], activations: list[int], keep: bool) -> list[Tensor]:
+def _shapes(
+    x: Tensor, weights: list[Tensor], biases: list[Tensor], activations: list[int], keep: bool
+) -> list[Tensor]:
     return [x.new_empty(x.shape[0], weight.shape[0]) for weight in (weights if keep else weights[-1:])]
 
 
 @torch.library.register_fake("fastrl::dense_choices")
-def _shape_of_choices(x: Tensor, weights: list[Tensor], biases: list[Tensor], activations: list[int], noise: Tensor) -> Tensor:
+def _shape_of_choices(
+    x: Tensor, weights: list[Tensor], biases: list[Tensor], activations: list[int], noise: Tensor
+) -> Tensor:
     return x.new_empty(x.shape[0], dtype=torch.int64)
 
 
@@ -48,7 +55,8 @@ def _shapes_backward(
 
 
 class Dense(NamedTuple):
-    """A linear layer [O, I] with a bias [O], the activation that follows it (NONE, TANH, ELU, RELU), and whether it flattens a sample."""
+    """A linear layer [O, I] with a bias [O], the activation that follows it (NONE, TANH, ELU, RELU), and
+    whether it flattens a sample."""
 
     weight: Tensor
     bias: Tensor
@@ -85,9 +93,10 @@ def dense_chain(x: Tensor, layers: Sequence[Dense]) -> Tensor:
 
     yₗ = fₗ(yₗ₋₁ Wₗᵀ + bₗ),   y₀ = x
 
-    Float32 and float64 matrices on a CPU and layers of at most 256 units go through one native call, forward and backward, whose products
-    are several times as fast as torch's at such sizes; anything else through `fastrl.nn.linear` and torch's operations. The same numbers
-    up to rounding; those of the native call are bit-equal from run to run, for every number of threads and instruction level.
+    Float32 and float64 matrices on a CPU and layers of at most 256 units go through one native call, forward
+    and backward, whose products are several times as fast as torch's at such sizes; anything else through
+    `fastrl.nn.linear` and torch's operations. The same numbers up to rounding; those of the native call are
+    bit-equal from run to run, for every number of threads and instruction level.
 
     Args:
         x: [B, I], or [..., I].
@@ -96,7 +105,8 @@ def dense_chain(x: Tensor, layers: Sequence[Dense]) -> Tensor:
     Returns:
         [B, O], or [..., O], of the last layer.
 
-    Gradient: in x, weights and biases, once in the native call: a gradient of a gradient raises an error there.
+    Gradient: in x, weights and biases, once in the native call: a gradient of a gradient raises an error
+        there.
     """
     if layers[0].flattens and x.dim() > 2:
         x = x.flatten(1)
@@ -110,7 +120,8 @@ def dense_chain(x: Tensor, layers: Sequence[Dense]) -> Tensor:
 
 
 class PreparedChain:
-    """`dense_chain` of these layers as a function of x alone, for many calls: what does not change from call to call is looked at once.
+    """`dense_chain` of these layers as a function of x alone, for many calls: what does not change from call
+    to call is looked at once.
 
     Parameters are read at each call. Make it anew when they get another dtype, shape or device.
     """
@@ -119,7 +130,9 @@ class PreparedChain:
         self.layers = list(layers)
         weight = self.layers[0].weight
         self._dtype, self._width = weight.dtype, weight.shape[1]
-        self._native = _fits(torch.empty(0, self._width, dtype=self._dtype, device=weight.device), self.layers)
+        self._native = _fits(
+            torch.empty(0, self._width, dtype=self._dtype, device=weight.device), self.layers
+        )
         self._weights, self._biases = [layer.weight for layer in layers], [layer.bias for layer in layers]
         self._activations = [layer.activation for layer in layers]
 
@@ -132,14 +145,17 @@ class PreparedChain:
         return _forward(x.contiguous(), self._weights, self._biases, self._activations, False)[0]
 
     def sample(self, x: Tensor) -> Tensor:
-        """A draw [B] int64 from the categorical whose logits the chain gives: what `Categorical.sample` draws of them."""
+        """A draw [B] int64 from the categorical whose logits the chain gives: what `Categorical.sample` draws
+        of them."""
         if not self._takes(x):
             return Categorical(dense_chain(x, self.layers)).sample()
         noise = torch.empty(x.shape[0], self._biases[-1].shape[0], dtype=self._dtype).exponential_()
         return _choices(x.contiguous(), self._weights, self._biases, self._activations, noise)
 
     def _takes(self, x: Tensor) -> bool:
-        fits = x.dtype == self._dtype and x.dim() == 2 and x.shape[1] == self._width and x.device.type == "cpu"
+        fits = (
+            x.dtype == self._dtype and x.dim() == 2 and x.shape[1] == self._width and x.device.type == "cpu"
+        )
         return self._native and fits and not transformed()
 
 
@@ -152,13 +168,24 @@ def _one_by_one(x: Tensor, layers: Sequence[Dense]) -> Tensor:
 
 
 def _fits(x: Tensor, layers: Sequence[Dense]) -> bool:
-    if torch.compiler.is_compiling() or x.dim() != 2 or x.device.type != "cpu" or torch.is_autocast_enabled("cpu") or transformed():
+    if (
+        torch.compiler.is_compiling()
+        or x.dim() != 2
+        or x.device.type != "cpu"
+        or torch.is_autocast_enabled("cpu")
+        or transformed()
+    ):
         return False
     dtype, width = x.dtype, x.shape[1]
     if dtype not in (torch.float32, torch.float64) or width > NATIVE_UP_TO:
         return False
     for weight, bias, _, _ in layers:
-        if weight.dtype != dtype or bias.dtype != dtype or weight.shape[0] > NATIVE_UP_TO or weight.shape[1] != width:
+        if (
+            weight.dtype != dtype
+            or bias.dtype != dtype
+            or weight.shape[0] > NATIVE_UP_TO
+            or weight.shape[1] != width
+        ):
             return False
         if weight.device.type != "cpu" or not (weight.is_contiguous() and bias.is_contiguous()):
             return False

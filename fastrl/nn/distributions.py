@@ -1,9 +1,10 @@
 """Action distributions: plain tensors in, per-row numbers out, no validation in the hot path.
 
-Each class offers the same few methods, so that a loss is written once for discrete and for continuous actions. `kl_parts(new)` gives the
-pieces of KL(self ‖ new) that are bounded separately: one for a categorical, two (mean, covariance) for a Gaussian. `centred` and
-`centred_variance` are for advantage functions: what a function of the action is beyond its mean under the distribution, see
-`fastrl.losses.dae`; no gradient goes into the distribution.
+Each class offers the same few methods, so that a loss is written once for discrete and for continuous
+actions. `kl_parts(new)` gives the pieces of KL(self ‖ new) that are bounded separately: one for a
+categorical, two (mean, covariance) for a Gaussian. `centred` and
+`centred_variance` are for advantage functions: what a function of the action is beyond its mean under the
+distribution, see `fastrl.losses.dae`; no gradient goes into the distribution.
 """
 
 from __future__ import annotations
@@ -51,7 +52,8 @@ class DiagonalGaussian:
 
         KL_mean = Σ (μ' − μ)² / (2σ²),   KL_cov = Σ log(σ'/σ) + σ²/(2σ'²) − ½      (μ, σ: self; μ', σ': new)
 
-        The mean part is taken at the old covariance and the covariance part at the old mean, so each has a gradient in one of them only.
+        The mean part is taken at the old covariance and the covariance part at the old mean, so each has a
+        gradient in one of them only.
 
         Reference: Song et al. 2019 (V-MPO), appendix; Abdolmaleki et al. 2018b.
         """
@@ -60,17 +62,20 @@ class DiagonalGaussian:
         return kl_mean, kl_cov.expand(kl_mean.shape)
 
     def kl(self, new: DiagonalGaussian) -> Tensor:
-        """KL(self ‖ new) [...] in nats, summed over action dimensions. Not the sum of `kl_parts`, where mean and covariance both moved."""
+        """KL(self ‖ new) [...] in nats, summed over action dimensions. Not the sum of `kl_parts`, where mean
+        and covariance both moved."""
         z = (new.mean - self.mean) * torch.exp(-new.log_std)
         return (self._kl_of_deviations(new) + 0.5 * z.square()).sum(-1)
 
     def _kl_of_deviations(self, new: DiagonalGaussian) -> Tensor:
-        """log(σ'/σ) + σ²/(2σ'²) − ½ for each dimension, by expm1: the terms of order 1 would leave their rounding in a KL of 1e-7."""
+        """log(σ'/σ) + σ²/(2σ'²) − ½ for each dimension, by expm1: the terms of order 1 would leave their
+        rounding in a KL of 1e-7."""
         twice = 2.0 * (self.log_std - new.log_std)
         return 0.5 * (torch.expm1(twice) - twice)
 
     def centred(self, outputs: Tensor, actions: Tensor) -> Tensor:
-        """Σ_d b_d z_d + c_d (z_d² − 1) with z = (a − μ)/σ [...], of (b, c) = outputs [..., A, 2] at actions [..., A]."""
+        """Σ_d b_d z_d + c_d (z_d² − 1) with z = (a − μ)/σ [...], of (b, c) = outputs [..., A, 2] at actions
+        [..., A]."""
         z = (actions - self.mean.detach()) * torch.exp(-self.log_std.detach())
         slope, curvature = outputs.unbind(-1)
         return (slope * z + curvature * (z.square() - 1.0)).sum(-1)
@@ -90,17 +95,23 @@ class Categorical:
     """
 
     logits: Tensor
-    _known: list[Tensor] = field(default_factory=list, init=False, repr=False, compare=False)  # log-probabilities, once worked out
+    _known: list[Tensor] = field(
+        default_factory=list, init=False, repr=False, compare=False
+    )  # log-probabilities, once worked out
 
     def log_probs(self) -> Tensor:
-        """Normalised log-probabilities of every action [..., A]; worked out once, but anew where only now a gradient is wanted."""
-        if self._known and (self._known[0].requires_grad or not (self.logits.requires_grad and torch.is_grad_enabled())):
+        """Normalised log-probabilities of every action [..., A]; worked out once, but anew where only now a
+        gradient is wanted."""
+        if self._known and (
+            self._known[0].requires_grad or not (self.logits.requires_grad and torch.is_grad_enabled())
+        ):
             return self._known[0]
         self._known[:] = [torch.log_softmax(self.logits, dim=-1)]
         return self._known[0]
 
     def sample(self) -> Tensor:
-        """One draw [...] int64 from torch's generator of the device, by the Gumbel-max trick (any leading shape, no copy of the table)."""
+        """One draw [...] int64 from torch's generator of the device, by the Gumbel-max trick (any leading
+        shape, no copy of the table)."""
         noise = torch.empty_like(self.logits).exponential_().log_()  # −noise is standard Gumbel
         return (self.logits - noise).argmax(-1)
 
@@ -124,12 +135,15 @@ class Categorical:
     def kl(self, new: Categorical) -> Tensor:
         """KL(self ‖ new) [...] in nats: Σ p (e^δ − 1 − δ) with δ = log p' − log p.
 
-        Σ p (e^δ − 1) is 0 and takes the first order out of every term: of near policies, what is left of Σ −p δ is mostly rounding.
+        Σ p (e^δ − 1) is 0 and takes the first order out of every term: of near policies, what is left of Σ −p
+        δ is mostly rounding.
         """
         log_probs, new_log_probs = self.log_probs(), new.log_probs()
         difference, probs = new_log_probs - log_probs, log_probs.exp()
         # a large δ needs no care, and e^δ may overflow there though p e^δ is a probability
-        gained = torch.where(difference < 1.0, probs * torch.expm1(difference.clamp(max=1.0)), new_log_probs.exp() - probs)
+        gained = torch.where(
+            difference < 1.0, probs * torch.expm1(difference.clamp(max=1.0)), new_log_probs.exp() - probs
+        )
         return (gained - probs * difference).sum(-1)
 
     def centred(self, outputs: Tensor, actions: Tensor) -> Tensor:
@@ -141,7 +155,8 @@ class Categorical:
         return (self.log_probs().detach().exp() * self._centred(outputs).square()).sum(-1)
 
     def _centred(self, outputs: Tensor) -> Tensor:
-        # without the plain mean first: what is large and common to all actions would leave its rounding behind
+        # without the plain mean first: what is large and common to all actions would leave its rounding
+        # behind
         outputs = outputs - outputs.mean(-1, keepdim=True)
         return outputs - (self.log_probs().detach().exp() * outputs).sum(-1, keepdim=True)
 

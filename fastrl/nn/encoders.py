@@ -22,8 +22,8 @@ SYMBOLS = 16  # a grid's cells hold numbers below this
 def observation_encoder(shape: Sequence[int], dtype: torch.dtype, dim: int) -> nn.Module:
     """The encoder for observations of this shape and dtype: [B, *shape] to float32 [B, dim].
 
-    Bytes with three axes are an image, or a grid of symbols if its sides have at most 15 cells (MiniGrid); anything else is a vector, with
-    a warning where it looks like a picture or a field.
+    Bytes with three axes are an image, or a grid of symbols if its sides have at most 15 cells (MiniGrid);
+    anything else is a vector, with a warning where it looks like a picture or a field.
     """
     if is_image(shape, dtype):
         return ImageEncoder(shape, dim)
@@ -32,8 +32,10 @@ def observation_encoder(shape: Sequence[int], dtype: torch.dtype, dim: int) -> n
     if _looks_like_a_picture(shape, dtype):
         kind, scale = ("bytes", " over 255") if dtype == torch.uint8 else ("float32", "")
         warnings.warn(
-            f"observations, {kind} {list(shape)}, go into a linear layer as a vector of {_size(shape):,} numbers{scale}: an image is bytes "
-            f"with three axes and sides of at least {SMALLEST_IMAGE} pixels, a grid of symbols is bytes with three axes and sides of at "
+            f"observations, {kind} {list(shape)}, go into a linear layer as a vector of {_size(shape):,} "
+            f"numbers{scale}: an image is bytes "
+            f"with three axes and sides of at least {SMALLEST_IMAGE} pixels, a grid of symbols is bytes "
+            "with three axes and sides of at "
             f"most {LARGEST_GRID} cells",
             stacklevel=3,
         )
@@ -41,17 +43,20 @@ def observation_encoder(shape: Sequence[int], dtype: torch.dtype, dim: int) -> n
 
 
 def _looks_like_a_picture(shape: Sequence[int], dtype: torch.dtype) -> bool:
-    """Whether neighbours in it mean something that a linear layer does not know: bytes with axes, or a large field of other numbers."""
+    """Whether neighbours in it mean something that a linear layer does not know: bytes with axes, or a large
+    field of other numbers."""
     return len(shape) >= 2 if dtype == torch.uint8 else len(shape) == 3 and sorted(shape)[1] > LARGEST_GRID
 
 
 def observation_decoder(shape: Sequence[int], dtype: torch.dtype, dim: int) -> nn.Module:
-    """The counterpart of `observation_encoder`: features [B, dim] to [B, *shape]; of bytes, logits of numbers in [0, 1]."""
+    """The counterpart of `observation_encoder`: features [B, dim] to [B, *shape]; of bytes, logits of numbers
+    in [0, 1]."""
     return ImageDecoder(shape, dim) if is_image(shape, dtype) else VectorDecoder(shape, dim)
 
 
 def reconstruction_loss(decoded: Tensor, obs: Tensor) -> Tensor:
-    """How far what `observation_decoder` returned is from the observations [B, *shape], a 0-d mean over rows and entries.
+    """How far what `observation_decoder` returned is from the observations [B, *shape], a 0-d mean over rows
+    and entries.
 
     Binary cross-entropy for bytes, as parts of their range; squared error for other numbers.
     """
@@ -66,12 +71,14 @@ def in_unit_range(obs: Tensor) -> Tensor:
 
 
 def byte_range(shape: Sequence[int]) -> int:
-    """What bytes of observations of this shape are divided by where they become float32: the largest symbol of a grid, else 255."""
+    """What bytes of observations of this shape are divided by where they become float32: the largest symbol
+    of a grid, else 255."""
     return SYMBOLS - 1 if is_grid(shape, torch.uint8) else 255
 
 
 def as_vectors(obs: Tensor) -> Tensor:
-    """Observations [B, *shape] as float32 [B, features], for networks that take vectors; bytes over their `byte_range`."""
+    """Observations [B, *shape] as float32 [B, features], for networks that take vectors; bytes over their
+    `byte_range`."""
     rows = obs.flatten(1)
     return rows.float() / byte_range(obs.shape[1:]) if obs.dtype == torch.uint8 else rows.float()
 
@@ -87,7 +94,8 @@ def is_grid(shape: Sequence[int], dtype: torch.dtype) -> bool:
 
 
 def require_symbols(obs: Tensor, shape: Sequence[int], name: str) -> None:
-    """Stop where small pictures are taken for grids: a `GridEncoder` could not tell one bright pixel from another.
+    """Stop where small pictures are taken for grids: a `GridEncoder` could not tell one bright pixel from
+    another.
 
     Args:
         obs: observations [..., *shape].
@@ -102,7 +110,8 @@ def require_symbols(obs: Tensor, shape: Sequence[int], name: str) -> None:
     largest = int(obs.max())
     if largest >= SYMBOLS:
         raise SettingError(
-            f"observations of {name}, bytes {list(shape)}, are taken for a grid of symbols below {SYMBOLS}, but one is {largest}; "
+            f"observations of {name}, bytes {list(shape)}, are taken for a grid of symbols below {SYMBOLS}, "
+            f"but one is {largest}; "
             f"give small pictures as float32, or enlarged to sides of at least {SMALLEST_IMAGE} pixels"
         )
 
@@ -121,7 +130,8 @@ class VectorEncoder(nn.Module):
 
 
 class GridEncoder(nn.Module):
-    """A vector for each symbol in each place, summed, then a ReLU: a linear layer over the one-hot grid that never builds it.
+    """A vector for each symbol in each place, summed, then a ReLU: a linear layer over the one-hot grid that
+    never builds it.
 
     Args:
         shape: [X, Y, attributes], each entry a symbol below 16 (larger ones count as 15).
@@ -148,7 +158,8 @@ class ImageEncoder(nn.Module):
     """Three convolutions and a linear layer over pixels in [0, 1].
 
     Args:
-        shape: [height, width, channels] or [channels, height, width]; the smaller of the outer axes holds the channels.
+        shape: [height, width, channels] or [channels, height, width]; the smaller of the outer axes holds the
+            channels.
         dim: features of the result.
 
     Reference: Mnih et al. 2015, "Human-level control through deep reinforcement learning".
@@ -191,14 +202,17 @@ class VectorDecoder(nn.Module):
 
 
 class ImageDecoder(nn.Module):
-    """The convolutions of `ImageEncoder` the other way round: features [B, dim] to logits of pixels [B, *shape]."""
+    """The convolutions of `ImageEncoder` the other way round: features [B, dim] to logits of pixels [B,
+    *shape]."""
 
     def __init__(self, shape: Sequence[int], dim: int) -> None:
         super().__init__()
         self.channels_last = shape[2] <= shape[0]
         height, width, channels = shape if self.channels_last else (shape[1], shape[2], shape[0])
         rows, columns = _convolved(height), _convolved(width)
-        left_over = list(zip((step.left_over for step in rows), (step.left_over for step in columns), strict=True))
+        left_over = list(
+            zip((step.left_over for step in rows), (step.left_over for step in columns), strict=True)
+        )
         self.start = (64, rows[-1].above, columns[-1].above)
         self.layer = layer_init(Linear(dim, _size(self.start)))
         self.convolutions = nn.Sequential(

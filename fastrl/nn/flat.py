@@ -1,4 +1,5 @@
-"""All parameters of a network side by side in one tensor: an optimiser step and a norm are then one operation each, not one per layer."""
+"""All parameters of a network side by side in one tensor: an optimiser step and a norm are then one operation
+each, not one per layer."""
 
 from __future__ import annotations
 
@@ -15,10 +16,11 @@ from fastrl.nn.kept import KeptParameters
 class FlatParameters(KeptParameters):
     """Parameters moved into one tensor, of which each becomes a view; so do their gradients.
 
-    The parameters stay what they were for their modules, for `state_dict` and `load_state_dict`. Call `follow` before each update: whatever
-    was replaced since the last one, parameters, their data or their gradients, by hand or by making a copy of all this, is put into the one
-    tensor again with the values that it has now. Clear gradients with `zero_grad` here, and step with `step`, which leaves alone what
-    requires no gradient.
+    The parameters stay what they were for their modules, for `state_dict` and `load_state_dict`. Call
+    `follow` before each update: whatever was replaced since the last one, parameters, their data or their
+    gradients, by hand or by making a copy of all this, is put into the one tensor again with the values that
+    it has now. Clear gradients with `zero_grad` here, and step with `step`, which leaves alone what requires
+    no gradient.
 
     Args:
         modules: with parameters of one dtype and device, at least one; each of them is taken once.
@@ -47,7 +49,11 @@ class FlatParameters(KeptParameters):
         super().follow(modules)
         now = [parameter.grad for parameter in self.parameters]
         # an optimiser's own zero_grad takes the whole gradient away, a module's those of its parameters
-        if self.whole.grad is None or len(now) != len(self._gradients) or not all(map(is_, now, self._gradients)):
+        if (
+            self.whole.grad is None
+            or len(now) != len(self._gradients)
+            or not all(map(is_, now, self._gradients))
+        ):
             self._seat()
         wanted = [parameter.requires_grad for parameter in self.parameters]
         if wanted != self._wanted:
@@ -88,7 +94,9 @@ class FlatParameters(KeptParameters):
         """Scale the gradient down to this norm if it is larger; returns the norm before, 0-d."""
         assert self.whole.grad is not None
         norm = torch.linalg.vector_norm(self.whole.grad)
-        if norm.device.type == "cpu":  # the number is at hand: most steps have nothing to scale, and need no more operations
+        if (
+            norm.device.type == "cpu"
+        ):  # the number is at hand: most steps have nothing to scale, and need no more operations
             length = norm.item()
             if length > max_norm:
                 self.whole.grad.mul_(max_norm / (length + 1e-6))
@@ -100,15 +108,18 @@ class FlatParameters(KeptParameters):
     def step(self, optimizer: torch.optim.Optimizer) -> None:
         """Step an optimiser over `whole`.
 
-        Parameters that required no gradient at the last `follow` stay as they are, and so do the optimiser's averages of them: a gradient
-        of 0 alone would not keep momentum and weight decay from moving them.
+        Parameters that required no gradient at the last `follow` stay as they are, and so do the optimiser's
+        averages of them: a gradient of 0 alone would not keep momentum and weight decay from moving them.
         """
         if not self._frozen:
             optimizer.step()
             return
         if self.all_frozen:
             return
-        before = {name: [tensor[here].clone() for here in self._frozen] for name, tensor in self._elementwise(optimizer).items()}
+        before = {
+            name: [tensor[here].clone() for here in self._frozen]
+            for name, tensor in self._elementwise(optimizer).items()
+        }
         optimizer.step()
         for name, tensor in self._elementwise(optimizer).items():
             for position, here in enumerate(self._frozen):
@@ -116,5 +127,9 @@ class FlatParameters(KeptParameters):
 
     def _elementwise(self, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
         """What a step changes element by element: the whole itself, and the optimiser's averages of it."""
-        state = {name: value for name, value in optimizer.state[self.whole].items() if isinstance(value, Tensor)}
-        return {"": self.whole.data} | {name: value for name, value in state.items() if value.shape == self.whole.shape}
+        state = {
+            name: value for name, value in optimizer.state[self.whole].items() if isinstance(value, Tensor)
+        }
+        return {"": self.whole.data} | {
+            name: value for name, value in state.items() if value.shape == self.whole.shape
+        }

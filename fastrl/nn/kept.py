@@ -28,9 +28,10 @@ class Place(NamedTuple):
 class KeptParameters:
     """Parameters of modules, of which an optimiser has averages.
 
-    An optimiser knows parameters as objects. `load_state_dict(assign=True)` gives a module others in their place, and so does whoever
-    replaces a layer; the optimiser would then move what nobody computes with. `follow` gives the modules these parameters back, with the
-    new values. Parameters that only have another name, as in a layer that `torch.compile` wraps, stay what they are.
+    An optimiser knows parameters as objects. `load_state_dict(assign=True)` gives a module others in their
+    place, and so does whoever replaces a layer; the optimiser would then move what nobody computes with.
+    `follow` gives the modules these parameters back, with the new values. Parameters that only have another
+    name, as in a layer that `torch.compile` wraps, stay what they are.
 
     Args:
         modules: what is trained; a parameter that several of them have is there once.
@@ -52,13 +53,16 @@ class KeptParameters:
         self._remember(self._places(self.modules))
 
     def follow(self, modules: Iterable[nn.Module] | None = None) -> None:
-        """Make sure that these are what the modules compute with. Call it before an update looks at the modules.
+        """Make sure that these are what the modules compute with. Call it before an update looks at the
+        modules.
 
         Args:
-            modules: as they are now, in the order of the constructor, where their owner may have got others in their place; None: the same.
+            modules: as they are now, in the order of the constructor, where their owner may have got others
+                in their place; None: the same.
 
         Raises:
-            SettingError: a parameter has another shape, dtype or device now, is gone, or one requires a gradient that nothing would move.
+            SettingError: a parameter has another shape, dtype or device now, is gone, or one requires a
+                gradient that nothing would move.
         """
         if modules is not None:
             now = list(modules)
@@ -68,7 +72,7 @@ class KeptParameters:
         if not self._stands() or any(parameter.requires_grad for parameter in self._left_out):
             self._find_again(self.modules)
 
-    # ------------------------------------------------------------------------------------------------ looking
+    # --------------------------------------------------------------------------------------- looking
 
     def _places(self, modules: Iterable[nn.Module]) -> dict[str, Place]:
         """Where parameters are, by `number of the module:name from there`."""
@@ -81,7 +85,8 @@ class KeptParameters:
         }
 
     def _stands(self) -> bool:
-        """Whether all modules have the very children and parameters that they had, and these the same memory. A few microseconds."""
+        """Whether all modules have the very children and parameters that they had, and these the same memory.
+        A few microseconds."""
         now = list(chain.from_iterable(map(dict.values, self._holders)))
         if len(now) != len(self._held) or not all(map(is_, now, self._held)):
             return False
@@ -90,13 +95,15 @@ class KeptParameters:
     def _remember(self, places: Mapping[str, Place]) -> None:
         """How things are, to find out quickly whether they have changed."""
         modules = dict.fromkeys(module for root in self.modules for module in root.modules())
-        self._holders: list[dict[str, Any]] = [holder for module in modules for holder in (module._modules, module._parameters)]
+        self._holders: list[dict[str, Any]] = [
+            holder for module in modules for holder in (module._modules, module._parameters)
+        ]
         self._held = list(chain.from_iterable(map(dict.values, self._holders)))
         self._pointers = list(map(Tensor.data_ptr, self.parameters))
         kept = {path for paths in self._paths for path in paths}
         self._left_out = [place.parameter for path, place in places.items() if path not in kept]
 
-    # ------------------------------------------------------------------------------------------------ after a change
+    # -------------------------------------------------------------------------------- after a change
 
     def _find_again(self, modules: list[nn.Module]) -> None:
         places = self._places(modules)
@@ -104,7 +111,9 @@ class KeptParameters:
         self._check(places)
         self.modules = modules
         for paths, kept in zip(self._paths, self.parameters, strict=True):
-            given = next((places[path].parameter for path in paths if places[path].parameter is not kept), None)
+            given = next(
+                (places[path].parameter for path in paths if places[path].parameter is not kept), None
+            )
             if given is None:
                 continue
             kept.data = given.data.clone()
@@ -128,18 +137,24 @@ class KeptParameters:
         for paths, kind in zip(self._paths, self._kinds, strict=True):
             for path in paths:
                 if path not in places:
-                    raise SettingError(f"{self._called(path)} is gone, which the optimiser moves; make a new one for the changed network")
+                    raise SettingError(
+                        f"{self._called(path)} is gone, which the optimiser moves; make a new one for the "
+                        "changed network"
+                    )
                 now = _kind(places[path].parameter)
                 if now != kind:
                     raise SettingError(
-                        f"{self._called(path)} is {_words(now)} now and was {_words(kind)} when its optimiser was made, whose averages "
-                        "cannot follow; change it back, or make a new trainer or optimiser for the changed network"
+                        f"{self._called(path)} is {_words(now)} now and was {_words(kind)} when its "
+                        "optimiser was made, whose averages "
+                        "cannot follow; change it back, or make a new trainer or optimiser for the changed "
+                        "network"
                     )
             known.update(paths)
         for path, place in places.items():
             if path not in known and place.parameter.requires_grad:
                 raise SettingError(
-                    f"{self._called(path)} requires a gradient, which it did not when the optimiser was made, or is new; the optimiser "
+                    f"{self._called(path)} requires a gradient, which it did not when the optimiser was "
+                    "made, or is new; the optimiser "
                     "would not move it: make a new one, or freeze the parameter"
                 )
 

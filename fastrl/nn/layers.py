@@ -22,8 +22,10 @@ def layer_init(layer: Layer, std: float = SQRT_TWO, bias_const: float = 0.0) -> 
     """Initialise a layer in place: orthogonal weight with gain `std`, constant bias; returns the layer.
 
     Args:
-        layer: any module. A weight with fewer than two dimensions (layer norm) and a module without weight or bias keep theirs.
-        std: gain of the orthogonal matrix (√2 before tanh or ReLU, 1 for a value head, 0.01 for a policy head).
+        layer: any module. A weight with fewer than two dimensions (layer norm) and a module without weight or
+            bias keep theirs.
+        std: gain of the orthogonal matrix (√2 before tanh or ReLU, 1 for a value head, 0.01 for a policy
+            head).
         bias_const: every bias, whatever the kind of layer, is set to this.
 
     Returns:
@@ -40,7 +42,8 @@ def layer_init(layer: Layer, std: float = SQRT_TWO, bias_const: float = 0.0) -> 
 
 
 class MLP(nn.Sequential):
-    """Layers one behind the other, of which those that are linear, and activations, are evaluated together."""
+    """Layers one behind the other, of which those that are linear, and activations, are evaluated
+    together."""
 
     def forward(self, input: Tensor) -> Tensor:
         """input through all layers, in order."""
@@ -63,7 +66,8 @@ def mlp(input_dim: int, hidden_layer_sizes: Sequence[int], activation: type[nn.M
         activation: module class put behind every layer.
 
     Returns:
-        A module mapping [..., input_dim] to [..., hidden_layer_sizes[-1]] (or [..., input_dim] without layers).
+        A module mapping [..., input_dim] to [..., hidden_layer_sizes[-1]] (or [..., input_dim] without
+        layers).
     """
     layers: list[nn.Module] = []
     for size in hidden_layer_sizes:

@@ -1,7 +1,8 @@
 """A linear layer that multiplies at the processor's full rate.
 
-torch hands float32 matrix products on a CPU to MKL, which keeps to AVX2 on processors of other makers; oneDNN, which torch ships too, uses
-what the processor has. On one with AVX-512 that is not Intel's it is much faster.
+torch hands float32 matrix products on a CPU to MKL, which keeps to AVX2 on processors of other makers;
+oneDNN, which torch ships too, uses what the processor has. On one with AVX-512 that is not Intel's it is much
+faster.
 """
 
 from __future__ import annotations
@@ -15,11 +16,14 @@ from fastrl.autograd import once_differentiable, transformed
 
 ONEDNN_PAYS_FROM = 4_000_000  # operations of a product; below, its greater fixed cost is not won back
 
-_onednn = getattr(torch.ops.mkldnn, "_linear_pointwise", None) if torch.backends.mkldnn.is_available() else None
+_onednn = (
+    getattr(torch.ops.mkldnn, "_linear_pointwise", None) if torch.backends.mkldnn.is_available() else None
+)
 
 
 def product(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
-    """x · weightᵀ + bias for float32 matrices x [B, I] and weight [O, I] of any strides, by whichever library is faster; no gradient."""
+    """x · weightᵀ + bias for float32 matrices x [B, I] and weight [O, I] of any strides, by whichever library
+    is faster; no gradient."""
     if _onednn is not None and 2 * x.shape[0] * x.shape[1] * weight.shape[0] >= ONEDNN_PAYS_FROM:
         if not (weight.is_contiguous() or weight.t().is_contiguous()):
             weight = weight.contiguous()  # a part of a wider matrix would take a thousand times as long
@@ -48,7 +52,8 @@ class _Linear(torch.autograd.Function):
 
 
 def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
-    """x · weightᵀ + bias with its gradient, by whichever library is faster; else as `torch.nn.functional.linear`, see `Linear`."""
+    """x · weightᵀ + bias with its gradient, by whichever library is faster; else as
+    `torch.nn.functional.linear`, see `Linear`."""
     if _onednn is None or not _fits(x, weight):
         return nn.functional.linear(x, weight, bias)
     if torch.is_grad_enabled():
@@ -57,9 +62,11 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
 
 
 class Linear(nn.Linear):
-    """`torch.nn.Linear`, faster where float32 matrices are multiplied on a CPU; the same parameters, the same numbers up to rounding.
+    """`torch.nn.Linear`, faster where float32 matrices are multiplied on a CPU; the same parameters, the same
+    numbers up to rounding.
 
-    Elsewhere (other devices and dtypes, more than two dimensions, small products, compiled programs) it is `torch.nn.Linear`.
+    Elsewhere (other devices and dtypes, more than two dimensions, small products, compiled programs) it is
+    `torch.nn.Linear`.
     Differentiable once: a gradient of a gradient raises an error.
     """
 

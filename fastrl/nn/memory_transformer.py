@@ -1,8 +1,9 @@
-"""A Transformer-XL over an episode's past: attention to what earlier steps left behind, never to the present or to itself.
+"""A Transformer-XL over an episode's past: attention to what earlier steps left behind, never to the present
+or to itself.
 
-Two ways lead to the same numbers. The modules' `forward` takes windows of memory as tensors, in plain torch. The fast path reads a memory
-bank where it lies (`fastrl.ops.memory_attention`): what a slot has to offer depends on the slot alone, so it is worked out once for each
-slot and not once for each row that sees it.
+Two ways lead to the same numbers. The modules' `forward` takes windows of memory as tensors, in plain torch.
+The fast path reads a memory bank where it lies (`fastrl.ops.memory_attention`): what a slot has to offer
+depends on the slot alone, so it is worked out once for each slot and not once for each row that sees it.
 """
 
 from __future__ import annotations
@@ -59,13 +60,15 @@ class Maps(NamedTuple):
 class MultiHeadAttention(nn.Module):
     """Softmax attention with H heads of K = embed_dim / H features; scores are scaled by 1/√K.
 
-    A query that sees nothing gets zeros in the place of a weighted sum (and then the bias of the output layer).
+    A query that sees nothing gets zeros in the place of a weighted sum (and then the bias of the output
+    layer).
 
     Args:
         embed_dim: D.
         num_heads: H, a divisor of D.
-        shared_head_projection: one K × K projection of keys, values and queries for all heads, each applied to the head's own slice of the
-            features, as in the published PPO-TransformerXL; the default projects all features for every head.
+        shared_head_projection: one K × K projection of keys, values and queries for all heads, each applied
+            to the head's own slice of the features, as in the published PPO-TransformerXL; the default
+            projects all features for every head.
 
     Raises:
         SettingError: num_heads does not divide embed_dim.
@@ -76,7 +79,9 @@ class MultiHeadAttention(nn.Module):
     def __init__(self, embed_dim: int, num_heads: int, *, shared_head_projection: bool = False) -> None:
         super().__init__()
         if num_heads < 1 or embed_dim % num_heads:
-            raise SettingError(f"trxl_num_heads must divide trxl_dim, got {num_heads} heads and {embed_dim} features")
+            raise SettingError(
+                f"trxl_num_heads must divide trxl_dim, got {num_heads} heads and {embed_dim} features"
+            )
         self.embed_dim = embed_dim
         self.num_heads = num_heads
         self.head_size = embed_dim // num_heads
@@ -106,9 +111,13 @@ class MultiHeadAttention(nn.Module):
             rotation: turns keys and queries by their `positions`, ([B, W], [B, Q]).
 
         Returns:
-            (out [B, Q, D], attention [B, H, Q, W]); attention sums to 1 over the slots, or to 0 where none is seen.
+            (out [B, Q, D], attention [B, H, Q, W]); attention sums to 1 over the slots, or to 0 where none is
+            seen.
         """
-        value, key, queries = (self.heads(rows, layer) for rows, layer in ((values, self.values), (keys, self.keys), (query, self.queries)))
+        value, key, queries = (
+            self.heads(rows, layer)
+            for rows, layer in ((values, self.values), (keys, self.keys), (query, self.queries))
+        )
         if rotation is not None and positions is not None:
             key, queries = rotation(key, positions[0]), rotation(queries, positions[1])
         scores = torch.einsum("bqhk,bwhk->bhqw", queries, key) / math.sqrt(self.head_size)
@@ -131,10 +140,12 @@ class MultiHeadAttention(nn.Module):
 
     @property
     def absorbs(self) -> bool:
-        """Whether the projections of keys and values can be multiplied into those of queries and outputs without making them larger.
+        """Whether the projections of keys and values can be multiplied into those of queries and outputs
+        without making them larger.
 
-        q · (K m) = (Kᵀ q) · m and Σ a (V m) = V Σ a m: attention can go over the memory itself. For one head, or heads that look at their
-        own slice each, that takes no more work than attention over projected slots, and no slot has to be projected at all.
+        q · (K m) = (Kᵀ q) · m and Σ a (V m) = V Σ a m: attention can go over the memory itself. For one head,
+        or heads that look at their own slice each, that takes no more work than attention over projected
+        slots, and no slot has to be projected at all.
         """
         return self.num_heads == 1 or self.shared_head_projection
 
@@ -157,7 +168,8 @@ class MultiHeadAttention(nn.Module):
 class GRUGate(nn.Module):
     """A gated residual connection, near the identity at first.
 
-    r = σ(W_r y + U_r x), z = σ(W_z y + U_z x − bias), h = tanh(W_h y + U_h (r ⊙ x)), out = (1 − z) ⊙ x + z ⊙ h
+    r = σ(W_r y + U_r x), z = σ(W_z y + U_z x − bias), h = tanh(W_h y + U_h (r ⊙ x)), out = (1 − z) ⊙ x + z ⊙
+    h
 
     Reference: Parisotto et al. 2020, "Stabilizing Transformers for Reinforcement Learning".
     """
@@ -182,20 +194,25 @@ class GRUGate(nn.Module):
 class TransformerLayer(nn.Module):
     """x' = x + Attn(LN_q x, LN_kv m), out = x' + ReLU(FC(LN x')): normalised before each part.
 
-    LN_kv has no parameters of its own: a scale would repeat what the projections behind it can do, and a shift cancels in the softmax and
-    adds a constant to the values.
+    LN_kv has no parameters of its own: a scale would repeat what the projections behind it can do, and a
+    shift cancels in the softmax and adds a constant to the values.
 
     Args:
         dim: D.
         num_heads: H.
-        gating: "residual" (sums, as above) or "gru" (a `GRUGate` in place of each sum, with a ReLU on what attention returns).
+        gating: "residual" (sums, as above) or "gru" (a `GRUGate` in place of each sum, with a ReLU on what
+            attention returns).
         shared_head_projection: see `MultiHeadAttention`.
     """
 
-    def __init__(self, dim: int, num_heads: int, *, gating: str = "residual", shared_head_projection: bool = False) -> None:
+    def __init__(
+        self, dim: int, num_heads: int, *, gating: str = "residual", shared_head_projection: bool = False
+    ) -> None:
         super().__init__()
         if gating not in ("residual", "gru"):
-            raise SettingError(f'trxl_gating must be "residual" or "gru", got {gating!r}{nearest(gating, ["residual", "gru"])}')
+            raise SettingError(
+                f'trxl_gating must be "residual" or "gru", got {gating!r}{nearest(gating, ["residual", "gru"])}'
+            )
         self.attention = MultiHeadAttention(dim, num_heads, shared_head_projection=shared_head_projection)
         self.norm_query = nn.LayerNorm(dim)
         self.norm_memory = nn.LayerNorm(dim, elementwise_affine=False)
@@ -226,7 +243,9 @@ class TransformerLayer(nn.Module):
         """
         normalized = self.norm_memory(value)
         keys = normalized if key is value else self.norm_memory(key)
-        attended, attention = self.attention(normalized, keys, self.norm_query(query), mask, rotation=rotation, positions=positions)
+        attended, attention = self.attention(
+            normalized, keys, self.norm_query(query), mask, rotation=rotation, positions=positions
+        )
         rows, updates = query.flatten(0, 1), attended.flatten(0, 1)
         return self.update(rows, updates).view_as(query), attention
 
@@ -244,22 +263,26 @@ class TransformerLayer(nn.Module):
         query = linear(self.norm_query(x), maps.query).view(-1, attention.num_heads, attention.head_size)
         if rotation is not None:
             query = rotation(query, window.position)
-        found = ops.memory_attention(query, bank.keys, bank.values, window.episode, window.index, mask=window.mask)
+        found = ops.memory_attention(
+            query, bank.keys, bank.values, window.episode, window.index, mask=window.mask
+        )
         return self.update(x, linear(found.flatten(1), maps.out, attention.fc_out.bias))
 
 
 class Transformer(nn.Module):
-    """Layers over a memory of their own inputs: slot s of layer l holds what layer l was given at step s of the episode, detached.
+    """Layers over a memory of their own inputs: slot s of layer l holds what layer l was given at step s of
+    the episode, detached.
 
     Args:
         num_layers: L.
         dim: D.
         num_heads: H, a divisor of D.
-        max_episode_steps: P, length of the tables of "absolute" and "learned" positions; the others need none. The table of more than
+        max_episode_steps: P, length of the tables of "absolute" and "learned" positions; the others need
+            none. The table of more than
             65,536 absolute positions is not made: rows of it are worked out where they are wanted.
-        positional_encoding: "absolute" (sinusoidal over the distance to step P − 1, added to the memory), "learned" (a table [P, D], added
-            likewise), "relative" (keys and queries are rotated, so that only distances count; for endless episodes too), or "none"
-            (also "").
+        positional_encoding: "absolute" (sinusoidal over the distance to step P − 1, added to the memory),
+            "learned" (a table [P, D], added likewise), "relative" (keys and queries are rotated, so that only
+            distances count; for endless episodes too), or "none" (also "").
         gating, shared_head_projection: see `TransformerLayer`.
 
     Raises:
@@ -284,16 +307,20 @@ class Transformer(nn.Module):
         if encoding not in ENCODINGS:
             known = ", ".join(ENCODINGS)
             raise SettingError(
-                f"trxl_positional_encoding must be one of {known}, got {positional_encoding!r}{nearest(positional_encoding, ENCODINGS)}"
+                f"trxl_positional_encoding must be one of {known}, got "
+                f"{positional_encoding!r}{nearest(positional_encoding, ENCODINGS)}"
             )
         if encoding in ("absolute", "learned") and max_episode_steps < 1:
-            raise SettingError(f"max_episode_steps must be at least 1 for {encoding} positions, got {max_episode_steps}")
+            raise SettingError(
+                f"max_episode_steps must be at least 1 for {encoding} positions, got {max_episode_steps}"
+            )
         self.num_layers = num_layers
         self.dim = dim
         self.encoding = encoding
         self.max_episode_steps = max_episode_steps
         self.layers = nn.ModuleList(
-            TransformerLayer(dim, num_heads, gating=gating, shared_head_projection=shared_head_projection) for _ in range(num_layers)
+            TransformerLayer(dim, num_heads, gating=gating, shared_head_projection=shared_head_projection)
+            for _ in range(num_layers)
         )
         self.rotation = Rotation(dim // num_heads) if encoding == "relative" else None
         if encoding == "learned":
@@ -302,7 +329,9 @@ class Transformer(nn.Module):
             tabled = encoding == "absolute" and max_episode_steps <= LONGEST_TABLE
             table = PositionalEncoding(dim)(max_episode_steps) if tabled else None
             self.register_buffer("position_table", table, persistent=False)
-        self.sinusoids = PositionalEncoding(dim) if encoding == "absolute" and self.position_table is None else None
+        self.sinusoids = (
+            PositionalEncoding(dim) if encoding == "absolute" and self.position_table is None else None
+        )
 
     def layer(self, number: int) -> TransformerLayer:
         """The layer of this number, from 0."""
@@ -312,9 +341,11 @@ class Transformer(nn.Module):
         """The layers in order."""
         return (self.layer(number) for number in range(self.num_layers))
 
-    # ------------------------------------------------------------------------------------------------ windows as tensors
+    # ---------------------------------------------------------------------------- windows as tensors
 
-    def forward(self, x: Tensor, memories: Tensor, mask: Tensor, memory_indices: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(
+        self, x: Tensor, memories: Tensor, mask: Tensor, memory_indices: Tensor
+    ) -> tuple[Tensor, Tensor]:
         """The layers over windows.
 
         Args:
@@ -329,7 +360,11 @@ class Transformer(nn.Module):
         memories = self.with_positions(memories, memory_indices, mask)
         positions = None
         if self.rotation is not None:
-            own = torch.where(mask, memory_indices + 1, 0).amax(1, keepdim=True) if mask.shape[1] else memory_indices.new_zeros(len(x), 1)
+            own = (
+                torch.where(mask, memory_indices + 1, 0).amax(1, keepdim=True)
+                if mask.shape[1]
+                else memory_indices.new_zeros(len(x), 1)
+            )
             positions = (memory_indices, own)
         inputs = []
         for number, layer in enumerate(self.each_layer()):
@@ -340,37 +375,47 @@ class Transformer(nn.Module):
         return x, torch.stack(inputs, dim=1) if inputs else x.new_empty(len(x), 0, self.dim)
 
     def with_positions(self, memories: Tensor, memory_indices: Tensor, mask: Tensor) -> Tensor:
-        """Memory [B, W, L, D] with the positions [B, W] added where they are seen; unseen ones may have any number."""
+        """Memory [B, W, L, D] with the positions [B, W] added where they are seen; unseen ones may have any
+        number."""
         indices = torch.where(mask, memory_indices, 0)
         if self.sinusoids is not None:
             return memories + self.sinusoids.rows(indices, self.max_episode_steps)[:, :, None]
-        return memories if self.position_table is None else memories + self.position_table[indices][:, :, None]
+        return (
+            memories if self.position_table is None else memories + self.position_table[indices][:, :, None]
+        )
 
-    # ------------------------------------------------------------------------------------------------ a bank read where it lies
+    # --------------------------------------------------------------------- a bank read where it lies
 
     @property
     def absorbs(self) -> bool:
-        """Whether attention goes over the memory itself: see `MultiHeadAttention.absorbs`. Rotated keys have to be made."""
+        """Whether attention goes over the memory itself: see `MultiHeadAttention.absorbs`. Rotated keys have
+        to be made."""
         return self.rotation is None and all(layer.attention.absorbs for layer in self.each_layer())
 
     @property
     def constant_memory(self) -> bool:
-        """Whether the normalised memory has no parameters in it, so that it stays the same while the layers learn."""
+        """Whether the normalised memory has no parameters in it, so that it stays the same while the layers
+        learn."""
         return not isinstance(self.position_table, nn.Parameter)
 
     def normalize(self, memory: Tensor, positions: Tensor) -> Tensor:
-        """Memory [..., S, D] of slots at positions [..., S] as the layers read it: positions added, normalised; leading axes broadcast.
+        """Memory [..., S, D] of slots at positions [..., S] as the layers read it: positions added,
+        normalised; leading axes broadcast.
 
-        A position beyond the tables counts as their last: the last observation of an episode has one, and it is nobody's memory.
+        A position beyond the tables counts as their last: the last observation of an episode has one, and it
+        is nobody's memory.
         """
         if self.position_table is not None:
-            memory = memory + functional.embedding(positions.clamp(max=self.max_episode_steps - 1), self.position_table)
+            memory = memory + functional.embedding(
+                positions.clamp(max=self.max_episode_steps - 1), self.position_table
+            )
         elif self.sinusoids is not None:
             memory = memory + self.sinusoids.rows(positions, self.max_episode_steps)
         return functional.layer_norm(memory, (self.dim,))
 
     def stored(self, inputs: Tensor, positions: Tensor) -> Tensor:
-        """What memory keeps of layers' inputs [..., S, D] at positions [..., S]: normalised already, where that has no parameters."""
+        """What memory keeps of layers' inputs [..., S, D] at positions [..., S]: normalised already, where
+        that has no parameters."""
         return self.normalize(inputs, positions) if self.constant_memory else inputs
 
     def offered(self, stored: Tensor, positions: Tensor) -> Tensor:
@@ -378,8 +423,12 @@ class Transformer(nn.Module):
         return stored if self.constant_memory else self.normalize(stored, positions)
 
     def maps(self) -> list[Maps]:
-        """Each layer's query and output maps for reading banks; valid as long as the weights stay as they are."""
-        return [layer.attention.absorbed() if self.absorbs else layer.attention.projected() for layer in self.each_layer()]
+        """Each layer's query and output maps for reading banks; valid as long as the weights stay as they
+        are."""
+        return [
+            layer.attention.absorbed() if self.absorbs else layer.attention.projected()
+            for layer in self.each_layer()
+        ]
 
     def bank(self, number: int, normalized: Tensor, positions: Tensor) -> Bank:
         """Keys and values of layer `number` from its normalised memory [E, S, D] at positions [E, S]."""
@@ -387,11 +436,17 @@ class Transformer(nn.Module):
         if self.absorbs:
             slots = normalized.unflatten(-1, (attention.num_heads, attention.head_size))
             return Bank(slots, slots)
-        keys, values = attention.heads(normalized, attention.keys), attention.heads(normalized, attention.values)
+        keys, values = (
+            attention.heads(normalized, attention.keys),
+            attention.heads(normalized, attention.values),
+        )
         return Bank(keys if self.rotation is None else self.rotation(keys, positions), values)
 
-    def read(self, x: Tensor, banks: Sequence[Bank], window: Window, maps: Sequence[Maps]) -> tuple[Tensor, Tensor]:
-        """The layers over banks, one for each: x [B, D] to (out [B, D], the layers' inputs [L, B, D], detached)."""
+    def read(
+        self, x: Tensor, banks: Sequence[Bank], window: Window, maps: Sequence[Maps]
+    ) -> tuple[Tensor, Tensor]:
+        """The layers over banks, one for each: x [B, D] to (out [B, D], the layers' inputs [L, B, D],
+        detached)."""
         inputs = []
         for layer, bank, own in zip(self.each_layer(), banks, maps, strict=True):
             inputs.append(x.detach())
@@ -399,7 +454,8 @@ class Transformer(nn.Module):
         return x, torch.stack(inputs) if inputs else x.new_empty(0, len(x), self.dim)
 
     def replay(self, x: Tensor, positions: Tensor, window: Window) -> Tensor:
-        """The layers' inputs [L, E, S, D] for whole pieces of episodes, x [E·S, D] at positions [E, S], each row seeing its `window`."""
+        """The layers' inputs [L, E, S, D] for whole pieces of episodes, x [E·S, D] at positions [E, S], each
+        row seeing its `window`."""
         inputs, maps = [], self.maps()
         for number, layer in enumerate(self.each_layer()):
             tokens = x.view(*positions.shape, self.dim)

@@ -12,7 +12,9 @@ from torch import Tensor, nn
 Array = TypeVar("Array", Tensor, np.ndarray)
 
 
-def merge_moments(mean_a: Array, var_a: Array, count_a: float, mean_b: Array, var_b: Array, count_b: float) -> tuple[Array, Array, float]:
+def merge_moments(
+    mean_a: Array, var_a: Array, count_a: float, mean_b: Array, var_b: Array, count_b: float
+) -> tuple[Array, Array, float]:
     """Mean, population variance and count of two disjoint samples put together, exact up to rounding.
 
     M = M_a + δ n_b/n,  S = S_a + S_b + δ² n_a n_b/n  with δ = M_b − M_a, n = n_a + n_b, var = S/n
@@ -31,7 +33,8 @@ def merge_moments(mean_a: Array, var_a: Array, count_a: float, mean_b: Array, va
 
 
 class _Statistics(nn.Module):
-    """A module whose buffers go where it is moved and stay float64 when it is cast: a float32 count would stand still at 2²⁴."""
+    """A module whose buffers go where it is moved and stay float64 when it is cast: a float32 count would
+    stand still at 2²⁴."""
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
         before = dict(self._buffers)
@@ -48,9 +51,11 @@ class RunningNormalizer(_Statistics):
 
     y = clip((x − mean) / √(var + ε), −clip, clip)
 
-    The statistics are float64 buffers: they travel with `state_dict()`. `forward` never changes them; `update` is a call of its own, so
-    that a policy acts and learns with the same numbers and each observation is counted once. As long as nothing has been counted,
-    everything passes through unchanged, unclipped too: a bound in standard deviations means nothing to raw numbers.
+    The statistics are float64 buffers: they travel with `state_dict()`. `forward` never changes them;
+    `update` is a call of its own, so that a policy acts and learns with the same numbers and each observation
+    is counted once. As long as nothing has been counted,
+    everything passes through unchanged, unclipped too: a bound in standard deviations means nothing to raw
+    numbers.
 
     Args:
         shape: shape of one sample, () for a scalar.
@@ -69,12 +74,21 @@ class RunningNormalizer(_Statistics):
         self.register_buffer("mean", torch.zeros(tuple(shape), dtype=torch.float64))
         self.register_buffer("var", torch.ones(tuple(shape), dtype=torch.float64))
         self.register_buffer("count", torch.zeros((), dtype=torch.float64))
-        self._cached: tuple[Tensor, Tensor, bool] | None = None  # float32 (mean, 1/std), any counted; rebuilt when the statistics move
+        self._cached: tuple[Tensor, Tensor, bool] | None = (
+            None  # float32 (mean, 1/std), any counted; rebuilt when the statistics move
+        )
 
     def _scales(self) -> tuple[Tensor, Tensor, bool]:
         if self._cached is None or self._cached[0].device != self.mean.device:
-            with torch.inference_mode(False), torch.no_grad():  # the first caller may be acting, later ones learning
-                self._cached = (self.mean.float(), (self.var + self.epsilon).rsqrt().float(), bool(self.count > 0))
+            with (
+                torch.inference_mode(False),
+                torch.no_grad(),
+            ):  # the first caller may be acting, later ones learning
+                self._cached = (
+                    self.mean.float(),
+                    (self.var + self.epsilon).rsqrt().float(),
+                    bool(self.count > 0),
+                )
         return self._cached
 
     def forward(self, x: Tensor) -> Tensor:
@@ -100,7 +114,8 @@ class RunningNormalizer(_Statistics):
         """Count the samples x [B, *shape] once. An empty batch changes nothing."""
         if x.shape[1:] != self.mean.shape:
             raise ValueError(
-                f"RunningNormalizer.update: x must have shape [B, {', '.join(map(str, self.mean.shape))}], got {list(x.shape)}"
+                f"RunningNormalizer.update: x must have shape [B, {', '.join(map(str, self.mean.shape))}], "
+                f"got {list(x.shape)}"
             )
         if x.shape[0] == 0:
             return
@@ -109,7 +124,8 @@ class RunningNormalizer(_Statistics):
         self.set_statistics(*merge_moments(self.mean, self.var, float(self.count), mean, var, x.shape[0]))
 
     def set_statistics(self, mean: Tensor | np.ndarray, var: Tensor | np.ndarray, count: float) -> None:
-        """Copy statistics in from elsewhere: mean and population variance of the sample's shape, and the number of samples behind them."""
+        """Copy statistics in from elsewhere: mean and population variance of the sample's shape, and the
+        number of samples behind them."""
         self.mean.copy_(torch.as_tensor(mean))
         self.var.copy_(torch.as_tensor(var))
         self.count.fill_(count)
@@ -145,11 +161,14 @@ class RewardScaler(_Statistics):
 
     @torch.no_grad()
     def update(self, rewards: Tensor, done: Tensor, valid: Tensor) -> None:
-        """Count the returns of a rollout: rewards, done and valid are [T, N]. Rows that are no transition count nothing."""
+        """Count the returns of a rollout: rewards, done and valid are [T, N]. Rows that are no transition
+        count nothing."""
         rewards = torch.where(valid, rewards, 0).double()
         history = torch.empty_like(rewards)
         discounted = self.running_return.clone()
-        discount = torch.ones_like(rewards).masked_fill_(valid, self.gamma)  # a row that is no transition leaves R alone
+        discount = torch.ones_like(rewards).masked_fill_(
+            valid, self.gamma
+        )  # a row that is no transition leaves R alone
         for t, reward in enumerate(rewards):
             discounted.mul_(discount[t]).add_(reward)
             history[t] = discounted

@@ -25,11 +25,13 @@ def as_rows(
         what: what the observations are called there.
 
     Returns:
-        (the batch [B, *shape], bytes as they are and other numbers as float32; whether it was one observation).
+        (the batch [B, *shape], bytes as they are and other numbers as float32; whether it was one
+        observation).
 
     Raises:
         ValueError: obs is of another shape, or no numbers.
-        NonFiniteError: one of its numbers is not finite; whatever a policy made of it would look like an action.
+        NonFiniteError: one of its numbers is not finite; whatever a policy made of it would look like an
+            action.
     """
     if not isinstance(obs, Tensor):
         try:
@@ -37,16 +39,23 @@ def as_rows(
         except ValueError:  # lists of different lengths
             array = np.asarray(None)
         if array.dtype.kind not in "fiub":
-            raise ValueError(f"{who}: {what} must be numbers of shape {_words(shape)}, got {type(obs).__name__}")
+            raise ValueError(
+                f"{who}: {what} must be numbers of shape {_words(shape)}, got {type(obs).__name__}"
+            )
         obs = torch.as_tensor(array)
     single = obs.dim() == len(shape)
-    if (not single and obs.dim() != len(shape) + 1) or tuple(obs.shape[obs.dim() - len(shape) :]) != tuple(shape):
+    if (not single and obs.dim() != len(shape) + 1) or tuple(obs.shape[obs.dim() - len(shape) :]) != tuple(
+        shape
+    ):
         raise ValueError(f"{who}: {what} must have shape {_words(shape)}, got {list(obs.shape)}")
     rows = obs.unsqueeze(0) if single else obs
     rows = rows.to(device=device, dtype=torch.uint8 if rows.dtype == torch.uint8 else torch.float32)
     if rows.is_floating_point() and not bool((finite := torch.isfinite(rows)).all()):
         place = torch.nonzero(~finite)[0].tolist()[single:]
-        raise NonFiniteError(f"{who}: {what}[{', '.join(map(str, place))}] is {float(obs[tuple(place)])}, as float32 not finite")
+        raise NonFiniteError(
+            f"{who}: {what}[{', '.join(map(str, place))}] is {float(obs[tuple(place)])}, as float32 not "
+            "finite"
+        )
     return rows, single
 
 

@@ -1,4 +1,5 @@
-"""Where a token stands in its episode, told to attention: sinusoidal and learned tables, and rotations that leave only distances."""
+"""Where a token stands in its episode, told to attention: sinusoidal and learned tables, and rotations that
+leave only distances."""
 
 from __future__ import annotations
 
@@ -13,8 +14,8 @@ ENCODINGS = ("absolute", "learned", "relative", "none")
 class PositionalEncoding(nn.Module):
     """Sinusoidal positions, counted down to 0 at the end of the sequence.
 
-    Row i of a sequence of length n stands at position n − 1 − i; its first half are sines, its second half cosines, of the position over
-    wavelengths in a geometric progression.
+    Row i of a sequence of length n stands at position n − 1 − i; its first half are sines, its second half
+    cosines, of the position over wavelengths in a geometric progression.
 
     Args:
         dim: D, features, even.
@@ -38,12 +39,15 @@ class PositionalEncoding(nn.Module):
 
     def forward(self, seq_len: int) -> Tensor:
         """The encoding of a sequence, [seq_len, D] float32."""
-        positions = torch.arange(seq_len - 1, -1, -1, dtype=torch.float32, device=self.inverse_timescales.device)
+        positions = torch.arange(
+            seq_len - 1, -1, -1, dtype=torch.float32, device=self.inverse_timescales.device
+        )
         angles = positions[:, None] * self.inverse_timescales
         return torch.cat([angles.sin(), angles.cos()], dim=-1)
 
     def rows(self, index: Tensor, seq_len: int) -> Tensor:
-        """Rows of the encoding of a sequence of any length, without the others: index [...] (whole steps) to [..., D] float32."""
+        """Rows of the encoding of a sequence of any length, without the others: index [...] (whole steps) to
+        [..., D] float32."""
         # float64: neighbouring steps of a long sequence are the same number in float32
         positions = (seq_len - 1 - index).to(torch.float64)
         angles = positions[..., None] * self.inverse_timescales.to(torch.float64)
@@ -51,7 +55,8 @@ class PositionalEncoding(nn.Module):
 
 
 class Rotation(nn.Module):
-    """Turns pairs of features by an angle in proportion to the position, so that products of rows depend on distances alone.
+    """Turns pairs of features by an angle in proportion to the position, so that products of rows depend on
+    distances alone.
 
     Args:
         size: K, features of a head, even.
@@ -70,7 +75,9 @@ class Rotation(nn.Module):
         if size % 2:
             raise SettingError(f"trxl_dim / trxl_num_heads must be even for relative positions, got {size}")
         # float64: an endless episode's positions are large, and only what is left of whole turns counts
-        self.register_buffer("frequencies", base ** -(torch.arange(0, size, 2, dtype=torch.float64) / size), persistent=False)
+        self.register_buffer(
+            "frequencies", base ** -(torch.arange(0, size, 2, dtype=torch.float64) / size), persistent=False
+        )
 
     def forward(self, rows: Tensor, positions: Tensor) -> Tensor:
         """Rows [..., H, K] at positions [...] (whole steps), turned."""

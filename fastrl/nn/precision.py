@@ -26,13 +26,15 @@ def require_float32_default() -> None:
     if dtype != torch.float32:
         name = str(dtype).removeprefix("torch.")
         raise SettingError(
-            f"torch's default dtype is {name}, and networks here are float32: call torch.set_default_dtype(torch.float32) before making "
+            f"torch's default dtype is {name}, and networks here are float32: call "
+            "torch.set_default_dtype(torch.float32) before making "
             "and training them"
         )
 
 
 def without_autocast(function: Callable[Given, Result]) -> Callable[Given, Result]:
-    """Decorator: inside, operations are of the dtype of their tensors, whatever `torch.autocast` is around the call."""
+    """Decorator: inside, operations are of the dtype of their tensors, whatever `torch.autocast` is around
+    the call."""
 
     @functools.wraps(function)
     def wrapper(*args: Given.args, **kwargs: Given.kwargs) -> Result:

@@ -25,8 +25,9 @@ _ACTIVATIONS: dict[type, int] = {Tanh: TANH, nn.Tanh: TANH, nn.ELU: ELU, nn.ReLU
 def run_layers(modules: Iterable[Any], x: Tensor) -> Tensor:
     """x through modules, in order: what calling one after the other gives, up to rounding.
 
-    Sequences within are entered. Linear layers with a bias, and the tanh, ELU (α = 1) or ReLU that may follow each, go through
-    `fastrl.nn.dense.dense_chain` as long as they are of these very classes and nobody has hung a hook on them. Any other module is called.
+    Sequences within are entered. Linear layers with a bias, and the tanh, ELU (α = 1) or ReLU that may follow
+    each, go through `fastrl.nn.dense.dense_chain` as long as they are of these very classes and nobody has
+    hung a hook on them. Any other module is called.
     """
     if _calls_each():
         for module in modules:
@@ -40,8 +41,9 @@ def run_layers(modules: Iterable[Any], x: Tensor) -> Tensor:
 def prepare_layers(modules: Iterable[Any]) -> Step:
     """A function that does what `run_layers` does, for many calls: the modules are looked through only once.
 
-    Where nothing but linear layers and activations is there, it is a `fastrl.nn.dense.PreparedChain`. It reads the parameters as they are
-    at each call. Make it anew when layers, their hooks, dtype or device change.
+    Where nothing but linear layers and activations is there, it is a `fastrl.nn.dense.PreparedChain`. It
+    reads the parameters as they are at each call. Make it anew when layers, their hooks, dtype or device
+    change.
     """
     if _calls_each():
         return functools.partial(run_layers, tuple(modules))
@@ -66,7 +68,9 @@ def _parts(modules: Iterable[Any]) -> list[Any]:
         if kind in LINEAR_KINDS and _is_plain_linear(step):
             if not chain:
                 parts.append(chain)
-            chain.append(Dense(step._parameters["weight"], step._parameters["bias"], NONE, LINEAR_KINDS[kind]))
+            chain.append(
+                Dense(step._parameters["weight"], step._parameters["bias"], NONE, LINEAR_KINDS[kind])
+            )
         elif chain and chain[-1].activation == NONE and kind in _ACTIVATIONS and _is_plain_activation(step):
             chain[-1] = chain[-1]._replace(activation=_ACTIVATIONS[kind])
         else:
@@ -76,20 +80,26 @@ def _parts(modules: Iterable[Any]) -> list[Any]:
 
 
 def _steps(modules: Iterable[Any]) -> Iterator[Step]:
-    """The modules, and of those that are nothing but a sequence, of `torch.nn` or of this library, what they are made of."""
+    """The modules, and of those that are nothing but a sequence, of `torch.nn` or of this library, what they
+    are made of."""
     for module in modules:
         if type(module) is nn.Sequential and not is_changed(module):
             yield from _steps(module._modules.values())
-        elif type(module) in MADE_OF_PARTS and not is_changed(module):  # not a subclass, which may have another forward
+        elif type(module) in MADE_OF_PARTS and not is_changed(
+            module
+        ):  # not a subclass, which may have another forward
             yield from _steps(module.parts())
         else:
             yield module
 
 
 def _is_plain_linear(module: nn.Module) -> bool:
-    """Whether `dense_chain` does what calling the layer does: it has both parameters, and nothing but those."""
+    """Whether `dense_chain` does what calling the layer does: it has both parameters, and nothing but
+    those."""
     parameters = module._parameters
-    return parameters.get("weight") is not None and parameters.get("bias") is not None and not is_changed(module)
+    return (
+        parameters.get("weight") is not None and parameters.get("bias") is not None and not is_changed(module)
+    )
 
 
 def _is_plain_activation(module: nn.Module) -> bool:
@@ -98,10 +108,16 @@ def _is_plain_activation(module: nn.Module) -> bool:
 
 def is_changed(module: nn.Module) -> bool:
     """Whether someone has hung a hook on this very module, or put another forward in place of its class's."""
-    hooks = module._forward_hooks or module._forward_pre_hooks or module._backward_hooks or module._backward_pre_hooks
+    hooks = (
+        module._forward_hooks
+        or module._forward_pre_hooks
+        or module._backward_hooks
+        or module._backward_pre_hooks
+    )
     return bool(hooks) or "forward" in vars(module)
 
 
 def _calls_each() -> bool:
-    """Whether every module has to be called: in compiled programs, under forward derivatives and torch.func, with hooks on all modules."""
+    """Whether every module has to be called: in compiled programs, under forward derivatives and torch.func,
+    with hooks on all modules."""
     return torch.compiler.is_compiling() or transformed() or _has_any_global_hook()

@@ -1,4 +1,5 @@
-"""What activations have in common: one tensor in, one of its shape and dtype out, a gradient that needs the result alone."""
+"""What activations have in common: one tensor in, one of its shape and dtype out, a gradient that needs the
+result alone."""
 
 from __future__ import annotations
 
@@ -13,7 +14,9 @@ from fastrl.native import load_ops
 from fastrl.ops import _checks
 
 
-def activation(name: str, backward: Callable[[Tensor, Tensor], Tensor], plain: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
+def activation(
+    name: str, backward: Callable[[Tensor, Tensor], Tensor], plain: Callable[[Tensor], Tensor]
+) -> Callable[[Tensor], Tensor]:
     """The native op `name` with checks, fake kernel and gradient.
 
     Args:

@@ -27,12 +27,14 @@ def batched_index_select(input: Tensor, dim: int, index: Tensor) -> Tensor:
         index: [B, W] int64 in [0, S), any strides; a value may occur any number of times.
 
     Returns: [B, …, W, …], contiguous, of the dtype of input: input with axis `dim` of size W.
-    Raises: TypeError, ValueError or IndexError, naming the argument. On CUDA values of index are looked at only if FASTRL_DEBUG=1, for that
-        makes the GPU wait.
-    Gradient: in input (float32, float64, bfloat16 or float16), any number of times; rows selected several times add up in a
-        fixed order, in float32 for half precision. Derivatives that go forward, and those of `torch.func`: in plain torch.
-    Edges: anything may be empty. An input whose axes before or behind `dim` cannot be flattened without copying is copied. Runs on the
-        current CUDA stream. Bit-equal from run to run and for every number of threads.
+    Raises: TypeError, ValueError or IndexError, naming the argument. On CUDA values of index are looked at
+        only if FASTRL_DEBUG=1, for that makes the GPU wait.
+    Gradient: in input (float32, float64, bfloat16 or float16), any number of times; rows selected several
+        times add up in a fixed order, in float32 for half precision. Derivatives that go forward, and those
+        of `torch.func`: in plain torch.
+    Edges: anything may be empty. An input whose axes before or behind `dim` cannot be flattened without
+        copying is copied. Runs on the current CUDA stream. Bit-equal from run to run and for every number of
+        threads.
     """
     if torch.compiler.is_compiling():
         _check(input, dim, index)
@@ -53,17 +55,25 @@ def batched_index_select_reference(input: Tensor, dim: int, index: Tensor) -> Te
     """What `batched_index_select` computes, sample by sample in plain torch: the oracle of the tests."""
     axis = dim % input.dim()
     selected = [input[b].index_select(axis - 1, index[b]) for b in range(input.shape[0])]
-    return torch.stack(selected) if selected else input.new_empty([*input.shape[:axis], index.shape[1], *input.shape[axis + 1 :]])
+    return (
+        torch.stack(selected)
+        if selected
+        else input.new_empty([*input.shape[:axis], index.shape[1], *input.shape[axis + 1 :]])
+    )
 
 
-def _check(input: Tensor, dim: int, index: Tensor, op: str = "batched_index_select", name: str = "input") -> None:
+def _check(
+    input: Tensor, dim: int, index: Tensor, op: str = "batched_index_select", name: str = "input"
+) -> None:
     _checks.check_tensors(op, {name: input, "index": index})
     if isinstance(dim, bool) or not isinstance(dim, (int, torch.SymInt)):
         raise TypeError(f"{op}: dim must be an int, got {type(dim).__name__}")
     if input.dim() < 2:
         raise ValueError(f"{op}: {name} must have shape [B, ..., S, ...], got {list(input.shape)}")
     if not -input.dim() <= dim < input.dim() or dim % input.dim() == 0:
-        raise ValueError(f"{op}: dim must be an axis of {name} other than the first, got {dim} for {input.dim()} axes")
+        raise ValueError(
+            f"{op}: dim must be an axis of {name} other than the first, got {dim} for {input.dim()} axes"
+        )
     _checks.check_shape(op, "index", index, "[B, W]", input.shape[0], None)
     if name == "input":
         _checks.check_indices(op, "index", index, input.shape[dim], "S")
@@ -108,4 +118,6 @@ def _backward_backward(ctx: Any, gradient: Tensor) -> tuple[Any, ...]:
 
 
 torch.library.register_autograd("fastrl::batched_index_select", _call_backward, setup_context=_save)
-torch.library.register_autograd("fastrl::batched_index_select_backward", _backward_backward, setup_context=_save_backward)
+torch.library.register_autograd(
+    "fastrl::batched_index_select_backward", _backward_backward, setup_context=_save_backward
+)

@@ -1,4 +1,5 @@
-"""Argument checks of the ops: every message names the op and the argument, says what was expected and what came."""
+"""Argument checks of the ops: every message names the op and the argument, says what was expected and what
+came."""
 
 from __future__ import annotations
 
@@ -15,10 +16,14 @@ from fastrl.autograd import has_tangent, transformed
 
 FLOATING = (torch.float32, torch.float64, torch.bfloat16, torch.float16)
 
-autocasting = torch._C._is_any_autocast_enabled  # of any kind of device; asked in every call, so it must cost nothing
+autocasting = (
+    torch._C._is_any_autocast_enabled
+)  # of any kind of device; asked in every call, so it must cost nothing
 
 
-def check_tensors(op: str, tensors: Mapping[str, object], optional: Mapping[str, object] | None = None) -> None:
+def check_tensors(
+    op: str, tensors: Mapping[str, object], optional: Mapping[str, object] | None = None
+) -> None:
     """Every argument is a dense tensor, on the device of the first. Raises TypeError, ValueError."""
     present = {name: value for name, value in (optional or {}).items() if value is not None}
     first_name, first = next(iter(tensors.items()))
@@ -29,16 +34,23 @@ def check_tensors(op: str, tensors: Mapping[str, object], optional: Mapping[str,
             raise TypeError(f"{op}: {name} must be a dense tensor, got layout {value.layout}")
         assert isinstance(first, torch.Tensor)
         if value.device != first.device:
-            raise ValueError(f"{op}: {name} must be on the device of {first_name}, {first.device}, got {value.device}")
+            raise ValueError(
+                f"{op}: {name} must be on the device of {first_name}, {first.device}, got {value.device}"
+            )
 
 
 def check_floating(op: str, first_name: str, first: torch.Tensor, **others: torch.Tensor) -> None:
     """The first argument is of a floating dtype of the ops, the others have the same. Raises TypeError."""
     if first.dtype not in FLOATING:
-        raise TypeError(f"{op}: {first_name} must be float32, float64, bfloat16 or float16, got {_name(first.dtype)}")
+        raise TypeError(
+            f"{op}: {first_name} must be float32, float64, bfloat16 or float16, got {_name(first.dtype)}"
+        )
     for name, value in others.items():
         if value.dtype != first.dtype:
-            raise TypeError(f"{op}: {name} must have the dtype of {first_name}, {_name(first.dtype)}, got {_name(value.dtype)}")
+            raise TypeError(
+                f"{op}: {name} must have the dtype of {first_name}, {_name(first.dtype)}, got "
+                f"{_name(value.dtype)}"
+            )
 
 
 def check_flags(op: str, **flags: torch.Tensor | None) -> None:
@@ -49,18 +61,28 @@ def check_flags(op: str, **flags: torch.Tensor | None) -> None:
 
 
 def check_time_major(
-    op: str, first_name: str, first: torch.Tensor, *, bootstrapped: Mapping[str, torch.Tensor], **others: torch.Tensor | None
+    op: str,
+    first_name: str,
+    first: torch.Tensor,
+    *,
+    bootstrapped: Mapping[str, torch.Tensor],
+    **others: torch.Tensor | None,
 ) -> None:
-    """The first argument is [T, N]; the others are too, and those in `bootstrapped` have one row more. Raises ValueError."""
+    """The first argument is [T, N]; the others are too, and those in `bootstrapped` have one row more. Raises
+    ValueError."""
     if first.dim() != 2:
         raise ValueError(f"{op}: {first_name} must have shape [T, N], got {list(first.shape)}")
     steps, envs = first.shape
     for name, value in bootstrapped.items():
         if value.dim() != 2 or value.shape[0] != steps + 1 or value.shape[1] != envs:
-            raise ValueError(f"{op}: {name} must have shape [T+1, N] = [{steps + 1}, {envs}], got {list(value.shape)}")
+            raise ValueError(
+                f"{op}: {name} must have shape [T+1, N] = [{steps + 1}, {envs}], got {list(value.shape)}"
+            )
     for name, other in others.items():
         if other is not None and (other.dim() != 2 or other.shape[0] != steps or other.shape[1] != envs):
-            raise ValueError(f"{op}: {name} must have shape [T, N] = [{steps}, {envs}], got {list(other.shape)}")
+            raise ValueError(
+                f"{op}: {name} must have shape [T, N] = [{steps}, {envs}], got {list(other.shape)}"
+            )
 
 
 def check_rollout(
@@ -71,15 +93,22 @@ def check_rollout(
     bootstrapped: tuple[str, ...] = (),
     **fractions: object,
 ) -> None:
-    """Everything about a call over a rollout: [T, N] tensors of one floating dtype, those in `bootstrapped` a row longer, flags of which
-    `valid` may be None, numbers in [0, 1]. Raises TypeError, ValueError."""
+    """Everything about a call over a rollout: [T, N] tensors of one floating dtype, those in `bootstrapped` a
+    row longer, flags of which `valid` may be None, numbers in [0, 1]. Raises TypeError, ValueError."""
     required = {name: flag for name, flag in flags.items() if name != "valid"}
     check_tensors(op, {**tensors, **required}, {"valid": flags.get("valid")})
     (first_name, first), *others = tensors.items()
     check_floating(op, first_name, first, **dict(others))
     check_flags(op, **flags)
     longer = {name: tensor for name, tensor in others if name in bootstrapped}
-    check_time_major(op, first_name, first, bootstrapped=longer, **{name: tensor for name, tensor in others if name not in longer}, **flags)
+    check_time_major(
+        op,
+        first_name,
+        first,
+        bootstrapped=longer,
+        **{name: tensor for name, tensor in others if name not in longer},
+        **flags,
+    )
     check_fractions(op, **fractions)
 
 
@@ -109,22 +138,32 @@ def check_finite(op: str, **values: object) -> None:
 
 def check_shape(op: str, name: str, value: torch.Tensor, symbols: str, *sizes: int | None) -> None:
     """A tensor of these sizes, None standing for any. Raises ValueError."""
-    fits = value.dim() == len(sizes) and all(size is None or given == size for given, size in zip(value.shape, sizes, strict=True))
+    fits = value.dim() == len(sizes) and all(
+        size is None or given == size for given, size in zip(value.shape, sizes, strict=True)
+    )
     if not fits:
-        known = f" = [{', '.join('any' if size is None else str(size) for size in sizes)}]" if any(s is not None for s in sizes) else ""
+        known = (
+            f" = [{', '.join('any' if size is None else str(size) for size in sizes)}]"
+            if any(s is not None for s in sizes)
+            else ""
+        )
         raise ValueError(f"{op}: {name} must have shape {symbols}{known}, got {list(value.shape)}")
 
 
 def check_materialized(op: str, name: str, value: torch.Tensor) -> None:
-    """A tensor to write into whose memory holds its elements, not their conjugates or negatives. Raises ValueError."""
+    """A tensor to write into whose memory holds its elements, not their conjugates or negatives. Raises
+    ValueError."""
     if torch.compiler.is_compiling():  # it cannot be asked there
         return
     if value.is_conj() or value.is_neg():
         raise ValueError(f"{op}: {name} must not be a {'conjugated' if value.is_conj() else 'negated'} view")
 
 
-def check_indices(op: str, name: str, values: torch.Tensor, below: int, symbol: str, mask: torch.Tensor | None = None) -> None:
-    """int64 values in [0, below) wherever `mask` is set; values are looked at where that costs no waiting. Raises TypeError, IndexError."""
+def check_indices(
+    op: str, name: str, values: torch.Tensor, below: int, symbol: str, mask: torch.Tensor | None = None
+) -> None:
+    """int64 values in [0, below) wherever `mask` is set; values are looked at where that costs no waiting.
+    Raises TypeError, IndexError."""
     if values.dtype != torch.int64:
         raise TypeError(f"{op}: {name} must be int64, got {_name(values.dtype)}")
     if not can_look_at(values):
@@ -133,11 +172,16 @@ def check_indices(op: str, name: str, values: torch.Tensor, below: int, symbol: 
     if mask is not None:
         outside &= mask
     if bool(outside.any()):
-        raise IndexError(f"{op}: {name} must be in [0, {symbol}) = [0, {below}), got {int(values[outside][0])}")
+        raise IndexError(
+            f"{op}: {name} must be in [0, {symbol}) = [0, {below}), got {int(values[outside][0])}"
+        )
 
 
-def check_windows(op: str, bank: torch.Tensor, episode: torch.Tensor, index: torch.Tensor, mask: torch.Tensor | None) -> None:
-    """Which windows [B, W] of a memory bank [E, S, ...] a call reads. Raises TypeError, ValueError, IndexError."""
+def check_windows(
+    op: str, bank: torch.Tensor, episode: torch.Tensor, index: torch.Tensor, mask: torch.Tensor | None
+) -> None:
+    """Which windows [B, W] of a memory bank [E, S, ...] a call reads. Raises TypeError, ValueError,
+    IndexError."""
     check_flags(op, mask=mask)
     check_shape(op, "index", index, "[B, W]", None, None)
     check_shape(op, "episode", episode, "[B]", index.shape[0])
@@ -148,27 +192,41 @@ def check_windows(op: str, bank: torch.Tensor, episode: torch.Tensor, index: tor
 
 
 def refuse_tangents(op: str, *tensors: object) -> None:
-    """Results that are constants to autograd are so forward too, but that shall be asked for. Raises RuntimeError."""
+    """Results that are constants to autograd are so forward too, but that shall be asked for. Raises
+    RuntimeError."""
     if any(isinstance(tensor, torch.Tensor) and has_tangent(tensor) for tensor in tensors):
-        raise RuntimeError(f"{op}: its results are constants to autograd, no derivative goes through them forward; give tensors detached")
+        raise RuntimeError(
+            f"{op}: its results are constants to autograd, no derivative goes through them forward; give "
+            "tensors detached"
+        )
 
 
 def same_dtype_under_autocast(first: object, *others: object) -> list[Any] | None:
-    """The tensors in the widest of their dtypes, where autocast left them with several; None where there is nothing to bring together.
+    """The tensors in the widest of their dtypes, where autocast left them with several; None where there is
+    nothing to bring together.
 
-    It is what autocast does with torch's own operations of several tensors. Numbers of float64 are left alone by autocast, and here.
+    It is what autocast does with torch's own operations of several tensors. Numbers of float64 are left alone
+    by autocast, and here.
     """
-    if not isinstance(first, torch.Tensor) or first.device.type not in ("cpu", "cuda") or not torch.is_autocast_enabled(first.device.type):
+    if (
+        not isinstance(first, torch.Tensor)
+        or first.device.type not in ("cpu", "cuda")
+        or not torch.is_autocast_enabled(first.device.type)
+    ):
         return None
     tensors = (first, *others)
     dtypes = {value.dtype for value in tensors if isinstance(value, torch.Tensor) and value.dtype in FLOATING}
     if len(dtypes) < 2 or torch.float64 in dtypes:
         return None
-    return [value.float() if isinstance(value, torch.Tensor) and value.dtype in FLOATING else value for value in tensors]
+    return [
+        value.float() if isinstance(value, torch.Tensor) and value.dtype in FLOATING else value
+        for value in tensors
+    ]
 
 
 def share_memory(one: torch.Tensor, other: torch.Tensor) -> bool:
-    """Whether two tensors that have elements reach into the same memory, judged by the first and the last byte of each."""
+    """Whether two tensors that have elements reach into the same memory, judged by the first and the last
+    byte of each."""
     if can_look_at(one) and can_look_at(other):
         (first, end), (other_first, other_end) = _reach(one), _reach(other)
         return first < other_end and other_first < end
@@ -181,7 +239,8 @@ def _reach(tensor: torch.Tensor) -> tuple[int, int]:
 
 
 def can_look_at(tensor: torch.Tensor) -> bool:
-    """Whether elements of a tensor can be read here and now: on the CPU, on a GPU if FASTRL_DEBUG=1, never while tracing."""
+    """Whether elements of a tensor can be read here and now: on the CPU, on a GPU if FASTRL_DEBUG=1, never
+    while tracing."""
     if torch.compiler.is_compiling() or isinstance(tensor, FakeTensor):
         return False
     return tensor.device.type == "cpu" or (tensor.device.type != "meta" and debugging())
@@ -202,8 +261,8 @@ def call_on_constants(
 ) -> Any:
     """Calls a native op whose results are constants to autograd. The first `floating` arguments are detached.
 
-    Only when the native code has refused is time spent on finding out what to say: `check` raises it. `numbers` are among the arguments; a
-    dispatcher would take tensors and flags for numbers.
+    Only when the native code has refused is time spent on finding out what to say: `check` raises it.
+    `numbers` are among the arguments; a dispatcher would take tensors and flags for numbers.
     """
     if autocasting() and (together := same_dtype_under_autocast(*arguments[:floating])) is not None:
         arguments = (*together, *arguments[floating:])
@@ -234,7 +293,9 @@ def _check_number(op: str, name: str, value: object) -> None:
         try:
             float(value)
         except OverflowError:  # not shown: it may have more digits than Python prints
-            raise ValueError(f"{op}: {name} must be within the range of a float, got a number beyond it") from None
+            raise ValueError(
+                f"{op}: {name} must be within the range of a float, got a number beyond it"
+            ) from None
 
 
 def _name(dtype: torch.dtype) -> str:

@@ -28,34 +28,47 @@ def dae_targets(
 ) -> Tensor:
     """What V(s_t) should be if every action's estimated advantage is taken out of the rewards that followed.
 
-    y_t = r_t − Â_t + γ y_{t+1},  y_T = V_T;  y_t = r_t − Â_t + γ V_{t+1} where t is truncated,  y_t = r_t − Â_t where it terminates
+    y_t = r_t − Â_t + γ y_{t+1},  y_T = V_T;  y_t = r_t − Â_t + γ V_{t+1} where t is truncated,  y_t = r_t −
+    Â_t where it terminates
 
     Args:
-        rewards: [T, N], float32, float64, bfloat16 or float16 (half precision accumulates in float32). Tensors here may have any strides.
-        advantages: [T, N], dtype of rewards: Â(s_t, a_t), centred under the policy that acted, Σ_a π(a|s) Â(s, a) = 0.
-        values: [T+1, N], dtype of rewards; values[t+1] is V of the observation that followed step t, before any reset.
-        terminated: [T, N] bool; the episode ended in a terminal state: no bootstrap, whatever values[t+1] holds.
-        truncated: [T, N] bool; the episode was cut off: bootstraps from values[t+1]. Termination wins over truncation.
+        rewards: [T, N], float32, float64, bfloat16 or float16 (half precision accumulates in float32).
+            Tensors here may have any strides.
+        advantages: [T, N], dtype of rewards: Â(s_t, a_t), centred under the policy that acted, Σ_a π(a|s)
+            Â(s, a) = 0.
+        values: [T+1, N], dtype of rewards; values[t+1] is V of the observation that followed step t, before
+            any reset.
+        terminated: [T, N] bool; the episode ended in a terminal state: no bootstrap, whatever values[t+1]
+            holds.
+        truncated: [T, N] bool; the episode was cut off: bootstraps from values[t+1]. Termination wins over
+            truncation.
         gamma: discount per environment step, in [0, 1].
-        valid: [T, N] bool, or None if every row is a transition. Where False (a reset row) the target is values[t], and nothing
-            flows through.
+        valid: [T, N] bool, or None if every row is a transition. Where False (a reset row) the target is
+            values[t], and nothing flows through.
 
-    Returns: targets y [T, N], contiguous, of the dtype of rewards; the loss of direct advantage estimation is mean (y_t − V(s_t))².
+    Returns: targets y [T, N], contiguous, of the dtype of rewards; the loss of direct advantage estimation is
+        mean (y_t − V(s_t))².
     Raises: TypeError or ValueError, naming the argument. On CUDA too: no check reads an element.
-    Gradient: in advantages and values, any number of times, not in rewards. Give values.detach() to keep the bootstrap constant.
-        Derivatives that go forward, and those of `torch.func`: in plain torch.
-    Edges: T = 0 or N = 0 gives empty targets. It is not the one-step residual, which is `gae` with λ = 0. Runs on the current CUDA stream.
-        Bit-equal from run to run and for every number of threads, gradients too.
+    Gradient: in advantages and values, any number of times, not in rewards. Give values.detach() to keep the
+        bootstrap constant. Derivatives that go forward, and those of `torch.func`: in plain torch.
+    Edges: T = 0 or N = 0 gives empty targets. It is not the one-step residual, which is `gae` with λ = 0.
+        Runs on the current CUDA stream. Bit-equal from run to run and for every number of threads, gradients
+        too.
     Reference: Pan, Gürtler, Neitz, Schölkopf 2022, Direct Advantage Estimation; the multi-step objective.
     """
-    if _checks.autocasting() and (together := _checks.same_dtype_under_autocast(rewards, advantages, values)) is not None:
+    if (
+        _checks.autocasting()
+        and (together := _checks.same_dtype_under_autocast(rewards, advantages, values)) is not None
+    ):
         rewards, advantages, values = together
     if torch.compiler.is_compiling():
         _check(rewards, advantages, values, terminated, truncated, gamma, valid)
         return _dae_targets(rewards.detach(), advantages, values, terminated, truncated, gamma, valid)
     if transformed():
         _check(rewards, advantages, values, terminated, truncated, gamma, valid)
-        return dae_targets_reference(rewards.detach(), advantages, values, terminated, truncated, gamma=gamma, valid=valid)
+        return dae_targets_reference(
+            rewards.detach(), advantages, values, terminated, truncated, gamma=gamma, valid=valid
+        )
     try:
         if type(gamma) is not float:  # the dispatcher would take tensors and flags for numbers
             _checks.check_fractions("dae_targets", gamma=gamma)
@@ -93,7 +106,13 @@ def dae_targets_reference(
 
 
 def _check(
-    rewards: Tensor, advantages: Tensor, values: Tensor, terminated: Tensor, truncated: Tensor, gamma: float, valid: Tensor | None = None
+    rewards: Tensor,
+    advantages: Tensor,
+    values: Tensor,
+    terminated: Tensor,
+    truncated: Tensor,
+    gamma: float,
+    valid: Tensor | None = None,
 ) -> None:
     flags = {"terminated": terminated, "truncated": truncated, "valid": valid}
     tensors = {"rewards": rewards, "advantages": advantages, "values": values}
@@ -102,7 +121,13 @@ def _check(
 
 @torch.library.register_fake("fastrl::dae_targets")
 def _dae_targets_fake(
-    rewards: Tensor, advantages: Tensor, values: Tensor, terminated: Tensor, truncated: Tensor, gamma: float, valid: Tensor | None = None
+    rewards: Tensor,
+    advantages: Tensor,
+    values: Tensor,
+    terminated: Tensor,
+    truncated: Tensor,
+    gamma: float,
+    valid: Tensor | None = None,
 ) -> Tensor:
     _check(rewards, advantages, values, terminated, truncated, gamma, valid)
     return rewards.new_empty(rewards.shape)
@@ -137,11 +162,16 @@ def _save_backward(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tens
 
 
 def _backward_backward(ctx: Any, to_advantages: Tensor, to_values: Tensor) -> tuple[Any, ...]:
-    # targets are linear in what their gradient was taken of, and the transposed map of the gradient is that very map
+    # targets are linear in what their gradient was taken of, and the transposed map of the gradient is that
+    # very map
     terminated, truncated, valid = ctx.saved_tensors
-    gradient = _dae_targets(torch.zeros_like(to_advantages), to_advantages, to_values, terminated, truncated, ctx.gamma, valid)
+    gradient = _dae_targets(
+        torch.zeros_like(to_advantages), to_advantages, to_values, terminated, truncated, ctx.gamma, valid
+    )
     return gradient, None, None, None, None
 
 
 torch.library.register_autograd("fastrl::dae_targets", _call_backward, setup_context=_save_call)
-torch.library.register_autograd("fastrl::dae_targets_backward", _backward_backward, setup_context=_save_backward)
+torch.library.register_autograd(
+    "fastrl::dae_targets_backward", _backward_backward, setup_context=_save_backward
+)

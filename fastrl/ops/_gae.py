@@ -29,20 +29,26 @@ def gae(
     with nt_t = 1 − terminated_t and go_t = 1 − (terminated_t or truncated_t)
 
     Args:
-        rewards: [T, N], float32, float64, bfloat16 or float16 (half precision accumulates in float32). Tensors here may have any strides.
-        values: [T+1, N], dtype of rewards; values[t+1] is V of the observation that followed step t, before any reset.
-        terminated: [T, N] bool; the episode ended in a terminal state: no bootstrap, whatever values[t+1] holds.
-        truncated: [T, N] bool; the episode was cut off: bootstraps from values[t+1], and the trace ends. Termination wins over truncation.
+        rewards: [T, N], float32, float64, bfloat16 or float16 (half precision accumulates in float32).
+            Tensors here may have any strides.
+        values: [T+1, N], dtype of rewards; values[t+1] is V of the observation that followed step t, before
+            any reset.
+        terminated: [T, N] bool; the episode ended in a terminal state: no bootstrap, whatever values[t+1]
+            holds.
+        truncated: [T, N] bool; the episode was cut off: bootstraps from values[t+1], and the trace ends.
+            Termination wins over truncation.
         gamma: discount per environment step, in [0, 1].
         gae_lambda: λ, in [0, 1]: 1 gives bootstrapped Monte-Carlo returns, 0 the one-step residuals.
-        valid: [T, N] bool, or None if every row is a transition. Where False (a reset row) the advantage is 0, the return values[t], and
-            nothing flows through.
+        valid: [T, N] bool, or None if every row is a transition. Where False (a reset row) the advantage is
+            0, the return values[t], and nothing flows through.
 
     Returns: advantages [T, N] and returns [T, N], contiguous, of the dtype of rewards.
     Raises: TypeError or ValueError, naming the argument. On CUDA too: no check reads an element.
     Gradient: none, the results are constants to autograd.
-    Edges: T = 0 or N = 0 gives empty results. Runs on the current CUDA stream. Bit-equal from run to run and for every number of threads.
-    Reference: Schulman et al. 2016, High-Dimensional Continuous Control Using Generalized Advantage Estimation, eq. 16.
+    Edges: T = 0 or N = 0 gives empty results. Runs on the current CUDA stream. Bit-equal from run to run and
+        for every number of threads.
+    Reference: Schulman et al. 2016, High-Dimensional Continuous Control Using Generalized Advantage
+        Estimation, eq. 16.
     """
     if _checks.autocasting() and (together := _checks.same_dtype_under_autocast(rewards, values)) is not None:
         rewards, values = together
@@ -50,7 +56,9 @@ def gae(
         _check(rewards, values, terminated, truncated, gamma, gae_lambda, valid)
         return _gae(rewards.detach(), values.detach(), terminated, truncated, gamma, gae_lambda, valid)
     try:
-        if type(gamma) is not float or type(gae_lambda) is not float:  # the dispatcher would take tensors and flags for numbers
+        if (
+            type(gamma) is not float or type(gae_lambda) is not float
+        ):  # the dispatcher would take tensors and flags for numbers
             _checks.check_fractions("gae", gamma=gamma, gae_lambda=gae_lambda)
         if transformed():
             _checks.refuse_tangents("gae", rewards, values)
@@ -89,7 +97,13 @@ def gae_reference(
 
 
 def _check(
-    rewards: Tensor, values: Tensor, terminated: Tensor, truncated: Tensor, gamma: float, gae_lambda: float, valid: Tensor | None
+    rewards: Tensor,
+    values: Tensor,
+    terminated: Tensor,
+    truncated: Tensor,
+    gamma: float,
+    gae_lambda: float,
+    valid: Tensor | None,
 ) -> None:
     flags = {"terminated": terminated, "truncated": truncated, "valid": valid}
     tensors = {"rewards": rewards, "values": values}
@@ -98,7 +112,13 @@ def _check(
 
 @torch.library.register_fake("fastrl::gae")
 def _gae_fake(
-    rewards: Tensor, values: Tensor, terminated: Tensor, truncated: Tensor, gamma: float, gae_lambda: float, valid: Tensor | None = None
+    rewards: Tensor,
+    values: Tensor,
+    terminated: Tensor,
+    truncated: Tensor,
+    gamma: float,
+    gae_lambda: float,
+    valid: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
     _check(rewards, values, terminated, truncated, gamma, gae_lambda, valid)
     return rewards.new_empty(rewards.shape), rewards.new_empty(rewards.shape)

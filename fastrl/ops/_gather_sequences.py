@@ -26,19 +26,24 @@ def gather_sequences(
     out_f[k, b] = field_f[(start_b + k) mod C, env_b]
 
     Args:
-        fields: tensors [C, N, ...] that agree in C (ring positions), N (streams) and device; any dtypes, any strides. Memory is read best
-            where the fields of a position, or consecutive positions of a stream, lie side by side: see `fastrl.data.sequence_storage`.
+        fields: tensors [C, N, ...] that agree in C (ring positions), N (streams) and device; any dtypes, any
+            strides. Memory is read best
+            where the fields of a position, or consecutive positions of a stream, lie side by side: see
+            `fastrl.data.sequence_storage`.
         start: [B] int64 in [0, C), the first position of every window.
         env: [B] int64 in [0, N), the stream of every window.
         seq_len: steps of a window, in [1, C].
-        out: contiguous tensors [seq_len, B, ...], one a field and of its dtype, to write into instead of new ones; they share no memory
-            with each other or the fields. Large new tensors cost page faults, which can take longer than the copy.
+        out: contiguous tensors [seq_len, B, ...], one a field and of its dtype, to write into instead of new
+            ones; they share no memory with each other or the fields. Large new tensors cost page faults,
+            which can take longer than the copy.
 
     Returns: a list of tensors [seq_len, B, ...], contiguous, in the order of fields; `out` if given.
-    Raises: TypeError, ValueError, IndexError, naming the argument; nothing has been written then. On CUDA the values of `start` and `env`
-        are checked only with FASTRL_DEBUG=1 in the environment, for reading them waits for the GPU.
+    Raises: TypeError, ValueError, IndexError, naming the argument; nothing has been written then. On CUDA the
+        values of `start` and `env` are checked only with FASTRL_DEBUG=1 in the environment, for reading them
+        waits for the GPU.
     Gradient: none, the results are constants to autograd.
-    Edges: B = 0 gives empty results. A window that passes position C − 1 goes on at 0. Runs on the current CUDA stream, 16 fields a launch.
+    Edges: B = 0 gives empty results. A window that passes position C − 1 goes on at 0. Runs on the current
+        CUDA stream, 16 fields a launch.
     """
     if torch.compiler.is_compiling():  # a traced program meets its checks while it is traced
         _check(fields, start, env, seq_len, out)
@@ -65,14 +70,18 @@ def gather_sequences_reference(
     fields: Sequence[Tensor], start: Tensor, env: Tensor, seq_len: int, *, out: Sequence[Tensor] | None = None
 ) -> list[Tensor]:
     """What `gather_sequences` does, in plain torch: the oracle of the tests."""
-    positions = (start + torch.arange(seq_len, device=start.device)[:, None]) % fields[0].shape[0]  # [seq_len, B]
+    positions = (start + torch.arange(seq_len, device=start.device)[:, None]) % fields[0].shape[
+        0
+    ]  # [seq_len, B]
     results = [field.detach()[positions, env] for field in fields]
     if out is None:
         return results
     return [given.copy_(result) for given, result in zip(out, results, strict=True)]
 
 
-def _call(fields: Sequence[Tensor], start: Tensor, env: Tensor, seq_len: int, out: Sequence[Tensor] | None) -> list[Tensor]:
+def _call(
+    fields: Sequence[Tensor], start: Tensor, env: Tensor, seq_len: int, out: Sequence[Tensor] | None
+) -> list[Tensor]:
     if out is None:
         return _gather_sequences(fields, start, env, seq_len)
     _gather_sequences_out(fields, start, env, seq_len, out=out)
@@ -86,7 +95,9 @@ def _check_seq_len_type(seq_len: object) -> None:
         raise TypeError(f"{_NAME}: seq_len must be an int, got {type(seq_len).__name__}")
 
 
-def _check(fields: Sequence[Tensor], start: Tensor, env: Tensor, seq_len: int, out: Sequence[Tensor] | None) -> None:
+def _check(
+    fields: Sequence[Tensor], start: Tensor, env: Tensor, seq_len: int, out: Sequence[Tensor] | None
+) -> None:
     named = _check_list("fields", fields)
     if not named:
         raise ValueError(f"{_NAME}: fields must hold at least one tensor, got none")
@@ -124,14 +135,20 @@ def _check_out(fields: dict[str, Tensor], start: Tensor, seq_len: int, out: Sequ
     for (name, tensor), (field_name, field) in zip(named.items(), fields.items(), strict=True):
         shape = [seq_len, start.shape[0], *field.shape[2:]]
         if tensor.dtype != field.dtype:
-            raise TypeError(f"{_NAME}: {name} must have the dtype of {field_name}, {field.dtype}, got {tensor.dtype}")
+            raise TypeError(
+                f"{_NAME}: {name} must have the dtype of {field_name}, {field.dtype}, got {tensor.dtype}"
+            )
         if list(tensor.shape) != shape:
-            raise ValueError(f"{_NAME}: {name} must have shape [seq_len, B, ...] = {shape}, got {list(tensor.shape)}")
+            raise ValueError(
+                f"{_NAME}: {name} must have shape [seq_len, B, ...] = {shape}, got {list(tensor.shape)}"
+            )
         if not tensor.is_contiguous():
             raise ValueError(f"{_NAME}: {name} must be contiguous, got strides {list(tensor.stride())}")
         _checks.check_materialized(_NAME, name, tensor)
         if tensor.requires_grad:
-            raise ValueError(f"{_NAME}: {name} must not require a gradient: what is written is constant to autograd")
+            raise ValueError(
+                f"{_NAME}: {name} must not require a gradient: what is written is constant to autograd"
+            )
         for other_name, other in taken.items():
             if tensor.numel() and other.numel() and _checks.share_memory(tensor, other):
                 raise ValueError(f"{_NAME}: {name} must not share memory with {other_name}")
@@ -145,5 +162,7 @@ def _fake(fields: Sequence[Tensor], start: Tensor, env: Tensor, seq_len: int) ->
 
 
 @torch.library.register_fake("fastrl::gather_sequences.out")
-def _out_fake(fields: Sequence[Tensor], start: Tensor, env: Tensor, seq_len: int, *, out: Sequence[Tensor]) -> None:
+def _out_fake(
+    fields: Sequence[Tensor], start: Tensor, env: Tensor, seq_len: int, *, out: Sequence[Tensor]
+) -> None:
     _check(fields, start, env, seq_len, out)

@@ -16,13 +16,16 @@ def tanh(x: Tensor) -> Tensor:
     y = (eˣ − e⁻ˣ) / (eˣ + e⁻ˣ)
 
     Args:
-        x: any shape and strides; float32, float64, bfloat16 or float16 (half precision is computed in float32).
+        x: any shape and strides; float32, float64, bfloat16 or float16 (half precision is computed in
+            float32).
 
-    Returns: y of x's shape and dtype, contiguous. In float32 within 3.2e-7 of the exact value, and within [−1, 1]; in float64 exact.
+    Returns: y of x's shape and dtype, contiguous. In float32 within 3.2e-7 of the exact value, and within
+        [−1, 1]; in float64 exact.
     Raises: TypeError naming x.
-    Gradient: in x, (1 − y²) times the incoming one, any number of times. Derivatives that go forward, and those of `torch.func`: by
-        torch's tanh.
-    Edges: ±∞ gives ±1, NaN stays, ±0 keeps its sign. Bit-equal from run to run and for every number of threads.
+    Gradient: in x, (1 − y²) times the incoming one, any number of times. Derivatives that go forward, and
+        those of `torch.func`: by torch's tanh.
+    Edges: ±∞ gives ±1, NaN stays, ±0 keeps its sign. Bit-equal from run to run and for every number of
+        threads.
     """
     return _tanh(x)
 

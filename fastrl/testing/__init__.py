@@ -1,6 +1,8 @@
-"""OP_CASES: what tests and benches need to know about every op. A new op is one more entry, in the file of its kind.
+"""OP_CASES: what tests and benches need to know about every op. A new op is one more entry, in the file of
+its kind.
 
-An entry gives the op, its reference, a maker of inputs, the calls that must be refused, and the sizes worth timing.
+An entry gives the op, its reference, a maker of inputs, the calls that must be refused, and the sizes worth
+timing.
 """
 
 from fastrl.testing.attention_cases import ATTENTION_CASES
@@ -25,7 +27,8 @@ from fastrl.testing.replay_cases import REPLAY_CASES
 from fastrl.testing.scan_cases import SCAN_CASES
 
 OP_CASES: dict[str, OpCase] = {
-    case.name: case for case in (*SCAN_CASES, *INDEX_CASES, *ATTENTION_CASES, *POINTWISE_CASES, *LAYER_CASES, *REPLAY_CASES)
+    case.name: case
+    for case in (*SCAN_CASES, *INDEX_CASES, *ATTENTION_CASES, *POINTWISE_CASES, *LAYER_CASES, *REPLAY_CASES)
 }
 
 __all__ = [

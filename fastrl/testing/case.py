@@ -16,15 +16,22 @@ Sizes = tuple[int, ...]
 FLOATING = (torch.float32, torch.float64, torch.bfloat16, torch.float16)
 EVERY_KIND = (*FLOATING, torch.uint8, torch.int64, torch.bool)  # for ops that only move data
 # how far a result may lie from the float64 reference: (relative, absolute)
-TOLERANCES = {torch.float64: (1e-12, 1e-12), torch.float32: (1e-5, 1e-5), torch.bfloat16: (2e-2, 2e-2), torch.float16: (2e-3, 2e-3)}
+TOLERANCES = {
+    torch.float64: (1e-12, 1e-12),
+    torch.float32: (1e-5, 1e-5),
+    torch.bfloat16: (2e-2, 2e-2),
+    torch.float16: (2e-3, 2e-3),
+}
 EXACT = (0.0, 0.0)  # for whatever is not floating
 
 
 @dataclass(frozen=True)
 class Refusal:
-    """A call that must raise: what is changed in good inputs of sizes `small`, the exception, and how its message starts after the op.
+    """A call that must raise: what is changed in good inputs of sizes `small`, the exception, and how its
+    message starts after the op.
 
-    `by_value` says that elements have to be read to find it: it passes while tracing, and on a GPU unless FASTRL_DEBUG=1.
+    `by_value` says that elements have to be read to find it: it passes while tracing, and on a GPU unless
+    FASTRL_DEBUG=1.
     """
 
     what: str
@@ -34,26 +41,52 @@ class Refusal:
     by_value: bool = False
 
 
-def refuse(what: str, error: type[Exception], message: str, *, by_value: bool = False, **changes: Callable[[Any], Any]) -> Refusal:
+def refuse(
+    what: str,
+    error: type[Exception],
+    message: str,
+    *,
+    by_value: bool = False,
+    **changes: Callable[[Any], Any],
+) -> Refusal:
     """A refusal of good inputs in which every argument named is replaced by what its function makes of it."""
-    return Refusal(what, lambda good: {name: change(good[name]) for name, change in changes.items()}, error, message, by_value)
+    return Refusal(
+        what,
+        lambda good: {name: change(good[name]) for name, change in changes.items()},
+        error,
+        message,
+        by_value,
+    )
 
 
-def refuse_one(name: str, what: str, error: type[Exception], message: str, change: Callable[[Any], Any], by_value: bool = False) -> Refusal:
-    """A refusal of good inputs in which one argument is replaced; `what` and `message` go on from its name."""
-    return Refusal(f"{name} {what}", lambda good: {name: change(good[name])}, error, f"{name} {message}", by_value)
+def refuse_one(
+    name: str,
+    what: str,
+    error: type[Exception],
+    message: str,
+    change: Callable[[Any], Any],
+    by_value: bool = False,
+) -> Refusal:
+    """A refusal of good inputs in which one argument is replaced; `what` and `message` go on from its
+    name."""
+    return Refusal(
+        f"{name} {what}", lambda good: {name: change(good[name])}, error, f"{name} {message}", by_value
+    )
 
 
 @dataclass(frozen=True)
 class OpCase:
-    """An op as tests and benches see it. `make(sizes, dtype, device, generator)` gives tensors by argument name, `settings` the rest."""
+    """An op as tests and benches see it. `make(sizes, dtype, device, generator)` gives tensors by argument
+    name, `settings` the rest."""
 
     name: str
     op: Callable[..., Outputs]
     reference: Callable[..., Outputs]
     make: Callable[[Sizes, torch.dtype, torch.device, torch.Generator], Inputs]
     settings: Mapping[str, Any]
-    sizes: tuple[Sizes, ...]  # every way through the kernels: vectors and what is left over, one tile and several
+    sizes: tuple[
+        Sizes, ...
+    ]  # every way through the kernels: vectors and what is left over, one tile and several
     empty_sizes: tuple[Sizes, ...]
     small: Sizes = (12, 8)  # refusals speak of these
     traced_sizes: tuple[Sizes, ...] = ((12, 8), (20, 5), (33, 17))  # for one compiled program
@@ -67,7 +100,9 @@ class OpCase:
     refusals: tuple[Refusal, ...] = ()
     bench_sizes: tuple[Sizes, ...] = ()
     gpu_bench_sizes: tuple[Sizes, ...] = ()  # on top, for a GPU: too large for a quick bench of the CPU
-    bench_bytes: Callable[[Sizes], int] = field(default=lambda sizes: 0)  # that must be read and written in float32
+    bench_bytes: Callable[[Sizes], int] = field(
+        default=lambda sizes: 0
+    )  # that must be read and written in float32
 
     def inputs(
         self,
@@ -77,7 +112,8 @@ class OpCase:
         seed: int = 0,
         **changes: Any,
     ) -> Inputs:
-        """Keyword arguments for `op` and `reference`: tensors drawn from `seed`, settings, and `changes` on top."""
+        """Keyword arguments for `op` and `reference`: tensors drawn from `seed`, settings, and `changes` on
+        top."""
         generator = torch.Generator().manual_seed(seed)
         return {**self.make(sizes, dtype, torch.device(device), generator), **self.settings, **changes}
 
@@ -112,7 +148,8 @@ def replace_tensor(inputs: Inputs, old: Tensor, new: Tensor) -> Inputs:
 
 
 def assert_close_to_reference(case: OpCase, inputs: Inputs, result: Outputs) -> None:
-    """`result` agrees with the case's float64 reference as closely as its dtype allows; raises AssertionError with the numbers."""
+    """`result` agrees with the case's float64 reference as closely as its dtype allows; raises AssertionError
+    with the numbers."""
     expected = outputs_of(case.reference(**map_tensors(inputs, Tensor.cpu)))
     for got, right in zip(outputs_of(result), expected, strict=True):
         relative, absolute = case.tolerances.get(got.dtype, EXACT)
@@ -120,7 +157,8 @@ def assert_close_to_reference(case: OpCase, inputs: Inputs, result: Outputs) -> 
 
 
 def layouts(tensor: Tensor) -> dict[str, Tensor]:
-    """The same numbers lying differently in memory: transposed, with gaps in every direction, off the start of their storage."""
+    """The same numbers lying differently in memory: transposed, with gaps in every direction, off the start
+    of their storage."""
     transposed = tensor.movedim(0, -1).contiguous().movedim(-1, 0)
     wide = tensor.new_zeros([2 * size + 1 for size in tensor.shape])
     gaps = wide[tuple(slice(1, 2 * size + 1, 2) for size in tensor.shape)]
@@ -131,12 +169,16 @@ def layouts(tensor: Tensor) -> dict[str, Tensor]:
     return {"transposed": transposed, "gaps": gaps, "shifted": shifted}
 
 
-def random_flags(sizes: Sizes, probability: float, device: torch.device, generator: torch.Generator) -> Tensor:
+def random_flags(
+    sizes: Sizes, probability: float, device: torch.device, generator: torch.Generator
+) -> Tensor:
     """bool of shape `sizes`, each set with `probability`."""
     return (torch.rand(sizes, generator=generator) < probability).to(device)
 
 
-def random_elements(sizes: Sizes, dtype: torch.dtype, device: torch.device, generator: torch.Generator) -> Tensor:
+def random_elements(
+    sizes: Sizes, dtype: torch.dtype, device: torch.device, generator: torch.Generator
+) -> Tensor:
     """Standard normal numbers, or whole numbers for dtypes that hold no others."""
     if dtype.is_floating_point:
         return torch.randn(sizes, generator=generator).to(device, dtype)

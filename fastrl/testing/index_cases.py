@@ -8,10 +8,22 @@ import torch
 from torch import Tensor
 
 from fastrl import ops
-from fastrl.testing.case import EVERY_KIND, Inputs, OpCase, Refusal, random_elements, random_flags, random_indices, refuse, refuse_one
+from fastrl.testing.case import (
+    EVERY_KIND,
+    Inputs,
+    OpCase,
+    Refusal,
+    random_elements,
+    random_flags,
+    random_indices,
+    refuse,
+    refuse_one,
+)
 
 
-def _make_select(sizes: tuple[int, ...], dtype: torch.dtype, device: torch.device, generator: torch.Generator) -> Inputs:
+def _make_select(
+    sizes: tuple[int, ...], dtype: torch.dtype, device: torch.device, generator: torch.Generator
+) -> Inputs:
     """sizes: B, axes before, S, axes behind, W; axes of size 1 are left away before S."""
     batch, before, size, behind, selected = sizes
     shape = (batch, *((before,) if before != 1 else ()), size, behind)
@@ -33,28 +45,77 @@ _INDEX_REFUSALS = (
     refuse_one("index", "sparse", TypeError, "must be a dense tensor", Tensor.to_sparse),
     refuse_one("index", "as numbers", TypeError, "must be int64, got float32", Tensor.float),
     refuse_one("index", "as int32", TypeError, "must be int64, got int32", Tensor.int),
-    refuse_one("index", "negative", IndexError, "must be in [0, S) = [0, 5), got -1", lambda index: index * 0 - 1, by_value=True),
-    refuse_one("index", "too large", IndexError, "must be in [0, S) = [0, 5), got 1000000", _outside, by_value=True),
-    refuse_one("index", "on another device", ValueError, "must be on the device of", lambda index: index.to("meta")),
+    refuse_one(
+        "index",
+        "negative",
+        IndexError,
+        "must be in [0, S) = [0, 5), got -1",
+        lambda index: index * 0 - 1,
+        by_value=True,
+    ),
+    refuse_one(
+        "index", "too large", IndexError, "must be in [0, S) = [0, 5), got 1000000", _outside, by_value=True
+    ),
+    refuse_one(
+        "index", "on another device", ValueError, "must be on the device of", lambda index: index.to("meta")
+    ),
 )
 
 _SELECT_REFUSALS = (
     *_INDEX_REFUSALS,
-    refuse_one("index", "of rank 1", ValueError, "must have shape [B, W] = [4, any], got [6]", lambda index: index[0]),
-    refuse_one("index", "of another batch", ValueError, "must have shape [B, W] = [4, any], got [3, 6]", lambda index: index[1:]),
+    refuse_one(
+        "index", "of rank 1", ValueError, "must have shape [B, W] = [4, any], got [6]", lambda index: index[0]
+    ),
+    refuse_one(
+        "index",
+        "of another batch",
+        ValueError,
+        "must have shape [B, W] = [4, any], got [3, 6]",
+        lambda index: index[1:],
+    ),
     refuse_one("input", "None", TypeError, "must be a torch.Tensor, got NoneType", lambda _: None),
     refuse_one("input", "sparse", TypeError, "must be a dense tensor", Tensor.to_sparse),
-    refuse_one("input", "of rank 1", ValueError, "must have shape [B, ..., S, ...], got [4]", lambda input: input[:, 0, 0, 0]),
-    refuse_one("dim", "first", ValueError, "must be an axis of input other than the first, got 0 for 4 axes", lambda _: 0),
-    refuse_one("dim", "first from the end", ValueError, "must be an axis of input other than the first, got -4", lambda _: -4),
-    refuse_one("dim", "too large", ValueError, "must be an axis of input other than the first, got 4 for 4 axes", lambda _: 4),
+    refuse_one(
+        "input",
+        "of rank 1",
+        ValueError,
+        "must have shape [B, ..., S, ...], got [4]",
+        lambda input: input[:, 0, 0, 0],
+    ),
+    refuse_one(
+        "dim",
+        "first",
+        ValueError,
+        "must be an axis of input other than the first, got 0 for 4 axes",
+        lambda _: 0,
+    ),
+    refuse_one(
+        "dim",
+        "first from the end",
+        ValueError,
+        "must be an axis of input other than the first, got -4",
+        lambda _: -4,
+    ),
+    refuse_one(
+        "dim",
+        "too large",
+        ValueError,
+        "must be an axis of input other than the first, got 4 for 4 axes",
+        lambda _: 4,
+    ),
     refuse_one("dim", "a flag", TypeError, "must be an int, got bool", lambda _: True),
     refuse_one("dim", "a fraction", TypeError, "must be an int, got float", lambda _: 1.0),
 )
 
 
 def make_windows(
-    batch: int, window: int, episodes: int, slots: int, device: torch.device, generator: torch.Generator, visible: float = 0.7
+    batch: int,
+    window: int,
+    episodes: int,
+    slots: int,
+    device: torch.device,
+    generator: torch.Generator,
+    visible: float = 0.7,
 ) -> Inputs:
     """Which windows a call reads: episodes, slots, mask; what is masked points nowhere."""
     index = random_indices((batch, window), slots, device, generator)
@@ -66,7 +127,9 @@ def make_windows(
     }
 
 
-def _make_gather(sizes: tuple[int, ...], dtype: torch.dtype, device: torch.device, generator: torch.Generator) -> Inputs:
+def _make_gather(
+    sizes: tuple[int, ...], dtype: torch.dtype, device: torch.device, generator: torch.Generator
+) -> Inputs:
     """sizes: E, S, L, D, B, W."""
     episodes, slots, layers, dim, batch, window = sizes
     floating = dtype.is_floating_point
@@ -83,11 +146,28 @@ WINDOW_REFUSALS: tuple[Refusal, ...] = (
     refuse_one("index", "of another window", ValueError, "must have shape", lambda index: index[0]),
     refuse_one("episode", "a list", TypeError, "must be a torch.Tensor, got list", lambda _: [0]),
     refuse_one("episode", "as numbers", TypeError, "must be int64, got float32", Tensor.float),
-    refuse_one("episode", "of another batch", ValueError, "must have shape [B] = [6], got [5]", lambda episode: episode[1:]),
-    refuse_one("episode", "negative", IndexError, "must be in [0, E) = [0, 3), got -1", lambda episode: episode * 0 - 1, by_value=True),
-    refuse_one("episode", "too large", IndexError, "must be in [0, E) = [0, 3), got 1000000", _outside, by_value=True),
+    refuse_one(
+        "episode",
+        "of another batch",
+        ValueError,
+        "must have shape [B] = [6], got [5]",
+        lambda episode: episode[1:],
+    ),
+    refuse_one(
+        "episode",
+        "negative",
+        IndexError,
+        "must be in [0, E) = [0, 3), got -1",
+        lambda episode: episode * 0 - 1,
+        by_value=True,
+    ),
+    refuse_one(
+        "episode", "too large", IndexError, "must be in [0, E) = [0, 3), got 1000000", _outside, by_value=True
+    ),
     refuse_one("mask", "as numbers", TypeError, "must be bool, got float32", Tensor.float),
-    refuse_one("mask", "of rank 1", ValueError, "must have shape [B, W] = [6, 4], got [4]", lambda mask: mask[0]),
+    refuse_one(
+        "mask", "of rank 1", ValueError, "must have shape [B, W] = [6, 4], got [4]", lambda mask: mask[0]
+    ),
     refuse_one("mask", "a number", TypeError, "must be a torch.Tensor, got int", lambda _: 1),
 )
 
@@ -100,11 +180,40 @@ def unmasked(refusal: Refusal) -> Refusal:
 _GATHER_REFUSALS = (
     *(unmasked(refusal) if refusal.by_value else refusal for refusal in WINDOW_REFUSALS),
     refuse_one("memory", "None", TypeError, "must be a torch.Tensor, got NoneType", lambda _: None),
-    refuse_one("memory", "of rank 3", ValueError, "must have shape [E, S, L, D], got [5, 2, 7]", lambda memory: memory[0]),
-    refuse("a position on integers", TypeError, "memory must be float32, float64, bfloat16 or float16, got int64", memory=Tensor.long),
-    refuse_one("position", "of another dtype", TypeError, "must have the dtype of memory, float32, got float64", Tensor.double),
-    refuse_one("position", "of another size", ValueError, "must have shape [S, D] = [5, 7], got [4, 7]", lambda position: position[1:]),
-    refuse_one("position", "on another device", ValueError, "must be on the device of memory", lambda position: position.to("meta")),
+    refuse_one(
+        "memory",
+        "of rank 3",
+        ValueError,
+        "must have shape [E, S, L, D], got [5, 2, 7]",
+        lambda memory: memory[0],
+    ),
+    refuse(
+        "a position on integers",
+        TypeError,
+        "memory must be float32, float64, bfloat16 or float16, got int64",
+        memory=Tensor.long,
+    ),
+    refuse_one(
+        "position",
+        "of another dtype",
+        TypeError,
+        "must have the dtype of memory, float32, got float64",
+        Tensor.double,
+    ),
+    refuse_one(
+        "position",
+        "of another size",
+        ValueError,
+        "must have shape [S, D] = [5, 7], got [4, 7]",
+        lambda position: position[1:],
+    ),
+    refuse_one(
+        "position",
+        "on another device",
+        ValueError,
+        "must be on the device of memory",
+        lambda position: position.to("meta"),
+    ),
 )
 
 INDEX_CASES = (
@@ -114,7 +223,14 @@ INDEX_CASES = (
         reference=ops.batched_index_select_reference,
         make=_make_select,
         settings={},
-        sizes=((1, 1, 1, 1, 1), (3, 1, 4, 5, 6), (2, 3, 5, 4, 1), (4, 2, 7, 33, 20), (5, 1, 300, 1, 40), (2, 1, 3, 1500, 9)),
+        sizes=(
+            (1, 1, 1, 1, 1),
+            (3, 1, 4, 5, 6),
+            (2, 3, 5, 4, 1),
+            (4, 2, 7, 33, 20),
+            (5, 1, 300, 1, 40),
+            (2, 1, 3, 1500, 9),
+        ),
         empty_sizes=((0, 1, 3, 2, 4), (3, 1, 4, 5, 0), (2, 1, 3, 0, 4), (2, 1, 0, 3, 0)),
         small=(4, 3, 5, 2, 6),
         traced_sizes=((4, 3, 5, 2, 6), (7, 4, 9, 3, 2), (2, 5, 3, 6, 11)),
@@ -132,8 +248,20 @@ INDEX_CASES = (
         reference=ops.memory_window_gather_reference,
         make=_make_gather,
         settings={},
-        sizes=((1, 1, 1, 1, 1, 1), (3, 5, 2, 7, 6, 4), (2, 9, 1, 64, 5, 3), (4, 30, 3, 33, 20, 17), (2, 40, 2, 300, 9, 12)),
-        empty_sizes=((3, 5, 2, 7, 0, 4), (3, 5, 2, 7, 6, 0), (3, 5, 2, 0, 6, 4), (0, 5, 2, 7, 0, 4), (3, 0, 2, 7, 6, 0)),
+        sizes=(
+            (1, 1, 1, 1, 1, 1),
+            (3, 5, 2, 7, 6, 4),
+            (2, 9, 1, 64, 5, 3),
+            (4, 30, 3, 33, 20, 17),
+            (2, 40, 2, 300, 9, 12),
+        ),
+        empty_sizes=(
+            (3, 5, 2, 7, 0, 4),
+            (3, 5, 2, 7, 6, 0),
+            (3, 5, 2, 0, 6, 4),
+            (0, 5, 2, 7, 0, 4),
+            (3, 0, 2, 7, 6, 0),
+        ),
         small=(3, 5, 2, 7, 6, 4),
         traced_sizes=((3, 5, 2, 7, 6, 4), (4, 8, 3, 6, 9, 5), (2, 11, 5, 4, 12, 3)),
         large_sizes=((8, 64, 3, 96, 64, 40), (16, 32, 1, 384, 600, 16)),

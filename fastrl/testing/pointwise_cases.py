@@ -9,14 +9,18 @@ from fastrl import ops
 from fastrl.testing.case import Inputs, OpCase, refuse
 
 
-def _make_activation(sizes: tuple[int, ...], dtype: torch.dtype, device: torch.device, generator: torch.Generator) -> Inputs:
+def _make_activation(
+    sizes: tuple[int, ...], dtype: torch.dtype, device: torch.device, generator: torch.Generator
+) -> Inputs:
     return {"x": (4 * torch.randn(sizes, generator=generator)).to(device, dtype)}
 
 
 _ACTIVATION_REFUSALS = (
     refuse("a list", TypeError, "x must be a torch.Tensor, got list", x=lambda _: [1.0]),
     refuse("sparse", TypeError, "x must be a dense tensor", x=Tensor.to_sparse),
-    refuse("integers", TypeError, "x must be float32, float64, bfloat16 or float16, got int64", x=Tensor.long),
+    refuse(
+        "integers", TypeError, "x must be float32, float64, bfloat16 or float16, got int64", x=Tensor.long
+    ),
 )
 
 

@@ -16,7 +16,9 @@ Sizes = tuple[int, ...]
 SEQ_LEN = 3
 
 
-def _make_gather_sequences(sizes: Sizes, dtype: torch.dtype, device: torch.device, generator: torch.Generator) -> Inputs:
+def _make_gather_sequences(
+    sizes: Sizes, dtype: torch.dtype, device: torch.device, generator: torch.Generator
+) -> Inputs:
     capacity, envs, batch, features = sizes
     ring = (capacity, envs)
     fields = [
@@ -45,14 +47,34 @@ def _one(value: int) -> Callable[[Tensor], Tensor]:
 
 
 _REFUSALS = (
-    refuse("a tensor for fields", TypeError, "fields must be a list of tensors, got Tensor", fields=lambda fields: fields[0]),
-    refuse("None for fields", TypeError, "fields must be a list of tensors, got NoneType", fields=lambda _: None),
-    refuse("no fields", ValueError, "fields must hold at least one tensor", fields=lambda _: []),
-    refuse("a number among fields", TypeError, "fields[4] must be a torch.Tensor, got float", fields=_last(lambda _: 1.0)),
-    refuse("a sparse field", TypeError, "fields[0] must be a dense tensor", fields=_first(Tensor.to_sparse)),
-    refuse("a field of rank 1", ValueError, "fields[0] must have shape [C, N, ...], got [12]", fields=_first(lambda f: f[:, 0, 0])),
     refuse(
-        "a shorter field", ValueError, "fields[4] must have shape [C, N, ...] = [12, 4, ...], got [11, 4, 5]", fields=_last(lambda f: f[1:])
+        "a tensor for fields",
+        TypeError,
+        "fields must be a list of tensors, got Tensor",
+        fields=lambda fields: fields[0],
+    ),
+    refuse(
+        "None for fields", TypeError, "fields must be a list of tensors, got NoneType", fields=lambda _: None
+    ),
+    refuse("no fields", ValueError, "fields must hold at least one tensor", fields=lambda _: []),
+    refuse(
+        "a number among fields",
+        TypeError,
+        "fields[4] must be a torch.Tensor, got float",
+        fields=_last(lambda _: 1.0),
+    ),
+    refuse("a sparse field", TypeError, "fields[0] must be a dense tensor", fields=_first(Tensor.to_sparse)),
+    refuse(
+        "a field of rank 1",
+        ValueError,
+        "fields[0] must have shape [C, N, ...], got [12]",
+        fields=_first(lambda f: f[:, 0, 0]),
+    ),
+    refuse(
+        "a shorter field",
+        ValueError,
+        "fields[4] must have shape [C, N, ...] = [12, 4, ...], got [11, 4, 5]",
+        fields=_last(lambda f: f[1:]),
     ),
     refuse(
         "a field of other streams",
@@ -60,21 +82,47 @@ _REFUSALS = (
         "fields[4] must have shape [C, N, ...] = [12, 4, ...], got [12, 3, 5]",
         fields=_last(lambda f: f[:, 1:]),
     ),
-    refuse("a field on another device", ValueError, "fields[4] must be on the device of fields[0]", fields=_last(lambda f: f.to("meta"))),
+    refuse(
+        "a field on another device",
+        ValueError,
+        "fields[4] must be on the device of fields[0]",
+        fields=_last(lambda f: f.to("meta")),
+    ),
     refuse("start as int32", TypeError, "start must be int64, got int32", start=Tensor.int),
     refuse("env as numbers", TypeError, "env must be int64, got float32", env=Tensor.float),
     refuse("a list for start", TypeError, "start must be a torch.Tensor, got list", start=Tensor.tolist),
     refuse("start of rank 0", ValueError, "start must have shape [B], got []", start=lambda start: start[0]),
-    refuse("env of rank 2", ValueError, "env must have shape [B] = [8], got [8, 1]", env=lambda env: env[:, None]),
+    refuse(
+        "env of rank 2", ValueError, "env must have shape [B] = [8], got [8, 1]", env=lambda env: env[:, None]
+    ),
     refuse("env too short", ValueError, "env must have shape [B] = [8], got [7]", env=lambda env: env[1:]),
     refuse("seq_len 0", ValueError, "seq_len must be in [1, C] = [1, 12], got 0", seq_len=lambda _: 0),
-    refuse("seq_len above C", ValueError, "seq_len must be in [1, C] = [1, 12], got 13", seq_len=lambda _: 13),
-    refuse("seq_len huge", ValueError, "seq_len must be in [1, C] = [1, 12], got 9223372036854775807", seq_len=lambda _: 2**63 - 1),
+    refuse(
+        "seq_len above C", ValueError, "seq_len must be in [1, C] = [1, 12], got 13", seq_len=lambda _: 13
+    ),
+    refuse(
+        "seq_len huge",
+        ValueError,
+        "seq_len must be in [1, C] = [1, 12], got 9223372036854775807",
+        seq_len=lambda _: 2**63 - 1,
+    ),
     refuse("seq_len a number", TypeError, "seq_len must be an int, got float", seq_len=float),
     refuse("seq_len a flag", TypeError, "seq_len must be an int, got bool", seq_len=bool),
-    refuse("start below 0", IndexError, "start must be in [0, C) = [0, 12), got -1", by_value=True, start=_one(-1)),
+    refuse(
+        "start below 0",
+        IndexError,
+        "start must be in [0, C) = [0, 12), got -1",
+        by_value=True,
+        start=_one(-1),
+    ),
     refuse("start C", IndexError, "start must be in [0, C) = [0, 12), got 12", by_value=True, start=_one(12)),
-    refuse("env below 0", IndexError, f"env must be in [0, N) = [0, 4), got {-(2**63)}", by_value=True, env=_one(-(2**63))),
+    refuse(
+        "env below 0",
+        IndexError,
+        f"env must be in [0, N) = [0, 4), got {-(2**63)}",
+        by_value=True,
+        env=_one(-(2**63)),
+    ),
     refuse("env N", IndexError, "env must be in [0, N) = [0, 4), got 4", by_value=True, env=_one(4)),
 )
 

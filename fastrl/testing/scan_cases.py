@@ -11,7 +11,20 @@ from torch import Tensor
 from fastrl import ops
 from fastrl.testing.case import Inputs, OpCase, Refusal, random_elements, random_flags, refuse, refuse_one
 
-TIME_MAJOR_SIZES = ((1, 1), (5, 3), (2048, 1), (700, 7), (37, 15), (33, 16), (6, 24), (20, 37), (6, 50), (64, 64), (9, 100), (3, 4200))
+TIME_MAJOR_SIZES = (
+    (1, 1),
+    (5, 3),
+    (2048, 1),
+    (700, 7),
+    (37, 15),
+    (33, 16),
+    (6, 24),
+    (20, 37),
+    (6, 50),
+    (64, 64),
+    (9, 100),
+    (3, 4200),
+)
 
 
 def _make_flags(sizes: tuple[int, ...], device: torch.device, generator: torch.Generator) -> Inputs:
@@ -25,7 +38,9 @@ def _make_flags(sizes: tuple[int, ...], device: torch.device, generator: torch.G
 def _maker(*names: str, log_rhos: bool = False) -> Callable[..., Inputs]:
     """A maker of the tensors named, [T, N] each, `values` with a row more, then log-ratios, then flags."""
 
-    def make(sizes: tuple[int, ...], dtype: torch.dtype, device: torch.device, generator: torch.Generator) -> Inputs:
+    def make(
+        sizes: tuple[int, ...], dtype: torch.dtype, device: torch.device, generator: torch.Generator
+    ) -> Inputs:
         steps, envs = sizes
         inputs = {
             name: random_elements((steps + (name == "values"), envs), dtype, device, generator)
@@ -46,25 +61,69 @@ def _rollout_refusals(*others: str) -> tuple[Refusal, ...]:
         of_each += [
             refuse_one(name, "None", TypeError, "must be a torch.Tensor, got NoneType", lambda _: None),
             refuse_one(name, "sparse", TypeError, "must be a dense tensor", Tensor.to_sparse),
-            refuse_one(name, "of mixed dtype", TypeError, "must have the dtype of rewards, float32, got float64", Tensor.double),
+            refuse_one(
+                name,
+                "of mixed dtype",
+                TypeError,
+                "must have the dtype of rewards, float32, got float64",
+                Tensor.double,
+            ),
             refuse_one(name, "with a row missing", ValueError, f"must have shape {wanted}, got {got}", wrong),
             refuse_one(name, "of rank 1", ValueError, f"must have shape {wanted}, got [8]", lambda x: x[0]),
-            refuse_one(name, "on another device", ValueError, "must be on the device of rewards", lambda x: x.to("meta")),
+            refuse_one(
+                name,
+                "on another device",
+                ValueError,
+                "must be on the device of rewards",
+                lambda x: x.to("meta"),
+            ),
         ]
     return (
-        refuse("a list for rewards", TypeError, "rewards must be a torch.Tensor, got list", rewards=lambda _: [1.0]),
+        refuse(
+            "a list for rewards",
+            TypeError,
+            "rewards must be a torch.Tensor, got list",
+            rewards=lambda _: [1.0],
+        ),
         refuse("a number for valid", TypeError, "valid must be a torch.Tensor, got int", valid=lambda _: 1),
         refuse("sparse rewards", TypeError, "rewards must be a dense tensor", rewards=Tensor.to_sparse),
         refuse("integer rewards", TypeError, f"{kinds} int64", rewards=Tensor.long),
         refuse("complex rewards", TypeError, f"{kinds} complex64", rewards=lambda r: r + 1j),
-        refuse("rewards of rank 1", ValueError, "rewards must have shape [T, N], got [8]", rewards=lambda r: r[0]),
-        refuse("rewards of rank 3", ValueError, "rewards must have shape [T, N], got [1, 12, 8]", rewards=lambda r: r[None]),
-        refuse("terminated as numbers", TypeError, "terminated must be bool, got float32", terminated=Tensor.float),
+        refuse(
+            "rewards of rank 1", ValueError, "rewards must have shape [T, N], got [8]", rewards=lambda r: r[0]
+        ),
+        refuse(
+            "rewards of rank 3",
+            ValueError,
+            "rewards must have shape [T, N], got [1, 12, 8]",
+            rewards=lambda r: r[None],
+        ),
+        refuse(
+            "terminated as numbers",
+            TypeError,
+            "terminated must be bool, got float32",
+            terminated=Tensor.float,
+        ),
         refuse("truncated as bytes", TypeError, "truncated must be bool, got uint8", truncated=Tensor.byte),
         refuse("valid as numbers", TypeError, "valid must be bool, got int32", valid=Tensor.int),
-        refuse("one column", ValueError, "terminated must have shape [T, N] = [12, 8], got [12, 1]", terminated=lambda flag: flag[:, :1]),
-        refuse("truncated transposed", ValueError, "truncated must have shape [T, N] = [12, 8], got [8, 12]", truncated=Tensor.t),
-        refuse("valid of rank 1", ValueError, "valid must have shape [T, N] = [12, 8], got [8]", valid=lambda flag: flag[0]),
+        refuse(
+            "one column",
+            ValueError,
+            "terminated must have shape [T, N] = [12, 8], got [12, 1]",
+            terminated=lambda flag: flag[:, :1],
+        ),
+        refuse(
+            "truncated transposed",
+            ValueError,
+            "truncated must have shape [T, N] = [12, 8], got [8, 12]",
+            truncated=Tensor.t,
+        ),
+        refuse(
+            "valid of rank 1",
+            ValueError,
+            "valid must have shape [T, N] = [12, 8], got [8]",
+            valid=lambda flag: flag[0],
+        ),
         *of_each,
         *_fraction_refusals("gamma"),
     )
@@ -85,7 +144,9 @@ def _clip_refusals(name: str) -> tuple[Refusal, ...]:
     return (
         refuse_one(name, "below 0", ValueError, "must not be negative, got -0.5", lambda _: -0.5),
         refuse_one(name, "not a number", ValueError, "must not be negative, got nan", lambda _: float("nan")),
-        refuse_one(name, "beyond floats", ValueError, "must be within the range of a float", lambda _: 10**400),
+        refuse_one(
+            name, "beyond floats", ValueError, "must be within the range of a float", lambda _: 10**400
+        ),
         refuse_one(name, "None", TypeError, "must be a number, got NoneType", lambda _: None),
     )
 
@@ -123,7 +184,10 @@ SCAN_CASES = (
         reference=ops.retrace_reference,
         make=_maker("rewards", "q_values", "next_values", log_rhos=True),
         settings={"gamma": 0.99, "retrace_lambda": 0.95},
-        refusals=(*_rollout_refusals("q_values", "next_values", "log_rhos"), *_fraction_refusals("retrace_lambda")),
+        refusals=(
+            *_rollout_refusals("q_values", "next_values", "log_rhos"),
+            *_fraction_refusals("retrace_lambda"),
+        ),
         bench_bytes=_bytes(5),
     ),
     _scan_case(

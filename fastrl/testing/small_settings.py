@@ -1,4 +1,5 @@
-"""The settings at which every algorithm is at its smallest: for tests of what all of them promise, and for attacks on all of them."""
+"""The settings at which every algorithm is at its smallest: for tests of what all of them promise, and for
+attacks on all of them."""
 
 from __future__ import annotations
 
@@ -6,7 +7,14 @@ import dataclasses
 from typing import Any
 
 SMALL: dict[str, Any] = {
-    **{"env_id": "Identity-v0", "num_envs": 2, "total_steps": 64, "eval_episodes": 2, "threads": 1, "seed": 1},
+    **{
+        "env_id": "Identity-v0",
+        "num_envs": 2,
+        "total_steps": 64,
+        "eval_episodes": 2,
+        "threads": 1,
+        "seed": 1,
+    },
     **dict.fromkeys(("layer_sizes", "policy_layer_sizes", "value_layer_sizes", "critic_layer_sizes"), (8,)),
     **dict.fromkeys(("rollout_steps", "num_steps", "update_after"), 16),
     **dict.fromkeys(("num_mini_batches", "num_minibatches", "num_epochs", "update_epochs", "m_steps"), 2),
@@ -16,6 +24,7 @@ SMALL: dict[str, Any] = {
 
 
 def small_settings(config_class: type[Any], **changes: Any) -> dict[str, Any]:
-    """Those that a dataclass of settings has, with some changed: two environments, rollouts of 16 steps, networks of eight units."""
+    """Those that a dataclass of settings has, with some changed: two environments, rollouts of 16 steps,
+    networks of eight units."""
     known = {field.name for field in dataclasses.fields(config_class)}
     return {name: value for name, value in SMALL.items() if name in known} | changes

@@ -1,4 +1,5 @@
-"""The algorithms by the name that the command line and config.toml use. Nothing is imported before it is asked for."""
+"""The algorithms by the name that the command line and config.toml use. Nothing is imported before it is
+asked for."""
 
 from __future__ import annotations
 
@@ -13,12 +14,14 @@ from fastrl.errors import SettingError, nearest
 class Algorithm:
     """An algorithm: its name, a line about it, and where its classes are, as `module:class`.
 
-    The config class is a dataclass derived from `fastrl.training.config.RunConfig`. The trainer class has
+    The config class is a dataclass derived from `fastrl.runs.config.RunConfig`. The trainer class has
 
     - `from_config(config)`: class method; builds environments and networks, writes nothing;
-    - `train(total_steps, out_dir, **config.train_arguments())`: trains in the run folder until `env_steps` reaches `total_steps` or a
-      signal asks to stop, whose name `interrupted` then is (else None), and leaves a checkpoint either way;
-    - `evaluate(n_episodes, seed)`: the metrics `eval/...` of episodes with the deterministic policy; `seed` may be left out;
+    - `train(total_steps, out_dir, **config.train_arguments())`: trains in the run folder until `env_steps`
+      reaches `total_steps` or a signal asks to stop, whose name `interrupted` then is (else None), and leaves
+      a checkpoint either way;
+    - `evaluate(n_episodes, seed)`: the metrics `eval/...` of episodes with the deterministic policy; `seed`
+      may be left out;
     - `save(path)` and `load(path)`: write a checkpoint below a directory, continue from its newest good one;
     - `close()`: closes the environments;
 
@@ -100,7 +103,9 @@ def find_algorithm(name: str) -> Algorithm:
     Raises: SettingError, with the nearest name, if there is none.
     """
     if name not in ALGORITHMS:
-        raise SettingError(f"there is no algorithm {name!r}{nearest(name, ALGORITHMS)}; known: {', '.join(ALGORITHMS)}")
+        raise SettingError(
+            f"there is no algorithm {name!r}{nearest(name, ALGORITHMS)}; known: {', '.join(ALGORITHMS)}"
+        )
     return ALGORITHMS[name]
 
 

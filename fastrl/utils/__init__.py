@@ -1,7 +1,5 @@
-"""Tools of the policy-gradient toolkit: configurations, networks built from them, memories, the logger, estimators and small functions."""
+"""The documented names of `fastrl.toolkit.utils`."""
 
-from fastrl.utils.config import Config
-from fastrl.utils.logger import Logger
-from fastrl.utils.memories import DefaultMemory, SimpleMemory
+from fastrl.toolkit.utils import Config, DefaultMemory, Logger, SimpleMemory
 
 __all__ = ["Config", "DefaultMemory", "Logger", "SimpleMemory"]

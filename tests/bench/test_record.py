@@ -28,7 +28,9 @@ def record() -> ModuleType:
 
 def git(folder: Path, *arguments: str) -> str:
     identity = ["-c", "user.name=tester", "-c", "user.email=tester@example.org"]
-    return subprocess.run(["git", *identity, *arguments], cwd=folder, capture_output=True, text=True, check=True).stdout.strip()
+    return subprocess.run(
+        ["git", *identity, *arguments], cwd=folder, capture_output=True, text=True, check=True
+    ).stdout.strip()
 
 
 @pytest.fixture
@@ -59,7 +61,9 @@ def test_a_clean_tree_is_its_commit(record: ModuleType, checkout: Path) -> None:
         ("README.md", False),
     ],
 )
-def test_only_what_is_measured_marks_the_commit(record: ModuleType, checkout: Path, name: str, marked: bool) -> None:
+def test_only_what_is_measured_marks_the_commit(
+    record: ModuleType, checkout: Path, name: str, marked: bool
+) -> None:
     (checkout / name).write_text("second\n")
     assert record.commit(checkout).endswith("+") is marked
 
@@ -68,13 +72,19 @@ def test_outside_a_checkout_the_commit_is_unknown(record: ModuleType, tmp_path: 
     assert record.commit(tmp_path) == "unknown"
 
 
-def test_a_result_says_when_where_and_with_what(record: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_result_says_when_where_and_with_what(
+    record: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(record, "RESULTS", tmp_path / "results")
     path = record.write_result("speed", {"rows": [1, 2]})
     written = json.loads(path.read_text())
     assert path.name == f"{written['date']}-speed.json"
     assert list(written) == ["date", "machine", "torch", "commit", "rows"]
     assert list(written["machine"]) == ["processor", "cores", "gpu", "python", "load_average"]
-    assert written["torch"] == torch.__version__ and written["machine"]["processor"] and written["rows"] == [1, 2]
+    assert (
+        written["torch"] == torch.__version__
+        and written["machine"]["processor"]
+        and written["rows"] == [1, 2]
+    )
     own = json.loads(record.write_result("learning", {"commit": ["a", "b"]}).read_text())
     assert own["commit"] == ["a", "b"]

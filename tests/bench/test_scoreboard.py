@@ -1,4 +1,5 @@
-"""The scoreboard repeats no run of the same settings, takes none of other settings for it, and names the commits that were run."""
+"""The scoreboard repeats no run of the same settings, takes none of other settings for it, and names the
+commits that were run."""
 
 from __future__ import annotations
 
@@ -11,7 +12,7 @@ from typing import Any
 import pytest
 
 from fastrl.errors import NonFiniteError, SettingError
-from fastrl.training.config import RunConfig
+from fastrl.runs.config import RunConfig
 
 
 @pytest.fixture
@@ -35,7 +36,9 @@ def trained(scoreboard: ModuleType, monkeypatch: pytest.MonkeyPatch) -> list[Run
             runs.append(self.config)
             if self.config.env_id == "Broken-v0":
                 raise NonFiniteError("the loss is not finite")
-            Path(out_dir, "eval.csv").write_text(f"env_steps,eval/return_mean,eval/return_min\n1,0,0\n{total_steps},{self.config.seed},0\n")
+            Path(out_dir, "eval.csv").write_text(
+                f"env_steps,eval/return_mean,eval/return_min\n1,0,0\n{total_steps},{self.config.seed},0\n"
+            )
 
     class Algorithm:
         def config_class(self) -> type[RunConfig]:
@@ -50,27 +53,45 @@ def trained(scoreboard: ModuleType, monkeypatch: pytest.MonkeyPatch) -> list[Run
     return runs
 
 
-def test_a_finished_run_of_the_same_settings_is_not_repeated(scoreboard: ModuleType, trained: list[RunConfig], tmp_path: Path) -> None:
-    folders = [scoreboard.runs.run_seed("vmpo", scoreboard.runs.settings("vmpo", "Toy-v0", 1, 400), tmp_path) for _ in range(2)]
+def test_a_finished_run_of_the_same_settings_is_not_repeated(
+    scoreboard: ModuleType, trained: list[RunConfig], tmp_path: Path
+) -> None:
+    folders = [
+        scoreboard.runs.run_seed("vmpo", scoreboard.runs.settings("vmpo", "Toy-v0", 1, 400), tmp_path)
+        for _ in range(2)
+    ]
     assert folders == [tmp_path / "vmpo-Toy-v0-1"] * 2 and len(trained) == 1
 
 
-def test_a_finished_run_of_other_settings_stays_and_is_not_taken(scoreboard: ModuleType, trained: list[RunConfig], tmp_path: Path) -> None:
+def test_a_finished_run_of_other_settings_stays_and_is_not_taken(
+    scoreboard: ModuleType, trained: list[RunConfig], tmp_path: Path
+) -> None:
     old = scoreboard.runs.run_seed("vmpo", scoreboard.runs.settings("vmpo", "Toy-v0", 1, 400), tmp_path)
     before = {file.name: file.read_text() for file in old.iterdir()}
     new = scoreboard.runs.run_seed("vmpo", scoreboard.runs.settings("vmpo", "Toy-v0", 1, 800), tmp_path)
     assert new == tmp_path / "vmpo-Toy-v0-1-2" and [config.total_steps for config in trained] == [400, 800]
     assert {file.name: file.read_text() for file in old.iterdir()} == before
-    assert scoreboard.runs.run_seed("vmpo", scoreboard.runs.settings("vmpo", "Toy-v0", 1, 400), tmp_path) == old
+    assert (
+        scoreboard.runs.run_seed("vmpo", scoreboard.runs.settings("vmpo", "Toy-v0", 1, 400), tmp_path) == old
+    )
 
 
-def test_a_folder_that_does_not_tell_its_settings_is_not_taken(scoreboard: ModuleType, trained: list[RunConfig], tmp_path: Path) -> None:
+def test_a_folder_that_does_not_tell_its_settings_is_not_taken(
+    scoreboard: ModuleType, trained: list[RunConfig], tmp_path: Path
+) -> None:
     (tmp_path / "vmpo-ALE_Toy-v0-1").mkdir()
     (tmp_path / "vmpo-ALE_Toy-v0-1" / "done").write_text("1.0\n")
-    assert scoreboard.runs.run_seed("vmpo", scoreboard.runs.settings("vmpo", "ALE/Toy-v0", 1, 400), tmp_path).name == "vmpo-ALE_Toy-v0-1-2"
+    assert (
+        scoreboard.runs.run_seed(
+            "vmpo", scoreboard.runs.settings("vmpo", "ALE/Toy-v0", 1, 400), tmp_path
+        ).name
+        == "vmpo-ALE_Toy-v0-1-2"
+    )
 
 
-def test_a_run_that_ended_before_its_first_checkpoint_begins_anew(scoreboard: ModuleType, trained: list[RunConfig], tmp_path: Path) -> None:
+def test_a_run_that_ended_before_its_first_checkpoint_begins_anew(
+    scoreboard: ModuleType, trained: list[RunConfig], tmp_path: Path
+) -> None:
     settings = scoreboard.runs.settings("vmpo", "Toy-v0", 1, 400)
     folder = scoreboard.runs.folder_for("vmpo", settings, tmp_path)
     scoreboard.runs.ensure_config(folder, "vmpo", settings)
@@ -79,20 +100,42 @@ def test_a_run_that_ended_before_its_first_checkpoint_begins_anew(scoreboard: Mo
     assert len(trained) == 1 and not (folder / "metrics.csv").exists()
 
 
-def test_a_run_that_another_process_is_at_is_left_alone(scoreboard: ModuleType, trained: list[RunConfig], tmp_path: Path) -> None:
+def test_a_run_that_another_process_is_at_is_left_alone(
+    scoreboard: ModuleType, trained: list[RunConfig], tmp_path: Path
+) -> None:
     """Before its first checkpoint it looks like one that was left."""
     settings = scoreboard.runs.settings("vmpo", "Toy-v0", 1, 400)
     folder = scoreboard.runs.folder_for("vmpo", settings, tmp_path)
     scoreboard.runs.ensure_config(folder, "vmpo", settings)
-    with scoreboard.runs.alone(folder), pytest.raises(SettingError, match="another process is training in .*vmpo-Toy-v0-1;"):
+    with (
+        scoreboard.runs.alone(folder),
+        pytest.raises(SettingError, match="another process is training in .*vmpo-Toy-v0-1;"),
+    ):
         scoreboard.runs.run_seed("vmpo", settings, tmp_path)
     assert folder.exists() and trained == []
     assert scoreboard.runs.run_seed("vmpo", settings, tmp_path) == folder and len(trained) == 1
 
 
-def run(scoreboard: ModuleType, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, *words: str, env_id: str = "Toy-v0") -> dict[str, Any]:
+def run(
+    scoreboard: ModuleType,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    *words: str,
+    env_id: str = "Toy-v0",
+) -> dict[str, Any]:
     """The result of a row of one's own."""
-    command = ["scoreboard.py", "vmpo", env_id, "--total-steps", "400", "--jobs", "1", "--work-dir", str(tmp_path / "runs"), *words]
+    command = [
+        "scoreboard.py",
+        "vmpo",
+        env_id,
+        "--total-steps",
+        "400",
+        "--jobs",
+        "1",
+        "--work-dir",
+        str(tmp_path / "runs"),
+        *words,
+    ]
     monkeypatch.setattr(sys, "argv", command)
     scoreboard.main()
     (path,) = (tmp_path / "results").glob("*.json")
@@ -122,14 +165,23 @@ def test_a_row_that_has_a_result_of_the_same_settings_is_not_run(
     assert [scoreboard.state(row) for row in rows] == ["done at aaaa", "not yet run"]
     assert scoreboard.run_rows(rows, tmp_path / "elsewhere", 1) == []
     assert [config.env_id for config in trained[2:]] == ["Two-v0"] * 2
-    for changed in (rows[0]._replace(seeds=3), rows[0]._replace(first_seed=5), rows[0]._replace(changes=("num_envs=3",))):
+    for changed in (
+        rows[0]._replace(seeds=3),
+        rows[0]._replace(first_seed=5),
+        rows[0]._replace(changes=("num_envs=3",)),
+    ):
         assert scoreboard.state(changed) == "not yet run with its present settings (others at aaaa)"
 
 
-def test_a_row_that_fails_does_not_keep_others_from_running(scoreboard: ModuleType, trained: list[RunConfig], tmp_path: Path) -> None:
+def test_a_row_that_fails_does_not_keep_others_from_running(
+    scoreboard: ModuleType, trained: list[RunConfig], tmp_path: Path
+) -> None:
     rows = [scoreboard.Row("vmpo", name, 2, total_steps=400) for name in ("Broken-v0", "Toy-v0")]
     (complaint,) = scoreboard.run_rows(rows, tmp_path / "runs", 1)
-    assert complaint.startswith("vmpo/Broken-v0: ") and "1: the loss is not finite; 2: the loss is not finite" in complaint
+    assert (
+        complaint.startswith("vmpo/Broken-v0: ")
+        and "1: the loss is not finite; 2: the loss is not finite" in complaint
+    )
     assert [scoreboard.state(row) for row in rows] == ["not yet run", "done at aaaa"]
 
 
@@ -145,10 +197,17 @@ def test_seeds_one_behind_the_other_all_run_though_one_fails(
         return run_seed(algorithm, config, work_dir)
 
     monkeypatch.setattr(scoreboard.runs, "run_seed", fails)
-    rows = [scoreboard.Row("vmpo", "Toy-v0", 3, total_steps=400), scoreboard.Row("vmpo", "Other-v0", 1, total_steps=400, first_seed=2)]
+    rows = [
+        scoreboard.Row("vmpo", "Toy-v0", 3, total_steps=400),
+        scoreboard.Row("vmpo", "Other-v0", 1, total_steps=400, first_seed=2),
+    ]
     (complaint,) = scoreboard.run_rows(rows, tmp_path / "runs", 1)
     assert "seeds [1] ended with an error (1: out of memory)" in complaint
-    assert [(config.env_id, config.seed) for config in trained] == [("Toy-v0", 2), ("Toy-v0", 3), ("Other-v0", 2)]
+    assert [(config.env_id, config.seed) for config in trained] == [
+        ("Toy-v0", 2),
+        ("Toy-v0", 3),
+        ("Other-v0", 2),
+    ]
 
 
 def test_a_row_that_wants_a_gpu_is_not_run_without(
@@ -203,7 +262,9 @@ def test_a_command_that_says_two_things_or_nonsense_is_refused(
     assert refused.value.code == 2 and complaint in capsys.readouterr().err and trained == []
 
 
-@pytest.mark.parametrize("change", ["seed=7", 'env_id="Other-v0"', "eval_interval=7", "save_interval=7", "log_interval=7"])
+@pytest.mark.parametrize(
+    "change", ["seed=7", 'env_id="Other-v0"', "eval_interval=7", "save_interval=7", "log_interval=7"]
+)
 def test_what_the_row_says_itself_cannot_be_set(scoreboard: ModuleType, change: str) -> None:
     """With `seed` all seeds of the row would be one; the others would be passed over."""
     with pytest.raises(SettingError, match=f"--set cannot change {change.split('=')[0]}"):
@@ -219,7 +280,12 @@ def test_what_the_row_says_itself_cannot_be_set(scoreboard: ModuleType, change: 
     ],
 )
 def test_a_row_of_ones_own_that_cannot_be_run_says_why(
-    scoreboard: ModuleType, trained: list[RunConfig], monkeypatch: pytest.MonkeyPatch, tmp_path: Path, words: str, complaint: str
+    scoreboard: ModuleType,
+    trained: list[RunConfig],
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    words: str,
+    complaint: str,
 ) -> None:
     env_id, *others = words.split()
     with pytest.raises(SystemExit, match=complaint):

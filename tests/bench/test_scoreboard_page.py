@@ -15,15 +15,32 @@ ROOT = Path(__file__).parents[2]
 
 
 def result(scoreboard: ModuleType, row: Any, **content: Any) -> dict[str, Any]:
-    """A result of two seeds that end with 400 and 500; the first gets to 450 at no time, the second after 40 of 80 s."""
+    """A result of two seeds that end with 400 and 500; the first gets to 450 at no time, the second after 40
+    of 80 s."""
     config = scoreboard.runs.settings(row.algorithm, row.env_id, row.first_seed, row.total_steps, row.changes)
-    curves = [{"env_steps": [10, 20, 40], "return_mean": returns} for returns in ([9.0, 300.0, 400.0], [9.0, 460.0, 500.0])]
+    curves = [
+        {"env_steps": [10, 20, 40], "return_mean": returns}
+        for returns in ([9.0, 300.0, 400.0], [9.0, 460.0, 500.0])
+    ]
     machine = {"machine": {"cores": 2, "processor": "abacus"}, "commit": "abc123"}
-    figures = {"env_steps": 40_000, "final_returns": [400.0, 500.0], "curves": curves, "seconds": [90.0, 80.0]}
-    return {**machine, "seeds": row.seeds, "first_seed": row.first_seed, **figures, "config": config.to_toml(row.algorithm)} | content
+    figures = {
+        "env_steps": 40_000,
+        "final_returns": [400.0, 500.0],
+        "curves": curves,
+        "seconds": [90.0, 80.0],
+    }
+    return {
+        **machine,
+        "seeds": row.seeds,
+        "first_seed": row.first_seed,
+        **figures,
+        "config": config.to_toml(row.algorithm),
+    } | content
 
 
-def put(scoreboard: ModuleType, row: Any, content: dict[str, Any], date: str = "2026-01-01", picture: bool = True) -> None:
+def put(
+    scoreboard: ModuleType, row: Any, content: dict[str, Any], date: str = "2026-01-01", picture: bool = True
+) -> None:
     folder = scoreboard.record.RESULTS
     folder.mkdir(exist_ok=True)
     path = folder / f"{date}-{scoreboard.results.name_of(row.algorithm, row.env_id, row.label)}.json"
@@ -40,7 +57,14 @@ def lines_of(scoreboard: ModuleType, *rows: Any) -> list[str]:
 
 @pytest.fixture
 def row(scoreboard: ModuleType) -> Any:
-    return scoreboard.Row("ppo", "CartPole-v1", 2, 450, first_seed=11, published=scoreboard.pick(["a2c/CartPole-v1"])[0].published)
+    return scoreboard.Row(
+        "ppo",
+        "CartPole-v1",
+        2,
+        450,
+        first_seed=11,
+        published=scoreboard.pick(["a2c/CartPole-v1"])[0].published,
+    )
 
 
 def test_a_row_with_a_result(scoreboard: ModuleType, row: Any) -> None:
@@ -52,13 +76,23 @@ def test_a_row_with_a_result(scoreboard: ModuleType, row: Any) -> None:
     assert f"| CartPole-v1 | ppo | 40k | 2 (11–12) | {what} |" in lines
     assert any("2 cores of an abacus" in line for line in lines)
     easier = lines_of(scoreboard, row._replace(threshold=300))
-    assert any("| ≥ 300 | 42 s |" in line for line in easier)  # 90 · 20 / 40 and 80 · 20 / 40, the median of which is 42.5
-    assert any("| 450 [400, 500] | — | — |" in line for line in lines_of(scoreboard, row._replace(threshold=None)))
+    assert any(
+        "| ≥ 300 | 42 s |" in line for line in easier
+    )  # 90 · 20 / 40 and 80 · 20 / 40, the median of which is 42.5
+    assert any(
+        "| 450 [400, 500] | — | — |" in line for line in lines_of(scoreboard, row._replace(threshold=None))
+    )
 
 
-def test_a_seed_whose_seconds_are_not_known_did_get_there_all_the_same(scoreboard: ModuleType, row: Any) -> None:
+def test_a_seed_whose_seconds_are_not_known_did_get_there_all_the_same(
+    scoreboard: ModuleType, row: Any
+) -> None:
     row = row._replace(threshold=300)
-    for seconds, expected in (([None, 80.0], "40 s (of 1 of 2)"), ([None, None], "not known"), ([90.0, 80.0], "42 s")):
+    for seconds, expected in (
+        ([None, 80.0], "40 s (of 1 of 2)"),
+        ([None, None], "not known"),
+        ([90.0, 80.0], "42 s"),
+    ):
         put(scoreboard, row, result(scoreboard, row, seconds=seconds))
         assert any(f"| ≥ 300 | {expected} |" in line for line in lines_of(scoreboard, row))
     put(scoreboard, row, result(scoreboard, row, seconds=[None, None]))
@@ -82,13 +116,24 @@ def test_the_newest_result_of_the_present_settings_is_taken(scoreboard: ModuleTy
     assert "| 1 (11) | 1 | ≥ 450 |" in line and "| fewer; the row has changed since |" in line
 
 
-@pytest.mark.parametrize(("algorithm", "setting"), [("ppo", "dae_epochs=3"), ("vmpo", "dae_lambda=0.5"), ("vmpo", "advantage_lr=0.5")])
-def test_settings_of_an_estimator_that_is_not_used_do_not_count(scoreboard: ModuleType, row: Any, algorithm: str, setting: str) -> None:
+@pytest.mark.parametrize(
+    ("algorithm", "setting"),
+    [("ppo", "dae_epochs=3"), ("vmpo", "dae_lambda=0.5"), ("vmpo", "advantage_lr=0.5")],
+)
+def test_settings_of_an_estimator_that_is_not_used_do_not_count(
+    scoreboard: ModuleType, row: Any, algorithm: str, setting: str
+) -> None:
     row = row._replace(algorithm=algorithm)
     for estimator, counts in (("gae", False), ("dae", True)):
         changes = (f'advantage_estimator="{estimator}"',)
-        put(scoreboard, row._replace(changes=changes), result(scoreboard, row._replace(changes=(*changes, setting))))
-        (line,) = [line for line in lines_of(scoreboard, row._replace(changes=changes)) if f"| {algorithm} |" in line]
+        put(
+            scoreboard,
+            row._replace(changes=changes),
+            result(scoreboard, row._replace(changes=(*changes, setting))),
+        )
+        (line,) = [
+            line for line in lines_of(scoreboard, row._replace(changes=changes)) if f"| {algorithm} |" in line
+        ]
         assert ("the row has changed since" in line) is counts
 
 
@@ -96,7 +141,10 @@ def test_rows_without_a_result_are_listed(scoreboard: ModuleType, row: Any) -> N
     gpu = scoreboard.Row("ppo-trxl", "Pong-v5", 3, 18, total_steps=10_000_000, needs_gpu=True)
     lines = lines_of(scoreboard, row._replace(published=()), gpu)
     assert lines[lines.index("## Not yet run") + 4] == "| `ppo/CartPole-v1` | 500k | 2 (11–12) | ≥ 450 | — |"
-    assert lines[lines.index("## Not run: wants a GPU") + 4] == "| `ppo-trxl/Pong-v5` | 10M | 3 (1–3) | ≥ 18 | — |"
+    assert (
+        lines[lines.index("## Not run: wants a GPU") + 4]
+        == "| `ppo-trxl/Pong-v5` | 10M | 3 (1–3) | ≥ 18 | — |"
+    )
     put(scoreboard, row, result(scoreboard, row))
     assert "## Not yet run" not in lines_of(scoreboard, row, gpu)
 
@@ -139,19 +187,45 @@ def test_one_seed_has_none(scoreboard: ModuleType) -> None:
     ],
 )
 def test_time_to_threshold_by_hand(
-    scoreboard: ModuleType, threshold: float, returns: list[float], seconds: float | None, expected: float | None
+    scoreboard: ModuleType,
+    threshold: float,
+    returns: list[float],
+    seconds: float | None,
+    expected: float | None,
 ) -> None:
-    assert scoreboard.results.time_to(threshold, {"env_steps": [10, 20, 40], "return_mean": returns}, seconds) == expected
+    assert (
+        scoreboard.results.time_to(threshold, {"env_steps": [10, 20, 40], "return_mean": returns}, seconds)
+        == expected
+    )
 
 
 def test_numbers_are_written_as_people_read_them(scoreboard: ModuleType) -> None:
     page = importlib.import_module("page")
-    assert [page.number(value) for value in (0.89594, -191.2, 500.0, 2113.18, -1234.6)] == ["0.8959", "−191.2", "500", "2,113", "−1,235"]
-    assert [page.steps(count) for count in (15_444, 501_460, 999_999, 2_049_918)] == ["15.4k", "501k", "1M", "2.05M"]
-    assert [page.duration(seconds) for seconds in (0.38, 44.4, 299, 1500, 9000)] == ["0.38 s", "44 s", "299 s", "25 min", "2.5 h"]
+    assert [page.number(value) for value in (0.89594, -191.2, 500.0, 2113.18, -1234.6)] == [
+        "0.8959",
+        "−191.2",
+        "500",
+        "2,113",
+        "−1,235",
+    ]
+    assert [page.steps(count) for count in (15_444, 501_460, 999_999, 2_049_918)] == [
+        "15.4k",
+        "501k",
+        "1M",
+        "2.05M",
+    ]
+    assert [page.duration(seconds) for seconds in (0.38, 44.4, 299, 1500, 9000)] == [
+        "0.38 s",
+        "44 s",
+        "299 s",
+        "25 min",
+        "2.5 h",
+    ]
 
 
 def test_the_page_that_is_checked_in_is_that_of_the_results(scoreboard: ModuleType) -> None:
     page = ROOT / "docs" / "scoreboard.md"
     text = importlib.import_module("page").text_of(scoreboard.ROWS, ROOT / "bench" / "results", page)
-    assert page.read_text(encoding="utf-8") == text, "python bench/learning/scoreboard.py --page writes it anew"
+    assert page.read_text(encoding="utf-8") == text, (
+        "python bench/learning/scoreboard.py --page writes it anew"
+    )

@@ -1,4 +1,5 @@
-"""Seeds in processes of their own: no more at a time than asked for, all of them trained though one fails, and a real one."""
+"""Seeds in processes of their own: no more at a time than asked for, all of them trained though one fails,
+and a real one."""
 
 from __future__ import annotations
 
@@ -33,7 +34,9 @@ def test_jobs_have_cores_of_their_own(parallel: ModuleType, monkeypatch: pytest.
     assert parallel.core_shares(6) == [[]] * 6, "too few: all share"
 
 
-def test_all_seeds_run_though_one_fails(parallel: ModuleType, configs: list[Any], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_all_seeds_run_though_one_fails(
+    parallel: ModuleType, configs: list[Any], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     started: list[tuple[int, list[int]]] = []
 
     def start(algorithm: str, config: Any, work_dir: Path, cores: list[int]) -> subprocess.Popen[bytes]:
@@ -68,7 +71,9 @@ def test_an_interruption_ends_the_seeds_that_run(
     assert signal.getsignal(signal.SIGTERM) == before
 
 
-def test_an_error_leaves_no_seed_running(parallel: ModuleType, configs: list[Any], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_an_error_leaves_no_seed_running(
+    parallel: ModuleType, configs: list[Any], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     processes: list[subprocess.Popen[bytes]] = []
 
     def start(*_: Any) -> subprocess.Popen[bytes]:
@@ -89,7 +94,8 @@ def test_an_error_leaves_no_seed_running(parallel: ModuleType, configs: list[Any
 def test_an_interrupted_seed_goes_on_from_its_checkpoint(
     scoreboard: ModuleType, configs: list[Any], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    """Interrupted in its third rollout, it saves, is not done, and gives the numbers of a run that was left alone."""
+    """Interrupted in its third rollout, it saves, is not done, and gives the numbers of a run that was left
+    alone."""
     whole = scoreboard.runs.run_seed("ppo", configs[0], tmp_path / "whole")
     calls: list[int] = []
 
@@ -109,13 +115,19 @@ def test_an_interrupted_seed_goes_on_from_its_checkpoint(
     assert scoreboard.runs.run_seed("ppo", configs[0], tmp_path / "halves") == folder
     assert calls[3] > before, "what had been learned was learned again"
     assert (folder / "eval.csv").read_text() == (whole / "eval.csv").read_text()
-    assert (folder / "commits").read_text() == "aaaa\naaaa\n" and scoreboard.runs.commits_of([folder]) == "aaaa"
+    assert (folder / "commits").read_text() == "aaaa\naaaa\n" and scoreboard.runs.commits_of(
+        [folder]
+    ) == "aaaa"
     stretches = [float(line) for line in (folder / "seconds").read_text().split()]
     assert len(stretches) == 2 and min(stretches) > 0
     assert scoreboard.runs.read_seconds(folder) == pytest.approx(sum(stretches), abs=0.06)
 
 
-def test_two_seeds_at_once_are_trained_and_done(parallel: ModuleType, scoreboard: ModuleType, configs: list[Any], tmp_path: Path) -> None:
+def test_two_seeds_at_once_are_trained_and_done(
+    parallel: ModuleType, scoreboard: ModuleType, configs: list[Any], tmp_path: Path
+) -> None:
     folders = parallel.run_seeds("ppo", configs[:2], tmp_path, 2)
     assert folders == [tmp_path / "ppo-Identity-v0-1", tmp_path / "ppo-Identity-v0-2"]
-    assert all((folder / "done").exists() and scoreboard.runs.read_curve(folder)[0][-1] >= 400 for folder in folders)
+    assert all(
+        (folder / "done").exists() and scoreboard.runs.read_curve(folder)[0][-1] >= 400 for folder in folders
+    )

@@ -19,7 +19,10 @@ def test_patterns_pick_rows_by_name(scoreboard: ModuleType) -> None:
     assert names(scoreboard, "vmpo/CartPole-v1") == ["vmpo/CartPole-v1"]
     assert names(scoreboard, "mpo/Pendulum-v1*") == ["mpo/Pendulum-v1", "mpo/Pendulum-v1/bfloat16"]
     assert {name.split("/")[0] for name in names(scoreboard, "*/CartPole-v1")} >= {"vmpo", "a2c", "ppo"}
-    assert names(scoreboard, "*/MaskedCartPole-v1", "mpo/*/one-step") == ["ppo-trxl/MaskedCartPole-v1", "mpo/CheetahRun-v1/one-step"]
+    assert names(scoreboard, "*/MaskedCartPole-v1", "mpo/*/one-step") == [
+        "ppo-trxl/MaskedCartPole-v1",
+        "mpo/CheetahRun-v1/one-step",
+    ]
 
 
 def test_a_pattern_that_matches_nothing_is_named(scoreboard: ModuleType) -> None:
@@ -38,7 +41,9 @@ def test_every_algorithm_has_a_row(scoreboard: ModuleType) -> None:
 
 def test_the_settings_of_every_row_can_be_used(scoreboard: ModuleType) -> None:
     for row in scoreboard.ROWS:
-        config = scoreboard.runs.settings(row.algorithm, row.env_id, row.first_seed, row.total_steps, row.changes)
+        config = scoreboard.runs.settings(
+            row.algorithm, row.env_id, row.first_seed, row.total_steps, row.changes
+        )
         config.device = "cpu"  # there may be no other here
         config.check()
 

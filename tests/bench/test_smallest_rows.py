@@ -1,4 +1,5 @@
-"""The smallest row of each algorithm, cut short: the preset learns clearly in a fraction of its steps. Other tests show optima on toys."""
+"""The smallest row of each algorithm, cut short: the preset learns clearly in a fraction of its steps. Other
+tests show optima on toys."""
 
 from __future__ import annotations
 
@@ -7,8 +8,14 @@ from types import ModuleType
 
 import pytest
 
-# Untrained policies were seen to get 9 to 88 on CartPole-v1, −0.7 to −0.4 on ProofofMemory-v0 and −1390 to −1100 on Pendulum-v1.
-SMALL_MPO = ("policy_layer_sizes=[64, 64]", "critic_layer_sizes=[64, 64]", "batch_size=128", "samples_per_insert=128.0")
+# Untrained policies were seen to get 9 to 88 on CartPole-v1, −0.7 to −0.4 on ProofofMemory-v0 and −1390 to
+# −1100 on Pendulum-v1.
+SMALL_MPO = (
+    "policy_layer_sizes=[64, 64]",
+    "critic_layer_sizes=[64, 64]",
+    "batch_size=128",
+    "samples_per_insert=128.0",
+)
 FAST_MPO = ("policy_lr=0.001", "q_lr=0.001", "target_networks_update_period=50")
 CASES = [
     ("vmpo/CartPole-v1", 16_000, (), 200),
@@ -24,7 +31,12 @@ CASES = [
 
 @pytest.mark.parametrize(("name", "total_steps", "changes", "least"), CASES, ids=[case[0] for case in CASES])
 def test_the_preset_learns(
-    scoreboard: ModuleType, name: str, total_steps: int, changes: tuple[str, ...], least: float, tmp_path: Path
+    scoreboard: ModuleType,
+    name: str,
+    total_steps: int,
+    changes: tuple[str, ...],
+    least: float,
+    tmp_path: Path,
 ) -> None:
     pytest.importorskip("envpool", reason="the rows step EnvPool environments")
     (row,) = scoreboard.pick([name])

@@ -12,11 +12,11 @@ import pytest
 import torch
 
 from fastrl.errors import SettingError
+from fastrl.runs.checkpoint import load_checkpoint, save_checkpoint
+from fastrl.runs.config import RunConfig
+from fastrl.runs.metrics import MetricsLogger
+from fastrl.runs.signals import StopOnSignal
 from fastrl.trainers.registry import ALGORITHMS, Algorithm
-from fastrl.training.checkpoint import load_checkpoint, save_checkpoint
-from fastrl.training.config import RunConfig
-from fastrl.training.metrics import MetricsLogger
-from fastrl.training.signals import StopOnSignal
 
 
 @dataclass(kw_only=True)
@@ -78,7 +78,11 @@ class CountingTrainer:
             self.interrupted = stop.requested
             if not self.interrupted:
                 logger.log_eval(self.evaluate(self.config.eval_episodes), env_steps=self.env_steps)
-            save_checkpoint(Path(out_dir) / "checkpoints", {"env_steps": self.env_steps, "w": torch.ones(3)}, step=self.env_steps)
+            save_checkpoint(
+                Path(out_dir) / "checkpoints",
+                {"env_steps": self.env_steps, "w": torch.ones(3)},
+                step=self.env_steps,
+            )
 
     def load(self, path: str | Path) -> None:
         self.env_steps = load_checkpoint(path)["env_steps"]
@@ -102,7 +106,9 @@ def counting(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> type[CountingTr
     trainer = type("CountingTrainer", (CountingTrainer,), {"made": []})
     vars(module).update(CountingConfig=CountingConfig, CountingTrainer=trainer)
     monkeypatch.setitem(sys.modules, "counting_algorithm", module)
-    entry = Algorithm("counting", "counts", "counting_algorithm:CountingConfig", "counting_algorithm:CountingTrainer")
+    entry = Algorithm(
+        "counting", "counts", "counting_algorithm:CountingConfig", "counting_algorithm:CountingTrainer"
+    )
     monkeypatch.setitem(ALGORITHMS, "counting", entry)
     monkeypatch.chdir(tmp_path)
     return trainer

@@ -21,7 +21,7 @@ def run(counting):
     return counting
 
 
-# ------------------------------------------------------------------------------------------------ eval
+# ---------------------------------------------------------------------------------------------- eval
 
 
 def test_eval_prints_one_json_object_and_nothing_else(run, capfd):
@@ -41,7 +41,13 @@ def test_eval_for_people(run, capsys):
 
 
 @pytest.mark.parametrize(
-    ("path", "steps"), [("run", 40), ("run/checkpoints", 40), ("run/checkpoints/step-000000000020-0001", 20), ("run/checkpoints/", 40)]
+    ("path", "steps"),
+    [
+        ("run", 40),
+        ("run/checkpoints", 40),
+        ("run/checkpoints/step-000000000020-0001", 20),
+        ("run/checkpoints/", 40),
+    ],
 )
 def test_eval_takes_a_run_or_one_of_its_checkpoints(run, capsys, path, steps):
     assert main(["eval", path]) == 0
@@ -76,11 +82,14 @@ def test_numbers_that_json_lacks_become_null(capsys):
     assert json.loads(capsys.readouterr().out) == {"a": None, "b": [None, 1], "c": {"d": "ü"}}
 
 
-# ------------------------------------------------------------------------------------------------ plot
+# ---------------------------------------------------------------------------------------------- plot
 
 
 def test_plot_draws_several_runs(run, capsys):
-    assert main(["plot", "run", "run", "--out", "new/curves.svg", "--line", "optimum=50", "--title", "two runs"]) == 0
+    assert (
+        main(["plot", "run", "run", "--out", "new/curves.svg", "--line", "optimum=50", "--title", "two runs"])
+        == 0
+    )
     assert capsys.readouterr().out.endswith("wrote new/curves.svg\n")
     assert "<!-- optimum -->" in Path("new/curves.svg").read_text()
 
@@ -98,7 +107,7 @@ def test_plot_into_a_place_that_cannot_be_written(run, capsys):
     assert "out 'file/curves.png' cannot be written" in capsys.readouterr().err
 
 
-# ------------------------------------------------------------------------------------------------ envs
+# ---------------------------------------------------------------------------------------------- envs
 
 
 def test_envs_lists_ids_and_where_they_come_from(capsys):
@@ -115,7 +124,10 @@ def test_envs_as_json(capfd):
 
 def test_envs_that_match_nothing(capsys):
     assert main(["envs", "ProofofMemori"]) == 2
-    assert "no environment's id contains 'ProofofMemori'; did you mean 'ProofofMemory-v0'?" in capsys.readouterr().err
+    assert (
+        "no environment's id contains 'ProofofMemori'; did you mean 'ProofofMemory-v0'?"
+        in capsys.readouterr().err
+    )
     assert main(["envs", "ProofofMemori", "--json"]) == 0
     assert json.loads(capsys.readouterr().out) == {"environments": []}
 
@@ -147,13 +159,19 @@ def test_envs_check_says_what_does_not_fit(too_far, capsys):
     assert main(["envs", "check", too_far, "--steps", "50"]) == 1
     text = capsys.readouterr().out
     assert text.startswith("TooFar-v0: look at this in 50 random steps, 5 episodes ended (1 warning, ")
-    assert "warning  observations  the observation at [0] was 2." in text and "its space declares -1 to 1" in text
+    assert (
+        "warning  observations  the observation at [0] was 2." in text
+        and "its space declares -1 to 1" in text
+    )
     assert main(["envs", "check", too_far, "--steps", "50", "--env-kwargs", "scale=0.5"]) == 0
     assert "nothing wrong found" in capsys.readouterr().out
 
 
 def test_envs_check_as_json(too_far, capfd):
-    assert main(["envs", "check", too_far, "--json", "--steps", "20", "--max-episode-steps", "5", "--seed", "3"]) == 1
+    assert (
+        main(["envs", "check", too_far, "--json", "--steps", "20", "--max-episode-steps", "5", "--seed", "3"])
+        == 1
+    )
     result = json.loads(capfd.readouterr().out)
     assert (result["name"], result["ok"], result["steps"], result["episodes"]) == (too_far, False, 20, 4)
     assert {finding["level"] for finding in result["findings"]} == {"warning", "note"}
@@ -174,13 +192,21 @@ def test_envs_check_of_what_is_not_there(words, message, capsys):
     assert message in capsys.readouterr().err
 
 
-# ------------------------------------------------------------------------------------------------ doctor
+# -------------------------------------------------------------------------------------------- doctor
 
 
 def test_doctor_finds_this_installation_whole(capfd):
     assert main(["doctor"]) == 0
     text = capfd.readouterr().out
-    for part in ("torch", "ops on the CPU", "gae agrees with its reference", "envpool", "gymnasium", "threads", "Everything that is"):
+    for part in (
+        "torch",
+        "ops on the CPU",
+        "gae agrees with its reference",
+        "envpool",
+        "gymnasium",
+        "threads",
+        "Everything that is",
+    ):
         assert part in text
 
 
@@ -205,7 +231,10 @@ def test_doctor_says_what_to_do_about_ops_that_do_not_load(monkeypatch, capsys):
     monkeypatch.setattr("fastrl.ops.gae", broken)
     assert main(["doctor"]) == 1
     text = capsys.readouterr().out
-    assert "PROBLEM  ops on the CPU  undefined symbol: aoti_torch_something" in text and "-> reinstall fastrl" in text
+    assert (
+        "PROBLEM  ops on the CPU  undefined symbol: aoti_torch_something" in text
+        and "-> reinstall fastrl" in text
+    )
     assert "1 problem found." in text
 
 
@@ -237,4 +266,6 @@ def test_a_check_that_fails_is_itself_a_finding():
     def _broken_check():
         raise ValueError("no\nidea")
 
-    assert guarded(_broken_check) == [Finding("broken check", "problem", "ValueError: no idea", doctor_checks.REINSTALL)]
+    assert guarded(_broken_check) == [
+        Finding("broken check", "problem", "ValueError: no idea", doctor_checks.REINSTALL)
+    ]

@@ -17,7 +17,10 @@ KNOWN = "vmpo, mpo, vanilla-pg, a2c, surrogate-pg, ppo, ppo-adaptive, ppo-trxl\n
 
 
 def test_help_names_every_command_without_importing_torch():
-    code = "import sys; from fastrl.cli.main import main; print(main(['--help']), sorted({'torch', 'numpy', 'tyro'} & set(sys.modules)))"
+    code = (
+        "import sys; from fastrl.cli.main import main; print(main(['--help']), sorted({'torch', 'numpy', "
+        "'tyro'} & set(sys.modules)))"
+    )
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert result.stdout.splitlines()[-1] == "0 []", result.stderr
     assert all(command in result.stdout for command in COMMANDS)
@@ -54,21 +57,38 @@ def test_every_command_has_help(command, capsys):
             "train --env-id x",
             "fastrl: the algorithm comes first: fastrl train <algorithm> ...; known: " + KNOWN,
         ),
-        ("eval", "fastrl: fastrl eval: the following arguments are required: run; see `fastrl eval --help`\n"),
-        ("envs x --jsn", "fastrl: fastrl envs: there is no argument --jsn; did you mean '--json'?; see `fastrl envs --help`\n"),
+        (
+            "eval",
+            "fastrl: fastrl eval: the following arguments are required: run; see `fastrl eval --help`\n",
+        ),
+        (
+            "envs x --jsn",
+            "fastrl: fastrl envs: there is no argument --jsn; did you mean '--json'?; see `fastrl envs "
+            "--help`\n",
+        ),
         (
             "eval x --episodes many",
-            "fastrl: fastrl eval: argument --episodes: must be a whole number, got 'many'; see `fastrl eval --help`\n",
+            "fastrl: fastrl eval: argument --episodes: must be a whole number, got 'many'; see `fastrl eval "
+            "--help`\n",
         ),
         ("eval x --episodes 0", "fastrl: episodes must be at least 1, got 0\n"),
-        (f"eval x --episodes {10**30}", f"fastrl: episodes must be at least 1 and below 2^31, got {10**30}\n"),
-        ("plot x\0y", "fastrl: an argument holds a null character, which no name of a file or setting does\n"),
+        (
+            f"eval x --episodes {10**30}",
+            f"fastrl: episodes must be at least 1 and below 2^31, got {10**30}\n",
+        ),
+        (
+            "plot x\0y",
+            "fastrl: an argument holds a null character, which no name of a file or setting does\n",
+        ),
         ("eval x --seed -1", "fastrl: seed must be in [0, 2^31), got -1\n"),
         ("eval x", "fastrl: there is no run in 'x': it has no readable config.toml\n"),
         ("plot x", "fastrl: there is no run in 'x': it has no readable config.toml\n"),
         ("plot x --out curves.txt", "fastrl: out must end in .png, .pdf, .svg, got 'curves.txt'\n"),
         ("plot x --line 3", "fastrl: line must be LABEL=RETURN, for example optimum=1.2, got '3'\n"),
-        ("plot x --line a=1e300", "fastrl: line must be LABEL=RETURN, for example optimum=1.2, got 'a=1e300'\n"),
+        (
+            "plot x --line a=1e300",
+            "fastrl: line must be LABEL=RETURN, for example optimum=1.2, got 'a=1e300'\n",
+        ),
         ("plot x --line a=inf", "fastrl: line must be LABEL=RETURN, for example optimum=1.2, got 'a=inf'\n"),
     ],
 )
@@ -120,7 +140,9 @@ def test_warnings_are_one_line_and_leave_no_trace(command, capsys):
 
 
 def test_a_reader_that_leaves_early_is_no_error():
-    result = subprocess.run(f"{sys.executable} -m fastrl envs | head -1", shell=True, capture_output=True, text=True)
+    result = subprocess.run(
+        f"{sys.executable} -m fastrl envs | head -1", shell=True, capture_output=True, text=True
+    )
     assert result.stdout.count("\n") == 1 and result.stderr == ""
 
 
@@ -129,7 +151,10 @@ def test_a_full_disk_behind_standard_output_is_one_sentence():
         pytest.skip("this system has no /dev/full")
     with open("/dev/full", "w") as full:
         result = subprocess.run([*RUN, "envs"], stdout=full, stderr=subprocess.PIPE, text=True)
-    assert result.returncode == 1 and result.stderr == "fastrl: standard output cannot be written: No space left on device\n"
+    assert (
+        result.returncode == 1
+        and result.stderr == "fastrl: standard output cannot be written: No space left on device\n"
+    )
 
 
 def test_a_process_without_its_streams_says_nothing():

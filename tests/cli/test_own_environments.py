@@ -1,4 +1,5 @@
-"""Environments of modules on the command line: found in the present folder, and imported from a run's folder only when the user says so."""
+"""Environments of modules on the command line: found in the present folder, and imported from a run's folder
+only when the user says so."""
 
 from __future__ import annotations
 
@@ -28,7 +29,20 @@ class Maze(gym.Env):
         return np.zeros(3, np.float32), float(sum(self.weights)), False, self.n >= 4, {}
 gym.register("Maze-v0", Maze)
 """
-TRAIN = ["train", "ppo", "--num-envs", "2", "--num-steps", "16", "--layer-sizes", "8", "--total-steps", "6.4e1", "--eval-episodes", "2"]
+TRAIN = [
+    "train",
+    "ppo",
+    "--num-envs",
+    "2",
+    "--num-steps",
+    "16",
+    "--layer-sizes",
+    "8",
+    "--total-steps",
+    "6.4e1",
+    "--eval-episodes",
+    "2",
+]
 
 
 def forget() -> None:
@@ -53,7 +67,11 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
 
 def test_a_run_folder_alone_imports_nothing(run: str, capsys: pytest.CaptureFixture[str]) -> None:
     before = Path(run, "config.toml").read_bytes()
-    for command in (["eval", run], ["train", "ppo", "--resume", run, "--total-steps", "128"], ["eval", run, "--env-id", "Identity-v0"]):
+    for command in (
+        ["eval", run],
+        ["train", "ppo", "--resume", run, "--total-steps", "128"],
+        ["eval", run, "--env-id", "Identity-v0"],
+    ):
         capsys.readouterr()
         code = main(command)
         assert not Path("canary").exists() and "stranger" not in sys.modules
@@ -68,7 +86,9 @@ def test_a_run_folder_alone_imports_nothing(run: str, capsys: pytest.CaptureFixt
 
 
 @pytest.mark.parametrize("words", [["--env-id", "stranger:Maze-v0"], ["--trust"]])
-def test_it_is_imported_when_the_user_names_it_or_trusts_the_folder(run: str, words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+def test_it_is_imported_when_the_user_names_it_or_trusts_the_folder(
+    run: str, words: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
     assert main(["eval", run, "--episodes", "2", *words]) == 0
     assert "return 24.00" in capsys.readouterr().out  # four steps of 1 + 2 + 3
     forget()
@@ -81,9 +101,14 @@ def test_a_settings_file_that_the_user_names_is_the_users_own(run: str) -> None:
     assert Path("canary").exists()
 
 
-def test_another_module_may_not_take_the_place_of_the_run_s(run: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_another_module_may_not_take_the_place_of_the_run_s(
+    run: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert main(["train", "ppo", "--resume", run, "--env-id", "stranger:Maze", "--total-steps", "128"]) == 2
-    assert "env_id cannot change when a run is continued: run has 'stranger:Maze-v0', got 'stranger:Maze'" in capsys.readouterr().err
+    assert (
+        "env_id cannot change when a run is continued: run has 'stranger:Maze-v0', got 'stranger:Maze'"
+        in capsys.readouterr().err
+    )
 
 
 def test_the_ids_of_a_module_are_listed(run: str, capsys: pytest.CaptureFixture[str]) -> None:
@@ -99,4 +124,6 @@ def test_the_ids_of_a_module_are_listed(run: str, capsys: pytest.CaptureFixture[
 def test_an_unknown_module_leaves_no_folder(run: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main([*TRAIN, "--env-id", "nowhere:Maze-v0", "--out-dir", "other"]) == 2
     said = capsys.readouterr().err
-    assert "there is no module 'nowhere'" in said and "did you mean" not in said and not Path("other").exists()
+    assert (
+        "there is no module 'nowhere'" in said and "did you mean" not in said and not Path("other").exists()
+    )

@@ -5,13 +5,37 @@ import json
 import pytest
 
 from fastrl.cli.main import main
-from fastrl.training.checkpoint import load_checkpoint
+from fastrl.runs.checkpoint import load_checkpoint
 
-SMALL = ["--num-envs", "4", "--num-steps", "16", "--num-minibatches", "2", "--trxl-dim", "8", "--trxl-memory-length", "8"]
+SMALL = [
+    "--num-envs",
+    "4",
+    "--num-steps",
+    "16",
+    "--num-minibatches",
+    "2",
+    "--trxl-dim",
+    "8",
+    "--trxl-memory-length",
+    "8",
+]
 
 
 def train(run, *words):
-    return main(["train", "ppo-trxl", "--env-id", "ProofofMemory-v0", *SMALL, "--out-dir", str(run), "--eval-episodes", "4", *words])
+    return main(
+        [
+            "train",
+            "ppo-trxl",
+            "--env-id",
+            "ProofofMemory-v0",
+            *SMALL,
+            "--out-dir",
+            str(run),
+            "--eval-episodes",
+            "4",
+            *words,
+        ]
+    )
 
 
 def test_train_resume_and_eval(tmp_path, capsys):
@@ -21,9 +45,18 @@ def test_train_resume_and_eval(tmp_path, capsys):
     assert 300 <= reached < 400
     assert main(["train", "ppo-trxl", "--resume", str(run), "--total-steps", "600"]) == 0
     assert load_checkpoint(run / "checkpoints")["env_steps"] >= 600
-    assert {"config.toml", "metrics.csv", "eval.csv", "curve.png", "checkpoints"} <= {entry.name for entry in run.iterdir()}
+    assert {"config.toml", "metrics.csv", "eval.csv", "curve.png", "checkpoints"} <= {
+        entry.name for entry in run.iterdir()
+    }
     header = (run / "metrics.csv").read_text().splitlines()[0]
-    assert {"loss/policy", "loss/value", "kl/approximate", "train/entropy", "train/lr", "value/explained_var"} <= set(header.split(","))
+    assert {
+        "loss/policy",
+        "loss/value",
+        "kl/approximate",
+        "train/entropy",
+        "train/lr",
+        "value/explained_var",
+    } <= set(header.split(","))
     capsys.readouterr()
     assert main(["eval", str(run), "--episodes", "6", "--json"]) == 0
     assert set(json.loads(capsys.readouterr().out)) >= {"eval/return_mean", "eval/length_mean"}
@@ -32,7 +65,10 @@ def test_train_resume_and_eval(tmp_path, capsys):
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["--trxl-memory-length", "17"], "trxl_memory_length must be at most the longest episode, 16 steps, got 17"),
+        (
+            ["--trxl-memory-length", "17"],
+            "trxl_memory_length must be at most the longest episode, 16 steps, got 17",
+        ),
         (["--trxl-num-heads", "3"], "trxl_num_heads must divide trxl_dim"),
         (["--num-minibatches", "7"], "num_minibatches must divide"),
         (["--trxl-positional-encoding", "relatve"], "did you mean 'relative'"),

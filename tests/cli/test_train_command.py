@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from fastrl.cli.main import main
-from fastrl.training.checkpoint import load_checkpoint
-from fastrl.training.run_lock import RunLock
+from fastrl.runs.checkpoint import load_checkpoint
+from fastrl.runs.run_lock import RunLock
 
 TRAIN = ["train", "counting", "--env-id", "Known-v0"]
 
@@ -20,9 +20,18 @@ def test_a_run_from_flags_to_curve(counting, capsys):
     assert main([*TRAIN, "--out-dir", "run", "--total-steps", "50", "--eval-episodes", "3"]) == 0
     captured = capsys.readouterr()
     assert "counting on Known-v0 for 50 steps; run folder: run" in captured.out
-    assert "finished at 50 steps: 50 steps in" in captured.out and "evaluation return: 50.00 ± 0.00 over 3 episodes" in captured.out
+    assert (
+        "finished at 50 steps: 50 steps in" in captured.out
+        and "evaluation return: 50.00 ± 0.00 over 3 episodes" in captured.out
+    )
     assert "learning curve: run/curve.png" in captured.out and captured.err == ""
-    assert {entry.name for entry in Path("run").iterdir()} == {"config.toml", "metrics.csv", "eval.csv", "curve.png", "checkpoints"}
+    assert {entry.name for entry in Path("run").iterdir()} == {
+        "config.toml",
+        "metrics.csv",
+        "eval.csv",
+        "curve.png",
+        "checkpoints",
+    }
     assert Path("run/config.toml").read_text().startswith('algorithm = "counting"\nenv_id = "Known-v0"\n')
     assert counting.made[0].closed
 
@@ -43,23 +52,38 @@ def test_a_folder_with_a_run_is_refused(counting, capsys):
 
 def test_an_unknown_environment_leaves_nothing_behind(counting, capsys):
     assert main(["train", "counting", "--env-id", "Unknown-v0"]) == 2
-    assert capsys.readouterr().err == "fastrl: env_id: there is no environment 'Unknown-v0'; did you mean 'Known-v0'?\n"
+    assert (
+        capsys.readouterr().err
+        == "fastrl: env_id: there is no environment 'Unknown-v0'; did you mean 'Known-v0'?\n"
+    )
     assert not Path("runs").exists()
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)])
+@pytest.mark.parametrize(
+    ("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)]
+)
 def test_a_signal_saves_and_says_how_to_go_on(counting, monkeypatch, capsys, number, code):
-    monkeypatch.setattr(counting, "hook", staticmethod(lambda trainer: trainer.env_steps == 30 and os.kill(os.getpid(), number)))
+    monkeypatch.setattr(
+        counting,
+        "hook",
+        staticmethod(lambda trainer: trainer.env_steps == 30 and os.kill(os.getpid(), number)),
+    )
     assert main([*TRAIN, "--out-dir", "run", "--total-steps", "60"]) == code
-    words = f"stopped by {number.name} at 30 steps, checkpoint saved; continue with: fastrl train counting --resume run\n"
+    words = (
+        f"stopped by {number.name} at 30 steps, checkpoint saved; continue with: fastrl train counting "
+        "--resume run\n"
+    )
     assert capsys.readouterr().out.endswith(words) and counting.made[0].closed
 
 
 def test_a_log_that_could_not_be_written_is_said_at_the_end(counting, monkeypatch, capsys):
-    monkeypatch.setattr(counting, "hook", staticmethod(lambda trainer: setattr(trainer, "unwritten", ["metrics.csv"])))
+    monkeypatch.setattr(
+        counting, "hook", staticmethod(lambda trainer: setattr(trainer, "unwritten", ["metrics.csv"]))
+    )
     assert main([*TRAIN, "--out-dir", "run"]) == 1
     assert capsys.readouterr().err == (
-        "fastrl: the checkpoint is saved, but there is not everything in metrics.csv of run; notes.txt says why\n"
+        "fastrl: the checkpoint is saved, but there is not everything in metrics.csv of run; notes.txt says "
+        "why\n"
     )
 
 
@@ -68,27 +92,46 @@ def test_a_damaged_log_does_not_keep_a_run_from_going_on(counting, capsys):
     Path("run/metrics.csv").write_bytes(Path("run/metrics.csv").read_bytes().replace(b"\n20,", b"\n\xff,"))
     capsys.readouterr()
     assert main(["train", "counting", "--resume", "run", "--total-steps", "50"]) == 0
-    assert "run/metrics.csv was damaged: 1 of 3 lines could not be read; it is kept as metrics.damaged-" in capsys.readouterr().err
-    assert [line.split(",")[0] for line in Path("run/metrics.csv").read_text().splitlines()[1:]] == ["10", "30", "40", "50"]
+    assert (
+        "run/metrics.csv was damaged: 1 of 3 lines could not be read; it is kept as metrics.damaged-"
+        in capsys.readouterr().err
+    )
+    assert [line.split(",")[0] for line in Path("run/metrics.csv").read_text().splitlines()[1:]] == [
+        "10",
+        "30",
+        "40",
+        "50",
+    ]
 
 
 def test_a_reader_that_leaves_ends_a_run_with_a_checkpoint(tmp_path):
     flags = (
-        "--env-id Identity-v0 --total-steps 10_000_000 --eval-interval 100 --eval-episodes 2 --policy-layer-sizes 8 --value-layer-sizes 8"
+        "--env-id Identity-v0 --total-steps 10_000_000 --eval-interval 100 --eval-episodes 2 "
+        "--policy-layer-sizes 8 --value-layer-sizes 8"
     )
-    command = f"{sys.executable} -m fastrl train vmpo {flags} --out-dir {tmp_path / 'run'} | head -3; exit ${{PIPESTATUS[0]}}"
+    command = (
+        f"{sys.executable} -m fastrl train vmpo {flags} --out-dir {tmp_path / 'run'} | head -3; exit "
+        f"${{PIPESTATUS[0]}}"
+    )
     result = subprocess.run(["bash", "-c", command], capture_output=True, text=True, timeout=120)
     assert result.returncode == 128 + signal.SIGPIPE and "Exception ignored" not in result.stderr
     assert (
-        result.stderr.count("\n") == 1 and "nobody reads it any more, so the run is saved and ends; --resume continues it" in result.stderr
+        result.stderr.count("\n") == 1
+        and "nobody reads it any more, so the run is saved and ends; --resume continues it" in result.stderr
     )
-    assert load_checkpoint(tmp_path / "run" / "checkpoints")["env_steps"] >= 0  # 0 where the reader leaves before the first step
+    assert (
+        load_checkpoint(tmp_path / "run" / "checkpoints")["env_steps"] >= 0
+    )  # 0 where the reader leaves before the first step
 
 
 def test_a_stopped_run_goes_on_and_ends_like_an_uninterrupted_one(counting, monkeypatch, capsys):
     assert main([*TRAIN, "--out-dir", "whole", "--total-steps", "60"]) == 0
     with monkeypatch.context() as patch:
-        patch.setattr(counting, "hook", staticmethod(lambda trainer: trainer.env_steps == 30 and os.kill(os.getpid(), signal.SIGINT)))
+        patch.setattr(
+            counting,
+            "hook",
+            staticmethod(lambda trainer: trainer.env_steps == 30 and os.kill(os.getpid(), signal.SIGINT)),
+        )
         assert main([*TRAIN, "--out-dir", "run", "--total-steps", "60"]) == 130
     assert main(["train", "counting", "--resume", "run"]) == 0
     assert "continuing at 30 of 60 steps" in capsys.readouterr().out
@@ -115,7 +158,9 @@ def test_a_run_that_was_killed_before_its_first_checkpoint_begins_anew(counting,
     Path("run").mkdir()
     Path("run/config.toml").write_bytes(Path("whole/config.toml").read_bytes())
     assert main(["train", "counting", "--resume", "run"]) == 0
-    assert "run was ended before its first checkpoint and has no rows: it begins anew" in capsys.readouterr().out
+    assert (
+        "run was ended before its first checkpoint and has no rows: it begins anew" in capsys.readouterr().out
+    )
     assert Path("run/metrics.csv").read_bytes() == Path("whole/metrics.csv").read_bytes()
 
 
@@ -125,7 +170,9 @@ def test_a_run_that_another_process_writes_into_is_left_alone(counting, capsys):
     capsys.readouterr()
     codes = []
     with RunLock(Path("run")):
-        second = threading.Thread(target=lambda: codes.append(main(["train", "counting", "--resume", "run", "--total-steps", "40"])))
+        second = threading.Thread(
+            target=lambda: codes.append(main(["train", "counting", "--resume", "run", "--total-steps", "40"]))
+        )
         second.start()
         second.join()
     who = "another thread of this process; one process at a time may write into a run"
@@ -136,7 +183,9 @@ def test_a_run_that_another_process_writes_into_is_left_alone(counting, capsys):
 def test_a_run_folder_that_cannot_be_written_is_one_sentence(counting, capsys, monkeypatch):
     main([*TRAIN, "--out-dir", "run", "--total-steps", "20"])
     before = Path("run/config.toml").read_text()
-    monkeypatch.setattr("os.fsync", lambda descriptor: (_ for _ in ()).throw(OSError(28, "No space left on device")))
+    monkeypatch.setattr(
+        "os.fsync", lambda descriptor: (_ for _ in ()).throw(OSError(28, "No space left on device"))
+    )
     assert main(["train", "counting", "--resume", "run", "--total-steps", "40"]) == 1
     assert capsys.readouterr().err == "fastrl: run/config.toml cannot be written: No space left on device\n"
     assert Path("run/config.toml").read_text() == before
@@ -149,7 +198,9 @@ def test_a_damaged_checkpoint_is_named_and_the_earlier_one_used(counting, capsys
     newest.write_text("{}")
     assert main(["train", "counting", "--resume", "run", "--total-steps", "60"]) == 0
     captured = capsys.readouterr()
-    assert f"fastrl: warning: {newest} is damaged" in captured.err and "continuing at 20 of 60" in captured.out
+    assert (
+        f"fastrl: warning: {newest} is damaged" in captured.err and "continuing at 20 of 60" in captured.out
+    )
 
 
 def test_the_trainer_is_closed_when_training_fails(counting, monkeypatch):

@@ -7,8 +7,8 @@ import pytest
 
 from fastrl.cli.train_flags import read_train_flags
 from fastrl.errors import SettingError
+from fastrl.runs.run_folder import create_run
 from fastrl.trainers.registry import ALGORITHMS
-from fastrl.training.run_folder import create_run
 
 
 @pytest.fixture
@@ -69,7 +69,11 @@ def test_the_file_may_name_the_environment_whose_preset_counts(read):
         ),
         ("--env-kwargs", "env_kwargs", {}),
         ("--env-kwargs a=[1.0,2] b=null c='3'", "env_kwargs", {"a": [1.0, 2], "b": None, "c": "3"}),
-        ('--env-kwargs a={"b":[null,{"c":true}]} d="x"', "env_kwargs", {"a": {"b": [None, {"c": True}]}, "d": "x"}),
+        (
+            '--env-kwargs a={"b":[null,{"c":true}]} d="x"',
+            "env_kwargs",
+            {"a": {"b": [None, {"c": True}]}, "d": "x"},
+        ),
         ("--env-kwargs a={b=1,c=['x']} d={}", "env_kwargs", {"a": {"b": 1, "c": ["x"]}, "d": {}}),
         ("--total-steps 1e6", "total_steps", 1_000_000),
         ("--total-steps=2.5e2", "total_steps", 250),
@@ -109,7 +113,11 @@ def test_folders(read):
         ("--seed 1 2", "'2' is one value too many"),
         ("--seed -1", "seed must be in [0, 2^31), got -1"),
         ("--track tensorboard", "track must be wandb or none, got 'tensorboard'"),
-        ("--env-kwargs crop", "env_kwargs must be name=value pairs, each name once, lists and tables as JSON or TOML, got 'crop'"),
+        (
+            "--env-kwargs crop",
+            "env_kwargs must be name=value pairs, each name once, lists and tables as JSON or TOML, got "
+            "'crop'",
+        ),
         ("--env-kwargs none", "env_kwargs must be name=value pairs"),
         ("--env-kwargs =3", "env_kwargs must be name=value pairs"),
         ("--env-kwargs a=1 a=2", "env_kwargs must be name=value pairs, each name once"),
@@ -151,7 +159,12 @@ def old_run(read):
 def test_a_continued_run_keeps_its_settings_but_for_the_flags(read, old_run):
     order = read("--resume", "runs/old", "--total-steps", "500")
     assert order.resume == old_run
-    assert (order.config.env_id, order.config.rate, order.config.seed, order.config.total_steps) == ("Preset-v0", 0.75, 4, 500)
+    assert (order.config.env_id, order.config.rate, order.config.seed, order.config.total_steps) == (
+        "Preset-v0",
+        0.75,
+        4,
+        500,
+    )
 
 
 @pytest.mark.parametrize(
@@ -174,13 +187,21 @@ def test_what_belongs_to_the_saved_state_cannot_change(read, old_run, words, nam
 
 def test_a_file_cannot_change_it_either(read, old_run):
     Path("my.toml").write_text("depth = 2")
-    with pytest.raises(SettingError, match="depth cannot change when a run is continued: runs/old has 1, got 2"):
+    with pytest.raises(
+        SettingError, match="depth cannot change when a run is continued: runs/old has 1, got 2"
+    ):
         read("--resume", "runs/old", "--config", "my.toml")
 
 
 def test_the_same_value_is_no_change(read):
-    create_run("counting", read("--env-id", "Known-v0", "--env-kwargs", "a=1", "--obs-keys", "x").config, Path("runs/new"))
-    config = read("--resume", "runs/new", "--depth", "1", "--env-kwargs", "a=1", "--obs-keys", "x", "--rate", "0.25").config
+    create_run(
+        "counting",
+        read("--env-id", "Known-v0", "--env-kwargs", "a=1", "--obs-keys", "x").config,
+        Path("runs/new"),
+    )
+    config = read(
+        "--resume", "runs/new", "--depth", "1", "--env-kwargs", "a=1", "--obs-keys", "x", "--rate", "0.25"
+    ).config
     assert (config.rate, config.env_kwargs, config.obs_keys) == (0.25, {"a": 1}, ("x",))
 
 
@@ -191,7 +212,9 @@ def test_a_continued_run_stays_in_its_folder(read, old_run):
 
 
 def test_a_run_of_another_algorithm_says_how_to_continue_it(read, old_run):
-    with pytest.raises(SettingError, match="is a run of counting; continue it with `fastrl train counting --resume runs/old`"):
+    with pytest.raises(
+        SettingError, match="is a run of counting; continue it with `fastrl train counting --resume runs/old`"
+    ):
         read_train_flags(ALGORITHMS["vmpo"], ["--resume", "runs/old"])
 
 
@@ -200,7 +223,15 @@ def test_help_lists_every_flag_with_its_text_and_default(read, capsys):
         read("--help")
     assert end.value.code == 0
     text = " ".join(capsys.readouterr().out.replace("│", " ").split())
-    for part in ("--env-id", "--out-dir", "--resume", "--config", "--sizes", "Rate, in (0, 1]. (default: 0.5)", "--no-normalize"):
+    for part in (
+        "--env-id",
+        "--out-dir",
+        "--resume",
+        "--config",
+        "--sizes",
+        "Rate, in (0, 1]. (default: 0.5)",
+        "--no-normalize",
+    ):
         assert part in text
 
 
@@ -219,7 +250,9 @@ def test_help_with_an_environment_shows_its_preset(read, capsys):
 
 
 def test_a_short_part_of_the_fuzzing_gives_sentences_and_exit_codes():
-    spec = importlib.util.spec_from_file_location("attack_flags", Path(__file__).parents[2] / "bench" / "attack" / "flags.py")
+    spec = importlib.util.spec_from_file_location(
+        "attack_flags", Path(__file__).parents[2] / "bench" / "attack" / "flags.py"
+    )
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     counts = module.run(40, seed=3)

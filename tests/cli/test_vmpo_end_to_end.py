@@ -15,15 +15,28 @@ import pytest
 from safetensors import safe_open
 
 from fastrl.cli.main import main
-from fastrl.training.checkpoint import load_checkpoint
+from fastrl.runs.checkpoint import load_checkpoint
 
 ENVIRONMENT = os.environ | {"OMP_NUM_THREADS": "1"}
-SMALL = ["--num-envs", "4", "--rollout-steps", "16", "--m-steps", "2", "--policy-layer-sizes", "8", "--value-layer-sizes", "8"]
+SMALL = [
+    "--num-envs",
+    "4",
+    "--rollout-steps",
+    "16",
+    "--m-steps",
+    "2",
+    "--policy-layer-sizes",
+    "8",
+    "--value-layer-sizes",
+    "8",
+]
 OFTEN = ["--eval-interval", "1024", "--save-interval", "192", "--eval-episodes", "4"]
 
 
 def fastrl(*words: str, code: int = 0) -> str:
-    result = subprocess.run([sys.executable, "-m", "fastrl", *words], capture_output=True, text=True, env=ENVIRONMENT, timeout=120)
+    result = subprocess.run(
+        [sys.executable, "-m", "fastrl", *words], capture_output=True, text=True, env=ENVIRONMENT, timeout=120
+    )
     assert result.returncode == code, result.stdout + result.stderr
     assert "Traceback" not in result.stderr
     return result.stdout if code == 0 else result.stderr
@@ -35,7 +48,10 @@ def train(run: Path, *words: str) -> str:
 
 def rows(file: Path) -> list[dict[str, str]]:
     with file.open(newline="") as stream:
-        return [{name: value for name, value in row.items() if not name.startswith("time/")} for row in csv.DictReader(stream)]
+        return [
+            {name: value for name, value in row.items() if not name.startswith("time/")}
+            for row in csv.DictReader(stream)
+        ]
 
 
 def newest(run: Path) -> Path:
@@ -54,7 +70,11 @@ def test_a_run_folder_holds_everything(whole):
     names = {entry.name for entry in whole.iterdir()}
     assert {"config.toml", "metrics.csv", "eval.csv", "curve.png", "checkpoints"} <= names
     assert any(name.startswith("events.out.tfevents") for name in names)
-    assert {entry.name for entry in newest(whole).iterdir()} == {"state.json", "tensors.safetensors", "manifest.json"}
+    assert {entry.name for entry in newest(whole).iterdir()} == {
+        "state.json",
+        "tensors.safetensors",
+        "manifest.json",
+    }
 
 
 def test_the_weights_open_with_safetensors_alone(whole):
@@ -67,14 +87,34 @@ def test_eval_is_repeatable_and_its_json_is_all_of_stdout(whole, capfd):
     first = fastrl(*words)
     assert main(words) == 0
     assert first == capfd.readouterr().out and first.count("\n") == 1
-    assert set(json.loads(first)) == {"eval/return_mean", "eval/return_std", "eval/return_min", "eval/return_max", "eval/length_mean"}
+    assert set(json.loads(first)) == {
+        "eval/return_mean",
+        "eval/return_std",
+        "eval/return_min",
+        "eval/return_max",
+        "eval/length_mean",
+    }
 
 
 def test_a_run_stopped_by_sigterm_and_resumed_equals_an_uninterrupted_one(whole, tmp_path):
     """Bit for bit: the whole checkpoint, and the logs but for their times."""
     run = tmp_path / "run"
-    words = [sys.executable, "-m", "fastrl", "train", "vmpo", "--env-id", "Identity-v0", *SMALL, *OFTEN, "--out-dir", str(run)]
-    process = subprocess.Popen([*words, "--total-steps", "4096"], stdout=subprocess.PIPE, text=True, env=ENVIRONMENT)
+    words = [
+        sys.executable,
+        "-m",
+        "fastrl",
+        "train",
+        "vmpo",
+        "--env-id",
+        "Identity-v0",
+        *SMALL,
+        *OFTEN,
+        "--out-dir",
+        str(run),
+    ]
+    process = subprocess.Popen(
+        [*words, "--total-steps", "4096"], stdout=subprocess.PIPE, text=True, env=ENVIRONMENT
+    )
     while not (run / "metrics.csv").exists():  # it has begun to learn
         time.sleep(0.001)
     process.send_signal(signal.SIGTERM)
@@ -93,7 +133,7 @@ SIGNALS = """
     import os, random, signal, sys, threading, time
     from pathlib import Path
     from fastrl.cli.main import main
-    from fastrl.training.checkpoint import load_checkpoint
+    from fastrl.runs.checkpoint import load_checkpoint
     words = ["train", "vmpo", "--env-id", "Identity-v0", *sys.argv[2:], "--total-steps", "1000000000"]
     random.seed(0)
     for attempt in range(30):
@@ -119,13 +159,29 @@ SIGNALS = """
 def test_thirty_signals_at_random_phases_leave_thirty_checkpoints(tmp_path):
     script = [sys.executable, "-W", "error", "-c", textwrap.dedent(SIGNALS), str(tmp_path), *SMALL, *OFTEN]
     result = subprocess.run(script, capture_output=True, text=True, env=ENVIRONMENT, timeout=200)
-    assert result.returncode == 0 and result.stdout.endswith("all saved\n"), result.stdout[-2000:] + result.stderr[-4000:]
+    assert result.returncode == 0 and result.stdout.endswith("all saved\n"), (
+        result.stdout[-2000:] + result.stderr[-4000:]
+    )
 
 
 def test_a_killed_run_goes_on_from_its_last_checkpoint(whole, tmp_path):
     run = tmp_path / "run"
-    words = [sys.executable, "-m", "fastrl", "train", "vmpo", "--env-id", "Identity-v0", *SMALL, *OFTEN, "--out-dir", str(run)]
-    process = subprocess.Popen([*words, "--total-steps", "100000000"], stdout=subprocess.DEVNULL, env=ENVIRONMENT)
+    words = [
+        sys.executable,
+        "-m",
+        "fastrl",
+        "train",
+        "vmpo",
+        "--env-id",
+        "Identity-v0",
+        *SMALL,
+        *OFTEN,
+        "--out-dir",
+        str(run),
+    ]
+    process = subprocess.Popen(
+        [*words, "--total-steps", "100000000"], stdout=subprocess.DEVNULL, env=ENVIRONMENT
+    )
     while not (run / "checkpoints" / "LATEST").exists():
         time.sleep(0.001)
     time.sleep(random.Random(1).uniform(0.0, 0.2))
@@ -140,7 +196,19 @@ def test_a_killed_run_goes_on_from_its_last_checkpoint(whole, tmp_path):
 
 def test_environments_that_cannot_save_their_state_resume_too(tmp_path):
     run = tmp_path / "run"
-    fastrl("train", "vmpo", "--env-id", "CartPole-v1", *SMALL, "--out-dir", str(run), "--total-steps", "300", "--eval-episodes", "2")
+    fastrl(
+        "train",
+        "vmpo",
+        "--env-id",
+        "CartPole-v1",
+        *SMALL,
+        "--out-dir",
+        str(run),
+        "--total-steps",
+        "300",
+        "--eval-episodes",
+        "2",
+    )
     reached = load_checkpoint(run / "checkpoints")["env_steps"]
     output = fastrl("train", "vmpo", "--resume", str(run), "--total-steps", "600")
     assert f"continuing at {reached:,} of 600" in output and "finished at" in output

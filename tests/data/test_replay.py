@@ -10,7 +10,8 @@ OBS, ACTION = ((1,), torch.float32), ((2,), torch.float32)
 
 
 def filled(rows, *, capacity=64, num_envs=2, seed=0, done_every=5):
-    """Observation, reward and action name environment and row; every `done_every`-th row is an end, and the one after it no transition."""
+    """Observation, reward and action name environment and row; every `done_every`-th row is an end, and the
+    one after it no transition."""
     replay = SequenceReplay(capacity, num_envs, obs=OBS, action=ACTION, seed=seed)
     env = torch.arange(num_envs)
     for row in range(rows):
@@ -35,11 +36,19 @@ def filled(rows, *, capacity=64, num_envs=2, seed=0, done_every=5):
 def test_windows_are_consecutive_rows_of_one_environment(rows, seq_len):
     replay = filled(rows)
     batch = replay.sample(200, seq_len)
-    assert batch.obs.shape == (seq_len + 1, 200, 1) and batch.actions.shape == (seq_len, 200, 2) and batch.rewards.shape == (seq_len, 200)
+    assert (
+        batch.obs.shape == (seq_len + 1, 200, 1)
+        and batch.actions.shape == (seq_len, 200, 2)
+        and batch.rewards.shape == (seq_len, 200)
+    )
     names = batch.obs[..., 0]
-    assert torch.equal(names[1:] - names[:-1], torch.ones(seq_len, 200))  # the next row's observation is what followed
+    assert torch.equal(
+        names[1:] - names[:-1], torch.ones(seq_len, 200)
+    )  # the next row's observation is what followed
     assert torch.equal(batch.rewards, 10 * names[:-1]) and torch.equal(batch.behaviour_logp, -names[:-1])
-    assert torch.equal(batch.actions[..., 1], -names[:-1]) and torch.equal(batch.raw_actions[..., 0], 2 * names[:-1])
+    assert torch.equal(batch.actions[..., 1], -names[:-1]) and torch.equal(
+        batch.raw_actions[..., 0], 2 * names[:-1]
+    )
     assert batch.valid[0].all()
     oldest = max(rows - 32, 0)
     assert (names % 100 >= oldest).all() and (names % 100 < rows).all()
@@ -64,6 +73,8 @@ def test_a_replay_that_is_saved_goes_on_exactly():
 
 
 def test_a_ring_of_less_than_two_rows_is_refused():
-    with pytest.raises(SettingError, match="replay_size must hold at least two rows of 8 environments, got 15"):
+    with pytest.raises(
+        SettingError, match="replay_size must hold at least two rows of 8 environments, got 15"
+    ):
         SequenceReplay(15, 8, obs=OBS, action=ACTION, seed=0)
     assert SequenceReplay.nbytes_of(1000, 8, obs=OBS, action=ACTION) > 1000 * 30

@@ -9,7 +9,9 @@ FLOAT = torch.float32
 
 
 def filled(steps=4, envs=2):
-    rollout = Rollout(steps, envs, obs=((3,), FLOAT), action=((), torch.int64), extras={"logits": ((5,), FLOAT)})
+    rollout = Rollout(
+        steps, envs, obs=((3,), FLOAT), action=((), torch.int64), extras={"logits": ((5,), FLOAT)}
+    )
     obs = torch.zeros(envs, 3)
     for t in range(steps):
         valid = torch.tensor([True, t != 2])
@@ -42,7 +44,15 @@ def test_every_row_keeps_the_observation_it_was_given():
     flag, zero = torch.zeros(1, dtype=torch.bool), torch.zeros(1)
     for given, following in ((1.0, 2.0), (7.0, 8.0)):
         obs, next_obs = torch.full((1, 1), given), torch.full((1, 1), following)
-        rollout.append(obs=obs, actions=zero, next_obs=next_obs, rewards=zero, terminated=flag, truncated=flag, valid=~flag)
+        rollout.append(
+            obs=obs,
+            actions=zero,
+            next_obs=next_obs,
+            rewards=zero,
+            terminated=flag,
+            truncated=flag,
+            valid=~flag,
+        )
     assert rollout.obs.flatten().tolist() == [1.0, 7.0, 8.0]
 
 
@@ -54,7 +64,10 @@ def test_valid_rows_leaves_reset_rows_out_in_one_order_for_every_field():
 
 def test_a_full_rollout_refuses_another_row_and_reset_empties_it():
     rollout = filled()
-    row = {name: getattr(rollout, name)[0] for name in ("obs", "actions", "rewards", "terminated", "truncated", "valid")}
+    row = {
+        name: getattr(rollout, name)[0]
+        for name in ("obs", "actions", "rewards", "terminated", "truncated", "valid")
+    }
     with pytest.raises(IndexError, match="all 4 rows"):
         rollout.append(**row, next_obs=row["obs"])
     rollout.reset()
@@ -62,9 +75,16 @@ def test_a_full_rollout_refuses_another_row_and_reset_empties_it():
 
 
 def test_state_goes_round_and_names_a_wrong_size():
-    source, target = filled(), Rollout(4, 2, obs=((3,), FLOAT), action=((), torch.int64), extras={"logits": ((5,), FLOAT)})
+    source, target = (
+        filled(),
+        Rollout(4, 2, obs=((3,), FLOAT), action=((), torch.int64), extras={"logits": ((5,), FLOAT)}),
+    )
     target.load_state_dict(source.state_dict())
-    assert target.position == 4 and torch.equal(target.obs, source.obs) and torch.equal(target.extras["logits"], source.extras["logits"])
+    assert (
+        target.position == 4
+        and torch.equal(target.obs, source.obs)
+        and torch.equal(target.extras["logits"], source.extras["logits"])
+    )
     other = Rollout(5, 2, obs=((3,), FLOAT), action=((), torch.int64), extras={"logits": ((5,), FLOAT)})
     with pytest.raises(ValueError, match="obs must have shape"):
         other.load_state_dict(source.state_dict())

@@ -1,4 +1,5 @@
-"""The replay's bookkeeping: counted against a list, uniform by chi-square, restored exactly, and never fooled by a damaged state."""
+"""The replay's bookkeeping: counted against a list, uniform by chi-square, restored exactly, and never fooled
+by a damaged state."""
 
 from __future__ import annotations
 
@@ -11,7 +12,7 @@ import torch
 
 from fastrl.data.sequence_index import SequenceIndex
 from fastrl.native import load_module
-from fastrl.training.state_codec import decode_state, encode_state
+from fastrl.runs.state_codec import decode_state, encode_state
 
 
 class ListModel:
@@ -33,7 +34,9 @@ class ListModel:
         return {(position, env) for position, valid in starts for env in range(self.num_envs) if valid[env]}
 
 
-def filled(capacity: int, num_envs: int, rows: int, share: float = 0.8, seed: int = 0) -> tuple[SequenceIndex, ListModel]:
+def filled(
+    capacity: int, num_envs: int, rows: int, share: float = 0.8, seed: int = 0
+) -> tuple[SequenceIndex, ListModel]:
     index, model = SequenceIndex(capacity, num_envs, seed=seed), ListModel(capacity, num_envs)
     for valid in np.random.default_rng(seed).random((rows, num_envs)) < share:
         assert index.append(valid) == model.append(valid.tolist())
@@ -48,7 +51,9 @@ def drawn(index: SequenceIndex, count: int, seq_len: int) -> list[tuple[int, int
 def run_program(number: int) -> None:
     """Random calls, each compared with the list."""
     rng = random.Random(number)
-    capacity, num_envs = rng.choice([(rng.randint(1, 12), rng.randint(1, 5)), (rng.randint(1, 300), rng.randint(1, 70))])
+    capacity, num_envs = rng.choice(
+        [(rng.randint(1, 12), rng.randint(1, 5)), (rng.randint(1, 300), rng.randint(1, 70))]
+    )
     index, model = SequenceIndex(capacity, num_envs, seed=number), ListModel(capacity, num_envs)
     share = rng.choice((0.0, 0.02, 0.5, 0.9, 1.0))
     for _ in range(rng.randint(1, 40)):
@@ -66,7 +71,9 @@ def run_program(number: int) -> None:
             if windows:
                 assert set(drawn(index, rng.randint(0, 30), seq_len)) <= windows
             else:
-                with pytest.raises(ValueError, match=rf"^SequenceIndex\.sample: .*{index.rows} rows are stored"):
+                with pytest.raises(
+                    ValueError, match=rf"^SequenceIndex\.sample: .*{index.rows} rows are stored"
+                ):
                     index.sample(1, seq_len)
         else:
             other = SequenceIndex(capacity, num_envs, seed=0)
@@ -104,7 +111,9 @@ def chi_square(counts: np.ndarray) -> float:
     ],
 )
 @pytest.mark.parametrize("seq_len", [1, 2, 7])
-def test_every_window_is_drawn_with_the_same_probability(capacity: int, num_envs: int, rows: int, share: float, seq_len: int) -> None:
+def test_every_window_is_drawn_with_the_same_probability(
+    capacity: int, num_envs: int, rows: int, share: float, seq_len: int
+) -> None:
     index, model = filled(capacity, num_envs, rows, share)
     windows = model.windows(seq_len)
     start, env = index.sample(1_000_000, seq_len)
@@ -123,22 +132,34 @@ def test_the_longest_window_and_those_that_are_too_long() -> None:
     index, _ = filled(5, 2, rows=12, share=1.0)
     assert set(drawn(index, 50, 5)) == {(2, 0), (2, 1)}  # the oldest row
     assert index.num_windows(5) == 2 and index.num_windows(6) == 0
-    message = "a window of 6 rows needs as many stored rows, more than the capacity of 5, but 5 rows are stored, with 10 transitions"
+    message = (
+        "a window of 6 rows needs as many stored rows, more than the capacity of 5, but 5 rows are stored, "
+        "with 10 transitions"
+    )
     with pytest.raises(ValueError, match=f"^SequenceIndex.sample: {message}$"):
         index.sample(1, 6)
 
 
 def test_the_message_says_how_many_rows_there_are_and_are_needed() -> None:
     index = SequenceIndex(10, 2, seed=0)
-    with pytest.raises(ValueError, match="a window of 1 rows needs as many stored rows, but 0 rows are stored, with 0 transitions"):
+    with pytest.raises(
+        ValueError,
+        match="a window of 1 rows needs as many stored rows, but 0 rows are stored, with 0 transitions",
+    ):
         index.sample(1, 1)
     for _ in range(3):
         index.append(torch.tensor([False, False]))
-    with pytest.raises(ValueError, match="no window of 2 rows begins with a transition: 3 rows are stored, with 0 transitions"):
+    with pytest.raises(
+        ValueError,
+        match="no window of 2 rows begins with a transition: 3 rows are stored, with 0 transitions",
+    ):
         index.sample(1, 2)
     index.append(torch.tensor([True, False]))
     assert index.num_windows(1) == 1
-    with pytest.raises(ValueError, match="no window of 2 rows begins with a transition: 4 rows are stored, with 1 transitions"):
+    with pytest.raises(
+        ValueError,
+        match="no window of 2 rows begins with a transition: 4 rows are stored, with 1 transitions",
+    ):
         index.sample(1, 2)
 
 
@@ -192,7 +213,10 @@ def test_equal_seeds_draw_the_same_and_others_do_not() -> None:
     assert drawn(first, 100, 3) == drawn(second, 100, 3)
     third.sample(1, 3)
     assert drawn(first, 100, 3) != drawn(third, 100, 3)
-    assert SequenceIndex(1, 1, seed=-1).state_dict()["random"] == SequenceIndex(1, 1, seed=2**64 - 1).state_dict()["random"]
+    assert (
+        SequenceIndex(1, 1, seed=-1).state_dict()["random"]
+        == SequenceIndex(1, 1, seed=2**64 - 1).state_dict()["random"]
+    )
 
 
 @pytest.mark.parametrize("rows", [0, 30, 50, 120])
@@ -208,7 +232,11 @@ def test_a_restored_index_goes_on_as_if_nothing_had_happened(rows: int) -> None:
         assert index.append(valid) == restored.append(valid)
         if index.num_windows(4):
             assert drawn(index, 5, 4) == drawn(restored, 5, 4)
-    assert (len(index), index.rows, index.write_position) == (len(restored), restored.rows, restored.write_position)
+    assert (len(index), index.rows, index.write_position) == (
+        len(restored),
+        restored.rows,
+        restored.write_position,
+    )
 
 
 def changed(state: dict[str, Any], **changes: Any) -> dict[str, Any]:
@@ -248,8 +276,16 @@ def changed(state: dict[str, Any], **changes: Any) -> dict[str, Any]:
         ("valid empty", lambda state: changed(state, valid=state["valid"][:0])),
         ("valid without data", lambda state: changed(state, valid=state["valid"].to("meta"))),
         ("valid sparse", lambda state: changed(state, valid=state["valid"].to_sparse())),
-        ("bits on rows that are not stored", lambda state: changed(state, valid=torch.full_like(state["valid"], 255))),
-        ("a bit behind the last row", lambda state: changed(state, valid=state["valid"] + torch.tensor([0, 0, 0, 128], dtype=torch.uint8))),
+        (
+            "bits on rows that are not stored",
+            lambda state: changed(state, valid=torch.full_like(state["valid"], 255)),
+        ),
+        (
+            "a bit behind the last row",
+            lambda state: changed(
+                state, valid=state["valid"] + torch.tensor([0, 0, 0, 128], dtype=torch.uint8)
+            ),
+        ),
     ],
 )
 def test_a_damaged_state_is_refused_and_changes_nothing(what: str, damage: Any) -> None:
@@ -297,7 +333,9 @@ def test_bad_sizes_are_refused(arguments: tuple[Any, ...], error: type[Exception
         (b"abc", TypeError, "valid must be bool, got uint8"),
     ],
 )
-def test_bad_flags_are_refused_and_nothing_is_stored(valid: Any, error: type[Exception], message: str) -> None:
+def test_bad_flags_are_refused_and_nothing_is_stored(
+    valid: Any, error: type[Exception], message: str
+) -> None:
     index = SequenceIndex(5, 3, seed=0)
     with pytest.raises(error) as caught:
         index.append(valid)
@@ -372,7 +410,12 @@ def test_the_native_class_guards_itself_too() -> None:
             native(*arguments)
     index = native(4, 2, 0)
     index.append(torch.ones(2, dtype=torch.bool))
-    for windows in (torch.empty(2, 3), torch.empty(3, 2, dtype=torch.int64).T[:, ::2], torch.empty(3, dtype=torch.int64), None):
+    for windows in (
+        torch.empty(2, 3),
+        torch.empty(3, 2, dtype=torch.int64).T[:, ::2],
+        torch.empty(3, dtype=torch.int64),
+        None,
+    ):
         with pytest.raises((TypeError, ValueError)):
             index.sample(1, windows)
     with pytest.raises(ValueError):

@@ -1,4 +1,5 @@
-"""The replay's memory: where fields lie, what is written is what comes back, bad rows leave it as it was; together with the index."""
+"""The replay's memory: where fields lie, what is written is what comes back, bad rows leave it as it was;
+together with the index."""
 
 from __future__ import annotations
 
@@ -37,7 +38,9 @@ REPLAY: dict[str, Any] = {
 }
 
 
-def random_row(fields: dict[str, Any], num_envs: int, seed: int, device: torch.device | str = "cpu") -> dict[str, torch.Tensor]:
+def random_row(
+    fields: dict[str, Any], num_envs: int, seed: int, device: torch.device | str = "cpu"
+) -> dict[str, torch.Tensor]:
     generator = torch.Generator().manual_seed(seed)
 
     def draw(shape: tuple[int, ...], dtype: torch.dtype) -> torch.Tensor:
@@ -62,7 +65,9 @@ def test_windows_are_what_was_written(num_envs: int, device: torch.device) -> No
     start, env = torch.tensor([0, 3, 6, 6]), torch.tensor([0, num_envs - 1, 0, num_envs // 2])
     windows = storage.gather(start, env, 4)
     assert list(windows) == list(FIELDS)
-    for (name, window), expected in zip(windows.items(), gather_sequences_reference(list(plain.values()), start, env, 4), strict=True):
+    for (name, window), expected in zip(
+        windows.items(), gather_sequences_reference(list(plain.values()), start, env, 4), strict=True
+    ):
         assert torch.equal(window.cpu(), expected), name
         assert window.is_contiguous() and window.device.type == device.type
     out = {name: torch.zeros_like(window) for name, window in windows.items()}
@@ -92,8 +97,12 @@ def test_fields_of_a_row_lie_together_and_so_do_the_rows_of_an_environment() -> 
         # the lines of a row of all environments lie at different places of a cache, as if they lay together
         assert field.stride(1) * field.element_size() == 4096 + 128
         assert first <= field.data_ptr() and field.data_ptr() + field[0, 0].nbytes <= first + 126
-    covered = sorted((field.data_ptr(), field.data_ptr() + field[0, 0].nbytes) for field in storage.fields.values())
-    assert all(end <= begin for (_, end), (begin, _) in zip(covered, covered[1:], strict=False))  # nothing lies on anything else
+    covered = sorted(
+        (field.data_ptr(), field.data_ptr() + field[0, 0].nbytes) for field in storage.fields.values()
+    )
+    assert all(
+        end <= begin for (_, end), (begin, _) in zip(covered, covered[1:], strict=False)
+    )  # nothing lies on anything else
 
 
 def test_the_size_is_told_before_it_is_taken() -> None:
@@ -135,10 +144,14 @@ def test_what_is_done_to_views_handed_out_does_not_lead_writing_astray() -> None
     row = random_row(REPLAY, 2, 0)
     storage.write(1, row)
     windows = storage.gather(torch.tensor([1]), torch.tensor([1]), 1)
-    assert torch.equal(windows["obs"][0, 0], row["obs"][1]) and torch.equal(windows["reward"][0, 0], row["reward"][1])
+    assert torch.equal(windows["obs"][0, 0], row["obs"][1]) and torch.equal(
+        windows["reward"][0, 0], row["reward"][1]
+    )
 
 
-@pytest.mark.parametrize("layout", ["arrays", "transposed", "gaps", "reversed arrays", "expanded", "need gradients", "parameters"])
+@pytest.mark.parametrize(
+    "layout", ["arrays", "transposed", "gaps", "reversed arrays", "expanded", "need gradients", "parameters"]
+)
 def test_values_of_any_layout(layout: str) -> None:
     fields = {name: field for name, field in FIELDS.items() if name not in ("half", "wave")}
     row = random_row(fields, 3, seed=1)
@@ -164,7 +177,10 @@ def test_values_of_any_layout(layout: str) -> None:
     given = {name: relaid(value) for name, value in row.items()}
     storage.write(1, given)
     for name in fields:
-        assert torch.equal(storage[name][1], torch.as_tensor(np.ascontiguousarray(given[name])) if "arrays" in layout else given[name])
+        assert torch.equal(
+            storage[name][1],
+            torch.as_tensor(np.ascontiguousarray(given[name])) if "arrays" in layout else given[name],
+        )
 
 
 def test_values_put_off_by_torch_are_refused_or_right() -> None:
@@ -172,7 +188,9 @@ def test_values_put_off_by_torch_are_refused_or_right() -> None:
     wave = torch.randn(1, 2, dtype=torch.complex64)
     storage.write(0, {"wave": wave, "part": wave.real})
     for bad in ({"wave": wave.conj(), "part": wave.real}, {"wave": wave, "part": wave.conj().imag}):
-        with pytest.raises(TypeError, match="SequenceStorage.write: (wave|part) must be a dense tensor that numpy can show"):
+        with pytest.raises(
+            TypeError, match="SequenceStorage.write: (wave|part) must be a dense tensor that numpy can show"
+        ):
             storage.write(0, bad)
     assert torch.equal(storage["wave"][0], wave) and torch.equal(storage["part"][0], wave.real)
 
@@ -186,25 +204,55 @@ GOOD = random_row(REPLAY, 3, 0)
         (None, TypeError, "values must be a dict, got NoneType"),
         ([GOOD["obs"]], TypeError, "values must be a dict, got list"),
         ({}, ValueError, "values must have obs"),
-        ({name: value for name, value in GOOD.items() if name != "truncated"}, ValueError, "values must have truncated"),
+        (
+            {name: value for name, value in GOOD.items() if name != "truncated"},
+            ValueError,
+            "values must have truncated",
+        ),
         (GOOD | {"more": GOOD["obs"]}, ValueError, "values must not have more"),
         (GOOD | {7: GOOD["obs"]}, ValueError, "values must not have 7"),
-        (GOOD | {"truncated": GOOD["truncated"][1:]}, ValueError, "truncated must have shape [N, ...] = [3], got [2]"),
-        (GOOD | {"truncated": GOOD["truncated"][:, None]}, ValueError, "truncated must have shape [N, ...] = [3], got [3, 1]"),
-        (GOOD | {"action_raw": GOOD["action_raw"].T}, ValueError, "action_raw must have shape [N, ...] = [3, 6], got [6, 3]"),
+        (
+            GOOD | {"truncated": GOOD["truncated"][1:]},
+            ValueError,
+            "truncated must have shape [N, ...] = [3], got [2]",
+        ),
+        (
+            GOOD | {"truncated": GOOD["truncated"][:, None]},
+            ValueError,
+            "truncated must have shape [N, ...] = [3], got [3, 1]",
+        ),
+        (
+            GOOD | {"action_raw": GOOD["action_raw"].T},
+            ValueError,
+            "action_raw must have shape [N, ...] = [3, 6], got [6, 3]",
+        ),
         (GOOD | {"reward": GOOD["reward"].double()}, TypeError, "reward must be float32, got float64"),
-        (GOOD | {"reward": GOOD["reward"].numpy().astype(np.float64)}, TypeError, "reward must be float32, got float64"),
-        (GOOD | {"reward": GOOD["reward"].numpy().astype(">f4")}, TypeError, "reward must be float32, got another dtype"),
+        (
+            GOOD | {"reward": GOOD["reward"].numpy().astype(np.float64)},
+            TypeError,
+            "reward must be float32, got float64",
+        ),
+        (
+            GOOD | {"reward": GOOD["reward"].numpy().astype(">f4")},
+            TypeError,
+            "reward must be float32, got another dtype",
+        ),
         (GOOD | {"reward": GOOD["reward"].numpy().astype(object)}, TypeError, "reward must be"),
         (GOOD | {"truncated": GOOD["truncated"].byte()}, TypeError, "truncated must be bool, got uint8"),
         (GOOD | {"reward": 1.0}, TypeError, "reward must be a tensor or a numpy array, got float"),
         (GOOD | {"reward": [1.0, 2.0, 3.0]}, TypeError, "reward must be a tensor or a numpy array, got list"),
         (GOOD | {"truncated": None}, TypeError, "truncated must be a tensor or a numpy array, got NoneType"),
-        (GOOD | {"truncated": GOOD["truncated"].to("meta")}, ValueError, "truncated must be on the CPU, got meta"),
+        (
+            GOOD | {"truncated": GOOD["truncated"].to("meta")},
+            ValueError,
+            "truncated must be on the CPU, got meta",
+        ),
         (GOOD | {"truncated": GOOD["truncated"].to_sparse()}, TypeError, "truncated must be a dense tensor"),
     ],
 )
-def test_bad_values_are_refused_by_name_and_nothing_is_written(values: Any, error: type[Exception], message: str) -> None:
+def test_bad_values_are_refused_by_name_and_nothing_is_written(
+    values: Any, error: type[Exception], message: str
+) -> None:
     storage = SequenceStorage(REPLAY, 4, 3)
     with pytest.raises(error) as caught:
         storage.write(2, values)
@@ -240,8 +288,18 @@ def test_bad_rows_are_refused(row: Any, error: type[Exception], message: str) ->
         ({"obs": torch.float32}, (4, 3), TypeError, "field obs must be (shape, dtype)"),
         ({"obs": ((3,), "float32")}, (4, 3), TypeError, "field obs must be (shape, dtype)"),
         ({"obs": (3, torch.float32)}, (4, 3), TypeError, "field obs must be (shape, dtype)"),
-        ({"obs": ((3.0,), torch.float32)}, (4, 3), ValueError, "the shape of field obs must be of ints, at least 0, got (3.0,)"),
-        ({"obs": ((-3,), torch.float32)}, (4, 3), ValueError, "the shape of field obs must be of ints, at least 0, got (-3,)"),
+        (
+            {"obs": ((3.0,), torch.float32)},
+            (4, 3),
+            ValueError,
+            "the shape of field obs must be of ints, at least 0, got (3.0,)",
+        ),
+        (
+            {"obs": ((-3,), torch.float32)},
+            (4, 3),
+            ValueError,
+            "the shape of field obs must be of ints, at least 0, got (-3,)",
+        ),
         ({3: ((3,), torch.float32)}, (4, 3), TypeError, "names of fields must be str, got 3"),
         (REPLAY, (0, 3), ValueError, "capacity must be at least 1, got 0"),
         (REPLAY, (4, -3), ValueError, "num_envs must be at least 1, got -3"),
@@ -249,7 +307,9 @@ def test_bad_rows_are_refused(row: Any, error: type[Exception], message: str) ->
         (REPLAY, (2**40, 2**40), ValueError, "capacity, num_envs or fields too large"),
     ],
 )
-def test_bad_sizes_are_refused(fields: Any, sizes: tuple[Any, Any], error: type[Exception], message: str) -> None:
+def test_bad_sizes_are_refused(
+    fields: Any, sizes: tuple[Any, Any], error: type[Exception], message: str
+) -> None:
     for make in (SequenceStorage, SequenceStorage.nbytes_of):
         with pytest.raises(error) as caught:
             make(fields, *sizes)
@@ -296,14 +356,23 @@ def test_a_gradient_of_windows_written_over_is_refused() -> None:
 
 
 def test_index_storage_and_gather_together_give_consecutive_steps() -> None:
-    """Counters of several environments with reset rows, over several rounds of the ring: every window counts on from its first row."""
+    """Counters of several environments with reset rows, over several rounds of the ring: every window counts
+    on from its first row."""
     capacity, num_envs, steps = 50, 6, 333
     index = SequenceIndex(capacity, num_envs, seed=5)
-    storage = SequenceStorage({"clock": ((), torch.int64), "env": ((1,), torch.float32), "valid": ((), torch.bool)}, capacity, num_envs)
+    storage = SequenceStorage(
+        {"clock": ((), torch.int64), "env": ((1,), torch.float32), "valid": ((), torch.bool)},
+        capacity,
+        num_envs,
+    )
     generator = torch.Generator().manual_seed(0)
     for step in range(steps):
         valid = torch.rand(num_envs, generator=generator) < 0.8
-        row = {"clock": torch.full((num_envs,), step), "env": torch.arange(num_envs, dtype=torch.float32)[:, None], "valid": valid}
+        row = {
+            "clock": torch.full((num_envs,), step),
+            "env": torch.arange(num_envs, dtype=torch.float32)[:, None],
+            "valid": valid,
+        }
         storage.write(index.write_position, row)
         index.append(valid)
         seq_len = 1 + step % 9

@@ -1,4 +1,5 @@
-"""Actions in policy units and in an environment's own: the map between them, and which object speaks which."""
+"""Actions in policy units and in an environment's own: the map between them, and which object speaks
+which."""
 
 import warnings
 
@@ -17,13 +18,15 @@ from fastrl.envs.single import SingleEnv
 from fastrl.envs.toy_gymnasium import ToyVectorGym
 from fastrl.envs.wrapped import make_wrapped_envs
 from fastrl.errors import CheckpointError, SettingError
-from fastrl.utils.config import Config
+from fastrl.toolkit.utils.config import Config
 
 INF = np.inf
 
 
 def box(low, high, dtype=np.float32):
-    return gym.spaces.Box(np.atleast_1d(np.asarray(low, dtype)), np.atleast_1d(np.asarray(high, dtype)), dtype=dtype)
+    return gym.spaces.Box(
+        np.atleast_1d(np.asarray(low, dtype)), np.atleast_1d(np.asarray(high, dtype)), dtype=dtype
+    )
 
 
 class Recorder(gym.Env):
@@ -44,7 +47,8 @@ class Recorder(gym.Env):
 
 
 def executed(space, *actions, **options):
-    """What an environment of that space gets for actions given to `VectorEnv.step`; each lies inside the space."""
+    """What an environment of that space gets for actions given to `VectorEnv.step`; each lies inside the
+    space."""
     recorder = Recorder(space)
     env = make_vector_env(recorder, **options)
     env.reset()
@@ -54,7 +58,7 @@ def executed(space, *actions, **options):
     return np.array(recorder.taken)
 
 
-# ---------------------------------------------------------------------------------------------------- the map
+# ------------------------------------------------------------------------------------------- the map
 
 
 def test_the_ends_of_any_bounds_lie_inside_them():
@@ -83,7 +87,9 @@ def test_bounds_for_policies_are_float32_whatever_the_environment_has(dtype, bou
     assert action.low.dtype == action.high.dtype == torch.float32 and taken.dtype == dtype
 
 
-@pytest.mark.parametrize(("low", "high"), [(5, 35), (-2000, 2000), (0, 0.01), (-0.4, 0.4), (-3, 1e6), (-1e-30, 1e-30), (-1, 1)])
+@pytest.mark.parametrize(
+    ("low", "high"), [(5, 35), (-2000, 2000), (0, 0.01), (-0.4, 0.4), (-3, 1e6), (-1e-30, 1e-30), (-1, 1)]
+)
 @pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
 def test_ends_and_middle_arrive_where_they_belong(low, high, dtype):
     space = box(low, min(high, float(np.finfo(dtype).max) / 2), dtype)
@@ -91,7 +97,9 @@ def test_ends_and_middle_arrive_where_they_belong(low, high, dtype):
     taken = executed(space, [-1.0], [0.0], [1.0], [-7.0], [np.inf])
     assert taken.dtype == dtype
     rounding = float(np.finfo(dtype).eps)
-    assert taken.ravel().tolist() == pytest.approx([low, (low + high) / 2, high, low, high], rel=2 * rounding, abs=rounding * (high - low))
+    assert taken.ravel().tolist() == pytest.approx(
+        [low, (low + high) / 2, high, low, high], rel=2 * rounding, abs=rounding * (high - low)
+    )
 
 
 def test_there_and_back_again():
@@ -101,7 +109,9 @@ def test_there_and_back_again():
     own = scale.to_environment(actions)
     assert own.dtype == np.float64 and (own >= low).all() and (own <= high).all()
     assert np.allclose(scale.to_policy(own)[:, :4], actions[:, :4], atol=1e-7)
-    assert (own[:, 4] == 3).all() and (scale.to_policy(own)[:, 4] == 0).all()  # equal bounds: one action, whatever the policy does
+    assert (own[:, 4] == 3).all() and (
+        scale.to_policy(own)[:, 4] == 0
+    ).all()  # equal bounds: one action, whatever the policy does
     assert np.allclose(scale.to_environment(scale.to_policy(own)), own, rtol=1e-6, atol=1e-9)
 
 
@@ -134,11 +144,13 @@ def test_actions_between_minus_one_and_one_are_left_as_they_are(dtype):
 
 
 def test_a_box_with_axes_keeps_its_shape():
-    taken = executed(gym.spaces.Box(np.zeros((2, 2), np.float32), np.full((2, 2), 4, np.float32)), [-1, -0.5, 0, 1])
+    taken = executed(
+        gym.spaces.Box(np.zeros((2, 2), np.float32), np.full((2, 2), 4, np.float32)), [-1, -0.5, 0, 1]
+    )
     assert taken.tolist() == [[[0, 1], [2, 4]]]
 
 
-# ---------------------------------------------------------------------------------------------------- raw dimensions
+# ------------------------------------------------------------------------------------ raw dimensions
 
 
 def test_dimensions_without_two_finite_bounds_stay_raw_and_one_line_says_so():
@@ -146,10 +158,17 @@ def test_dimensions_without_two_finite_bounds_stay_raw_and_one_line_says_so():
     with pytest.warns(RawActionsWarning) as said:
         env = make_vector_env(Recorder(space))
     assert [str(warning.message) for warning in said] == [
-        "Recorder: actions without two finite bounds stay in the environment's own units, others are scaled to [-1, 1]: "
+        "Recorder: actions without two finite bounds stay in the environment's own units, others are scaled "
+        "to [-1, 1]: "
         "dimensions 1, 2, 3, 4 of 5"
     ]
-    assert env.action.low.tolist() == [-1, -INF, 0, -INF, -1e10] and env.action.high.tolist() == [1, INF, INF, 2, 1e10]
+    assert env.action.low.tolist() == [-1, -INF, 0, -INF, -1e10] and env.action.high.tolist() == [
+        1,
+        INF,
+        INF,
+        2,
+        1e10,
+    ]
     assert env.own_action.low.tolist() == space.low.tolist()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", RawActionsWarning)
@@ -173,7 +192,7 @@ def test_nothing_is_said_where_everything_is_scaled_or_nothing_is_asked_for():
         make_vector_env(Recorder(gym.spaces.Discrete(3)))
 
 
-# ---------------------------------------------------------------------------------------------------- who speaks which units
+# ---------------------------------------------------------------------------- who speaks which units
 
 
 class Own(VectorEnv):
@@ -181,7 +200,14 @@ class Own(VectorEnv):
 
     def __init__(self, **options):
         action = ActionSpec("continuous", (1,), (), torch.tensor([5.0]), torch.tensor([35.0]))
-        fixed = {"name": "Own", "num_envs": 2, "obs_shape": (1,), "obs_dtype": torch.float32, "max_episode_steps": None, "device": "cpu"}
+        fixed = {
+            "name": "Own",
+            "num_envs": 2,
+            "obs_shape": (1,),
+            "obs_dtype": torch.float32,
+            "max_episode_steps": None,
+            "device": "cpu",
+        }
         super().__init__(action=action, **fixed, **options)
         self.taken = []
 
@@ -203,7 +229,10 @@ def test_a_vector_environment_of_ones_own_gets_its_own_units():
     raw.reset()
     raw.step(torch.tensor([[0.0], [20.0]]))
     assert raw.taken[0].tolist() == [[5.0], [20.0]] and raw.action.high.tolist() == [35.0]
-    with pytest.raises(SettingError, match="scale_actions must be given where a VectorEnv is made; Own is already made, and scales"):
+    with pytest.raises(
+        SettingError,
+        match="scale_actions must be given where a VectorEnv is made; Own is already made, and scales",
+    ):
         make_vector_env(Own(), 2, scale_actions=False)
 
 
@@ -231,7 +260,11 @@ def test_every_kind_scales_unless_told_otherwise(kind):
 
 
 def test_what_has_gymnasiums_interface_speaks_the_environments_units():
-    reference, single, toolkit = make_vector_env("Pendulum-v1", seed=0), SingleEnv("Pendulum-v1", seed=0), GymEnv("Pendulum-v1", seed=0)
+    reference, single, toolkit = (
+        make_vector_env("Pendulum-v1", seed=0),
+        SingleEnv("Pendulum-v1", seed=0),
+        GymEnv("Pendulum-v1", seed=0),
+    )
     assert single.action_space.high.tolist() == [2] and toolkit.get_action_info().high_bound.tolist() == [2]
     seen, state = reference.reset(), toolkit.reset()
     assert np.array_equal(seen[0], single.reset()[0]) and np.array_equal(seen[0], state)
@@ -256,7 +289,10 @@ def test_what_has_gymnasiums_interface_speaks_the_environments_units():
 def test_a_policy_of_other_units_is_refused(saved, words):
     env = make_vector_env("Pendulum-v1")
     require_same_scale(env.scaled_bounds(), env)
-    with pytest.raises(CheckpointError, match=rf"policy acts {words}, but actions of Pendulum-v1 are scaled from \[-1, 1\] to \[-2, 2\]$"):
+    with pytest.raises(
+        CheckpointError,
+        match=rf"policy acts {words}, but actions of Pendulum-v1 are scaled from \[-1, 1\] to \[-2, 2\]$",
+    ):
         require_same_scale(saved, env)
 
 
@@ -290,7 +326,10 @@ def test_a_loop_by_hand_can_take_the_units_of_policies():
     with GymEnv(make) as env:
         env.reset()
         env.step(20.0)
-        with pytest.warns(UserWarning, match=r"an action has 0.5 where bounds are 5 and 35, and is clipped; GymEnv\(..., scale_act"):
+        with pytest.warns(
+            UserWarning,
+            match=r"an action has 0.5 where bounds are 5 and 35, and is clipped; GymEnv\(..., scale_act",
+        ):
             env.step(0.5)
         with warnings.catch_warnings():
             warnings.simplefilter("error")

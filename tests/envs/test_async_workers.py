@@ -1,4 +1,5 @@
-"""Gymnasium's environments in worker processes: the one that fails is named, and closing ends every process."""
+"""Gymnasium's environments in worker processes: the one that fails is named, and closing ends every
+process."""
 
 import os
 import signal
@@ -61,9 +62,13 @@ def run(env):
         (fail, "FloatingPointError: joint limit"),
     ],
 )
-@pytest.mark.parametrize("wrap", [lambda env: env, gym.wrappers.vector.RecordEpisodeStatistics], ids=["bare", "wrapped"])
+@pytest.mark.parametrize(
+    "wrap", [lambda env: env, gym.wrappers.vector.RecordEpisodeStatistics], ids=["bare", "wrapped"]
+)
 def test_a_worker_that_fails_is_named(act, words, wrap):
-    with pytest.raises(EnvironmentFailure, match=rf"environment 1 of AsyncVectorEnv failed at step 2 \(seed \d+\): {words}"):
+    with pytest.raises(
+        EnvironmentFailure, match=rf"environment 1 of AsyncVectorEnv failed at step 2 \(seed \d+\): {words}"
+    ):
         run(make(act, wrap))
 
 
@@ -71,13 +76,19 @@ def test_a_worker_that_hangs_is_named_and_ended():
     env = make(lambda: time.sleep(60))
     env.timeout = 0.3
     worker = Workers.of(env.env).env.processes[1]
-    with pytest.raises(EnvironmentFailure, match=r"environment 1 of AsyncVectorEnv failed at step 2 .*: no answer within 0.3 s"):
+    with pytest.raises(
+        EnvironmentFailure,
+        match=r"environment 1 of AsyncVectorEnv failed at step 2 .*: no answer within 0.3 s",
+    ):
         run(env)
     assert worker.exitcode == -signal.SIGKILL
 
 
 def test_a_number_of_a_worker_that_is_not_finite_is_named():
-    with pytest.raises(NonFiniteError, match=r"environment 1 of AsyncVectorEnv \(seed \d+\) returned a non-finite reward at step 2"):
+    with pytest.raises(
+        NonFiniteError,
+        match=r"environment 1 of AsyncVectorEnv \(seed \d+\) returned a non-finite reward at step 2",
+    ):
         run(make(lambda: float("inf")))
 
 

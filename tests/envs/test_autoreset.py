@@ -1,4 +1,5 @@
-"""A vector environment that does not tell its autoreset mode is stepped to find it out, or asked for: no row is lost or doubled."""
+"""A vector environment that does not tell its autoreset mode is stepped to find it out, or asked for: no row
+is lost or doubled."""
 
 from __future__ import annotations
 
@@ -18,7 +19,11 @@ from fastrl.envs.observations import ObservationMap
 from fastrl.envs.toy_gymnasium import ToyVectorGym
 from fastrl.errors import SettingError
 
-MODES = {"next_step": AutoresetMode.NEXT_STEP, "same_step": AutoresetMode.SAME_STEP, "disabled": AutoresetMode.DISABLED}
+MODES = {
+    "next_step": AutoresetMode.NEXT_STEP,
+    "same_step": AutoresetMode.SAME_STEP,
+    "disabled": AutoresetMode.DISABLED,
+}
 
 
 def silent(env: Any) -> Any:
@@ -28,7 +33,8 @@ def silent(env: Any) -> Any:
 
 
 class Supersuit(gym.vector.VectorEnv):
-    """Counters in the manner of SuperSuit: spaces of one environment only, a list of infos, flags as bytes, one seed, resets at once.
+    """Counters in the manner of SuperSuit: spaces of one environment only, a list of infos, flags as bytes,
+    one seed, resets at once.
 
     Args:
         told: last observations stand in the infos.
@@ -50,7 +56,10 @@ class Supersuit(gym.vector.VectorEnv):
         reward = self.count.astype(np.float32)
         self.count += 1
         ended = self.count >= self.lengths
-        infos = [{"terminal_observation": np.float32([n])} if end and self.told else {} for n, end in zip(self.count, ended, strict=True)]
+        infos = [
+            {"terminal_observation": np.float32([n])} if end and self.told else {}
+            for n, end in zip(self.count, ended, strict=True)
+        ]
         self.count[ended] = 0
         return self._obs(), reward, ended.astype(np.uint8), np.zeros(self.num_envs, np.uint8), infos
 
@@ -96,7 +105,9 @@ def test_the_mode_of_environments_of_others_is_found(mode: str, env_id: str) -> 
 @pytest.mark.parametrize("mode", MODES)
 def test_no_transition_is_lost_or_doubled(mode: str) -> None:
     lengths = [3, 5, 4]
-    require_whole_episodes(make_vector_env(silent(ToyVectorGym("Counter-v0", 3, MODES[mode], length=lengths))), lengths)
+    require_whole_episodes(
+        make_vector_env(silent(ToyVectorGym("Counter-v0", 3, MODES[mode], length=lengths))), lengths
+    )
 
 
 class Lost(ToyVectorGym):
@@ -107,14 +118,18 @@ class Lost(ToyVectorGym):
 
 
 @pytest.mark.parametrize("num_symbols", [2, 4, 8, 20, 300])
-def test_actions_that_seldom_matter_do_not_look_like_ignored_ones(num_symbols: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_actions_that_seldom_matter_do_not_look_like_ignored_ones(
+    num_symbols: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     found: dict[str, set[str | None]] = {name: set() for name in MODES}
     for mode, starts in ((mode, starts) for mode in MODES for starts in range(4)):
         monkeypatch.setattr("fastrl.envs.autoreset.SEEDS", tuple(range(10 * starts, 10 * starts + 5)))
         env: Any = silent(Lost("Identity-v0", 2, MODES[mode], num_symbols=num_symbols))
         maps = ObservationMap(env.single_observation_space), ActionMap(env.single_action_space, name="Lost")
         found[mode].add(found_mode(env, *maps)[0])
-    next_step = "next_step" if num_symbols <= 8 else None  # with more choices it is not certain, and asked for
+    next_step = (
+        "next_step" if num_symbols <= 8 else None
+    )  # with more choices it is not certain, and asked for
     assert found == {"next_step": {next_step}, "same_step": {None}, "disabled": {"disabled"}}
 
 
@@ -128,20 +143,28 @@ def test_environments_in_the_manner_of_supersuit() -> None:
     ("env", "why"),
     [
         (lambda: Supersuit(told=False), "stepping it does not show it"),
-        (lambda: silent(ToyVectorGym("ProofofMemory-v0", 2)), "stepping it does not show it"),  # its first steps move nothing
+        (
+            lambda: silent(ToyVectorGym("ProofofMemory-v0", 2)),
+            "stepping it does not show it",
+        ),  # its first steps move nothing
         (lambda: Supersuit(lengths=(2000,)), "no episode ended in 1000 steps of random actions"),
         (lambda: silent(Dreamer()), "two plays from one seed differ"),
     ],
 )
 def test_what_stepping_cannot_tell_is_asked_for(env: Any, why: str) -> None:
-    with pytest.raises(SettingError, match=rf"autoreset_mode must be given for \w+, which does not tell it .*, and {why}: next_step, "):
+    with pytest.raises(
+        SettingError,
+        match=rf"autoreset_mode must be given for \w+, which does not tell it .*, and {why}: next_step, ",
+    ):
         make_vector_env(env())
 
 
 def test_the_mode_can_be_told() -> None:
     memory = lambda: silent(ToyVectorGym("ProofofMemory-v0", 2))  # noqa: E731
     assert make_vector_env(memory(), autoreset_mode="next_step").autoreset_mode == "next_step"
-    assert make_vector_env(memory, 2, env_kwargs={"autoreset_mode": "NEXT_STEP"}).autoreset_mode == "next_step"
+    assert (
+        make_vector_env(memory, 2, env_kwargs={"autoreset_mode": "NEXT_STEP"}).autoreset_mode == "next_step"
+    )
     assert make_vector_env(memory(), autoreset_mode=AutoresetMode.NEXT_STEP).autoreset_mode == "next_step"
     lossy = make_vector_env(Supersuit(told=False), autoreset_mode="same_step")
     lossy.reset()
@@ -152,7 +175,9 @@ def test_the_mode_can_be_told() -> None:
 
 def test_a_mode_that_is_none_or_has_no_place() -> None:
     for env in (Supersuit(), Supersuit):
-        with pytest.raises(SettingError, match="autoreset_mode must be next_step, same_step or disabled, got 'sometimes'"):
+        with pytest.raises(
+            SettingError, match="autoreset_mode must be next_step, same_step or disabled, got 'sometimes'"
+        ):
             make_vector_env(env, 2, autoreset_mode="sometimes")
     for env in (gym.make("CartPole-v1"), lambda: gym.make("CartPole-v1"), "CartPole-v1"):
         with pytest.raises(SettingError, match="autoreset_mode is for"):
@@ -176,7 +201,9 @@ class Dreamer(ToyVectorGym):
         super().__init__("LinearQuadratic-v0", 2)
         self.noise = np.random.default_rng()
 
-    def step(self, actions: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, dict[str, Any]]:
+    def step(
+        self, actions: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, dict[str, Any]]:
         obs, *others = super().step(actions)
         return (obs + self.noise.normal(size=obs.shape), *others)  # type: ignore[return-value]
 
@@ -186,5 +213,8 @@ def test_an_environment_that_breaks_is_named() -> None:
         def step(self, actions: np.ndarray) -> Any:
             raise FloatingPointError("joint limit")
 
-    with pytest.raises(EnvironmentFailure, match="Broken failed while its autoreset mode was looked for: FloatingPointError: joint limit"):
+    with pytest.raises(
+        EnvironmentFailure,
+        match="Broken failed while its autoreset mode was looked for: FloatingPointError: joint limit",
+    ):
         make_vector_env(Broken())

@@ -28,7 +28,8 @@ def env_class(
     length=7,
     **methods,
 ):
-    """A class of environments that are right in everything that is not given otherwise; episodes of `length` steps terminate.
+    """A class of environments that are right in everything that is not given otherwise; episodes of `length`
+    steps terminate.
 
     Args:
         obs, reward: from the environment to what it returns.
@@ -58,17 +59,27 @@ def sentences(report, level):
     return [f"{finding.what}: {finding.sentence}" for finding in report.of(level)]
 
 
-# ------------------------------------------------------------------------------------------------ nothing wrong
+# ------------------------------------------------------------------------------------- nothing wrong
 
 
 @pytest.mark.parametrize(
-    "env_id", ["CartPole-v1", "gymnasium:CartPole-v1", "Pendulum-v1", "gymnasium:Acrobot-v1", "Identity-v0", "MaskedCartPole-v1"]
+    "env_id",
+    [
+        "CartPole-v1",
+        "gymnasium:CartPole-v1",
+        "Pendulum-v1",
+        "gymnasium:Acrobot-v1",
+        "Identity-v0",
+        "MaskedCartPole-v1",
+    ],
 )
 def test_nothing_is_wrong_with_well_known_environments(env_id):
     report = check_env(env_id, steps=300)
     assert report.ok and not report.broken and report.steps >= 300, str(report)
     assert "nothing wrong found" in str(report) and report.as_dict()["ok"] is True
-    assert {"observations", "actions", "rewards", "limit"} - {f.what for f in report.findings} <= {"limit"}, str(report)
+    assert {"observations", "actions", "rewards", "limit"} - {f.what for f in report.findings} <= {"limit"}, (
+        str(report)
+    )
 
 
 @pytest.mark.parametrize(
@@ -106,7 +117,9 @@ def test_options_reach_the_environment():
     report = check_env("gymnasium:Pendulum-v1", steps=40, max_episode_steps=10)
     assert "limit: episodes of random actions last 10 to 10 steps; limit 10" in sentences(report, "note")
     space = spaces.Dict(a=BOX, b=spaces.Box(-1, 1, (2,)))
-    report = check_env(env_class(lambda env: space.sample(), space=space, reset=_unseeded), steps=20, obs_keys=["b"])
+    report = check_env(
+        env_class(lambda env: space.sample(), space=space, reset=_unseeded), steps=20, obs_keys=["b"]
+    )
     assert any("'b' (float32 [2]): to policies float32 [2]" in text for text in sentences(report, "note"))
 
 
@@ -115,7 +128,7 @@ def _unseeded(self, *, seed=None, options=None):
     return self.observation_space.sample(), {}
 
 
-# ------------------------------------------------------------------------------------------------ one thing wrong
+# ----------------------------------------------------------------------------------- one thing wrong
 
 
 def _old_reset(self, *, seed=None, options=None):
@@ -145,7 +158,13 @@ def _numbered_end(self, action):
 def _masked_step(self, action):
     self.wrong = getattr(self, "wrong", 0) + int(action == 0)
     self.steps += 1
-    return self.np_random.uniform(-1, 1, 3).astype(np.float32), 1.0, self.steps >= 7, False, {"action_mask": np.array([0, 1], np.int8)}
+    return (
+        self.np_random.uniform(-1, 1, 3).astype(np.float32),
+        1.0,
+        self.steps >= 7,
+        False,
+        {"action_mask": np.array([0, 1], np.int8)},
+    )
 
 
 def _masked_reset(self, *, seed=None, options=None):
@@ -192,7 +211,8 @@ FAULTS = {  # what is wrong, level, and what the sentence says
     ),
     "pixels as floats": (
         env_class(
-            lambda env: env.np_random.uniform(0, 255, (40, 40, 3)).astype(np.float32), space=spaces.Box(0, 255, (40, 40, 3), np.float32)
+            lambda env: env.np_random.uniform(0, 255, (40, 40, 3)).astype(np.float32),
+            space=spaces.Box(0, 255, (40, 40, 3), np.float32),
         ),
         "warning",
         "give pixels as bytes, or from 0 to 1",
@@ -214,13 +234,24 @@ FAULTS = {  # what is wrong, level, and what the sentence says
     ),
     "another shape": (env_class(lambda env: GOOD[:2]), "error", r"has shape \[2\], its space declares \[3\]"),
     "None": (env_class(lambda env: None), "error", "the observation is None"),
-    "a missing entry": (env_class(lambda env: {"speed": GOOD}, space=SCREEN), "error", "lacks 'screen', which its space declares"),
+    "a missing entry": (
+        env_class(lambda env: {"speed": GOOD}, space=SCREEN),
+        "error",
+        "lacks 'screen', which its space declares",
+    ),
     "an entry too many": (
-        env_class(lambda env: {"a": env.np_random.uniform(-1, 1, 3).astype(np.float32), "b": 1}, space=spaces.Dict(a=BOX)),
+        env_class(
+            lambda env: {"a": env.np_random.uniform(-1, 1, 3).astype(np.float32), "b": 1},
+            space=spaces.Dict(a=BOX),
+        ),
         "warning",
         "does not declare.*'b'",
     ),
-    "another dtype": (env_class(lambda env: env.np_random.uniform(-1, 1, 3)), "note", "is float64, its space declares float32"),
+    "another dtype": (
+        env_class(lambda env: env.np_random.uniform(-1, 1, 3)),
+        "note",
+        "is float64, its space declares float32",
+    ),
     "an image left out": (
         env_class(lambda env: SCREEN.sample(), space=SCREEN, reset=_unseeded),
         "warning",
@@ -240,9 +271,16 @@ FAULTS = {  # what is wrong, level, and what the sentence says
         "divided by 255: b",
     ),
     "never changing": (env_class(lambda env: GOOD), "warning", "they never changed"),
-    "some never change": (env_class(lambda env: np.float32([0, env.np_random.random(), 0])), "note", "2 of the 3 numbers"),
+    "some never change": (
+        env_class(lambda env: np.float32([0, env.np_random.random(), 0])),
+        "note",
+        "2 of the 3 numbers",
+    ),
     "a range of a million": (
-        env_class(lambda env: 1e6 * env.np_random.random(3).astype(np.float32), space=spaces.Box(-np.inf, np.inf, (3,))),
+        env_class(
+            lambda env: 1e6 * env.np_random.random(3).astype(np.float32),
+            space=spaces.Box(-np.inf, np.inf, (3,)),
+        ),
         "warning",
         "normalise observations",
     ),
@@ -258,20 +296,48 @@ FAULTS = {  # what is wrong, level, and what the sentence says
         "note",
         r"own units: number 0 \(0 to inf\)",
     ),
-    "outside its bounds, accepted": (env_class(action=spaces.Box(-5.0, 5.0, (2,))), "note", "outside its bounds is accepted"),
-    "a reward that is no number": (env_class(reward=lambda env: None), "error", "its reward must be one number, it is None"),
+    "outside its bounds, accepted": (
+        env_class(action=spaces.Box(-5.0, 5.0, (2,))),
+        "note",
+        "outside its bounds is accepted",
+    ),
+    "a reward that is no number": (
+        env_class(reward=lambda env: None),
+        "error",
+        "its reward must be one number, it is None",
+    ),
     "a reward of shape (1,)": (
         env_class(reward=lambda env: np.array([1.0])),
         "note",
         r"a reward is an array of float64 of shape \[1\], it should be",
     ),
-    "a reward of shape (2,)": (env_class(reward=lambda env: np.ones(2)), "error", "its reward must be one number, it is an array"),
-    "a reward too large for float32": (env_class(reward=lambda env: 1e300), "error", "it is 1e\\+300, too large for float32"),
-    "too large for float32": (env_class(lambda env: np.full(3, 1e300)), "error", r"number\[0\] is 1e\+300, too large for float32"),
-    "an infinite reward": (env_class(reward=lambda env: np.inf), "error", "a reward is not finite, it is inf"),
+    "a reward of shape (2,)": (
+        env_class(reward=lambda env: np.ones(2)),
+        "error",
+        "its reward must be one number, it is an array",
+    ),
+    "a reward too large for float32": (
+        env_class(reward=lambda env: 1e300),
+        "error",
+        "it is 1e\\+300, too large for float32",
+    ),
+    "too large for float32": (
+        env_class(lambda env: np.full(3, 1e300)),
+        "error",
+        r"number\[0\] is 1e\+300, too large for float32",
+    ),
+    "an infinite reward": (
+        env_class(reward=lambda env: np.inf),
+        "error",
+        "a reward is not finite, it is inf",
+    ),
     "huge rewards": (env_class(reward=lambda env: 1e6), "warning", "normalise rewards"),
     "no reward": (env_class(reward=lambda env: 0.0), "note", "every reward was 0"),
-    "old reset": (env_class(reset=_old_reset), "error", r"reset must return two values, .* it returned an array of float32 of shape \[3\]"),
+    "old reset": (
+        env_class(reset=_old_reset),
+        "error",
+        r"reset must return two values, .* it returned an array of float32 of shape \[3\]",
+    ),
     "reset without a seed": (env_class(reset=lambda self: (GOOD, {})), "error", "it must take a seed"),
     "old step": (
         env_class(step=_returning(GOOD, 1.0, False, {})),
@@ -283,16 +349,28 @@ FAULTS = {  # what is wrong, level, and what the sentence says
         "warning",
         "an info that is a list of 0, it should be a dict",
     ),
-    "a flag that is a number": (env_class(step=_numbered_end), "note", "terminated is of type int, it should be a bool"),
+    "a flag that is a number": (
+        env_class(step=_numbered_end),
+        "note",
+        "terminated is of type int, it should be a bool",
+    ),
     "a flag that is None": (
         env_class(step=_returning(GOOD, 1.0, False, None, {})),
         "error",
         "its truncated must be True or False, it is None",
     ),
-    "step raises": (env_class(step=_raises), "error", r"raised RuntimeError: the simulator is gone, 0 steps in"),
+    "step raises": (
+        env_class(step=_raises),
+        "error",
+        r"raised RuntimeError: the simulator is gone, 0 steps in",
+    ),
     "step exits": (env_class(step=_exits), "error", "raised SystemExit: 3"),
     "reset raises": (env_class(reset=_raises), "error", "reset raised RuntimeError: the simulator is gone"),
-    "making it raises": (env_class(__init__=_raises), "error", "making it raised RuntimeError: the simulator is gone"),
+    "making it raises": (
+        env_class(__init__=_raises),
+        "error",
+        "making it raised RuntimeError: the simulator is gone",
+    ),
     "no environment": (lambda: 3, "error", "it is a int, not a gymnasium.Env"),
     "close raises": (env_class(close=_raises), "error", "close raised RuntimeError"),
     "seeds that do nothing": (
@@ -305,9 +383,21 @@ FAULTS = {  # what is wrong, level, and what the sentence says
         "warning",
         "the same seed and actions give different",
     ),
-    "a tuple that starts alike": (env_class(lambda env: (env.steps % 3, GOOD), space=PAIR), "note", "two seeds start alike"),
-    "starts alike": (env_class(lambda env: GOOD + 0.1 * np.float32(env.steps)), "note", "two seeds start alike"),
-    "no end": (env_class(length=10**9), "warning", "no episode ended within 60 steps, and no time limit is told"),
+    "a tuple that starts alike": (
+        env_class(lambda env: (env.steps % 3, GOOD), space=PAIR),
+        "note",
+        "two seeds start alike",
+    ),
+    "starts alike": (
+        env_class(lambda env: GOOD + 0.1 * np.float32(env.steps)),
+        "note",
+        "two seeds start alike",
+    ),
+    "no end": (
+        env_class(length=10**9),
+        "warning",
+        "no episode ended within 60 steps, and no time limit is told",
+    ),
     "a limit that is not told": (
         env_class(step=_truncating(9)),
         "note",
@@ -323,13 +413,21 @@ FAULTS = {  # what is wrong, level, and what the sentence says
         "warning",
         "20 steps is told, but episodes are truncated after 9",
     ),
-    "a limit that is told after a reset": (env_class(step=_truncating(7), reset=_with_limit), "note", "7 steps, which it tells only after"),
+    "a limit that is told after a reset": (
+        env_class(step=_truncating(7), reset=_with_limit),
+        "note",
+        "7 steps, which it tells only after",
+    ),
     "no end, and a huge limit": (
         env_class(length=10**9, _max_episode_steps=2**31 - 1),
         "warning",
         "2,147,483,647 steps is as good as none",
     ),
-    "masks of actions": (env_class(step=_masked_step, reset=_masked_reset), "note", "info has an action_mask"),
+    "masks of actions": (
+        env_class(step=_masked_step, reset=_masked_reset),
+        "note",
+        "info has an action_mask",
+    ),
     "a window": (env_class(render_mode="human"), "warning", "render_mode is 'human'"),
 }
 
@@ -349,7 +447,7 @@ def test_random_actions_keep_to_a_mask_while_one_environment_is_looked_at_alone(
     assert 0 < env.wrong < 64  # only in the 64 steps as trainers make them
 
 
-# ------------------------------------------------------------------------------------------------ vector environments
+# ------------------------------------------------------------------------------- vector environments
 
 
 @pytest.mark.parametrize("mode", list(AutoresetMode))
@@ -363,12 +461,16 @@ def test_an_autoreset_mode_that_is_not_told_or_not_true_is_a_warning(mode):
     env = ToyVectorGym("Identity-v0", 2, mode)
     env.metadata = {}
     said = sentences(check_env(env, steps=120), "warning")
-    assert any(f"metadata['autoreset_mode'] is not there; stepping shows {mode.name}" in text for text in said), said
+    assert any(
+        f"metadata['autoreset_mode'] is not there; stepping shows {mode.name}" in text for text in said
+    ), said
     env = ToyVectorGym("Identity-v0", 2, mode)
     other = AutoresetMode.NEXT_STEP if mode != AutoresetMode.NEXT_STEP else AutoresetMode.SAME_STEP
     env.metadata = {"autoreset_mode": other}
     said = sentences(check_env(env, steps=120), "warning")
-    assert f"autoreset: metadata['autoreset_mode'] tells {other.name}, stepping shows {mode.name}" in said, said
+    assert f"autoreset: metadata['autoreset_mode'] tells {other.name}, stepping shows {mode.name}" in said, (
+        said
+    )
 
 
 def test_infos_of_a_vector_environment_may_be_a_list_and_nothing_stranger():
@@ -380,7 +482,9 @@ def test_infos_of_a_vector_environment_may_be_a_list_and_nothing_stranger():
             return (*super().step(actions)[:4], None)
 
     said = sentences(check_env(Silent("Identity-v0", 2), steps=40), "error")
-    assert any("infos are a NoneType, neither a dict of arrays nor a list of dicts" in text for text in said), said
+    assert any(
+        "infos are a NoneType, neither a dict of arrays nor a list of dicts" in text for text in said
+    ), said
 
 
 class _Broken(VectorEnv):
@@ -393,12 +497,19 @@ class _Broken(VectorEnv):
 
 def test_a_vector_environment_of_fastrl_that_fails_is_a_finding():
     toy = make_vector_env("Identity-v0", 2)
-    settings = {"name": "Mine", "num_envs": 2, "obs_shape": (2,), "obs_dtype": torch.float32, "max_episode_steps": None, "device": "cpu"}
+    settings = {
+        "name": "Mine",
+        "num_envs": 2,
+        "obs_shape": (2,),
+        "obs_dtype": torch.float32,
+        "max_episode_steps": None,
+        "device": "cpu",
+    }
     said = sentences(check_env(_Broken(action=toy.action, **settings), steps=5), "error")
     assert len(said) == 1 and "Mine failed at step 0" in said[0] and "no more" in said[0]
 
 
-# ------------------------------------------------------------------------------------------------ settings, the report
+# ------------------------------------------------------------------------------ settings, the report
 
 
 @pytest.mark.parametrize(
@@ -426,5 +537,9 @@ def test_a_report_says_each_thing_once_and_the_worst_first():
         report.error("step", "it  raised")
     assert report.of("error") == [Finding("error", "step", "it raised")] and report.broken and not report.ok
     lines = str(report).splitlines()
-    assert lines[0].startswith("Mine: look at this") and [line.split()[0] for line in lines[1:]] == ["error", "warning", "note"]
+    assert lines[0].startswith("Mine: look at this") and [line.split()[0] for line in lines[1:]] == [
+        "error",
+        "warning",
+        "note",
+    ]
     assert report.as_dict()["findings"][0] == {"level": "note", "what": "rewards", "sentence": "always 1"}

@@ -31,7 +31,11 @@ ERRORS: list[BaseException] = [
 
 @pytest.mark.parametrize("error", ERRORS, ids=lambda error: type(error).__name__)
 def test_what_a_constructor_raises_is_a_sentence_with_its_type_and_text(error, monkeypatch):
-    monkeypatch.setitem(gym.registry, "Fails-v0", gym.envs.registration.EnvSpec("Fails-v0", entry_point=Fails, kwargs={"error": error}))
+    monkeypatch.setitem(
+        gym.registry,
+        "Fails-v0",
+        gym.envs.registration.EnvSpec("Fails-v0", entry_point=Fails, kwargs={"error": error}),
+    )
     text = type(error).__name__ + ": " + " ".join(str(error).split())
     for make in (
         lambda: make_vector_env("Fails-v0"),
@@ -40,7 +44,11 @@ def test_what_a_constructor_raises_is_a_sentence_with_its_type_and_text(error, m
     ):
         with pytest.raises(SettingError) as caught:
             make()
-        assert text in str(caught.value) and "cannot be made" in str(caught.value) and "\n" not in str(caught.value)
+        assert (
+            text in str(caught.value)
+            and "cannot be made" in str(caught.value)
+            and "\n" not in str(caught.value)
+        )
 
 
 def test_what_envpool_raises_is_a_sentence(monkeypatch):
@@ -63,7 +71,9 @@ def test_what_envpool_raises_is_a_sentence(monkeypatch):
     ],
 )
 def test_options_that_only_gymnasium_has_name_its_id(env_id, option, its_id):
-    with pytest.raises(SettingError, match=f"EnvPool's {env_id} has no option '{option}'.*give the id gymnasium:{its_id}"):
+    with pytest.raises(
+        SettingError, match=f"EnvPool's {env_id} has no option '{option}'.*give the id gymnasium:{its_id}"
+    ):
         make_vector_env(env_id, env_kwargs={option: True})
 
 
@@ -93,7 +103,7 @@ def test_ids_that_end_the_process_are_refused_and_not_listed(env_id):
         make_vector_env(env_id)
 
 
-# ------------------------------------------------------------------------------------------------ options of EnvPool
+# -------------------------------------------------------------------------------- options of EnvPool
 
 
 @pytest.mark.parametrize(
@@ -104,8 +114,16 @@ def test_ids_that_end_the_process_are_refused_and_not_listed(env_id):
         ("Pong-v5", {"img_height": 84.0}, "img_height of Pong-v5 must be a whole number"),
         ("Pong-v5", {"episodic_life": 2}, "episodic_life of Pong-v5 must be true or false"),
         ("Pong-v5", {"task": 3}, "task of Pong-v5 must be text"),
-        ("Ant-v5", {"reset_noise_scale": float("nan")}, "reset_noise_scale of Ant-v5 must be a finite number"),
-        ("MiniGrid-Empty-5x5-v0", {"agent_start_pos": [1]}, "agent_start_pos of .* must be a list of 2 entries"),
+        (
+            "Ant-v5",
+            {"reset_noise_scale": float("nan")},
+            "reset_noise_scale of Ant-v5 must be a finite number",
+        ),
+        (
+            "MiniGrid-Empty-5x5-v0",
+            {"agent_start_pos": [1]},
+            "agent_start_pos of .* must be a list of 2 entries",
+        ),
         ("Pong-v5", {"num_threads": 3}, "num_threads has an argument of its own"),
     ],
 )
@@ -117,7 +135,9 @@ def test_options_are_checked_against_their_description(env_id, options, message)
 def test_a_death_in_a_trial_is_a_sentence_and_said_once_for_all(monkeypatch):
     for _ in range(2):
         with pytest.raises(
-            SettingError, match="MiniGrid-Empty-5x5-v0 cannot be used with {'size': 0}: in a trial EnvPool ended the process"
+            SettingError,
+            match="MiniGrid-Empty-5x5-v0 cannot be used with {'size': 0}: in a trial EnvPool ended the "
+            "process",
         ):
             make_vector_env("MiniGrid-Empty-5x5-v0", env_kwargs={"size": 0})
         monkeypatch.setattr("subprocess.run", None)  # the second time nothing is tried
@@ -127,7 +147,7 @@ def test_numbers_of_numpy_are_plain():
     assert type(_of_type("stack_num", np.int64(2), description("Pong-v5")["stack_num"])) is int
 
 
-# ------------------------------------------------------------------------------------------------ entries that are left out
+# ------------------------------------------------------------------------- entries that are left out
 
 
 @pytest.mark.parametrize(
@@ -142,7 +162,10 @@ def test_numbers_of_numpy_are_plain():
 )
 def test_entries_that_are_not_a_policys_are_left_out_and_said(env_id, size, entry, with_it, monkeypatch):
     monkeypatch.setattr(envpool_room, "_SAID", set())
-    with pytest.warns(UserWarning, match=f"{entry}.* left out.*obs_keys") as said, make_vector_env(env_id) as env:
+    with (
+        pytest.warns(UserWarning, match=f"{entry}.* left out.*obs_keys") as said,
+        make_vector_env(env_id) as env,
+    ):
         assert env.obs_shape == (size,)
         make_vector_env(env_id).close()
         assert len(said) == 1
@@ -156,7 +179,7 @@ def test_action_masks_are_spoken_of(monkeypatch):
         make_vector_env("Snake-v1").close()
 
 
-# ------------------------------------------------------------------------------------------------ choices without bounds
+# ---------------------------------------------------------------------------- choices without bounds
 
 
 class Wide(gym.Env):
@@ -171,7 +194,9 @@ SMALL = gym.spaces.Box(-1, 1, (2,))
 
 
 @pytest.mark.parametrize(
-    "space", [UNBOUNDED, gym.spaces.Discrete(2**40), gym.spaces.MultiDiscrete([2**30, 2])], ids=lambda s: type(s).__name__
+    "space",
+    [UNBOUNDED, gym.spaces.Discrete(2**40), gym.spaces.MultiDiscrete([2**30, 2])],
+    ids=lambda s: type(s).__name__,
 )
 def test_too_many_choices_are_refused_by_name(space):
     with pytest.raises(SettingError, match=r"actions of Wide are (Box|Discrete|MultiDiscrete)\(.*choices"):
@@ -193,6 +218,9 @@ def test_environments_are_made_as_long_as_there_is_memory(monkeypatch):
             closed.append(self)
 
     monkeypatch.setattr("fastrl.envs.construction.available_memory", lambda: 2**29)
-    with pytest.raises(SettingError, match="num_envs too large: after 255 environments of the factory only 536.9 MB of memory are left"):
+    with pytest.raises(
+        SettingError,
+        match="num_envs too large: after 255 environments of the factory only 536.9 MB of memory are left",
+    ):
         make_vector_env(Small, 1000)
     assert len(closed) == 255

@@ -1,4 +1,5 @@
-"""What every vector environment promises: the stream, the statistics, checks of actions, errors that say where."""
+"""What every vector environment promises: the stream, the statistics, checks of actions, errors that say
+where."""
 
 import numpy as np
 import pytest
@@ -10,7 +11,8 @@ from fastrl.errors import SettingError
 
 
 class Scripted(VectorEnv):
-    """Plays back rows of (reward, terminated, truncated); the observation is the number of the row, in memory that is used again."""
+    """Plays back rows of (reward, terminated, truncated); the observation is the number of the row, in memory
+    that is used again."""
 
     def __init__(self, rows, num_envs=2, **options):
         settings = {
@@ -33,7 +35,9 @@ class Scripted(VectorEnv):
             raise row
         self.count += 1
         reward, terminated, truncated, *more = (None if part is None else np.array(part) for part in row)
-        return Advance(np.full((self.num_envs, 1), self.count, np.float32), reward, terminated, truncated, *more)
+        return Advance(
+            np.full((self.num_envs, 1), self.count, np.float32), reward, terminated, truncated, *more
+        )
 
 
 def choose(num_envs=2):
@@ -48,7 +52,11 @@ def test_the_row_after_an_end_is_no_transition_and_carries_nothing():
     env = Scripted([([1.0, 2.0], [True, False], [False, True]), (garbage, YES, YES), ([3.0, 4.0], NO, NO)])
     env.reset()
     end = env.step(choose())
-    assert end.valid.tolist() == YES and end.terminated.tolist() == [True, False] and end.truncated.tolist() == [False, True]
+    assert (
+        end.valid.tolist() == YES
+        and end.terminated.tolist() == [True, False]
+        and end.truncated.tolist() == [False, True]
+    )
     reset = env.step(choose())
     assert reset.valid.tolist() == NO
     assert reset.reward.tolist() == [0.0, 0.0]
@@ -58,7 +66,12 @@ def test_the_row_after_an_end_is_no_transition_and_carries_nothing():
 
 
 def test_episodes_are_summed_over_valid_rows_and_popped_once():
-    rows = [([1.0, 0.5], NO, NO), ([2.0, 0.5], [True, False], NO), ([1e9, 0.5], NO, NO), ([4.0, 0.5], NO, YES)]
+    rows = [
+        ([1.0, 0.5], NO, NO),
+        ([2.0, 0.5], [True, False], NO),
+        ([1e9, 0.5], NO, NO),
+        ([4.0, 0.5], NO, YES),
+    ]
     env = Scripted(rows)
     env.reset()
     for _ in rows:
@@ -76,7 +89,11 @@ def test_many_small_rewards_are_summed_in_double_precision():
 
 
 def test_held_columns_are_no_transition_and_their_episode_goes_on():
-    rows = [([1.0, 1.0], [True, False], NO), ([7.0, 7.0], NO, NO, [False, True]), ([1.0, 1.0], NO, [False, True])]
+    rows = [
+        ([1.0, 1.0], [True, False], NO),
+        ([7.0, 7.0], NO, NO, [False, True]),
+        ([1.0, 1.0], NO, [False, True]),
+    ]
     env = Scripted(rows)
     env.reset()
     env.step(choose())
@@ -112,7 +129,13 @@ def test_reset_forgets_unfinished_episodes_and_pending_resets():
 
 def test_starting_episodes_takes_the_reset_row_where_all_have_ended():
     over = [None, None, NO]  # no game is over, though both episodes are
-    env = Scripted([([5.0, 6.0], [True, False], [False, True], *over), ([9.0, 9.0], NO, NO, *over), ([2.0, 2.0], NO, YES)])
+    env = Scripted(
+        [
+            ([5.0, 6.0], [True, False], [False, True], *over),
+            ([9.0, 9.0], NO, NO, *over),
+            ([2.0, 2.0], NO, YES),
+        ]
+    )
     assert env.start_episodes().tolist() == [[0.0], [0.0]]
     env.step(choose())
     assert env.start_episodes().tolist() == [[2.0], [2.0]] and env.pop_episodes() == []
@@ -132,7 +155,10 @@ def test_an_exception_names_environment_step_and_seed():
     env = Scripted([([0.0, 0.0], NO, NO), ZeroDivisionError("joint 3")], seeds=[11, 12])
     env.reset()
     env.step(choose())
-    with pytest.raises(EnvironmentFailure, match=r"Scripted failed at step 1 \(seeds \[11, 12\]...\): ZeroDivisionError: joint 3"):
+    with pytest.raises(
+        EnvironmentFailure,
+        match=r"Scripted failed at step 1 \(seeds \[11, 12\]...\): ZeroDivisionError: joint 3",
+    ):
         env.step(choose())
 
 
@@ -181,7 +207,9 @@ def test_multi_discrete_actions_are_checked_per_branch():
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
 def test_continuous_actions_are_clipped_and_the_callers_tensor_is_not(dtype):
-    spec = ActionSpec("continuous", (2,), (), torch.tensor([-1.0, -torch.inf]), torch.tensor([1.0, torch.inf]))
+    spec = ActionSpec(
+        "continuous", (2,), (), torch.tensor([-1.0, -torch.inf]), torch.tensor([1.0, torch.inf])
+    )
     given = torch.tensor([[-3.0, -3.0], [3.0, 3.0]], dtype=dtype)
     checked = spec.check(given, 2)
     assert checked.dtype == np.float32

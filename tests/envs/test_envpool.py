@@ -15,7 +15,9 @@ pytestmark = pytest.mark.filterwarnings("ignore:.*precision lowered.*")
 
 
 def raw_pool(env_id, num_envs, seed, **options):
-    return envpool.make_gymnasium(env_id, num_envs=num_envs, seed=environment_seeds(seed, num_envs), **options)
+    return envpool.make_gymnasium(
+        env_id, num_envs=num_envs, seed=environment_seeds(seed, num_envs), **options
+    )
 
 
 def actions_for(env, generator):
@@ -47,7 +49,9 @@ def test_the_stream_is_envpools_with_reset_rows_marked(env_id):
         assert np.array_equal(step.valid.numpy(), ~done)
         assert np.array_equal(~step.valid.numpy(), info["elapsed_step"] == 0)
         assert np.array_equal(step.reward.numpy(), np.where(done, 0, reward))
-        assert np.array_equal(step.terminated.numpy(), terminated) and np.array_equal(step.truncated.numpy(), truncated)
+        assert np.array_equal(step.terminated.numpy(), terminated) and np.array_equal(
+            step.truncated.numpy(), truncated
+        )
         done = terminated | truncated
     assert env.max_episode_steps == limit
     assert max(episode.length for episode in env.pop_episodes()) <= limit
@@ -73,13 +77,17 @@ def test_dm_control_repeats_rewards_on_reset_rows_and_they_are_masked():
 def test_dict_observations_are_concatenated_in_alphabetical_order_or_as_chosen():
     pool = raw_pool("FishSwim-v1", 2, 5)
     raw = pool.reset()[0]
-    parts = [raw[key].reshape(2, -1) for key in ("joint_angles", "target", "upright", "velocity")]  # `upright` has shape (2,)
+    parts = [
+        raw[key].reshape(2, -1) for key in ("joint_angles", "target", "upright", "velocity")
+    ]  # `upright` has shape (2,)
     env = make_vector_env("FishSwim-v1", 2, seed=5)
     obs = env.reset()
     assert env.obs_shape == (24,) and obs.dtype == torch.float32
     assert np.array_equal(obs.numpy(), np.concatenate(parts, axis=1).astype(np.float32))
     chosen = make_vector_env("FishSwim-v1", 2, seed=5, obs_keys=["velocity", "upright"])
-    assert np.array_equal(chosen.reset().numpy(), np.concatenate([parts[3], parts[2]], axis=1).astype(np.float32))
+    assert np.array_equal(
+        chosen.reset().numpy(), np.concatenate([parts[3], parts[2]], axis=1).astype(np.float32)
+    )
 
 
 @pytest.mark.parametrize("env_id", ["CartPole-v1", "Pendulum-v1", "MiniGrid-MemoryS7-v0", "CheetahRun-v1"])
@@ -146,7 +154,8 @@ def test_discrete_observations_are_one_hot_and_discrete_actions_checked():
 
 
 def test_bounds_that_mean_none_do_not_clip():
-    """VizDoom's bounds are the smallest positive and the largest number; clipping to them would leave no negative action."""
+    """VizDoom's bounds are the smallest positive and the largest number; clipping to them would leave no
+    negative action."""
     from fastrl.envs.actions import ActionMap
 
     spec = envpool.make_spec("D1Basic-v1")

@@ -1,4 +1,5 @@
-"""Gymnasium environments of every kind give one stream: the valid transitions do not depend on the autoreset mode."""
+"""Gymnasium environments of every kind give one stream: the valid transitions do not depend on the autoreset
+mode."""
 
 import gymnasium as gym
 import numpy as np
@@ -18,15 +19,24 @@ LENGTHS = [3, 5, 4]
 
 
 def transitions(env, count):
-    """The first `count` valid transitions of each environment, as (obs, action, reward, terminated, truncated, next obs)."""
+    """The first `count` valid transitions of each environment, as (obs, action, reward, terminated,
+    truncated, next obs)."""
     found = [[] for _ in range(env.num_envs)]
     obs = env.reset()
     while min(map(len, found)) < count:
         actions = (obs.abs().sum(1) * 7).long() % 2
         step = env.step(actions)
-        assert not step.reward[~step.valid].any() and not (step.terminated | step.truncated)[~step.valid].any()
+        assert (
+            not step.reward[~step.valid].any() and not (step.terminated | step.truncated)[~step.valid].any()
+        )
         for i in torch.nonzero(step.valid).flatten().tolist():
-            row = (obs[i].tolist(), actions[i].item(), step.reward[i].item(), step.terminated[i].item(), step.truncated[i].item())
+            row = (
+                obs[i].tolist(),
+                actions[i].item(),
+                step.reward[i].item(),
+                step.terminated[i].item(),
+                step.truncated[i].item(),
+            )
             found[i].append((*row, step.obs[i].tolist()))
         obs = step.obs
     return [rows[:count] for rows in found]
@@ -47,7 +57,10 @@ def test_valid_transitions_are_the_same_in_every_autoreset_mode(mode, env_id, op
     assert isinstance(env, GymnasiumVectorEnv)
     native = ToyVectorEnv(env_id, 3, seeds=env.seeds, env_kwargs=options)
     assert transitions(env, 40) == transitions(native, 40)
-    episodes = [[episode[1:] for episode in each.pop_episodes() if episode.env_index == 0][:2] for each in (env, native)]
+    episodes = [
+        [episode[1:] for episode in each.pop_episodes() if episode.env_index == 0][:2]
+        for each in (env, native)
+    ]
     assert episodes[0] == episodes[1] and len(episodes[0]) == 2
 
 
@@ -62,10 +75,16 @@ def test_a_reward_of_1e9_on_the_reset_row_never_shows(mode):
 
 
 def test_the_native_stream_next_step_has_no_held_rows_and_the_others_hold_only_after_ends():
-    for mode, expected in ((AutoresetMode.NEXT_STEP, 3), (AutoresetMode.SAME_STEP, 3 + 6), (AutoresetMode.DISABLED, 3 + 6)):
+    for mode, expected in (
+        (AutoresetMode.NEXT_STEP, 3),
+        (AutoresetMode.SAME_STEP, 3 + 6),
+        (AutoresetMode.DISABLED, 3 + 6),
+    ):
         env = make_vector_env(ToyVectorGym("Counter-v0", 3, mode, length=[2, 50, 50]))
         env.reset()
-        rows = [env.step(torch.zeros(3, dtype=torch.int64)) for _ in range(9)]  # three episodes of environment 0
+        rows = [
+            env.step(torch.zeros(3, dtype=torch.int64)) for _ in range(9)
+        ]  # three episodes of environment 0
         assert sum(int((~row.valid).sum()) for row in rows) == expected
 
 
@@ -116,15 +135,22 @@ def test_a_missing_last_observation_is_an_error():
 def test_an_unknown_mode_is_refused():
     odd = ToyVectorGym("Counter-v0", 2, length=3)
     odd.metadata = {"autoreset_mode": "sometimes"}
-    with pytest.raises(SettingError, match=r"metadata\['autoreset_mode'\] of ToyVectorGym must be .* got 'sometimes'"):
+    with pytest.raises(
+        SettingError, match=r"metadata\['autoreset_mode'\] of ToyVectorGym must be .* got 'sometimes'"
+    ):
         make_vector_env(odd)
 
 
 class Everything(gym.Env):
-    """Odd spaces: a tuple observation with a shifted discrete part, integer rewards, shifted multi-discrete actions, one buffer for all."""
+    """Odd spaces: a tuple observation with a shifted discrete part, integer rewards, shifted multi-discrete
+    actions, one buffer for all."""
 
     observation_space = gym.spaces.Tuple(
-        (gym.spaces.Discrete(3, start=-1), gym.spaces.Box(-1, 1, (2,), np.float64), gym.spaces.MultiDiscrete([2, 3]))
+        (
+            gym.spaces.Discrete(3, start=-1),
+            gym.spaces.Box(-1, 1, (2,), np.float64),
+            gym.spaces.MultiDiscrete([2, 3]),
+        )
     )
     action_space = gym.spaces.MultiDiscrete([2, 4], start=[10, -1])
 
@@ -166,14 +192,17 @@ def test_the_broken_environment_is_named_with_step_and_seed():
     made = []
 
     def factory():
-        made.append(Breaks("Counter-v0", length=10 if made else 1))  # environment 0 never gets as far as a second step
+        made.append(
+            Breaks("Counter-v0", length=10 if made else 1)
+        )  # environment 0 never gets as far as a second step
         return made[-1]
 
     env = make_vector_env(factory, 2, seed=3)
     env.reset()
     env.step(torch.zeros(2, dtype=torch.int64))
     with pytest.raises(
-        EnvironmentFailure, match=rf"environment 1 of .* failed at step 1 \(seed {env.seeds[1]}\): FloatingPointError: joint"
+        EnvironmentFailure,
+        match=rf"environment 1 of .* failed at step 1 \(seed {env.seeds[1]}\): FloatingPointError: joint",
     ):
         env.step(torch.zeros(2, dtype=torch.int64))
 

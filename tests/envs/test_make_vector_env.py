@@ -34,7 +34,11 @@ def test_ids_go_to_fastrl_then_envpool_then_gymnasium(own_id):
     assert isinstance(make_vector_env("CartPole-v1", 2), EnvPoolEnv)
     assert isinstance(make_vector_env(own_id, 2), GymnasiumEnv)
     sources = {entry.env_id: entry.source for entry in list_env_ids()}
-    assert (sources["Identity-v0"], sources["CartPole-v1"], sources[own_id]) == ("fastrl", "envpool", "gymnasium")
+    assert (sources["Identity-v0"], sources["CartPole-v1"], sources[own_id]) == (
+        "fastrl",
+        "envpool",
+        "gymnasium",
+    )
 
 
 @pytest.mark.parametrize(
@@ -61,7 +65,11 @@ def test_listing_filters_without_regard_to_case():
 
 @pytest.mark.parametrize("limit", [5, 40])
 def test_time_limits_can_be_changed_everywhere(own_id, limit):
-    factories = {"id": own_id, "factory": lambda: gym.make(own_id), "unlimited": lambda: SingleEnv("Counter-v0", length=100)}
+    factories = {
+        "id": own_id,
+        "factory": lambda: gym.make(own_id),
+        "unlimited": lambda: SingleEnv("Counter-v0", length=100),
+    }
     for env in ("Counter-v0", "CartPole-v1", *factories.values()):
         made = make_vector_env(env, 1, max_episode_steps=limit)
         made.reset()
@@ -70,15 +78,29 @@ def test_time_limits_can_be_changed_everywhere(own_id, limit):
         assert max(episode.length for episode in made.pop_episodes()) <= limit
         assert made.max_episode_steps == limit
     with pytest.raises(SettingError, match="max_episode_steps"):
-        make_vector_env(gym.wrappers.vector.RecordEpisodeStatistics(gym.make_vec("CartPole-v1", 2)), max_episode_steps=limit)
+        make_vector_env(
+            gym.wrappers.vector.RecordEpisodeStatistics(gym.make_vec("CartPole-v1", 2)),
+            max_episode_steps=limit,
+        )
 
 
 def test_a_limit_that_a_vector_environment_does_not_tell_can_be_said():
     unlimited = gym.vector.SyncVectorEnv([lambda: SingleEnv("Counter-v0", length=3)] * 2)
-    assert make_vector_env(gym.wrappers.vector.RecordEpisodeStatistics(unlimited), max_episode_steps=7).max_episode_steps is None
+    assert (
+        make_vector_env(
+            gym.wrappers.vector.RecordEpisodeStatistics(unlimited), max_episode_steps=7
+        ).max_episode_steps
+        is None
+    )
     limited = make_vector_env("Counter-v0", 2, max_episode_steps=7)
-    assert make_vector_env(limited, max_episode_steps=7) is make_vector_env(lambda: limited, max_episode_steps=7) is limited
-    with pytest.raises(SettingError, match="max_episode_steps is 8, but Counter-v0 is already made, with a limit of 7 steps"):
+    assert (
+        make_vector_env(limited, max_episode_steps=7)
+        is make_vector_env(lambda: limited, max_episode_steps=7)
+        is limited
+    )
+    with pytest.raises(
+        SettingError, match="max_episode_steps is 8, but Counter-v0 is already made, with a limit of 7 steps"
+    ):
         make_vector_env(limited, max_episode_steps=8)
 
 
@@ -114,7 +136,9 @@ def test_objects_and_factories():
     assert isinstance(single, GymnasiumEnv) and single.num_envs == 1 and single.max_episode_steps == 500
     many = make_vector_env(lambda length: SingleEnv("Counter-v0", length=length), 3, env_kwargs={"length": 2})
     assert many.num_envs == 3 and len({id(env) for env in many.envs}) == 3
-    vector = make_vector_env(lambda: gym.wrappers.vector.RecordEpisodeStatistics(gym.make_vec("CartPole-v1", 4)), 4)
+    vector = make_vector_env(
+        lambda: gym.wrappers.vector.RecordEpisodeStatistics(gym.make_vec("CartPole-v1", 4)), 4
+    )
     assert isinstance(vector, GymnasiumVectorEnv) and vector.num_envs == 4
     assert make_vector_env(many, 3) is many
     assert make_vector_env(lambda: many, 3) is many
@@ -161,7 +185,9 @@ def test_importing_the_room_loads_no_simulator():
     subprocess.run([sys.executable, "-c", check], check=True)
 
 
-@pytest.mark.parametrize("env", ["CartPole-v1", "gymnasium:CartPole-v1", "Identity-v0", lambda: gym.make("CartPole-v1")])
+@pytest.mark.parametrize(
+    "env", ["CartPole-v1", "gymnasium:CartPole-v1", "Identity-v0", lambda: gym.make("CartPole-v1")]
+)
 @pytest.mark.parametrize(
     ("given", "message"),
     [
@@ -187,5 +213,8 @@ def test_numbers_of_numpy_are_taken():
 
 
 def test_what_is_asked_of_gymnasium_is_looked_for_among_its_ids():
-    with pytest.raises(SettingError, match=r"there is no environment 'gymnasium:Taxi-v1'; did you mean 'gymnasium:Taxi-v\d'\?"):
+    with pytest.raises(
+        SettingError,
+        match=r"there is no environment 'gymnasium:Taxi-v1'; did you mean 'gymnasium:Taxi-v\d'\?",
+    ):
         make_vector_env("gymnasium:Taxi-v1")

@@ -15,8 +15,16 @@ NAME = "MaskedCartPole-v1"
 
 
 def test_it_is_cartpole_with_position_and_angle_only():
-    masked, whole = (make_vector_env(env_id, 3, seed=5, max_episode_steps=15, num_threads=2) for env_id in (NAME, "CartPole-v1"))
-    assert (masked.name, masked.obs_shape, masked.max_episode_steps, masked.num_threads) == (NAME, (2,), 15, 2)
+    masked, whole = (
+        make_vector_env(env_id, 3, seed=5, max_episode_steps=15, num_threads=2)
+        for env_id in (NAME, "CartPole-v1")
+    )
+    assert (masked.name, masked.obs_shape, masked.max_episode_steps, masked.num_threads) == (
+        NAME,
+        (2,),
+        15,
+        2,
+    )
     assert (masked.action.kind, masked.action.num_actions, masked.seeds) == ("discrete", 2, whole.seeds)
     obs = masked.reset()
     assert obs.dtype == torch.float32 and torch.equal(obs, whole.reset()[:, [0, 2]])
@@ -34,7 +42,9 @@ def test_it_is_listed_as_fastrls_and_made_as_a_gymnasium_environment():
     assert [entry.source for entry in list_env_ids(NAME)] == ["fastrl"]
     env = make_gymnasium_env(NAME)
     seen = np.array([4.8, np.float32(24 * np.pi / 180)], np.float32)
-    assert env.observation_space == gym.spaces.Box(-seen, seen, (2,), np.float32) and env.action_space == gym.spaces.Discrete(2)
+    assert env.observation_space == gym.spaces.Box(
+        -seen, seen, (2,), np.float32
+    ) and env.action_space == gym.spaces.Discrete(2)
     obs, _ = env.reset(seed=3)
     assert obs.shape == (2,) and env.step(1)[0].shape == (2,)
 
@@ -59,5 +69,7 @@ def test_without_envpool_it_is_not_listed_and_says_what_is_missing(monkeypatch):
     monkeypatch.setitem(sys.modules, "envpool", None)
     assert list_env_ids(NAME) == []
     for make in (make_vector_env, make_gymnasium_env):
-        with pytest.raises(SettingError, match=f"{NAME} is made from CartPole-v1 of EnvPool.*pip install envpool"):
+        with pytest.raises(
+            SettingError, match=f"{NAME} is made from CartPole-v1 of EnvPool.*pip install envpool"
+        ):
             make(NAME)

@@ -1,4 +1,5 @@
-"""Environments that return what they must not, raise what they should not or hang: one sentence with environment, step and seed."""
+"""Environments that return what they must not, raise what they should not or hang: one sentence with
+environment, step and seed."""
 
 import signal
 import time
@@ -119,7 +120,9 @@ def test_numbers_of_other_kinds_are_taken(obs):
     assert step_twice(lambda: Odd(returns(obs))).obs.tolist() == [[0.0] * 3, [1.0] * 3]
 
 
-@pytest.mark.parametrize("reward", [True, 1, np.array([1.0]), np.float64(1.0), torch.tensor(1.0), torch.tensor([1.0])])
+@pytest.mark.parametrize(
+    "reward", [True, 1, np.array([1.0]), np.float64(1.0), torch.tensor(1.0), torch.tensor([1.0])]
+)
 def test_a_reward_may_be_whatever_is_one_number(reward):
     assert step_twice(lambda: Odd(returns(reward=reward))).reward.tolist() == [1.0, 1.0]
 
@@ -134,7 +137,9 @@ def test_a_reset_without_info_is_named(result):
     with make_vector_env(Odd(begin=lambda: result)) as env:
         env.reset()
         with pytest.raises(
-            EnvironmentFailure, match=r"environment 0 of Odd failed at step 0 .* reset must return two values, \(observation, info\)"
+            EnvironmentFailure,
+            match=r"environment 0 of Odd failed at step 0 .* reset must return two values, "
+            r"\(observation, info\)",
         ):
             env.reset()
 
@@ -149,11 +154,20 @@ def test_old_gyms_returns_inside_of_wrappers_are_named_too():
 def test_entries_of_a_dict_observation_are_named():
     space = gym.spaces.Dict(a=gym.spaces.Box(-1, 1, (2,)), b=gym.spaces.Discrete(3))
     for obs, words in (
-        ({"a": np.zeros(2, np.float32)}, "the observation lacks 'b', which its space declares; it is a dict of 'a'"),
+        (
+            {"a": np.zeros(2, np.float32)},
+            "the observation lacks 'b', which its space declares; it is a dict of 'a'",
+        ),
         ({"a": np.zeros(3, np.float32), "b": 1}, "observation 'a' has shape [3], its space declares [2]"),
         (None, "the observation lacks 'a', which its space declares; it is NoneType"),
-        ({"a": "near", "b": 1}, "entry 'a' of its observation should be numbers of shape [2], it is the text 'near'"),
-        ({"a": np.zeros(2, np.float32), "b": 3}, "observation 'b' is 3, but its space declares choices from 0 to 2"),
+        (
+            {"a": "near", "b": 1},
+            "entry 'a' of its observation should be numbers of shape [2], it is the text 'near'",
+        ),
+        (
+            {"a": np.zeros(2, np.float32), "b": 3},
+            "observation 'b' is 3, but its space declares choices from 0 to 2",
+        ),
     ):
         env = type("Dicts", (Odd,), {"observation_space": space})(begin=lambda obs=obs: (obs, {}))
         env.resets = 1
@@ -174,7 +188,9 @@ def test_entries_of_a_dict_observation_are_named():
 def test_a_number_that_is_not_finite_is_named(act, words):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        with pytest.raises(NonFiniteError, match=r"environment 1 of Odd \(seed \d+\) returned a non-finite " + words):
+        with pytest.raises(
+            NonFiniteError, match=r"environment 1 of Odd \(seed \d+\) returned a non-finite " + words
+        ):
             step_twice(lambda: Odd(act))
 
 
@@ -199,7 +215,8 @@ def test_an_environment_made_of_another_vector_environment_is_named_itself():
             return GOOD
 
     with pytest.raises(
-        NonFiniteError, match="environment 1 of Odd failed at step 1 .*: environment 0 of Odd .* non-finite reward at step 1"
+        NonFiniteError,
+        match="environment 1 of Odd failed at step 1 .*: environment 0 of Odd .* non-finite reward at step 1",
     ):
         step_twice(Outer)
 
@@ -215,7 +232,9 @@ def test_ctrl_c_and_what_a_signal_handler_raises_are_the_processs_own(monkeypatc
     try:
         with pytest.raises(SystemExit, match="7"):
             step_twice(lambda: Odd(lambda: signal.raise_signal(signal.SIGINT)))
-        with pytest.raises(EnvironmentFailure, match="environment 1 of Odd failed at step 1 .*: KeyboardInterrupt"):
+        with pytest.raises(
+            EnvironmentFailure, match="environment 1 of Odd failed at step 1 .*: KeyboardInterrupt"
+        ):
             step_twice(lambda: Odd(raises(KeyboardInterrupt())))
     finally:
         signal.signal(signal.SIGINT, before)
@@ -239,7 +258,9 @@ def test_an_environment_that_does_not_close_is_a_warning_and_the_others_are_clos
             raise RuntimeError("port in use")
 
     env = make_vector_env(Stuck, 2)
-    with pytest.warns(RuntimeWarning, match="environment 1 of Stuck could not be closed: RuntimeError: port in use"):
+    with pytest.warns(
+        RuntimeWarning, match="environment 1 of Stuck could not be closed: RuntimeError: port in use"
+    ):
         env.close()
     assert len(closed) == 2
 
@@ -259,7 +280,8 @@ def test_an_environment_that_hangs_is_named_when_the_time_is_up(act):
     env.reset()
     env.step(torch.zeros(1, dtype=torch.int64))
     with pytest.raises(
-        EnvironmentFailure, match=r"environment 0 of Odd failed at step 1 \(seed \d+\): no answer within 0.05 s \(env_timeout\)"
+        EnvironmentFailure,
+        match=r"environment 0 of Odd failed at step 1 \(seed \d+\): no answer within 0.05 s \(env_timeout\)",
     ):
         env.step(torch.zeros(1, dtype=torch.int64))
 
@@ -282,7 +304,11 @@ def test_a_time_limit_leaves_handler_and_timer_as_they_were():
 
 
 @pytest.mark.parametrize(
-    ("act", "words"), [(returns(reward=None), REWARD + "None"), (lambda: (ZEROS, 1.0, False, {}), FIVE_VALUES + "4 values, as old Gym did")]
+    ("act", "words"),
+    [
+        (returns(reward=None), REWARD + "None"),
+        (lambda: (ZEROS, 1.0, False, {}), FIVE_VALUES + "4 values, as old Gym did"),
+    ],
 )
 def test_wrapped_environments_are_spoken_of_in_the_same_words(act, words):
     with make_wrapped_envs(lambda: Odd(act), 1, [], seed=0) as env:
@@ -290,4 +316,6 @@ def test_wrapped_environments_are_spoken_of_in_the_same_words(act, words):
         env.step(torch.zeros(1, dtype=torch.int64))
         with pytest.raises(EnvironmentFailure) as failure:
             env.step(torch.zeros(1, dtype=torch.int64))
-    assert str(failure.value).startswith("environment 0 of Odd failed at step 1") and words in str(failure.value)
+    assert str(failure.value).startswith("environment 0 of Odd failed at step 1") and words in str(
+        failure.value
+    )

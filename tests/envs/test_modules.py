@@ -1,4 +1,5 @@
-"""Environments by `module:name`: ids, classes and functions of modules in the present folder, and what is said where there are none."""
+"""Environments by `module:name`: ids, classes and functions of modules in the present folder, and what is
+said where there are none."""
 
 from __future__ import annotations
 
@@ -39,7 +40,8 @@ number = 3
 
 @pytest.fixture
 def write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str, str], None]]:
-    """Writes modules into the present folder, which Python does not look in; afterwards they are forgotten."""
+    """Writes modules into the present folder, which Python does not look in; afterwards they are
+    forgotten."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", [entry for entry in sys.path if entry not in ("", str(tmp_path))])
     modules, ids = set(sys.modules), set(gym.registry)
@@ -53,7 +55,10 @@ def write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[
 @pytest.fixture
 def maze(write: Callable[[str, str], None]) -> None:
     write("walls", "HEIGHT = 4")
-    write("maze", MAZE + 'gym.register("Maze-v0", Maze)\ngym.register("Lazy-v0", "lazy:Lazy", kwargs={"size": 5})')
+    write(
+        "maze",
+        MAZE + 'gym.register("Maze-v0", Maze)\ngym.register("Lazy-v0", "lazy:Lazy", kwargs={"size": 5})',
+    )
     write("lazy", "from maze import Maze as Lazy")
 
 
@@ -61,12 +66,17 @@ def maze(write: Callable[[str, str], None]) -> None:
     ("name", "num_envs", "length"),
     [("maze:Maze-v0", 2, 4), ("maze:Lazy-v0", 2, 5), ("maze:Maze", 2, 4), ("maze:make", 3, 2)],
 )
-def test_a_module_of_the_present_folder_gives_ids_classes_and_functions(maze: None, name: str, num_envs: int, length: int) -> None:
+def test_a_module_of_the_present_folder_gives_ids_classes_and_functions(
+    maze: None, name: str, num_envs: int, length: int
+) -> None:
     before = list(sys.path)
     for options, expected in (({}, length), ({"size": 6}, 6)):
         with make_vector_env(name, num_envs, env_kwargs=options) as env:
             env.reset()
-            ends = [bool(env.step(env.action.check([0] * num_envs, num_envs)).truncated[0]) for _ in range(expected)]
+            ends = [
+                bool(env.step(env.action.check([0] * num_envs, num_envs)).truncated[0])
+                for _ in range(expected)
+            ]
         assert ends == [False] * (expected - 1) + [True]
     assert sys.path == before
 
@@ -90,16 +100,28 @@ def test_what_a_module_registers_is_listed(maze: None) -> None:
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("nowhere:Maze-v0", r"there is no module 'nowhere', neither in the present folder, /.*, nor where Python looks$"),
+        (
+            "nowhere:Maze-v0",
+            r"there is no module 'nowhere', neither in the present folder, /.*, nor where Python looks$",
+        ),
         ("maze.inside:Maze-v0", r"there is no module 'maze.inside'"),
-        ("broken:Maze-v0", r"the module 'broken' cannot be imported: ModuleNotFoundError: No module named 'package_that_is_missing'$"),
+        (
+            "broken:Maze-v0",
+            r"the module 'broken' cannot be imported: ModuleNotFoundError: No module named "
+            r"'package_that_is_missing'$",
+        ),
         ("spelled:Maze-v0", r"the module 'spelled' cannot be imported: SyntaxError: .*line 1"),
         ("leaves:Maze-v0", r"the module 'leaves' cannot be imported: SystemExit: 3$"),
-        ("maze:Maze-v1", r"the module 'maze' has no environment 'Maze-v1': it registers Lazy-v0, Maze-v0; did you mean 'Maze-v0'\?$"),
+        (
+            "maze:Maze-v1",
+            r"the module 'maze' has no environment 'Maze-v1': it registers Lazy-v0, Maze-v0; did you mean "
+            r"'Maze-v0'\?$",
+        ),
         ("maze:number", r"the module 'maze' has no environment 'number': it registers Lazy-v0, Maze-v0$"),
         (
             "walls:Maze-v0",
-            r"the module 'walls' has no environment 'Maze-v0': it registers none, and has no class or function of that name$",
+            r"the module 'walls' has no environment 'Maze-v0': it registers none, and has no class or "
+            r"function of that name$",
         ),
         (":Maze-v0", r"'module:name' needs the full name of a module, got ''$"),
         (".maze:Maze-v0", r"'module:name' needs the full name of a module, got '.maze'$"),
@@ -119,7 +141,10 @@ def test_each_trouble_with_a_module_has_a_sentence_of_its_own(
 def test_while_imports_are_refused_no_module_is_imported(maze: None) -> None:
     with imports_refused("say please"):
         for make in (make_vector_env, make_gymnasium_env, GymEnv):
-            with pytest.raises(SettingError, match="'maze:Maze' would import the module 'maze', which runs its code; say please"):
+            with pytest.raises(
+                SettingError,
+                match="'maze:Maze' would import the module 'maze', which runs its code; say please",
+            ):
                 make("maze:Maze")
         assert "maze" not in sys.modules
         with imports_refused(None):
@@ -136,7 +161,10 @@ def test_no_other_spelling_imports_a_module(maze: None, name: str) -> None:
 
 
 def test_no_environment_imports_a_module_to_make_another_one(maze: None) -> None:
-    with imports_refused("say please"), pytest.raises(SettingError, match="'maze:Maze-v0' would import the module 'maze'.*say please"):
+    with (
+        imports_refused("say please"),
+        pytest.raises(SettingError, match="'maze:Maze-v0' would import the module 'maze'.*say please"),
+    ):
         make_vector_env("gymnasium:GymV26Environment-v0", env_kwargs={"env_id": "maze:Maze-v0"})
 
 

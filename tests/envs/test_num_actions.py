@@ -62,18 +62,25 @@ def test_the_numbering_of_the_environment_stays():
 
 
 def test_they_are_the_same_actions_as_without_it():
-    few, all_of_them = (make_vector_env("MiniGrid-MemoryS7-v0", 4, seed=2, env_kwargs=options) for options in ({"num_actions": 3}, {}))
+    few, all_of_them = (
+        make_vector_env("MiniGrid-MemoryS7-v0", 4, seed=2, env_kwargs=options)
+        for options in ({"num_actions": 3}, {})
+    )
     assert torch.equal(few.reset(), all_of_them.reset())
     generator = torch.Generator().manual_seed(0)
     for _ in range(50):
         actions = torch.randint(few.action.num_actions, (4,), generator=generator)
-        assert all(torch.equal(a, b) for a, b in zip(few.step(actions), all_of_them.step(actions), strict=True))
+        assert all(
+            torch.equal(a, b) for a, b in zip(few.step(actions), all_of_them.step(actions), strict=True)
+        )
 
 
 @pytest.mark.parametrize("number", [0, -1, 8, 2.0, "3", True])
 def test_numbers_out_of_range_are_refused(number):
     for env, most in (("MiniGrid-MemoryS7-v0", 7), (Recorder, 4)):
-        with pytest.raises(SettingError, match=f"num_actions of .* must be a whole number from 1 to {most}, got {number!r}"):
+        with pytest.raises(
+            SettingError, match=f"num_actions of .* must be a whole number from 1 to {most}, got {number!r}"
+        ):
             make_vector_env(env, env_kwargs={"num_actions": number})
 
 
@@ -96,6 +103,8 @@ def test_what_is_not_mapped_here_refuses_it():
         make_vector_env("Identity-v0", env_kwargs={"num_actions": 2})
     made = make_vector_env("Identity-v0", 2)
     for env in (made, lambda: made):
-        with pytest.raises(SettingError, match="num_actions cannot be given to a VectorEnv that is already made"):
+        with pytest.raises(
+            SettingError, match="num_actions cannot be given to a VectorEnv that is already made"
+        ):
             make_vector_env(env, 2, env_kwargs={"num_actions": 2})
         assert make_vector_env(env, 2, env_kwargs=None) is made

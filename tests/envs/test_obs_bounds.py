@@ -19,7 +19,12 @@ INF = float("inf")
         ("Pendulum-v1", {}, [-1, -1, -8], [1, 1, 8]),
         ("FrozenLake-v1", {}, [0] * 16, [1] * 16),
         ("Identity-v0", {}, [-INF] * 4, [INF] * 4),
-        ("CheetahRun-v1", {"obs_keys": ["velocity"]}, [-INF] * 9, [INF] * 9),  # its space says 2.2e-308 to 1.8e+308
+        (
+            "CheetahRun-v1",
+            {"obs_keys": ["velocity"]},
+            [-INF] * 9,
+            [INF] * 9,
+        ),  # its space says 2.2e-308 to 1.8e+308
     ],
 )
 def test_bounds_of_vectors(env_id, options, low, high):
@@ -32,7 +37,11 @@ def test_bounds_of_vectors(env_id, options, low, high):
 def test_bounds_of_images_are_those_of_the_part_that_is_seen():
     env = make_vector_env("MiniGrid-MemoryS7-v0", env_kwargs={"crop": 3})
     low, high = env.obs_bounds
-    assert low.shape == high.shape == env.obs_shape == (3, 3, 3) and low.dtype == np.uint8 and env.obs_dtype == torch.uint8
+    assert (
+        low.shape == high.shape == env.obs_shape == (3, 3, 3)
+        and low.dtype == np.uint8
+        and env.obs_dtype == torch.uint8
+    )
     assert low.max() == 0 and high.min() == 255
 
 
@@ -69,5 +78,9 @@ def test_bounds_of_a_number_have_one_entry():
 
 def test_the_largest_numbers_of_a_dtype_stand_for_no_bound():
     limits = np.finfo(np.float64)
-    low, high = box_bounds(gym.spaces.Box(np.array([limits.tiny, limits.min, -1]), np.array([limits.max, 3, np.inf]), dtype=np.float64))
+    low, high = box_bounds(
+        gym.spaces.Box(
+            np.array([limits.tiny, limits.min, -1]), np.array([limits.max, 3, np.inf]), dtype=np.float64
+        )
+    )
     assert low.tolist() == [-INF, -INF, -1] and high.tolist() == [INF, 3, INF]

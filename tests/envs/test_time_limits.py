@@ -9,7 +9,7 @@ from fastrl.envs import make_vector_env
 from fastrl.envs.single import SingleEnv
 from fastrl.envs.time_limit import as_limit, time_limit
 from fastrl.errors import SettingError
-from fastrl.training.evaluation import MemorylessPlayer, evaluate_policy
+from fastrl.runs.evaluation import MemorylessPlayer, evaluate_policy
 
 
 class Walk(gym.Env):
@@ -121,7 +121,7 @@ def test_of_environments_with_several_limits_the_longest_is_told():
 
 
 def test_an_evaluation_goes_by_a_limit_that_is_told_late(monkeypatch):
-    monkeypatch.setattr("fastrl.training.evaluation.LONGEST_EPISODE", 3)  # where no limit is told
+    monkeypatch.setattr("fastrl.runs.evaluation.LONGEST_EPISODE", 3)  # where no limit is told
     player = MemorylessPlayer(lambda obs: torch.zeros(len(obs), dtype=torch.int64))
     with make_vector_env(ToldLate) as env:
         assert evaluate_policy(player, env, 1)["eval/length_mean"] == 12
@@ -132,7 +132,9 @@ def test_a_spec_that_nothing_enforces_is_not_told():
 
 
 def test_a_limit_that_cannot_be_lifted_is_said():
-    with pytest.raises(SettingError, match="max_episode_steps is 30, but Walk ends its episodes after 12 steps by itself"):
+    with pytest.raises(
+        SettingError, match="max_episode_steps is 30, but Walk ends its episodes after 12 steps by itself"
+    ):
         make_vector_env(lambda: Walk(12), max_episode_steps=30)
 
 
@@ -154,6 +156,9 @@ def test_envpool_tells_no_limit_where_it_depends_on_the_mission():
         make_vector_env("CartPole-v1", max_episode_steps=2**31)
 
 
-@pytest.mark.parametrize(("value", "limit"), [(5, 5), (np.int64(7), 7), (0, None), (-1, None), (None, None), (True, None), ("9", None)])
+@pytest.mark.parametrize(
+    ("value", "limit"),
+    [(5, 5), (np.int64(7), 7), (0, None), (-1, None), (None, None), (True, None), ("9", None)],
+)
 def test_what_counts_as_a_limit(value, limit):
     assert as_limit(value) == limit

@@ -79,7 +79,7 @@ def play(env, steps):
     return np.concatenate([np.ravel(part) for part in seen])
 
 
-# ------------------------------------------------------------------------------------------------ BaseEnv
+# ------------------------------------------------------------------------------------------- BaseEnv
 
 
 class Doubling(BaseEnv):
@@ -97,7 +97,9 @@ class Doubling(BaseEnv):
         return np.ones(1), 0.0, False, {}
 
     def get_state_info(self):
-        return SpaceInfo(shape=(1,), space="continuous", dtype="float64", low_bound=np.zeros(1), high_bound=np.ones(1))
+        return SpaceInfo(
+            shape=(1,), space="continuous", dtype="float64", low_bound=np.zeros(1), high_bound=np.ones(1)
+        )
 
     def get_action_info(self):
         return SpaceInfo(shape=3, space="discrete", dtype="int64")
@@ -120,11 +122,12 @@ def test_a_class_of_ones_own_is_written_by_its_own_name_and_without_bounds():
     }
 
 
-# ------------------------------------------------------------------------------------------------ what reset and step return
+# ------------------------------------------------------------------------ what reset and step return
 
 
 @pytest.mark.parametrize(
-    ("env_id", "shape", "simulator"), [("CartPole-v1", (4,), "envpool"), ("Identity-v0", (4,), "fastrl"), ("Probe-v0", (2,), "gymnasium")]
+    ("env_id", "shape", "simulator"),
+    [("CartPole-v1", (4,), "envpool"), ("Identity-v0", (4,), "fastrl"), ("Probe-v0", (2,), "gymnasium")],
 )
 def test_reset_and_step_return_plain_numbers_and_arrays(env_id, shape, simulator, probe):
     with GymEnv(env_id) as env:
@@ -173,10 +176,13 @@ def test_an_ended_episode_is_not_stepped_on():
         env.reset()
 
 
-# ------------------------------------------------------------------------------------------------ actions
+# ------------------------------------------------------------------------------------------- actions
 
 
-@pytest.mark.parametrize("action", [1, 1.0, np.int64(1), np.array(1), np.array([1]), torch.tensor(1), torch.tensor([1.0]), True + 0])
+@pytest.mark.parametrize(
+    "action",
+    [1, 1.0, np.int64(1), np.array(1), np.array([1]), torch.tensor(1), torch.tensor([1.0]), True + 0],
+)
 def test_discrete_actions_become_int(action, probe):
     env = GymEnv(probe)
     env.reset()
@@ -187,7 +193,11 @@ def test_discrete_actions_become_int(action, probe):
 def test_a_continuous_action_is_a_vector_without_an_axis_of_environments(probe):
     env = GymEnv(probe, actions=gym.spaces.Box(-1, 1, (3,), np.float32))
     env.reset()
-    for action in (np.array([0.5, -2.0, 0.0]), [0.5, -2, 0], torch.tensor([0.5, -2.0, 0.0], requires_grad=True)):
+    for action in (
+        np.array([0.5, -2.0, 0.0]),
+        [0.5, -2, 0],
+        torch.tensor([0.5, -2.0, 0.0], requires_grad=True),
+    ):
         env.reset()
         env.step(action)
         assert Probe.made[-1].taken[0].tolist() == [0.5, -1.0, 0.0]  # clipped to the bounds
@@ -226,26 +236,36 @@ def test_other_actions_are_refused(env_id, action, message):
 
 def test_random_actions_are_of_the_space_and_follow_the_seed():
     one, many, floats = (GymEnv(env_id, seed=3) for env_id in ("CartPole-v1", "BinPack-v2", "Pendulum-v1"))
-    assert {one.sample_random_action() for _ in range(30)} == {0, 1} and type(one.sample_random_action()) is int
+    assert {one.sample_random_action() for _ in range(30)} == {0, 1} and type(
+        one.sample_random_action()
+    ) is int
     assert many.sample_random_action().shape == (2,) and many.sample_random_action().dtype == np.int64
     actions = [floats.sample_random_action() for _ in range(30)]
-    assert all(action.shape == (1,) and action.dtype == np.float32 and abs(action[0]) <= 2 for action in actions)
+    assert all(
+        action.shape == (1,) and action.dtype == np.float32 and abs(action[0]) <= 2 for action in actions
+    )
     floats.seed(3)
     assert np.array_equal(actions, [floats.sample_random_action() for _ in range(30)])
 
 
-# ------------------------------------------------------------------------------------------------ spaces
+# -------------------------------------------------------------------------------------------- spaces
 
 
 def test_what_a_space_is():
     box = GymEnv.get_space_info(gym.spaces.Box(-2, 3, (4, 2), np.float32))
     assert box.shape == (4, 2) and box.space == "continuous" and box.dtype == "float32"
     assert box.low_bound.shape == (4, 2) and (box.low_bound == -2).all() and (box["high_bound"] == 3).all()
-    assert GymEnv.get_space_info(gym.spaces.Discrete(5)) == {"shape": 5, "space": "discrete", "dtype": "int64"}
+    assert GymEnv.get_space_info(gym.spaces.Discrete(5)) == {
+        "shape": 5,
+        "space": "discrete",
+        "dtype": "int64",
+    }
     several = RoboschoolEnv.get_space_info(gym.spaces.MultiDiscrete([3, 4]))
     assert several == {"shape": (2,), "space": "multi_discrete", "dtype": "int64", "nvec": (3, 4)}
     assert not hasattr(several, "low_bound")
-    with pytest.raises(AttributeError, match="there is no 'low_bound' of a space that is multi_discrete; it has shape"):
+    with pytest.raises(
+        AttributeError, match="there is no 'low_bound' of a space that is multi_discrete; it has shape"
+    ):
         several.low_bound  # noqa: B018  # read for its error
     with pytest.raises(SettingError, match="space must be Box, Discrete or MultiDiscrete, got Text"):
         GymEnv.get_space_info(gym.spaces.Text(3))
@@ -259,7 +279,11 @@ def test_infos_of_an_environment():
     assert action.shape == (1,) and action.low_bound.tolist() == [-2] and action.high_bound.tolist() == [2]
     assert GymEnv("CartPole-v1").get_action_info() == {"shape": 2, "space": "discrete", "dtype": "int64"}
     image = GymEnv("MiniGrid-MemoryS7-v0", crop=3).get_state_info()
-    assert image.shape == (3, 3, 3) == image.high_bound.shape and image.dtype == "uint8" and image.high_bound.max() == 255
+    assert (
+        image.shape == (3, 3, 3) == image.high_bound.shape
+        and image.dtype == "uint8"
+        and image.high_bound.max() == 255
+    )
 
 
 def test_infos_do_not_touch_the_environment(probe):
@@ -278,7 +302,7 @@ def test_infos_belong_to_the_caller():
     assert env.get_state_info().low_bound.tolist() == [-1, -1, -8]
 
 
-# ------------------------------------------------------------------------------------------------ seeds, vector environments
+# ------------------------------------------------------------------------ seeds, vector environments
 
 
 @pytest.mark.parametrize("env_id", ["CartPole-v1", "ProofofMemory-v0"])
@@ -302,7 +326,7 @@ def test_vector_environments_have_the_same_id_and_options():
     assert env.vector(2, 0, num_threads=2).num_threads == 2
 
 
-# ------------------------------------------------------------------------------------------------ episodes are whole games
+# -------------------------------------------------------------------------- episodes are whole games
 
 
 class Lives(gym.Wrapper):
@@ -347,7 +371,9 @@ def test_games_are_reported_whole_and_before_wrappers(env_id, game, probe):
             returns, lengths = vector.unfinished_episodes()
             assert (lengths < game[1]).all() and (returns <= game[0]).all()
         found = vector.pop_episodes()
-        assert {episode.env_index for episode in found} == {0, 1} and {episode[1:] for episode in found} == {game}
+        assert {episode.env_index for episode in found} == {0, 1} and {episode[1:] for episode in found} == {
+            game
+        }
 
 
 @pytest.mark.parametrize("wrappers", [[], [clipped]])
@@ -365,7 +391,7 @@ def test_atari_games_are_reported_whole_though_lives_end_episodes(wrappers):
     assert lives == 5 and info["episode"]["l"] > 100
 
 
-# ------------------------------------------------------------------------------------------------ wrappers
+# ------------------------------------------------------------------------------------------ wrappers
 
 
 def test_wrappers_go_around_in_order(probe):
@@ -385,17 +411,23 @@ def test_wrappers_go_around_in_order(probe):
 
 def test_a_wrapper_may_change_the_spaces():
     def few(env):
-        return gym.wrappers.TransformObservation(env, lambda obs: obs[:2], gym.spaces.Box(-1, 1, (2,), np.float32))
+        return gym.wrappers.TransformObservation(
+            env, lambda obs: obs[:2], gym.spaces.Box(-1, 1, (2,), np.float32)
+        )
 
     env = GymEnv("Pendulum-v1", wrappers=[few])
-    assert env.get_state_info().shape == env.reset().shape == (2,) and env.get_state_info().high_bound.tolist() == [1, 1]
+    assert env.get_state_info().shape == env.reset().shape == (
+        2,
+    ) and env.get_state_info().high_bound.tolist() == [1, 1]
     assert env.vector(3).reset().shape == (3, 2)
 
 
 @pytest.mark.parametrize("env_id", ["CartPole-v1", "MountainCarContinuous-v0", "Acrobot-v1"])
 def test_wrappers_that_do_nothing_change_nothing(env_id):
     bare, wrapped = GymEnv(env_id, seed=1), GymEnv(env_id, seed=1, wrappers=[lambda env: env])
-    assert str(bare.get_state_info()) == str(wrapped.get_state_info()) and str(bare.get_action_info()) == str(wrapped.get_action_info())
+    assert str(bare.get_state_info()) == str(wrapped.get_state_info()) and str(bare.get_action_info()) == str(
+        wrapped.get_action_info()
+    )
     assert bare.simulator == wrapped.simulator
     many, others = bare.vector(3, 4), wrapped.vector(3, 4)
     assert others.reset().shape == many.reset().shape and others.max_episode_steps == many.max_episode_steps
@@ -434,7 +466,8 @@ def test_bad_settings_are_one_sentence(env_id, options, message):
         GymEnv(env_id, **options)
 
 
-# ------------------------------------------------------------------------------------------------ environments of one's own
+# ------------------------------------------------------------------------------------------------
+# environments of one's own
 
 
 def single(**options):
@@ -446,12 +479,16 @@ def test_a_factory_in_place_of_an_id(wrappers):
     env = GymEnv(single, wrappers=wrappers, actions=3)
     assert env.get_action_info().shape == 3 and env.simulator == "gymnasium" and "single" in env.env_name
     env.reset()
-    assert [env.step(2)[1:3] for _ in range(3)] == [(1.0 if wrappers else 2.0, False)] * 2 + [(1.0 if wrappers else 2.0, True)]
+    assert [env.step(2)[1:3] for _ in range(3)] == [(1.0 if wrappers else 2.0, False)] * 2 + [
+        (1.0 if wrappers else 2.0, True)
+    ]
     env.seed(3)
     with env.vector(2) as many:
         assert many.reset().shape == (2, 2)
     section = section_of(env)
-    assert section["env_name"] is single and GymEnv(**{key: value for key, value in section.items() if key != "func"}).reset().shape == (2,)
+    assert section["env_name"] is single and GymEnv(
+        **{key: value for key, value in section.items() if key != "func"}
+    ).reset().shape == (2,)
 
 
 @pytest.mark.parametrize("wrappers", [[], [clipped]])
@@ -462,7 +499,9 @@ def test_an_environment_in_place_of_an_id(wrappers):
     assert env.step(0)[1] == (1.0 if wrappers else 2.0)
     env.seed(3)
     assert env.reset().shape == (2,)
-    with pytest.raises(SettingError, match="is already made, so no others of its kind can be: give GymEnv a factory"):
+    with pytest.raises(
+        SettingError, match="is already made, so no others of its kind can be: give GymEnv a factory"
+    ):
         env.vector(2)
     with pytest.raises(SettingError, match="record needs an environment that Gymnasium can draw"):
         env.record("videos")
@@ -477,7 +516,8 @@ def test_a_vector_environment_in_place_of_an_id():
         GymEnv(make_vector_env("Counter-v0", 2))
 
 
-# ------------------------------------------------------------------------------------------------ configurations
+# ------------------------------------------------------------------------------------------------
+# configurations
 
 
 @pytest.mark.parametrize(
@@ -492,7 +532,11 @@ def test_a_vector_environment_in_place_of_an_id():
 def test_a_configuration_makes_the_same_environment_again(env_id, options):
     env = GymEnv(env_id, **options)
     section = section_of(env)
-    assert section["func"] == "fastrl.envs.GymEnv" and section["env_name"] == env_id and options.items() <= section.items()
+    assert (
+        section["func"] == "fastrl.envs.GymEnv"
+        and section["env_name"] == env_id
+        and options.items() <= section.items()
+    )
     again = from_section(section)
     assert type(again) is GymEnv and section_of(again) == section
     assert np.array_equal(play(env, 30), play(again, 30))
@@ -501,9 +545,13 @@ def test_a_configuration_makes_the_same_environment_again(env_id, options):
 def test_an_environment_that_has_changed_since_is_noticed():
     section = section_of(GymEnv("CartPole-v1"))
     section["state_info"]["shape"] = [5]
-    with pytest.raises(SettingError, match=r"state_info: the environment has shape \[4\], the configuration says \[5\]"):
+    with pytest.raises(
+        SettingError, match=r"state_info: the environment has shape \[4\], the configuration says \[5\]"
+    ):
         from_section(section)
-    with pytest.raises(SettingError, match="action_info: the environment has shape 2, the configuration says 3"):
+    with pytest.raises(
+        SettingError, match="action_info: the environment has shape 2, the configuration says 3"
+    ):
         GymEnv("CartPole-v1", action_info={"shape": 3})
 
 
@@ -515,7 +563,7 @@ def test_wrappers_are_in_the_section_as_functions():
     assert [again.step(0)[1] for _ in range(3)] == [0, 1, 1]
 
 
-# ------------------------------------------------------------------------------------------------ videos
+# -------------------------------------------------------------------------------------------- videos
 
 
 class Camera(gym.Wrapper):
@@ -536,7 +584,11 @@ def test_record_draws_with_gymnasium(monkeypatch, probe, tmp_path):
     env.reset()
     assert env.step(0)[1] == 1.0 and Probe.made[-1].render_mode == "rgb_array"
     camera = env.env.envs[0].env.env
-    assert isinstance(camera, Camera) and camera.folder == str(tmp_path) and all(camera.trigger(episode) for episode in range(9))
+    assert (
+        isinstance(camera, Camera)
+        and camera.folder == str(tmp_path)
+        and all(camera.trigger(episode) for episode in range(9))
+    )
     assert env.vector(2).reset().shape == (2, 2) and Probe.made[-1].render_mode is None
     cartpole = GymEnv("CartPole-v1")
     cartpole.record(tmp_path)
@@ -544,7 +596,9 @@ def test_record_draws_with_gymnasium(monkeypatch, probe, tmp_path):
 
 
 def test_record_says_what_is_missing(monkeypatch, tmp_path):
-    with pytest.raises(SettingError, match="record needs an environment that Gymnasium can draw; 'Identity-v0'"):
+    with pytest.raises(
+        SettingError, match="record needs an environment that Gymnasium can draw; 'Identity-v0'"
+    ):
         GymEnv("Identity-v0").record(tmp_path)
     env = GymEnv("CartPole-v1")
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
@@ -557,7 +611,8 @@ def test_record_says_what_is_missing(monkeypatch, tmp_path):
     assert odd.simulator == env.simulator == "envpool" and odd.reset().shape == (16,)
 
 
-# ------------------------------------------------------------------------------------------------ RoboschoolEnv
+# ------------------------------------------------------------------------------------------------
+# RoboschoolEnv
 
 
 @pytest.mark.parametrize(("old", "new"), SUCCESSORS.items())
@@ -571,7 +626,10 @@ def test_old_ids_become_their_successors(old, new):
 
 def test_other_ids_have_no_successor():
     for env_id in ("RoboschoolPong-v1", "CartPole-v1"):
-        with pytest.raises(SettingError, match=f"env_name: '{env_id}' has no maintained successor; .* RoboschoolAnt-v1, RoboschoolHalf"):
+        with pytest.raises(
+            SettingError,
+            match=f"env_name: '{env_id}' has no maintained successor; .* RoboschoolAnt-v1, RoboschoolHalf",
+        ):
             RoboschoolEnv(env_id)
 
 

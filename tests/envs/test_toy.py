@@ -18,7 +18,8 @@ def random_actions(env, generator):
 
 
 def enumerate_proof_of_memory():
-    """Return of every action string (14 free steps) from every start and order of goals, by running the environment: [strings, 5, 2]."""
+    """Return of every action string (14 free steps) from every start and order of goals, by running the
+    environment: [strings, 5, 2]."""
     free = 14
     strings = (np.arange(2**free)[:, None] >> np.arange(free)) & 1
     cells, goals = np.meshgrid(np.arange(-2, 3), [-1, 1], indexing="ij")
@@ -27,7 +28,9 @@ def enumerate_proof_of_memory():
     env.start(ALL(columns, bool))
     env.cell = np.tile(cells.ravel(), len(strings))
     env.right_goal = np.tile(goals.ravel(), len(strings))
-    actions = np.repeat(np.concatenate([np.zeros((len(strings), 2), np.int64), strings], axis=1), cells.size, axis=0)
+    actions = np.repeat(
+        np.concatenate([np.zeros((len(strings), 2), np.int64), strings], axis=1), cells.size, axis=0
+    )
     returns, running = np.zeros(columns), ALL(columns, bool)
     for step in range(16):
         reward, terminated, truncated = env.step(actions[:, step], running)
@@ -39,7 +42,8 @@ def enumerate_proof_of_memory():
 
 def test_proof_of_memory_has_the_stated_optimum_and_memoryless_bound():
     returns = enumerate_proof_of_memory()
-    # with memory the actions may depend on start and goals; without, only on the position: an action string per start is an upper bound
+    # with memory the actions may depend on start and goals; without, only on the position: an action string
+    # per start is an upper bound
     assert returns.max(axis=0).mean() == pytest.approx(1.20)
     assert returns.mean(axis=2).max(axis=0).mean() == pytest.approx(-0.28)
     # and walking to the nearer end reaches that bound while looking at nothing but the position
@@ -64,7 +68,9 @@ def test_proof_of_memory_shows_the_goals_for_two_steps_and_freezes_the_agent():
     assert torch.equal(second.obs[:, 1], obs[:, 1]) and not second.reward.any()
     assert not second.obs[:, [0, 2]].any()
     third = env.step(right)
-    assert torch.allclose(third.obs[:, 1], obs[:, 1] + 0.2) and torch.allclose(third.reward, torch.tensor(-0.1))
+    assert torch.allclose(third.obs[:, 1], obs[:, 1] + 0.2) and torch.allclose(
+        third.reward, torch.tensor(-0.1)
+    )
 
 
 def test_proof_of_memory_ends_at_the_goals_or_after_16_steps():
@@ -128,7 +134,9 @@ def test_everything_arrives_on_the_device_that_was_asked_for(env_id, device):
     assert all(tensor.device.type == device.type for tensor in step)
     on_cpu = make_vector_env(env_id, 3, seed=3)
     on_cpu.reset()
-    assert all(torch.equal(mine.cpu(), theirs) for mine, theirs in zip(step, on_cpu.step(actions.cpu()), strict=True))
+    assert all(
+        torch.equal(mine.cpu(), theirs) for mine, theirs in zip(step, on_cpu.step(actions.cpu()), strict=True)
+    )
 
 
 @pytest.mark.parametrize("env_id", TOYS)
@@ -190,12 +198,16 @@ def test_wrong_options_are_named(env_id, options, message):
 
 
 def test_curves_get_the_known_returns():
-    assert make_vector_env("ProofofMemory-v0").reference_returns == {"optimum": 1.2, "best without memory": -0.28}
+    assert make_vector_env("ProofofMemory-v0").reference_returns == {
+        "optimum": 1.2,
+        "best without memory": -0.28,
+    }
     assert make_vector_env("Identity-v0").reference_returns == {"optimum": 16.0}
 
 
 def test_the_best_gain_of_the_linear_quadratic_task():
-    """By hand at γ = 0: no push is worth its cost. Otherwise no other gain does better over a long episode, from the same starts."""
+    """By hand at γ = 0: no push is worth its cost. Otherwise no other gain does better over a long episode,
+    from the same starts."""
     assert LinearQuadratic.gain(0.0) == 0.0
     gamma, columns = 0.9, np.ones(400, bool)
     best = LinearQuadratic.gain(gamma)
@@ -210,4 +222,6 @@ def test_the_best_gain_of_the_linear_quadratic_task():
             total += gamma**step * reward
         returns.append(total.mean())
     assert returns[1] > max(returns[0], returns[2])
-    assert returns[1] == pytest.approx(-LinearQuadratic.value_curvature(gamma) * np.square(start).mean(), rel=1e-5)
+    assert returns[1] == pytest.approx(
+        -LinearQuadratic.value_curvature(gamma) * np.square(start).mean(), rel=1e-5
+    )

@@ -11,7 +11,9 @@ from fastrl.errors import SettingError
 
 
 def test_transformations_keep_the_space_and_change_the_values():
-    env = _transform_reward(_transform_observation(SingleEnv("Counter-v0"), lambda obs: obs + 10), lambda reward: reward - 5)
+    env = _transform_reward(
+        _transform_observation(SingleEnv("Counter-v0"), lambda obs: obs + 10), lambda reward: reward - 5
+    )
     assert env.observation_space.shape == (1,)
     assert env.reset()[0].tolist() == [10.0]
     obs, reward, *_ = env.step(0)
@@ -58,7 +60,8 @@ def test_the_seed_decides_episodes_and_sampled_actions():
 
 
 @pytest.mark.parametrize(
-    ("env_id", "size"), [("dm_control/cheetah/run", 17), ("dm_control/cartpole-balance", 5), ("MiniGrid-MemoryS7-v0", 147)]
+    ("env_id", "size"),
+    [("dm_control/cheetah/run", 17), ("dm_control/cartpole-balance", 5), ("MiniGrid-MemoryS7-v0", 147)],
 )
 def test_envpools_ids_work_without_further_packages(env_id, size):
     env = _make_env(env_id, seed=0)

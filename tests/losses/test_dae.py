@@ -1,4 +1,5 @@
-"""Direct advantage estimation: by hand, centring, gradients, and the true advantages of problems that can be solved exactly."""
+"""Direct advantage estimation: by hand, centring, gradients, and the true advantages of problems that can be
+solved exactly."""
 
 import math
 
@@ -20,7 +21,7 @@ def flags(*shape):
     return torch.zeros(shape, dtype=torch.bool)
 
 
-# ---------------------------------------------------------------------------------------------------- by hand
+# ------------------------------------------------------------------------------------------- by hand
 
 
 def test_discrete_advantages_by_hand():
@@ -28,14 +29,18 @@ def test_discrete_advantages_by_hand():
     outputs = torch.tensor([[1.0, 2.0, 6.0]])  # mean under the policy: 2.5
     found = [centred_advantages(outputs, policy, torch.tensor([action])).item() for action in range(3)]
     assert found == pytest.approx([-1.5, -0.5, 3.5])
-    assert advantage_variance(outputs, policy).item() == pytest.approx(0.5 * 1.5**2 + 0.25 * 0.5**2 + 0.25 * 3.5**2)
+    assert advantage_variance(outputs, policy).item() == pytest.approx(
+        0.5 * 1.5**2 + 0.25 * 0.5**2 + 0.25 * 3.5**2
+    )
 
 
 def test_gaussian_advantages_by_hand():
     policy = DiagonalGaussian(torch.tensor([[1.0, 0.0]]), torch.tensor([[2.0, 0.5]]).log())
     outputs = torch.tensor([[[3.0, 5.0], [1.0, -2.0]]])  # (b, c) of each action dimension
     action = torch.tensor([[5.0, -0.5]])  # z = 2, −1
-    assert centred_advantages(outputs, policy, action).item() == pytest.approx(3 * 2 + 5 * (4 - 1) + 1 * -1 + -2 * (1 - 1))
+    assert centred_advantages(outputs, policy, action).item() == pytest.approx(
+        3 * 2 + 5 * (4 - 1) + 1 * -1 + -2 * (1 - 1)
+    )
     assert advantage_variance(outputs, policy).item() == pytest.approx(9 + 2 * 25 + 1 + 2 * 4)
 
 
@@ -49,26 +54,32 @@ def test_branches_add_up():
 def test_the_scale_is_over_states_that_count():
     policy = Categorical(torch.zeros(3, 2))
     outputs = torch.tensor([[-1.0, 1.0], [-7.0, 7.0], [-100.0, 100.0]])
-    assert advantage_scale(outputs, policy, torch.tensor([True, True, False])).item() == pytest.approx(math.sqrt((1 + 49) / 2))
+    assert advantage_scale(outputs, policy, torch.tensor([True, True, False])).item() == pytest.approx(
+        math.sqrt((1 + 49) / 2)
+    )
     assert 0 < advantage_scale(torch.zeros(3, 2), policy, torch.zeros(3, dtype=torch.bool)).item() < 1e-6
 
 
 def test_the_loss_by_hand():
-    """γ = 1/2, r − Â = 1 2 4; the first environment is cut off by the end of the rollout, the second terminates, the third is truncated."""
+    """γ = 1/2, r − Â = 1 2 4; the first environment is cut off by the end of the rollout, the second
+    terminates, the third is truncated."""
     advantages = torch.tensor([[1.0], [2.0], [4.0]]).expand(3, 3)
     rewards = torch.tensor([[2.0], [4.0], [8.0]]).expand(3, 3)
     bootstrap = torch.tensor([[10.0], [20.0], [30.0], [40.0]]).expand(4, 3)
     terminated, truncated, valid = flags(3, 3), flags(3, 3), ~flags(3, 3)
     terminated[1, 1] = truncated[1, 2] = True
     valid[2, 1] = valid[2, 2] = False  # the reset rows that follow
-    loss, targets = dae_loss(advantages, torch.zeros(3, 3), rewards, bootstrap, terminated, truncated, gamma=0.5, valid=valid)
+    loss, targets = dae_loss(
+        advantages, torch.zeros(3, 3), rewards, bootstrap, terminated, truncated, gamma=0.5, valid=valid
+    )
     expected = [8.0, 14.0, 24.0, 2.0, 2.0, 9.5, 17.0]  # e_t, as V = 0
     assert targets[valid].tolist() == [8.0, 2.0, 9.5, 14.0, 2.0, 17.0, 24.0]
     assert loss.item() == pytest.approx(sum(error**2 for error in expected) / 7)
 
 
 def test_the_mean_of_sums_that_stop_sooner_by_hand():
-    """The environments of `test_the_loss_by_hand` with λ = 1/2: 1 + ½ 20 = 11 and 1 + ½ 2 + ¼ 30 = 9.5 and 8, and so on."""
+    """The environments of `test_the_loss_by_hand` with λ = 1/2: 1 + ½ 20 = 11 and 1 + ½ 2 + ¼ 30 = 9.5 and 8,
+    and so on."""
     advantages = torch.tensor([[1.0], [2.0], [4.0]]).expand(3, 3)
     rewards = torch.tensor([[2.0], [4.0], [8.0]]).expand(3, 3)
     bootstrap = torch.tensor([[10.0], [20.0], [30.0], [40.0]]).expand(4, 3)
@@ -84,9 +95,16 @@ def test_the_mean_of_sums_that_stop_sooner_by_hand():
     assert one_step[valid].tolist() == [11.0, 11.0, 11.0, 17.0, 2.0, 17.0, 24.0]
 
 
-@pytest.mark.parametrize("change", [{"dae_lambda": 1.5}, {"dae_lambda": math.nan}, {"bootstrap": torch.zeros(2, 2)}])
+@pytest.mark.parametrize(
+    "change", [{"dae_lambda": 1.5}, {"dae_lambda": math.nan}, {"bootstrap": torch.zeros(2, 2)}]
+)
 def test_the_argument_at_fault_is_named(change):
-    given = {"advantages": torch.zeros(2, 2), "values": torch.zeros(2, 2), "rewards": torch.zeros(2, 2), "bootstrap": torch.zeros(3, 2)}
+    given = {
+        "advantages": torch.zeros(2, 2),
+        "values": torch.zeros(2, 2),
+        "rewards": torch.zeros(2, 2),
+        "bootstrap": torch.zeros(3, 2),
+    }
     given |= {"terminated": flags(2, 2), "truncated": flags(2, 2), "gamma": 0.9, "dae_lambda": 0.5} | change
     with pytest.raises(ValueError, match=next(iter(change))):
         dae_loss(**given)
@@ -94,12 +112,15 @@ def test_the_argument_at_fault_is_named(change):
 
 def test_a_loss_over_no_transition_is_zero():
     ones = torch.ones(2, 1, requires_grad=True)
-    loss, _ = dae_loss(ones, ones, torch.ones(2, 1), torch.ones(3, 1), flags(2, 1), flags(2, 1), gamma=0.9, valid=flags(2, 1))
+    loss, _ = dae_loss(
+        ones, ones, torch.ones(2, 1), torch.ones(3, 1), flags(2, 1), flags(2, 1), gamma=0.9, valid=flags(2, 1)
+    )
     loss.backward()
     assert loss.item() == 0.0 and ones.grad.abs().max() == 0.0
 
 
-# ---------------------------------------------------------------------------------------------------- centring
+# --------------------------------------------------------------------------------------------------
+# centring
 
 
 @pytest.mark.parametrize("actions", [2, 3, 18])
@@ -107,10 +128,14 @@ def test_discrete_advantages_are_centred(actions):
     torch.manual_seed(actions)
     policy = Categorical(3.0 * torch.randn(500, actions))
     outputs = torch.randn(500, actions) + 10.0
-    every = torch.stack([centred_advantages(outputs, policy, torch.full((500,), action)) for action in range(actions)], -1)
+    every = torch.stack(
+        [centred_advantages(outputs, policy, torch.full((500,), action)) for action in range(actions)], -1
+    )
     probabilities = policy.log_probs().double().exp()
     assert (probabilities * every).sum(-1).abs().max() < 1e-6
-    torch.testing.assert_close((probabilities * every.double().square()).sum(-1).float(), advantage_variance(outputs, policy))
+    torch.testing.assert_close(
+        (probabilities * every.double().square()).sum(-1).float(), advantage_variance(outputs, policy)
+    )
 
 
 def test_gaussian_advantages_are_centred():
@@ -119,14 +144,22 @@ def test_gaussian_advantages_are_centred():
     z = torch.tensor(np.stack(np.meshgrid(nodes, nodes), -1).reshape(-1, 2))  # [64, 2]
     weight = torch.tensor(np.outer(weights, weights).ravel() / (2 * math.pi))
     torch.manual_seed(0)
-    mean, log_std, outputs = torch.randn(50, 1, 2).double(), torch.randn(1, 2).double(), 3.0 * torch.randn(50, 1, 2, 2).double()
+    mean, log_std, outputs = (
+        torch.randn(50, 1, 2).double(),
+        torch.randn(1, 2).double(),
+        3.0 * torch.randn(50, 1, 2, 2).double(),
+    )
     policy = DiagonalGaussian(mean.expand(50, 64, 2), log_std)
     every = centred_advantages(outputs.expand(50, 64, 2, 2), policy, mean + log_std.exp() * z)
     assert (weight * every).sum(-1).abs().max() < 1e-6
-    torch.testing.assert_close((weight * every.square()).sum(-1), advantage_variance(outputs[:, 0], DiagonalGaussian(mean[:, 0], log_std)))
+    torch.testing.assert_close(
+        (weight * every.square()).sum(-1),
+        advantage_variance(outputs[:, 0], DiagonalGaussian(mean[:, 0], log_std)),
+    )
 
 
-# ---------------------------------------------------------------------------------------------------- gradients
+# --------------------------------------------------------------------------------------------------
+# gradients
 
 
 def plain_loss(advantages, values, rewards, bootstrap, terminated, truncated, valid, gamma, dae_lambda):
@@ -153,18 +186,32 @@ def plain_loss(advantages, values, rewards, bootstrap, terminated, truncated, va
 def test_gradients_are_those_of_the_sums_of_the_paper(kind, dae_lambda):
     torch.manual_seed(3)
     steps, envs = 11, 4
-    outputs = torch.randn(steps, envs, 3, *([2] if kind == "gaussian" else []), dtype=torch.float64, requires_grad=True)
+    outputs = torch.randn(
+        steps, envs, 3, *([2] if kind == "gaussian" else []), dtype=torch.float64, requires_grad=True
+    )
     values = torch.randn(steps, envs, dtype=torch.float64, requires_grad=True)
-    rewards, bootstrap = torch.randn(steps, envs).double(), torch.randn(steps + 1, envs).double().requires_grad_()
+    rewards, bootstrap = (
+        torch.randn(steps, envs).double(),
+        torch.randn(steps + 1, envs).double().requires_grad_(),
+    )
     logits = torch.randn(steps, envs, 3).double().requires_grad_()
-    policy = Categorical(logits) if kind == "discrete" else DiagonalGaussian(logits, torch.randn(1, 3).double())
+    policy = (
+        Categorical(logits) if kind == "discrete" else DiagonalGaussian(logits, torch.randn(1, 3).double())
+    )
     actions = policy.sample().detach()
     terminated, truncated, valid = flags(steps, envs), flags(steps, envs), ~flags(steps, envs)
     terminated[4, 0] = terminated[7, 1] = truncated[5, 1] = truncated[9, 2] = terminated[10, 3] = True
     valid[5, 0] = valid[8, 1] = valid[6, 1] = valid[10, 2] = False
     given = (rewards, bootstrap, terminated, truncated)
 
-    loss, _ = dae_loss(centred_advantages(outputs, policy, actions), values, *given, gamma=GAMMA, dae_lambda=dae_lambda, valid=valid)
+    loss, _ = dae_loss(
+        centred_advantages(outputs, policy, actions),
+        values,
+        *given,
+        gamma=GAMMA,
+        dae_lambda=dae_lambda,
+        valid=valid,
+    )
     found = torch.autograd.grad(loss, (outputs, values, logits, bootstrap), allow_unused=True)
     advantages = centred_advantages(outputs, policy, actions)
     plain = plain_loss(advantages, values, *(entry.detach() for entry in given), valid, GAMMA, dae_lambda)
@@ -174,7 +221,7 @@ def test_gradients_are_those_of_the_sums_of_the_paper(kind, dae_lambda):
     assert found[2] is None and found[3] is None  # the policy and the bootstrap are constants
 
 
-# ---------------------------------------------------------------------------------------------------- known advantages
+# ---------------------------------------------------------------------------------- known advantages
 
 
 def fit(parameters, loss):
@@ -191,7 +238,8 @@ def fit(parameters, loss):
 
 
 class RandomMDP:
-    """5 states, 3 actions, transitions, rewards and policy drawn at random; in one state an episode may terminate."""
+    """5 states, 3 actions, transitions, rewards and policy drawn at random; in one state an episode may
+    terminate."""
 
     states, actions = 5, 3
 
@@ -205,7 +253,10 @@ class RandomMDP:
     def advantages(self):
         """A^π [S, A] by linear algebra."""
         continuing = (1 - self.ending)[:, None, None] * self.transitions
-        reward, transition = (self.policy * self.rewards).sum(1), np.einsum("sa,sat->st", self.policy, continuing)
+        reward, transition = (
+            (self.policy * self.rewards).sum(1),
+            np.einsum("sa,sat->st", self.policy, continuing),
+        )
         values = np.linalg.solve(np.eye(self.states) - GAMMA * transition, reward)
         return self.rewards + GAMMA * continuing @ values - values[:, None]
 
@@ -214,7 +265,8 @@ class RandomMDP:
         return np.minimum((rows.cumsum(1) < self.rng.random((len(rows), 1))).sum(1), rows.shape[1] - 1)
 
     def rollout(self, steps, envs):
-        """On-policy (states [T+1, N], actions, rewards, terminated, truncated) [T, N]; a new episode begins without a row in between."""
+        """On-policy (states [T+1, N], actions, rewards, terminated, truncated) [T, N]; a new episode begins
+        without a row in between."""
         state, rows = self.rng.integers(self.states, size=envs), []
         for _ in range(steps):
             action = self.draw(self.policy[state])
@@ -222,8 +274,16 @@ class RandomMDP:
             terminated = self.rng.random(envs) < self.ending[state]
             rows.append((state, action, self.rewards[state, action], terminated))
             state = np.where(terminated, self.rng.integers(self.states, size=envs), following)
-        states, actions, rewards, terminated = (torch.tensor(np.stack(column)) for column in zip(*rows, strict=True))
-        return torch.cat([states, torch.tensor(state)[None]]), actions, rewards, terminated, torch.zeros_like(terminated)
+        states, actions, rewards, terminated = (
+            torch.tensor(np.stack(column)) for column in zip(*rows, strict=True)
+        )
+        return (
+            torch.cat([states, torch.tensor(state)[None]]),
+            actions,
+            rewards,
+            terminated,
+            torch.zeros_like(terminated),
+        )
 
 
 @pytest.mark.parametrize("seed", range(4))
@@ -243,7 +303,9 @@ def test_the_advantages_of_random_tabular_problems_are_found(seed):
 
         fit([outputs, values], loss)
     every = Categorical(log_policy)
-    found = torch.stack([centred_advantages(outputs, every, torch.full((5,), action)) for action in range(3)], -1).detach()
+    found = torch.stack(
+        [centred_advantages(outputs, every, torch.full((5,), action)) for action in range(3)], -1
+    ).detach()
     truth = torch.tensor(problem.advantages())
     assert (every.log_probs().exp() * found).sum(-1).abs().max() < 1e-6
     assert (found - truth).square().mean().sqrt() < 0.05
@@ -267,11 +329,15 @@ def test_the_advantages_of_a_linear_quadratic_problem_are_found():
         reward, _, truncated = task.step(action[:, None], everywhere)
         rows.append((state, action, reward, truncated, task.point.copy()))
         task.start(truncated)
-    state, actions, rewards, truncated, following = (torch.tensor(np.stack(column)) for column in zip(*rows, strict=True))
+    state, actions, rewards, truncated, following = (
+        torch.tensor(np.stack(column)) for column in zip(*rows, strict=True)
+    )
     following = torch.cat([state[:1], following])  # of row t: what followed step t − 1, before any reset
 
     policy = DiagonalGaussian(-gain * state[..., None], torch.tensor([[math.log(deviation)]]))
-    slope, constant, value = (torch.zeros(size, dtype=torch.float64, requires_grad=True) for size in (2, 1, 3))
+    slope, constant, value = (
+        torch.zeros(size, dtype=torch.float64, requires_grad=True) for size in (2, 1, 3)
+    )
 
     def outputs_at(points):
         return torch.stack([slope[0] * points + slope[1], constant.expand_as(points)], -1).unsqueeze(-2)
@@ -298,7 +364,7 @@ def test_the_advantages_of_a_linear_quadratic_problem_are_found():
     assert value[0].item() == pytest.approx(-curvature, rel=0.02)
 
 
-# ---------------------------------------------------------------------------------------------------- the head
+# ------------------------------------------------------------------------------------------ the head
 
 
 @pytest.mark.parametrize(

@@ -34,7 +34,8 @@ def test_dual_refuses_what_is_not_positive(initial):
 
 
 @pytest.mark.parametrize(
-    ("count", "fraction", "expected"), [(10, 0.5, 5), (11, 0.5, 5), (1, 0.5, 1), (100, 0.29, 29), (7, 1.0, 7), (3, 0.1, 1)]
+    ("count", "fraction", "expected"),
+    [(10, 0.5, 5), (11, 0.5, 5), (1, 0.5, 1), (100, 0.29, 29), (7, 1.0, 7), (3, 0.1, 1)],
 )
 def test_top_fraction_takes_exactly_k_rows_even_among_ties(count, fraction, expected):
     assert top_fraction(torch.zeros(count), fraction).numel() == expected
@@ -71,7 +72,9 @@ def test_the_minimum_of_the_temperature_loss_meets_the_bound():
     torch.manual_seed(0)
     advantages, epsilon = torch.randn(500, dtype=torch.float64), 0.3
     log_eta = torch.zeros((), dtype=torch.float64, requires_grad=True)
-    optimizer = torch.optim.LBFGS([log_eta], max_iter=100, line_search_fn="strong_wolfe", tolerance_grad=1e-12)
+    optimizer = torch.optim.LBFGS(
+        [log_eta], max_iter=100, line_search_fn="strong_wolfe", tolerance_grad=1e-12
+    )
 
     def closure():
         optimizer.zero_grad()
@@ -90,7 +93,10 @@ def test_multiplier_rises_above_the_bound_and_falls_below():
         multiplier = torch.tensor(1.5, requires_grad=True)
         measured = torch.tensor(kl, requires_grad=True)
         multiplier_loss(multiplier, 0.1, measured).backward()
-        assert multiplier.grad.item() == pytest.approx(0.1 - kl) and math.copysign(1, multiplier.grad.item()) == sign
+        assert (
+            multiplier.grad.item() == pytest.approx(0.1 - kl)
+            and math.copysign(1, multiplier.grad.item()) == sign
+        )
         assert measured.grad is None  # the KL is a constant here
 
 

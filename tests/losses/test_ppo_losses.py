@@ -61,7 +61,9 @@ def test_the_gradient_of_the_surrogate_is_that_of_its_formula():
     formula = torch.maximum(-advantages * ratio, -advantages * ratio.clamp(0.8, 1.2))
     found = clipped_surrogate(log_ratio, advantages, 0.2)
     torch.testing.assert_close(found, formula)
-    torch.testing.assert_close(torch.autograd.grad(found, log_ratio, upstream), torch.autograd.grad(formula, log_ratio, upstream))
+    torch.testing.assert_close(
+        torch.autograd.grad(found, log_ratio, upstream), torch.autograd.grad(formula, log_ratio, upstream)
+    )
 
 
 def test_the_gradient_of_a_ratio_that_is_broadcast_is_summed():
@@ -72,6 +74,8 @@ def test_the_gradient_of_a_ratio_that_is_broadcast_is_summed():
 
 def test_a_second_gradient_of_the_surrogate_is_an_error():
     log_ratio = torch.zeros(3, requires_grad=True)
-    (gradient,) = torch.autograd.grad(clipped_surrogate(log_ratio, torch.ones(3), 0.2).sum(), log_ratio, create_graph=True)
+    (gradient,) = torch.autograd.grad(
+        clipped_surrogate(log_ratio, torch.ones(3), 0.2).sum(), log_ratio, create_graph=True
+    )
     with pytest.raises(RuntimeError, match="once_differentiable"):
         gradient.sum().backward()

@@ -36,5 +36,7 @@ def test_a_gaussian_has_one_ratio_for_all_its_dimensions():
     head = GaussianHead(4, 2)
     policy = head(torch.zeros(3, 4))
     assert policy.log_prob(torch.zeros(3, 2)).shape == (3, 1)
-    torch.testing.assert_close(policy.log_prob(torch.zeros(3, 2))[0, 0].detach(), torch.tensor(-math.log(2 * math.pi)))
+    torch.testing.assert_close(
+        policy.log_prob(torch.zeros(3, 2))[0, 0].detach(), torch.tensor(-math.log(2 * math.pi))
+    )
     assert policy.entropy().shape == (3,) and policy.sample().shape == (3, 2)

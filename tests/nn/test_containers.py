@@ -18,7 +18,11 @@ CONTINUOUS = dict(shape=(2,), space="continuous", dtype="float32")
 
 def test_bases_are_the_documented_ones():
     assert issubclass(ModuleExtended, nn.Module) and issubclass(SequentialExtended, ModuleExtended)
-    assert issubclass(FlattenLinear, nn.Linear) and issubclass(FlattenLinear, Linear) and issubclass(ActionLinear, nn.Module)
+    assert (
+        issubclass(FlattenLinear, nn.Linear)
+        and issubclass(FlattenLinear, Linear)
+        and issubclass(ActionLinear, nn.Module)
+    )
 
 
 def test_a_sequence_runs_its_layers_in_order_and_knows_them_by_name():
@@ -41,7 +45,10 @@ def test_an_empty_sequence_is_the_identity_and_grows():
     assert network(x) is x and network.get_output_shape(3) == (3,)
     network.append(nn.Linear(3, 2))
     network.append(nn.Tanh(), name="squash")
-    assert network(x).shape == (4, 2) and [name for name, _ in network.layers.named_children()] == ["0", "squash"]
+    assert network(x).shape == (4, 2) and [name for name, _ in network.layers.named_children()] == [
+        "0",
+        "squash",
+    ]
     with pytest.raises(SettingError, match="name: there is a layer 'squash' already"):
         network.append(nn.ReLU(), name="squash")
     with pytest.raises(SettingError, match="layer '2' must be a torch.nn.Module, got the class ReLU"):
@@ -56,7 +63,9 @@ def test_finding_the_output_shape_leaves_no_trace():
             seen.append((torch.is_grad_enabled(), self.training))
             return x
 
-    network = SequentialExtended(nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8), nn.Dropout(), Watching(), nn.Flatten())
+    network = SequentialExtended(
+        nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8), nn.Dropout(), Watching(), nn.Flatten()
+    )
     network.layers[2].eval()  # one part in another mode than the rest
     before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
     state = torch.random.get_rng_state()
@@ -72,7 +81,10 @@ def test_what_does_not_fit_is_said():
         output_shape(nn.Linear(2, 2), 3)
     with pytest.raises(SettingError, match="module: GRU gives tuple, a layer gives one tensor"):
         output_shape(nn.GRU(2, 2), (4, 2))
-    with pytest.raises(SettingError, match="input_shape must be a number of at least 1, or a list of such numbers, got 'four'"):
+    with pytest.raises(
+        SettingError,
+        match="input_shape must be a number of at least 1, or a list of such numbers, got 'four'",
+    ):
         output_shape(nn.Tanh(), "four")
     network = SequentialExtended(nn.Linear(2, 2))
     with pytest.raises(SettingError):
@@ -95,8 +107,12 @@ def test_flatten_linear_flattens_samples():
 def test_action_linear_gives_logits_of_discrete_actions():
     layer = ActionLinear((4, 2), DISCRETE)
     assert layer(torch.randn(5, 4, 2)).shape == (5, 3) and layer.log_std is None
-    assert ActionLinear(4, dict(shape=(2,), nvec=(3, 4), space="multi_discrete", dtype="int64"))(torch.zeros(5, 4)).shape == (5, 7)
-    assert ActionLinear(4, dict(shape=[3, 4], space="multi_discrete", dtype="int64"))(torch.zeros(5, 4)).shape == (5, 7)
+    assert ActionLinear(4, dict(shape=(2,), nvec=(3, 4), space="multi_discrete", dtype="int64"))(
+        torch.zeros(5, 4)
+    ).shape == (5, 7)
+    assert ActionLinear(4, dict(shape=[3, 4], space="multi_discrete", dtype="int64"))(
+        torch.zeros(5, 4)
+    ).shape == (5, 7)
 
 
 def test_action_linear_gives_mean_and_log_std_of_continuous_actions():
@@ -106,10 +122,14 @@ def test_action_linear_gives_mean_and_log_std_of_continuous_actions():
     out = layer(x)
     assert out.shape == (5, 2, 2)
     torch.testing.assert_close(out[..., 0], x @ layer.linear.weight.T + layer.linear.bias)
-    assert layer.log_std.shape == (1, 2) and not out[..., 1].any() and 0.007 < layer.linear.weight.std() < 0.013
+    assert (
+        layer.log_std.shape == (1, 2) and not out[..., 1].any() and 0.007 < layer.linear.weight.std() < 0.013
+    )
     with torch.no_grad():
         layer.log_std.copy_(torch.tensor([[1.0, -2.0]]))
-    assert torch.equal(layer(torch.randn(3, 64))[..., 1], torch.tensor([[1.0, -2.0]] * 3))  # whatever the state
+    assert torch.equal(
+        layer(torch.randn(3, 64))[..., 1], torch.tensor([[1.0, -2.0]] * 3)
+    )  # whatever the state
     out.sum().backward()
     assert torch.equal(layer.log_std.grad, torch.full((1, 2), 5.0))
 
@@ -119,7 +139,10 @@ def test_action_linear_gives_mean_and_log_std_of_continuous_actions():
     [
         ({"shape": 3}, "action_info must have 'space', it has 'shape'"),
         ({"space": "discrete"}, "action_info must have 'shape', it has 'space'"),
-        (dict(DISCRETE, space="real"), "action_info: space must be discrete, continuous or multi_discrete, got 'real'"),
+        (
+            dict(DISCRETE, space="real"),
+            "action_info: space must be discrete, continuous or multi_discrete, got 'real'",
+        ),
         (dict(DISCRETE, shape=0), "action_info: shape must be a number of at least 1"),
     ],
 )
@@ -133,7 +156,11 @@ def test_tensors_of_anything(device):
     assert network.device.type == device.type and network.is_cuda is (device.type == "cuda")
     for value in ([1.0, 2.0], np.array([1.0, 2.0]), torch.tensor([1.0, 2.0], dtype=torch.float64)):
         tensor = network.to_tensor(value)
-        assert tensor.dtype == torch.float32 and tensor.device.type == device.type and tensor.tolist() == [1.0, 2.0]
+        assert (
+            tensor.dtype == torch.float32
+            and tensor.device.type == device.type
+            and tensor.tolist() == [1.0, 2.0]
+        )
     assert network.maybe_cuda(torch.zeros(2)).device.type == device.type
     assert to_tensor(np.array([True])).dtype == torch.bool and to_tensor(3).dtype == torch.int64
     array = np.zeros(3, np.float32)

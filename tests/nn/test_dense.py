@@ -22,10 +22,15 @@ def make_chain(widths, activations, dtype=torch.float32, seed=0):
     generator = torch.Generator().manual_seed(seed)
 
     def draw(*shape, scale=1.0):
-        return (torch.randn(shape, generator=generator, dtype=torch.float64) * scale).to(dtype).requires_grad_()
+        return (
+            (torch.randn(shape, generator=generator, dtype=torch.float64) * scale).to(dtype).requires_grad_()
+        )
 
     pairs = list(zip(widths[:-1], widths[1:], strict=True))
-    return [Dense(draw(out, n, scale=n**-0.5), draw(out), kind) for (n, out), kind in zip(pairs, activations, strict=True)]
+    return [
+        Dense(draw(out, n, scale=n**-0.5), draw(out), kind)
+        for (n, out), kind in zip(pairs, activations, strict=True)
+    ]
 
 
 def cycle(count):
@@ -42,7 +47,9 @@ def reference(x, layers):
 
 
 def gradients(result, x, layers, upstream):
-    return torch.autograd.grad(result, [x, *[p for layer in layers for p in layer[:2]]], upstream.to(result.dtype))
+    return torch.autograd.grad(
+        result, [x, *[p for layer in layers for p in layer[:2]]], upstream.to(result.dtype)
+    )
 
 
 @pytest.mark.parametrize("widths", SIZES)
@@ -53,8 +60,12 @@ def test_values_and_gradients_are_those_of_the_formula(widths, rows):
     upstream = torch.randn(rows, widths[-1], generator=torch.Generator().manual_seed(2))
     result, expected = dense_chain(x, layers), reference(x, layers)
     torch.testing.assert_close(result, expected.float(), rtol=2e-5, atol=2e-5)
-    for found, wanted in zip(gradients(result, x, layers, upstream), gradients(expected, x, layers, upstream), strict=True):
-        torch.testing.assert_close(found, wanted.float(), rtol=1e-4, atol=1e-4 * float(wanted.abs().max()) + 1e-6)
+    for found, wanted in zip(
+        gradients(result, x, layers, upstream), gradients(expected, x, layers, upstream), strict=True
+    ):
+        torch.testing.assert_close(
+            found, wanted.float(), rtol=1e-4, atol=1e-4 * float(wanted.abs().max()) + 1e-6
+        )
 
 
 @pytest.mark.parametrize("activation", [NONE, TANH, ELU, RELU])
@@ -71,8 +82,13 @@ def test_gradients_in_double_precision_pass_gradcheck(activation):
 
 def test_two_layers_by_hand():
     """x = 2: tanh(0.5 · 2 + 0) = tanh 1, then 3 · tanh 1 − 1."""
-    layers = [Dense(torch.tensor([[0.5]]), torch.tensor([0.0]), TANH), Dense(torch.tensor([[3.0]]), torch.tensor([-1.0]), NONE)]
-    assert dense_chain(torch.tensor([[2.0]]), layers).item() == pytest.approx(3 * 0.7615941559557649 - 1, rel=1e-6)
+    layers = [
+        Dense(torch.tensor([[0.5]]), torch.tensor([0.0]), TANH),
+        Dense(torch.tensor([[3.0]]), torch.tensor([-1.0]), NONE),
+    ]
+    assert dense_chain(torch.tensor([[2.0]]), layers).item() == pytest.approx(
+        3 * 0.7615941559557649 - 1, rel=1e-6
+    )
 
 
 def test_inputs_that_need_no_gradient_get_none_and_the_others_the_same():
@@ -131,18 +147,29 @@ print(digest.hexdigest())
 def test_every_instruction_level_gives_the_same_bits():
     def digest(level):
         environment = {**os.environ, "FASTRL_CPU_LEVEL": level}
-        return subprocess.run([sys.executable, "-c", DIGEST], env=environment, capture_output=True, text=True, check=True).stdout
+        return subprocess.run(
+            [sys.executable, "-c", DIGEST], env=environment, capture_output=True, text=True, check=True
+        ).stdout
 
     assert len({digest(level) for level in ("v4", "v3", "baseline")}) == 1
 
 
 @pytest.mark.parametrize(
     "x",
-    [torch.randn(2, 3, 5), torch.randn(5), torch.randn(4, 5, dtype=torch.bfloat16), torch.randn(6, 5).t()[:5].t(), torch.randn(0, 5)],
+    [
+        torch.randn(2, 3, 5),
+        torch.randn(5),
+        torch.randn(4, 5, dtype=torch.bfloat16),
+        torch.randn(6, 5).t()[:5].t(),
+        torch.randn(0, 5),
+    ],
     ids=["three dimensions", "one dimension", "bfloat16", "strides", "no rows"],
 )
 def test_other_inputs_give_what_the_layers_one_by_one_give(x):
-    layers = [layer._replace(weight=layer.weight.to(x.dtype), bias=layer.bias.to(x.dtype)) for layer in make_chain((5, 8, 3), [TANH, NONE])]
+    layers = [
+        layer._replace(weight=layer.weight.to(x.dtype), bias=layer.bias.to(x.dtype))
+        for layer in make_chain((5, 8, 3), [TANH, NONE])
+    ]
     expected = functional.linear(torch.tanh(functional.linear(x, *layers[0][:2])), *layers[1][:2])
     tolerance = 3e-2 if x.dtype == torch.bfloat16 else 1e-5
     torch.testing.assert_close(dense_chain(x, layers), expected, rtol=tolerance, atol=tolerance)
@@ -190,14 +217,18 @@ def test_a_gradient_of_the_gradient_of_a_sum_is_refused_too():
     layers = make_chain((3, 4, 1), [TANH, NONE])
     x = torch.randn(5, 3, requires_grad=True)
     (first,) = torch.autograd.grad(dense_chain(x, layers).sum(), [x], create_graph=True)
-    with pytest.raises(RuntimeError, match="once_differentiable"):  # a penalty on the gradient would have none of its own
+    with pytest.raises(
+        RuntimeError, match="once_differentiable"
+    ):  # a penalty on the gradient would have none of its own
         first.square().sum().backward()
 
 
 def test_a_bias_with_gaps_is_left_to_torch():
     (layer,), x = make_chain((5, 3), [TANH]), torch.randn(4, 5)
     bias = torch.randn(3, 2)[:, 0]
-    torch.testing.assert_close(dense_chain(x, [layer._replace(bias=bias)]), torch.tanh(functional.linear(x, layer.weight, bias)))
+    torch.testing.assert_close(
+        dense_chain(x, [layer._replace(bias=bias)]), torch.tanh(functional.linear(x, layer.weight, bias))
+    )
 
 
 def test_shapes_are_known_without_numbers():
@@ -217,12 +248,19 @@ def test_shapes_are_known_without_numbers():
         (lambda x, w, b: (x, w, [b[0], b[0]]), "a bias must be contiguous"),
         (lambda x, w, b: (x, w[:1], b), "must be as many"),
         (lambda x, w, b: (x.double(), w, b), "a weight has the wrong dtype"),
-        (lambda x, w, b: (x.half(), [v.half() for v in w], [v.half() for v in b]), "x must be float32 or float64"),
+        (
+            lambda x, w, b: (x.half(), [v.half() for v in w], [v.half() for v in b]),
+            "x must be float32 or float64",
+        ),
     ],
 )
 def test_the_native_call_refuses_what_does_not_fit_together(change, message):
     layers = make_chain((5, 8, 3), [TANH, NONE])
-    x, weights, biases = change(torch.randn(4, 5), [layer.weight.detach() for layer in layers], [layer.bias.detach() for layer in layers])
+    x, weights, biases = change(
+        torch.randn(4, 5),
+        [layer.weight.detach() for layer in layers],
+        [layer.bias.detach() for layer in layers],
+    )
     with pytest.raises(RuntimeError, match=message):
         torch.ops.fastrl.dense_layers(x, weights, biases, [TANH, NONE], True)
 
@@ -230,7 +268,9 @@ def test_the_native_call_refuses_what_does_not_fit_together(change, message):
 def test_the_native_call_refuses_unknown_activations():
     layer = make_chain((5, 3), [NONE])[0]
     with pytest.raises(RuntimeError, match="activations must be"):
-        torch.ops.fastrl.dense_layers(torch.randn(4, 5), [layer.weight.detach()], [layer.bias.detach()], [4], True)
+        torch.ops.fastrl.dense_layers(
+            torch.randn(4, 5), [layer.weight.detach()], [layer.bias.detach()], [4], True
+        )
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
@@ -243,7 +283,9 @@ def test_draws_are_those_of_the_categorical(dtype):
         expected = policy.sample()
         torch.manual_seed(7)
         drawn = PreparedChain(layers).sample(x)
-    assert drawn.dtype == torch.int64 and int((drawn != expected).sum()) <= 1  # a tie up to rounding may fall either way
+    assert (
+        drawn.dtype == torch.int64 and int((drawn != expected).sum()) <= 1
+    )  # a tie up to rounding may fall either way
     assert drawn.unique().tolist() == [0, 1, 2, 3, 4]
 
 
@@ -256,4 +298,7 @@ def test_a_prepared_chain_has_the_same_gradient():
     layers = make_chain((6, 20, 4), [TANH, NONE])
     x, upstream = torch.randn(30, 6).requires_grad_(), torch.randn(30, 4)
     prepared = gradients(PreparedChain(layers)(x), x, layers, upstream)
-    assert all(torch.equal(a, b) for a, b in zip(prepared, gradients(dense_chain(x, layers), x, layers, upstream), strict=True))
+    assert all(
+        torch.equal(a, b)
+        for a, b in zip(prepared, gradients(dense_chain(x, layers), x, layers, upstream), strict=True)
+    )

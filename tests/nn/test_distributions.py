@@ -13,7 +13,11 @@ from fastrl.nn.distributions import Categorical, DiagonalGaussian
 def gaussians():
     generator = torch.Generator().manual_seed(0)
     draw = lambda *shape: torch.randn(*shape, generator=generator, dtype=torch.float64)  # noqa: E731
-    return DiagonalGaussian(draw(5, 3), 0.3 * draw(5, 3)), DiagonalGaussian(draw(5, 3), 0.3 * draw(5, 3)), draw(5, 3)
+    return (
+        DiagonalGaussian(draw(5, 3), 0.3 * draw(5, 3)),
+        DiagonalGaussian(draw(5, 3), 0.3 * draw(5, 3)),
+        draw(5, 3),
+    )
 
 
 def test_gaussian_agrees_with_torch(gaussians):
@@ -28,8 +32,12 @@ def test_gaussian_kl_parts_are_the_two_one_sided_divergences(gaussians):
     old, new, _ = gaussians
     normal = lambda mean, log_std: td.Independent(td.Normal(mean, log_std.exp()), 1)  # noqa: E731
     kl_mean, kl_cov = old.kl_parts(new)
-    torch.testing.assert_close(kl_mean, td.kl_divergence(normal(old.mean, old.log_std), normal(new.mean, old.log_std)))
-    torch.testing.assert_close(kl_cov, td.kl_divergence(normal(old.mean, old.log_std), normal(old.mean, new.log_std)))
+    torch.testing.assert_close(
+        kl_mean, td.kl_divergence(normal(old.mean, old.log_std), normal(new.mean, old.log_std))
+    )
+    torch.testing.assert_close(
+        kl_cov, td.kl_divergence(normal(old.mean, old.log_std), normal(old.mean, new.log_std))
+    )
 
 
 def test_gaussian_kl_by_hand():
@@ -48,12 +56,18 @@ def test_gaussian_state_independent_log_std_broadcasts():
         assert one.shape == (4,)
         torch.testing.assert_close(one, other)
     for one, other in zip(wide.kl_parts(wide), full.kl_parts(full), strict=True):
-        assert one.shape == other.shape == (4,) and torch.equal(one, torch.zeros(4)) and torch.equal(other, torch.zeros(4))
+        assert (
+            one.shape == other.shape == (4,)
+            and torch.equal(one, torch.zeros(4))
+            and torch.equal(other, torch.zeros(4))
+        )
 
 
 def test_gaussian_samples_have_its_moments():
     torch.manual_seed(0)
-    samples = DiagonalGaussian(torch.tensor([1.0, -2.0]).expand(100_000, 2), torch.tensor([[0.0, math.log(3.0)]])).sample()
+    samples = DiagonalGaussian(
+        torch.tensor([1.0, -2.0]).expand(100_000, 2), torch.tensor([[0.0, math.log(3.0)]])
+    ).sample()
     torch.testing.assert_close(samples.mean(0), torch.tensor([1.0, -2.0]), atol=0.05, rtol=0)
     torch.testing.assert_close(samples.std(0), torch.tensor([1.0, 3.0]), atol=0.05, rtol=0)
 
@@ -66,7 +80,9 @@ def test_categorical_agrees_with_torch():
     torch.testing.assert_close(ours.entropy(), reference.entropy())
     assert torch.equal(ours.mode(), logits.argmax(-1))
     other = Categorical(logits.flip(-1))
-    torch.testing.assert_close(ours.kl_parts(other)[0], td.kl_divergence(reference, td.Categorical(logits=other.logits)))
+    torch.testing.assert_close(
+        ours.kl_parts(other)[0], td.kl_divergence(reference, td.Categorical(logits=other.logits))
+    )
 
 
 def test_categorical_kl_by_hand():
@@ -105,7 +121,9 @@ def test_small_divergences_and_their_gradients_are_those_of_float64(size):
         new_logits = (logits + others).to(dtype).requires_grad_()
         kls = (old.kl_parts(new)[1], old.kl(new), Categorical(logits.to(dtype)).kl(Categorical(new_logits)))
         torch.stack(kls).sum().backward()
-        results.append([value.double() for value in (*(kl.detach() for kl in kls), new_log_std.grad, new_logits.grad)])
+        results.append(
+            [value.double() for value in (*(kl.detach() for kl in kls), new_log_std.grad, new_logits.grad)]
+        )
     for exact, found in zip(*results, strict=True):
         assert float(((found - exact).abs() / exact.abs().mean()).max()) < 1e-3
         assert abs(float(found.abs().mean() / exact.abs().mean()) - 1.0) < 1e-4
@@ -113,4 +131,6 @@ def test_small_divergences_and_their_gradients_are_those_of_float64(size):
 
 def test_divergences_of_policies_that_have_nothing_in_common_are_finite():
     far, near = Categorical(torch.tensor([0.0, -200.0])), Categorical(torch.tensor([0.0, 10.0]))
-    assert float(far.kl(near)) == pytest.approx(10.0, abs=1e-3) and float(near.kl(far)) == pytest.approx(199.99, abs=0.01)
+    assert float(far.kl(near)) == pytest.approx(10.0, abs=1e-3) and float(near.kl(far)) == pytest.approx(
+        199.99, abs=0.01
+    )

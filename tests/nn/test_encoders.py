@@ -32,23 +32,37 @@ from fastrl.nn.encoders import (
 def test_encoder_and_decoder_by_shape(shape, dtype, kind):
     encoder, decoder = observation_encoder(shape, dtype, 16), observation_decoder(shape, dtype, 16)
     assert isinstance(encoder, kind)
-    obs = torch.randint(0, 256, (5, *shape), dtype=torch.uint8) if dtype == torch.uint8 else torch.randn(5, *shape)
+    obs = (
+        torch.randint(0, 256, (5, *shape), dtype=torch.uint8)
+        if dtype == torch.uint8
+        else torch.randn(5, *shape)
+    )
     features = encoder(obs)
     assert features.shape == (5, 16)
     decoded = decoder(features)
     assert decoded.shape == obs.shape
     reconstruction_loss(decoded, obs).backward()
     assert all(
-        parameter.grad is not None and parameter.grad.isfinite().all() for parameter in [*encoder.parameters(), *decoder.parameters()]
+        parameter.grad is not None and parameter.grad.isfinite().all()
+        for parameter in [*encoder.parameters(), *decoder.parameters()]
     )
 
 
 @pytest.mark.parametrize(
     ("shape", "dtype", "said"),
     [
-        ((20, 20, 3), torch.uint8, r"observations, bytes \[20, 20, 3\], go into a linear layer as a vector of 1,200 numbers over 255"),
+        (
+            (20, 20, 3),
+            torch.uint8,
+            r"observations, bytes \[20, 20, 3\], go into a linear layer as a vector of 1,200 numbers over "
+            r"255",
+        ),
         ((84, 84), torch.uint8, r"bytes \[84, 84\], go into a linear layer"),
-        ((84, 84, 3), torch.float32, r"float32 \[84, 84, 3\], go into a linear layer as a vector of 21,168 numbers: an image is bytes"),
+        (
+            (84, 84, 3),
+            torch.float32,
+            r"float32 \[84, 84, 3\], go into a linear layer as a vector of 21,168 numbers: an image is bytes",
+        ),
     ],
 )
 def test_what_looks_like_a_picture_and_becomes_a_vector_is_said(shape, dtype, said):
@@ -59,7 +73,12 @@ def test_what_looks_like_a_picture_and_becomes_a_vector_is_said(shape, dtype, sa
 def test_vectors_grids_and_images_become_what_they_are_without_a_word():
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        for shape, dtype in (((128,), torch.uint8), ((15, 15, 3), torch.uint8), ((36, 36, 1), torch.uint8), ((10, 10, 4), torch.float32)):
+        for shape, dtype in (
+            ((128,), torch.uint8),
+            ((15, 15, 3), torch.uint8),
+            ((36, 36, 1), torch.uint8),
+            ((10, 10, 4), torch.float32),
+        ):
             observation_encoder(shape, dtype, 4)
 
 
@@ -92,7 +111,9 @@ def test_images_may_have_their_channels_first_or_last():
 def test_reconstruction_of_bytes_is_cross_entropy_and_of_numbers_squared_error():
     obs = torch.tensor([[[[0]], [[15]]]], dtype=torch.uint8)  # a grid: 15 is the largest symbol
     assert in_unit_range(obs).flatten().tolist() == [0.0, 1.0]
-    assert in_unit_range(torch.full((1, 84, 84, 3), 51, dtype=torch.uint8)).unique().tolist() == pytest.approx([0.2])
+    assert in_unit_range(
+        torch.full((1, 84, 84, 3), 51, dtype=torch.uint8)
+    ).unique().tolist() == pytest.approx([0.2])
     logits = torch.tensor([[[[-2.0]], [[3.0]]]])
     expected = (torch.log1p(torch.exp(torch.tensor(-2.0))) + torch.log1p(torch.exp(torch.tensor(-3.0)))) / 2
     torch.testing.assert_close(reconstruction_loss(logits, obs), expected)

@@ -1,4 +1,5 @@
-"""Parameters side by side: the same steps as apart, and still the modules' own after whatever is done to these."""
+"""Parameters side by side: the same steps as apart, and still the modules' own after whatever is done to
+these."""
 
 import copy
 import io
@@ -57,13 +58,17 @@ def test_the_modules_state_stays_their_own():
     module = network()
     flat = FlatParameters([module])
     module.load_state_dict({name: torch.ones_like(value) for name, value in module.state_dict().items()})
-    assert flat.whole.detach().eq(1).all() and flat.whole.numel() == sum(p.numel() for p in module.parameters())
+    assert flat.whole.detach().eq(1).all() and flat.whole.numel() == sum(
+        p.numel() for p in module.parameters()
+    )
     shared = nn.Linear(2, 2, bias=False)
     assert FlatParameters([shared, nn.Sequential(shared)]).whole.numel() == 4
 
 
 CHANGES = {
-    "load_state_dict(assign=True)": lambda m: m.load_state_dict({k: v.clone() for k, v in m.state_dict().items()}, assign=True),
+    "load_state_dict(assign=True)": lambda m: m.load_state_dict(
+        {k: v.clone() for k, v in m.state_dict().items()}, assign=True
+    ),
     "double().float()": lambda m: m.double().float(),
     "data": lambda m: [setattr(p, "data", p.data.clone()) for p in m.parameters()],
     "one layer's data": lambda m: setattr(m[0].weight, "data", m[0].weight.data.clone()),
@@ -93,7 +98,9 @@ def test_steps_after_a_change_that_keeps_the_values_are_the_steps_without_it(cha
 def test_new_values_count():
     module = network()
     flat = FlatParameters([module])
-    module.load_state_dict({name: torch.ones_like(value) for name, value in module.state_dict().items()}, assign=True)
+    module.load_state_dict(
+        {name: torch.ones_like(value) for name, value in module.state_dict().items()}, assign=True
+    )
     flat.follow()
     assert flat.whole.detach().eq(1).all()
 
@@ -102,15 +109,23 @@ def test_shared_parameters_stay_shared():
     module = nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 2))
     module[1].weight = module[0].weight
     flat = FlatParameters([module])
-    module.load_state_dict({name: torch.ones_like(value) for name, value in module.state_dict().items()}, assign=True)
+    module.load_state_dict(
+        {name: torch.ones_like(value) for name, value in module.state_dict().items()}, assign=True
+    )
     flat.follow()
-    assert module[1].weight is module[0].weight and flat.whole.numel() == 8 and flat.whole.detach().eq(1).all()
+    assert (
+        module[1].weight is module[0].weight and flat.whole.numel() == 8 and flat.whole.detach().eq(1).all()
+    )
 
 
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        (lambda m: m.double(), r"0.weight of Sequential is float64 \[4, 3\] on cpu now and was float32 \[4, 3\] on cpu when its optimiser"),
+        (
+            lambda m: m.double(),
+            r"0.weight of Sequential is float64 \[4, 3\] on cpu now and was float32 \[4, 3\] on cpu when "
+            r"its optimiser",
+        ),
         (lambda m: m.to("meta"), "on meta now and was .* on cpu"),
         (lambda m: m.__setitem__(2, nn.Linear(4, 3)), r"2.weight of Sequential is float32 \[3, 4\]"),
         (lambda m: m.__delitem__(2), "2.weight of Sequential is gone"),
@@ -181,7 +196,9 @@ def test_frozen_parameters_stand_still_and_go_on_when_they_are_free(optimizer_of
     for _ in range(3):
         step(module, flat, optimizer, scale=100.0)
     frozen, moved = values(module)[:2], values(module)[2:]
-    assert equal(frozen, start[:2]) and not any(torch.equal(a, b) for a, b in zip(moved, start[2:], strict=True))
+    assert equal(frozen, start[:2]) and not any(
+        torch.equal(a, b) for a, b in zip(moved, start[2:], strict=True)
+    )
     here = slice(0, 16)
     for name, value in optimizer.state_dict()["state"][0].items():
         if value.dim():
@@ -223,7 +240,9 @@ def test_a_layer_that_is_wrapped_is_followed_and_so_is_what_is_loaded_into_it():
     before = values(module)
     step(module, flat, optimizer)
     assert not any(torch.equal(a, b) for a, b in zip(values(module), before, strict=True))
-    module.load_state_dict({name: torch.ones_like(value) for name, value in module.state_dict().items()}, assign=True)
+    module.load_state_dict(
+        {name: torch.ones_like(value) for name, value in module.state_dict().items()}, assign=True
+    )
     flat.follow()
     assert bool((flat.whole == 1.0).all()) and first.weight is flat.parameters[0]
     module[0] = first

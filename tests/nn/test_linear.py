@@ -53,7 +53,9 @@ def test_strided_input_and_expanded_gradient(used):
     layer = Linear(inputs, outputs)
     wide = torch.randn(inputs, 2 * rows)
     x = wide.t()[::2]
-    torch.testing.assert_close(layer(x), nn.functional.linear(x, layer.weight, layer.bias), rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(
+        layer(x), nn.functional.linear(x, layer.weight, layer.bias), rtol=1e-5, atol=1e-5
+    )
     layer(x).sum().backward()  # the gradient that arrives is one number, expanded
     torch.testing.assert_close(layer.weight.grad, x.sum(0).expand_as(layer.weight), rtol=1e-4, atol=1e-3)
     torch.testing.assert_close(layer.bias.grad, torch.full((outputs,), float(rows)))
@@ -61,7 +63,9 @@ def test_strided_input_and_expanded_gradient(used):
 
 
 @pytest.mark.parametrize(
-    "x", [torch.randn(2, 96), torch.randn(0, 96), torch.randn(4, 512, 96), torch.randn(96)], ids=["small", "empty", "rank 3", "rank 1"]
+    "x",
+    [torch.randn(2, 96), torch.randn(0, 96), torch.randn(4, 512, 96), torch.randn(96)],
+    ids=["small", "empty", "rank 3", "rank 1"],
 )
 def test_elsewhere_it_is_the_layer_of_torch(x, used):
     layer = Linear(96, 128)
@@ -117,7 +121,9 @@ def test_part_of_a_wider_weight_is_multiplied_as_a_matrix_of_its_own(used):
     """oneDNN has no fast path for its strides, and takes a thousand times as long."""
     rows, inputs, outputs = LARGE
     x, wider = torch.randn(rows, inputs), torch.randn(outputs, inputs + 7)
-    torch.testing.assert_close(linear.product(x, wider[:, :inputs]), x @ wider[:, :inputs].t(), rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(
+        linear.product(x, wider[:, :inputs]), x @ wider[:, :inputs].t(), rtol=1e-4, atol=1e-4
+    )
     assert used
 
 
@@ -125,6 +131,10 @@ def test_weights_that_are_handed_to_onednn_lie_densely(monkeypatch):
     seen = []
     monkeypatch.setattr(linear, "_onednn", lambda x, weight, *_: seen.append(weight) or x @ weight.t())
     wider = torch.randn(LARGE[2], LARGE[1] + 7)
-    for weight in (wider[:, : LARGE[1]], torch.randn(LARGE[1], LARGE[2]).t(), wider[:, : LARGE[1]].contiguous()):
+    for weight in (
+        wider[:, : LARGE[1]],
+        torch.randn(LARGE[1], LARGE[2]).t(),
+        wider[:, : LARGE[1]].contiguous(),
+    ):
         linear.product(torch.randn(LARGE[0], LARGE[1]), weight)
     assert all(weight.is_contiguous() or weight.t().is_contiguous() for weight in seen) and len(seen) == 3

@@ -31,7 +31,11 @@ def both(monkeypatch):
 
 def test_a_transformer_without_the_table_gives_the_same(both):
     torch.manual_seed(0)
-    x, memory, positions = torch.randn(3, 8), torch.randn(3, 4, 2, 8), torch.tensor([[0, 1, 2, 3], [9, 10, 11, 12], [45, 46, 47, 48]])
+    x, memory, positions = (
+        torch.randn(3, 8),
+        torch.randn(3, 4, 2, 8),
+        torch.tensor([[0, 1, 2, 3], [9, 10, 11, 12], [45, 46, 47, 48]]),
+    )
     mask = torch.tensor([[True] * 4, [False, True, True, True], [True] * 4])
     (out, new), (same, _) = (each(x, memory, mask, positions) for each in both)
     assert torch.allclose(out, same, atol=1e-5) and new.shape == (3, 2, 8)

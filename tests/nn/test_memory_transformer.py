@@ -1,4 +1,5 @@
-"""The Transformer-XL over an episode's memory: hand-computed parts, and the two ways that lead to the same numbers."""
+"""The Transformer-XL over an episode's memory: hand-computed parts, and the two ways that lead to the same
+numbers."""
 
 import itertools
 import math
@@ -13,7 +14,9 @@ from fastrl.nn.positions import ENCODINGS, PositionalEncoding, Rotation
 
 def test_sinusoids_count_down_to_zero():
     encoding = PositionalEncoding(4, min_timescale=2.0, max_timescale=8.0)(3)
-    expected = [[math.sin(p / 2), math.sin(p / 4), math.cos(p / 2), math.cos(p / 4)] for p in (2, 1, 0)]  # √(2 · 8) = 4
+    expected = [
+        [math.sin(p / 2), math.sin(p / 4), math.cos(p / 2), math.cos(p / 4)] for p in (2, 1, 0)
+    ]  # √(2 · 8) = 4
     torch.testing.assert_close(encoding, torch.tensor(expected))
 
 
@@ -85,13 +88,17 @@ def test_the_gate_is_near_the_identity_at_first_and_takes_all_when_open():
     with torch.no_grad():
         gate.bias.fill_(-30.0)
         reset = torch.sigmoid(gate.from_update(y)[:, :4] + gate.from_input(x)[:, :4])
-        torch.testing.assert_close(gate(x, y), torch.tanh(gate.from_update(y)[:, 8:] + gate.from_reset_input(reset * x)))
+        torch.testing.assert_close(
+            gate(x, y), torch.tanh(gate.from_update(y)[:, 8:] + gate.from_reset_input(reset * x))
+        )
 
 
 W, SLOTS, LIMIT = 4, 9, 12
 CHOICES = [
     {"positional_encoding": encoding, "num_heads": heads, "gating": gating, "shared_head_projection": shared}
-    for encoding, heads, gating, shared in itertools.product(ENCODINGS, (1, 2), ("residual", "gru"), (False, True))
+    for encoding, heads, gating, shared in itertools.product(
+        ENCODINGS, (1, 2), ("residual", "gru"), (False, True)
+    )
     if not (shared and heads == 1)
 ]
 
@@ -127,7 +134,9 @@ def test_reading_a_bank_equals_attending_over_windows(choice):
 def test_new_memory_is_what_the_layers_were_given_and_carries_no_gradient():
     transformer = Transformer(2, 4, 1, 5, "none")
     x = torch.randn(3, 4, requires_grad=True)
-    _, memory = transformer(x, torch.zeros(3, 2, 2, 4), torch.zeros(3, 2, dtype=torch.bool), torch.zeros(3, 2, dtype=torch.int64))
+    _, memory = transformer(
+        x, torch.zeros(3, 2, 2, 4), torch.zeros(3, 2, dtype=torch.bool), torch.zeros(3, 2, dtype=torch.int64)
+    )
     torch.testing.assert_close(memory[:, 0], x)
     assert not memory.requires_grad
 
@@ -135,7 +144,9 @@ def test_new_memory_is_what_the_layers_were_given_and_carries_no_gradient():
 def test_no_layers_change_nothing():
     transformer = Transformer(0, 4, 1, 5, "absolute")
     x = torch.randn(3, 4)
-    out, memory = transformer(x, torch.zeros(3, 2, 0, 4), torch.ones(3, 2, dtype=torch.bool), torch.zeros(3, 2, dtype=torch.int64))
+    out, memory = transformer(
+        x, torch.zeros(3, 2, 0, 4), torch.ones(3, 2, dtype=torch.bool), torch.zeros(3, 2, dtype=torch.int64)
+    )
     assert out is x and memory.shape == (3, 0, 4)
 
 

@@ -1,4 +1,5 @@
-"""The running normaliser: exact merging, statistics that stand still, reward scaling that ignores rows that are no transition."""
+"""The running normaliser: exact merging, statistics that stand still, reward scaling that ignores rows that
+are no transition."""
 
 import numpy as np
 import pytest
@@ -21,7 +22,11 @@ def test_moments_of_known_numbers_in_two_batches():
 
 
 @settings(max_examples=50, deadline=None)
-@given(st.lists(st.integers(1, 20), min_size=1, max_size=6), st.sampled_from([0.0, 1e3, 1e8]), st.integers(0, 2**31))
+@given(
+    st.lists(st.integers(1, 20), min_size=1, max_size=6),
+    st.sampled_from([0.0, 1e3, 1e8]),
+    st.integers(0, 2**31),
+)
 def test_batches_give_the_moments_of_their_union(sizes, offset, seed):
     rng = np.random.default_rng(seed)
     batches = [rng.normal(size=(size, 3)) + offset for size in sizes]
@@ -58,7 +63,11 @@ def test_forward_never_moves_the_statistics_and_clips():
 def test_what_has_counted_nothing_changes_nothing():
     normalizer = RunningNormalizer((2,))
     x = torch.tensor([[500.0, -15.0], [1.0, 0.5]])
-    assert torch.equal(normalizer(x), x) and torch.equal(normalizer.scale(x), x) and torch.equal(normalizer.restore(x), x)
+    assert (
+        torch.equal(normalizer(x), x)
+        and torch.equal(normalizer.scale(x), x)
+        and torch.equal(normalizer.restore(x), x)
+    )
     normalizer.update(x)
     assert not torch.equal(normalizer(x), x)
 
@@ -71,7 +80,10 @@ def test_restoring_is_the_way_back():
 
 
 def test_normalised_data_has_unit_moments():
-    x = torch.randn(5000, 4, generator=torch.Generator().manual_seed(0)) * torch.tensor([1.0, 10.0, 0.1, 5.0]) + 7
+    x = (
+        torch.randn(5000, 4, generator=torch.Generator().manual_seed(0)) * torch.tensor([1.0, 10.0, 0.1, 5.0])
+        + 7
+    )
     normalizer = RunningNormalizer((4,), clip=None)
     normalizer.update(x)
     y = normalizer(x)
@@ -118,17 +130,25 @@ def test_reward_scaler_follows_discounted_returns_over_valid_rows_and_across_rol
         scaler.update(*(torch.from_numpy(x[part]) for x in (rewards, done, valid)))
     expected = _returns_by_hand(rewards, done, valid, 0.9)
     mean, var, count = scaler.returns.statistics()
-    np.testing.assert_allclose((mean, var, count), (expected.mean(), expected.var(), len(expected)), rtol=1e-12)
-    torch.testing.assert_close(scaler(torch.tensor(2.0)), torch.tensor(2.0 / expected.std(), dtype=torch.float32))
+    np.testing.assert_allclose(
+        (mean, var, count), (expected.mean(), expected.var(), len(expected)), rtol=1e-12
+    )
+    torch.testing.assert_close(
+        scaler(torch.tensor(2.0)), torch.tensor(2.0 / expected.std(), dtype=torch.float32)
+    )
 
 
 def test_reward_scaler_keeps_the_sign_and_clips():
     scaler = RewardScaler(1, gamma=0.5, clip=1.0)
-    scaler.update(torch.tensor([[1.0], [3.0]]), torch.zeros(2, 1, dtype=torch.bool), torch.ones(2, 1, dtype=torch.bool))
+    scaler.update(
+        torch.tensor([[1.0], [3.0]]), torch.zeros(2, 1, dtype=torch.bool), torch.ones(2, 1, dtype=torch.bool)
+    )
     assert scaler(torch.tensor([-100.0, 0.0, 100.0])).tolist() == [-1.0, 0.0, 1.0]
 
 
-@pytest.mark.parametrize("cast", [lambda m: m.double().float(), lambda m: m.half(), lambda m: m.to(torch.bfloat16)])
+@pytest.mark.parametrize(
+    "cast", [lambda m: m.double().float(), lambda m: m.half(), lambda m: m.to(torch.bfloat16)]
+)
 def test_statistics_stay_float64_when_networks_are_cast(cast):
     module = nn.Sequential(RunningNormalizer((2,)), nn.Linear(2, 2))
     module[0].update(torch.randn(100, 2))

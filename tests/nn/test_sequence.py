@@ -18,9 +18,30 @@ def one_by_one(modules, x):
 
 
 NETWORKS = {
-    "layers and activations": lambda: [Linear(6, 8), Tanh(), nn.Linear(8, 8), nn.ReLU(), nn.Linear(8, 8), nn.ELU(), nn.Linear(8, 3)],
-    "an activation first and two in a row": lambda: [nn.Tanh(), Linear(6, 8), Tanh(), nn.ReLU(), Linear(8, 3)],
-    "others between": lambda: [Linear(6, 8), nn.LayerNorm(8), nn.ReLU(), nn.Linear(8, 8, bias=False), nn.Tanh(), Linear(8, 3)],
+    "layers and activations": lambda: [
+        Linear(6, 8),
+        Tanh(),
+        nn.Linear(8, 8),
+        nn.ReLU(),
+        nn.Linear(8, 8),
+        nn.ELU(),
+        nn.Linear(8, 3),
+    ],
+    "an activation first and two in a row": lambda: [
+        nn.Tanh(),
+        Linear(6, 8),
+        Tanh(),
+        nn.ReLU(),
+        Linear(8, 3),
+    ],
+    "others between": lambda: [
+        Linear(6, 8),
+        nn.LayerNorm(8),
+        nn.ReLU(),
+        nn.Linear(8, 8, bias=False),
+        nn.Tanh(),
+        Linear(8, 3),
+    ],
     "an ELU of another alpha": lambda: [Linear(6, 8), nn.ELU(alpha=0.5), Linear(8, 3)],
     "sequences within": lambda: [
         nn.Sequential(Linear(6, 8), Tanh()),
@@ -45,7 +66,9 @@ def test_layers_together_give_what_they_give_one_by_one(make):
     torch.testing.assert_close(found, expected)
     inputs = [x, *modules.parameters()]
     for other, wanted in zip(
-        torch.autograd.grad(found.square().sum(), inputs), torch.autograd.grad(expected.square().sum(), inputs), strict=True
+        torch.autograd.grad(found.square().sum(), inputs),
+        torch.autograd.grad(expected.square().sum(), inputs),
+        strict=True,
     ):
         torch.testing.assert_close(other, wanted, rtol=1e-4, atol=1e-5)
     with torch.no_grad():
@@ -56,7 +79,9 @@ def test_images_are_flattened_where_a_layer_flattens():
     modules = [nn.Conv2d(1, 2, 3), nn.ReLU(), FlattenLinear((2, 4, 4), 8), Tanh(), FlattenLinear(8, 3)]
     images = torch.randn(5, 1, 6, 6)
     torch.testing.assert_close(run_layers(modules, images), one_by_one(modules, images))
-    torch.testing.assert_close(run_layers([Linear(4, 4), FlattenLinear(8, 3)], torch.ones(5, 2, 4)).shape, torch.Size([5, 3]))
+    torch.testing.assert_close(
+        run_layers([Linear(4, 4), FlattenLinear(8, 3)], torch.ones(5, 2, 4)).shape, torch.Size([5, 3])
+    )
 
 
 def test_a_module_with_a_hook_is_called():
@@ -127,7 +152,9 @@ def test_a_weight_that_is_no_parameter_counts(name):
     value = torch.randn_like(getattr(layer, name))
     delattr(layer, name)
     setattr(layer, name, value)
-    torch.testing.assert_close(run_layers([layer, Tanh()], x), torch.tanh(nn.functional.linear(x, layer.weight, layer.bias)))
+    torch.testing.assert_close(
+        run_layers([layer, Tanh()], x), torch.tanh(nn.functional.linear(x, layer.weight, layer.bias))
+    )
 
 
 def test_transforms_of_torch_see_the_layers_one_by_one():

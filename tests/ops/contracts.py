@@ -1,4 +1,5 @@
-"""What is a legal call of each op, said a second time and in another way than the ops' own checks: the judge of the fuzzing.
+"""What is a legal call of each op, said a second time and in another way than the ops' own checks: the judge
+of the fuzzing.
 
 A contract gives each argument's kind and shape in words. Kinds:
     floating      float32, float64, bfloat16 or float16, one dtype for all floating arguments of a call
@@ -7,8 +8,9 @@ A contract gives each argument's kind and shape in words. Kinds:
     index<S>      int64 in [0, S); only where `mask` is set, if the op has a mask of that shape
     fraction, nonnegative, number, size    a number in [0, 1], one >= 0, a finite one, a whole one >= 1
     list          a list of tensors of any dtypes
-Shapes are names that must agree within a call; `T+1` is one more than T, `...` any number of further sizes. An argument ending in `?` may
-be None. `unless` looks at a call that agrees with all that and says what else is wrong with it.
+Shapes are names that must agree within a call; `T+1` is one more than T, `...` any number of further sizes.
+An argument ending in `?` may be None. `unless` looks at a call that agrees with all that and says what else
+is wrong with it.
 """
 
 from __future__ import annotations
@@ -36,7 +38,9 @@ class Contract:
 
     arguments: Mapping[str, str]
     unless: Callable[[dict[str, Any]], str | None] = lambda inputs: None
-    takes_its_time: bool = False  # a small result from inputs of any size: nothing refuses a call that takes years
+    takes_its_time: bool = (
+        False  # a small result from inputs of any size: nothing refuses a call that takes years
+    )
 
 
 class IllegalError(Exception):
@@ -67,7 +71,11 @@ class _Judge:
         self.devices: set[torch.device] = set()
 
     def judge(self) -> None:
-        present = {name: words for name, words in self.words.items() if not (name.endswith("?") and self.inputs[name[:-1]] is None)}
+        present = {
+            name: words
+            for name, words in self.words.items()
+            if not (name.endswith("?") and self.inputs[name[:-1]] is None)
+        }
         for name, words in present.items():
             name = name.removesuffix("?")
             kind, *shape = words.split()
@@ -177,7 +185,9 @@ def _groups_do_not_come_out_even(inputs: dict[str, Any]) -> str | None:
 
 
 CONTRACTS: dict[str, Contract] = {
-    "gae": Contract({"rewards": "floating T N", "values": "floating T+1 N", **_RECURRENT, "gae_lambda": "fraction"}),
+    "gae": Contract(
+        {"rewards": "floating T N", "values": "floating T+1 N", **_RECURRENT, "gae_lambda": "fraction"}
+    ),
     "retrace": Contract(
         {
             **dict.fromkeys(("rewards", "q_values", "next_values", "log_rhos"), "floating T N"),
@@ -195,11 +205,19 @@ CONTRACTS: dict[str, Contract] = {
             **dict.fromkeys(("rho_clip", "c_clip", "pg_rho_clip"), "nonnegative"),
         }
     ),
-    "dae_targets": Contract({"rewards": "floating T N", "advantages": "floating T N", "values": "floating T+1 N", **_RECURRENT}),
+    "dae_targets": Contract(
+        {"rewards": "floating T N", "advantages": "floating T N", "values": "floating T+1 N", **_RECURRENT}
+    ),
     "tanh": Contract({"x": "floating ..."}),
     "elu": Contract({"x": "floating ..."}),
     "layer_norm_tanh": Contract(
-        {"x": "floating R D", "weight": "floating D", "bias": "floating D", "shift?": "floating G D", "eps": "nonnegative"},
+        {
+            "x": "floating R D",
+            "weight": "floating D",
+            "bias": "floating D",
+            "shift?": "floating G D",
+            "eps": "nonnegative",
+        },
         _groups_do_not_come_out_even,
     ),
     "batched_index_select": Contract({"input": "any B ...", "index": "int64 B W"}, _no_axis_to_select),
@@ -227,6 +245,7 @@ CONTRACTS: dict[str, Contract] = {
         takes_its_time=True,
     ),
     "gather_sequences": Contract(
-        {"fields": "list C N ...", "start": "index<C> B", "env": "index<N> B", "seq_len": "size"}, _window_longer_than_the_ring
+        {"fields": "list C N ...", "start": "index<C> B", "env": "index<N> B", "seq_len": "size"},
+        _window_longer_than_the_ring,
     ),
 }

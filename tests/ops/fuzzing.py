@@ -1,10 +1,11 @@
-"""Random calls of all ops, most of them wrong: each must give what the reference gives, or an exception that names op and argument.
+"""Random calls of all ops, most of them wrong: each must give what the reference gives, or an exception that
+names op and argument.
 
     python tests/ops/fuzzing.py --calls 10000 --seed 0
 
-Calls go to the Python function and, unchanged, to the native op behind it, which may raise what it likes but must not crash. Whether a call
-is legal is judged by contracts.py. The number of the call is written to stderr before it is made, so that a death names its cause;
-`--only NUMBER` makes that call alone.
+Calls go to the Python function and, unchanged, to the native op behind it, which may raise what it likes but
+must not crash. Whether a call is legal is judged by contracts.py. The number of the call is written to stderr
+before it is made, so that a death names its cause; `--only NUMBER` makes that call alone.
 """
 
 from __future__ import annotations
@@ -24,7 +25,15 @@ from contracts import CONTRACTS, FLOATING, why_illegal
 from torch import Tensor
 
 from fastrl import native
-from fastrl.testing import OP_CASES, OpCase, assert_close_to_reference, layouts, map_tensors, outputs_of, tensors_of
+from fastrl.testing import (
+    OP_CASES,
+    OpCase,
+    assert_close_to_reference,
+    layouts,
+    map_tensors,
+    outputs_of,
+    tensors_of,
+)
 
 MOST_ELEMENTS = 30_000  # of a call that is held against the reference
 NAMED = (TypeError, ValueError, IndexError)
@@ -36,7 +45,11 @@ def some_layout(rng: random.Random, tensor: Tensor) -> Tensor:
 
 
 def other_rank(rng: random.Random, tensor: Tensor) -> Tensor:
-    return tensor.unsqueeze(rng.randint(0, tensor.dim())) if tensor.dim() == 0 or rng.random() < 0.5 else tensor.sum(0).to(tensor.dtype)
+    return (
+        tensor.unsqueeze(rng.randint(0, tensor.dim()))
+        if tensor.dim() == 0 or rng.random() < 0.5
+        else tensor.sum(0).to(tensor.dtype)
+    )
 
 
 def other_size(rng: random.Random, tensor: Tensor) -> Tensor:
@@ -48,7 +61,9 @@ def other_size(rng: random.Random, tensor: Tensor) -> Tensor:
     if 0 <= wanted <= size:
         return tensor.narrow(dim, 0, wanted)
     if wanted > 2 * size + 1:  # no memory behind it: every element is the same
-        return tensor.narrow(dim, 0, min(size, 1)).expand(*tensor.shape[:dim], wanted if size else 0, *tensor.shape[dim + 1 :])
+        return tensor.narrow(dim, 0, min(size, 1)).expand(
+            *tensor.shape[:dim], wanted if size else 0, *tensor.shape[dim + 1 :]
+        )
     return torch.cat([tensor, tensor.narrow(dim, 0, min(size, max(1, wanted - size)))], dim)
 
 
@@ -57,7 +72,9 @@ def turned(rng: random.Random, tensor: Tensor) -> Tensor:
 
 
 def other_dtype(rng: random.Random, tensor: Tensor) -> Tensor:
-    return tensor.to(rng.choice((*FLOATING, torch.uint8, torch.int32, torch.int64, torch.bool, torch.complex64)))
+    return tensor.to(
+        rng.choice((*FLOATING, torch.uint8, torch.int32, torch.int64, torch.bool, torch.complex64))
+    )
 
 
 def other_device(rng: random.Random, tensor: Tensor) -> Tensor:
@@ -144,7 +161,10 @@ def mutate_value(rng: random.Random, value: Any) -> Any:
         mutations, weights = zip(*TENSOR_MUTATIONS, strict=True)
         try:
             return rng.choices(mutations, weights)[0](rng, value)
-        except (RuntimeError, NotImplementedError):  # torch cannot do this to a tensor that has been changed before
+        except (
+            RuntimeError,
+            NotImplementedError,
+        ):  # torch cannot do this to a tensor that has been changed before
             return value
     return no_tensor(rng, value) if isinstance(value, list) or rng.random() < 0.1 else rng.choice(ODD_NUMBERS)
 
@@ -167,8 +187,13 @@ def make_call(seed: int, number: int) -> tuple[OpCase, dict[str, Any]]:
 def small_sizes(op: str) -> list[tuple[int, ...]]:
     """Those sizes of a case that the reference does quickly, its empty ones among them."""
     case = OP_CASES[op]
-    elements = {sizes: sum(tensor.numel() for _, tensor in tensors_of(case.inputs(sizes))) for sizes in case.sizes}
-    return [sizes for sizes in case.sizes if elements[sizes] <= MOST_ELEMENTS] + [*case.empty_sizes, *case.traced_sizes]
+    elements = {
+        sizes: sum(tensor.numel() for _, tensor in tensors_of(case.inputs(sizes))) for sizes in case.sizes
+    }
+    return [sizes for sizes in case.sizes if elements[sizes] <= MOST_ELEMENTS] + [
+        *case.empty_sizes,
+        *case.traced_sizes,
+    ]
 
 
 def describe(case: OpCase, inputs: dict[str, Any]) -> str:
@@ -185,11 +210,14 @@ def too_large(inputs: dict[str, Any]) -> bool:
 
 
 def comparable(inputs: dict[str, Any]) -> bool:
-    """Whether the float64 reference says what the call must give: not where finite numbers are so large that float32 overflows."""
+    """Whether the float64 reference says what the call must give: not where finite numbers are so large that
+    float32 overflows."""
     tensors = [tensor for _, tensor in tensors_of(inputs)]
     if any(tensor.is_meta for tensor in tensors):
         return False
-    return not any((tensor.isfinite() & (tensor.abs() > 1e6)).any() for tensor in tensors if tensor.is_floating_point())
+    return not any(
+        (tensor.isfinite() & (tensor.abs() > 1e6)).any() for tensor in tensors if tensor.is_floating_point()
+    )
 
 
 def huge(tensor: Tensor) -> bool:
@@ -211,7 +239,9 @@ def judge_python_call(case: OpCase, inputs: dict[str, Any]) -> str:
         assert any(name in message for name in inputs), f"the message names no argument: {message}"
         return "refused"
     except (RuntimeError, MemoryError) as error:
-        assert reason is None and too_large(inputs), f"{type(error).__name__} instead of a named refusal ({reason}): {error}"
+        assert reason is None and too_large(inputs), (
+            f"{type(error).__name__} instead of a named refusal ({reason}): {error}"
+        )
         return "too large"
     assert reason is None, f"an illegal call was taken: {reason}"
     if not too_large(inputs) and comparable(inputs):
@@ -229,7 +259,9 @@ def make_native_call(case: OpCase, inputs: dict[str, Any]) -> str:
     except Exception:
         return "native refused"
     if not too_large(inputs):
-        map_tensors({"outputs": list(outputs)}, lambda output: output if output.is_meta else output.clone())  # every element can be read
+        map_tensors(
+            {"outputs": list(outputs)}, lambda output: output if output.is_meta else output.clone()
+        )  # every element can be read
     return "native answered"
 
 
@@ -243,7 +275,9 @@ def run(seed: int, numbers: range | list[int]) -> collections.Counter[str]:
             ends[judge_python_call(case, inputs)] += 1
             ends[make_native_call(case, inputs)] += 1
         except AssertionError as complaint:
-            raise AssertionError(f"call {number} of seed {seed}: {describe(case, inputs)}\n{complaint}") from None
+            raise AssertionError(
+                f"call {number} of seed {seed}: {describe(case, inputs)}\n{complaint}"
+            ) from None
         ends[case.name] += 1
     return ends
 
@@ -253,7 +287,9 @@ def main() -> None:
     parser.add_argument("--calls", type=int, default=1000)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--only", type=int, help="make this call alone")
-    parser.add_argument("--write", type=Path, metavar="BENCH", help="store the counts through the record.py of that folder")
+    parser.add_argument(
+        "--write", type=Path, metavar="BENCH", help="store the counts through the record.py of that folder"
+    )
     options = parser.parse_args()
     torch.set_num_threads(2)
     numbers = range(options.calls) if options.only is None else [options.only]

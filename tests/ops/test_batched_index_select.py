@@ -7,14 +7,25 @@ import torch
 
 from fastrl.ops import batched_index_select
 
-SHAPES = [((3, 5), 1), ((3, 4, 5), 1), ((3, 4, 5), 2), ((3, 4, 5), -1), ((2, 3, 4, 5), 2), ((2, 3, 4, 5), -3), ((2, 3, 2, 4, 5), 3)]
+SHAPES = [
+    ((3, 5), 1),
+    ((3, 4, 5), 1),
+    ((3, 4, 5), 2),
+    ((3, 4, 5), -1),
+    ((2, 3, 4, 5), 2),
+    ((2, 3, 4, 5), -3),
+    ((2, 3, 2, 4, 5), 3),
+]
 
 
 def test_numbers_worked_out_by_hand(device: torch.device) -> None:
     given = torch.tensor([[[1, 2], [3, 4], [5, 6]], [[10, 20], [30, 40], [50, 60]]], device=device)
     index = torch.tensor([[2, 0], [1, 1]], device=device)
     assert batched_index_select(given, 1, index).tolist() == [[[5, 6], [1, 2]], [[30, 40], [30, 40]]]
-    assert batched_index_select(given, 2, index % 2).tolist() == [[[1, 1], [3, 3], [5, 5]], [[20, 20], [40, 40], [60, 60]]]
+    assert batched_index_select(given, 2, index % 2).tolist() == [
+        [[1, 1], [3, 3], [5, 5]],
+        [[20, 20], [40, 40], [60, 60]],
+    ]
 
 
 @pytest.mark.parametrize(("shape", "dim"), SHAPES)
@@ -38,10 +49,14 @@ def test_is_gather_with_the_index_spread_out(shape: tuple[int, ...], dim: int, d
 
 
 def test_axes_that_cannot_be_flattened(device: torch.device) -> None:
-    given = torch.arange(2 * 3 * 4 * 5, device=device).view(2, 4, 5, 3).permute(0, 3, 1, 2)[:, :, :, ::2]  # [2, 3, 4, 3]
+    given = (
+        torch.arange(2 * 3 * 4 * 5, device=device).view(2, 4, 5, 3).permute(0, 3, 1, 2)[:, :, :, ::2]
+    )  # [2, 3, 4, 3]
     index = torch.tensor([[1, 0], [2, 2]], device=device)
     for dim in (1, 2, 3):
-        assert torch.equal(batched_index_select(given, dim, index), batched_index_select(given.contiguous(), dim, index))
+        assert torch.equal(
+            batched_index_select(given, dim, index), batched_index_select(given.contiguous(), dim, index)
+        )
 
 
 def test_gradients_of_half_precision_add_up_in_float32(device: torch.device) -> None:

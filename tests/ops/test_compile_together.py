@@ -41,12 +41,23 @@ def learn(
     selected = ops.batched_index_select(windows, 1, index % index.shape[1])
     attended = ops.memory_attention(query, memory, memory, episode, index, mask=mask)
     normal = ops.layer_norm_tanh(attended.flatten(0, 1), position[0], position[1], shift=query[:, 0])
-    return advantages + targets + corrected + pg_advantages + dae + returns, *windows_of_replay, selected, normal, attended
+    return (
+        advantages + targets + corrected + pg_advantages + dae + returns,
+        *windows_of_replay,
+        selected,
+        normal,
+        attended,
+    )
 
 
 def inputs_for(steps: int, envs: int, batch: int) -> dict[str, Any]:
     generator = torch.Generator().manual_seed(steps)
-    slots, window, heads, width = 9, 5, 2, 10  # no size equal to another of the first call: they would be taken for the same
+    slots, window, heads, width = (
+        9,
+        5,
+        2,
+        10,
+    )  # no size equal to another of the first call: they would be taken for the same
     normal = lambda *sizes: torch.randn(*sizes, generator=generator)  # noqa: E731
     below = lambda most, *sizes: torch.randint(0, most, sizes, generator=generator)  # noqa: E731
     return {
@@ -73,7 +84,9 @@ def test_all_ops_compile_into_one_program_for_all_sizes() -> None:
     counter = CompileCounterWithBackend("aot_eager")
     compiled = torch.compile(learn, fullgraph=True, dynamic=True, backend=counter)
     compiled(**inputs_for(12, 8, 6))
-    graphs = counter.frame_count  # the compiler may take a second try at the first call, where numbers turn out to be constants
+    graphs = (
+        counter.frame_count
+    )  # the compiler may take a second try at the first call, where numbers turn out to be constants
     for steps, envs, batch in ((12, 8, 6), (20, 5, 11), (33, 17, 4), (7, 64, 30)):
         inputs = inputs_for(steps, envs, batch)
         for got, expected in zip(compiled(**inputs), learn(**inputs), strict=True):
@@ -89,7 +102,9 @@ def test_gradients_flow_through_the_compiled_program() -> None:
     def gradients(function: Any) -> tuple[Tensor, ...]:
         given = {**inputs, **{name: inputs[name].clone().requires_grad_() for name in variables}}
         *_, selected, normal, attended = outputs = function(**given)
-        (outputs[0].sum() + selected.square().sum() + normal.square().sum() + attended.square().sum()).backward()
+        (
+            outputs[0].sum() + selected.square().sum() + normal.square().sum() + attended.square().sum()
+        ).backward()
         return tuple(given[name].grad for name in variables)
 
     compiled = torch.compile(learn, fullgraph=True, dynamic=True, backend="aot_eager")

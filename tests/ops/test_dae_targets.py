@@ -64,8 +64,12 @@ def test_a_rollout_cut_at_a_done_is_two_rollouts(envs: int) -> None:
     inputs["truncated"][39] = True
     whole = dae_targets(**inputs)
     for first, last in ((0, 40), (40, 90)):
-        part = {name: value[first:last] if isinstance(value, Tensor) else value for name, value in inputs.items()}
-        torch.testing.assert_close(dae_targets(**{**part, "values": inputs["values"][first : last + 1]}), whole[first:last])
+        part = {
+            name: value[first:last] if isinstance(value, Tensor) else value for name, value in inputs.items()
+        }
+        torch.testing.assert_close(
+            dae_targets(**{**part, "values": inputs["values"][first : last + 1]}), whole[first:last]
+        )
 
 
 @pytest.mark.parametrize("masked", [True, False])

@@ -25,7 +25,11 @@ def test_it_never_falls_where_x_rises_on_a_grid():
 def test_edges():
     tiny = 1e-40
     edges = ops.elu(torch.tensor([math.inf, -math.inf, 0.0, -0.0, math.nan, 1e30, -1e30, -tiny]))
-    assert edges[:2].tolist() == [math.inf, -1.0] and edges[5:7].tolist() == [torch.tensor(1e30).item(), -1.0] and math.isnan(edges[4])
+    assert (
+        edges[:2].tolist() == [math.inf, -1.0]
+        and edges[5:7].tolist() == [torch.tensor(1e30).item(), -1.0]
+        and math.isnan(edges[4])
+    )
     assert edges[2:4].signbit().tolist() == [False, True] and edges[7] == torch.tensor(-tiny)
 
 

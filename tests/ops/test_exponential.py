@@ -1,4 +1,5 @@
-"""The exponential inside the kernels, seen through vtrace: one step that terminates makes its target the ratio itself."""
+"""The exponential inside the kernels, seen through vtrace: one step that terminates makes its target the
+ratio itself."""
 
 from __future__ import annotations
 
@@ -12,7 +13,10 @@ from fastrl.ops import retrace, vtrace
 
 NAN, INF = math.nan, math.inf
 LARGEST, TINIEST = 3.4028234663852886e38, 2.0**-149
-LN_LARGEST, BEYOND = 88.72283172607422, 88.72283935546875  # neighbours: the exponential of the second is infinite in float32
+LN_LARGEST, BEYOND = (
+    88.72283172607422,
+    88.72283935546875,
+)  # neighbours: the exponential of the second is infinite in float32
 each_width = pytest.mark.parametrize("width", [1, 3, 16, 70, 5000])  # every way through the scan
 
 
@@ -22,12 +26,15 @@ def exponential(x: Tensor, width: int) -> Tensor:
     ones, no = torch.ones_like(padded), torch.zeros_like(padded, dtype=torch.bool)
     values = padded.new_zeros(len(padded) + 1, width)
     targets, advantages = vtrace(ones, values, padded, ~no, no, gamma=0.0, rho_clip=INF, pg_rho_clip=INF)
-    assert torch.equal(targets.isnan(), advantages.isnan()) and torch.equal(targets.nan_to_num(), advantages.nan_to_num())
+    assert torch.equal(targets.isnan(), advantages.isnan()) and torch.equal(
+        targets.nan_to_num(), advantages.nan_to_num()
+    )
     return targets.flatten()[: len(x)]
 
 
 def every_nth_float32(n: int) -> Tensor:
-    """Every n-th bit pattern between minus 104 and the largest number whose exponential is finite: all exponents, both signs."""
+    """Every n-th bit pattern between minus 104 and the largest number whose exponential is finite: all
+    exponents, both signs."""
     patterns = torch.arange(-(2**31), 2**31, n, dtype=torch.int64).to(torch.int32)
     numbers = patterns.view(torch.float32)
     return numbers[(numbers >= -104.0) & (numbers <= LN_LARGEST)]
@@ -45,11 +52,19 @@ def test_within_one_unit_in_the_last_place(width: int, device: torch.device) -> 
 
 @each_width
 def test_ends_of_the_range(width: int, device: torch.device) -> None:
-    expected = {1.0: (0.0, -0.0, 1e-45), INF: (BEYOND, 89.0, 1e30, LARGEST, INF), 0.0: (-104.0, -1e30, -LARGEST, -INF)}
-    expected |= {units * TINIEST: (x,) for x, units in ((-103.0, 1), (-100.0, 27), (-95.0, 3940))}  # numbers with few digits left
+    expected = {
+        1.0: (0.0, -0.0, 1e-45),
+        INF: (BEYOND, 89.0, 1e30, LARGEST, INF),
+        0.0: (-104.0, -1e30, -LARGEST, -INF),
+    }
+    expected |= {
+        units * TINIEST: (x,) for x, units in ((-103.0, 1), (-100.0, 27), (-95.0, 3940))
+    }  # numbers with few digits left
     for result, given in expected.items():
         assert exponential(torch.tensor(given, device=device), width).tolist() == [result] * len(given)
-    assert LARGEST * (1 - 1e-5) < exponential(torch.tensor([LN_LARGEST], device=device), width).item() <= LARGEST
+    assert (
+        LARGEST * (1 - 1e-5) < exponential(torch.tensor([LN_LARGEST], device=device), width).item() <= LARGEST
+    )
 
 
 @each_width
@@ -79,4 +94,9 @@ def test_half_precision_is_rounded_once(device: torch.device) -> None:
     for dtype in (torch.bfloat16, torch.float16):
         x = torch.arange(-(2**15), 2**15, dtype=torch.int32).to(torch.int16).view(dtype)
         x = x[x.isfinite()]
-        torch.testing.assert_close(exponential(x.to(device), 64).cpu(), x.double().exp().to(dtype), rtol=torch.finfo(dtype).eps, atol=0.0)
+        torch.testing.assert_close(
+            exponential(x.to(device), 64).cpu(),
+            x.double().exp().to(dtype),
+            rtol=torch.finfo(dtype).eps,
+            atol=0.0,
+        )

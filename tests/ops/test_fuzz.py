@@ -27,7 +27,12 @@ def test_every_op_has_a_contract_that_its_own_inputs_keep() -> None:
 
 
 def test_a_thousand_random_calls_are_answered_or_refused_by_name() -> None:
-    run = subprocess.run([sys.executable, str(FUZZING), "--calls", "1000", "--seed", "1"], capture_output=True, text=True, timeout=500)
+    run = subprocess.run(
+        [sys.executable, str(FUZZING), "--calls", "1000", "--seed", "1"],
+        capture_output=True,
+        text=True,
+        timeout=500,
+    )
     assert run.returncode == 0, run.stderr[-3000:]
     ends = json.loads(run.stdout)
     assert ends["answered"] + ends["refused"] + ends.get("too large", 0) == 1000
@@ -45,6 +50,12 @@ def test_the_judge_sees_what_is_wrong() -> None:
     assert why_illegal(contract, {**good, "values": good["values"].double()}) == "values has another dtype"
     assert why_illegal(contract, {**good, "values": good["values"].to("meta")}) == "devices differ"
     assert (
-        why_illegal(contract, {name: value.to("meta") if isinstance(value, torch.Tensor) else value for name, value in good.items()})
+        why_illegal(
+            contract,
+            {
+                name: value.to("meta") if isinstance(value, torch.Tensor) else value
+                for name, value in good.items()
+            },
+        )
         is None
     )

@@ -44,8 +44,13 @@ def test_two_environments_by_hand(device: torch.device) -> None:
 def test_truncation_bootstraps_and_cuts_where_termination_only_cuts(device: torch.device) -> None:
     rewards, values = column(1, 2, 4).to(device), column(10, 20, 30, 40).to(device)
     none, middle = flags(0, 0, 0).to(device), flags(0, 1, 0).to(device)
-    # last step: 4 + 0.5 * 40 - 30 = -6; truncated: 2 + 0.5 * 30 - 20 = -3; terminated: 2 - 20 = -18; first: 1 + 0.5 * 20 - 10 + 0.25 * next
-    for terminated, truncated, second in ((none, middle, -3.0), (middle, none, -18.0), (middle, middle, -18.0)):
+    # last step: 4 + 0.5 * 40 - 30 = -6; truncated: 2 + 0.5 * 30 - 20 = -3; terminated: 2 - 20 = -18; first: 1
+    # + 0.5 * 20 - 10 + 0.25 * next
+    for terminated, truncated, second in (
+        (none, middle, -3.0),
+        (middle, none, -18.0),
+        (middle, middle, -18.0),
+    ):
         advantages, returns = gae(rewards, values, terminated, truncated, gamma=0.5, gae_lambda=0.5)
         assert advantages.flatten().tolist() == [1.0 + 0.25 * second, second, -6.0]
         assert returns.flatten().tolist() == [11.0 + 0.25 * second, 20.0 + second, 24.0]
@@ -55,7 +60,11 @@ def test_reset_rows_give_nothing_and_let_nothing_through(device: torch.device) -
     rewards, values = column(1, 1e9, 3).to(device), column(10, 20, 30, 40).to(device)
     none, valid = flags(0, 0, 0).to(device), flags(1, 0, 1).to(device)
     advantages, returns = gae(rewards, values, none, none, gamma=0.5, gae_lambda=1.0, valid=valid)
-    assert advantages.flatten().tolist() == [1.0, 0.0, -7.0]  # 1 + 10 - 10, nothing from beyond the reset row; 3 + 20 - 30
+    assert advantages.flatten().tolist() == [
+        1.0,
+        0.0,
+        -7.0,
+    ]  # 1 + 10 - 10, nothing from beyond the reset row; 3 + 20 - 30
     assert returns.flatten().tolist() == [11.0, 20.0, 23.0]
 
 
@@ -74,8 +83,12 @@ def test_what_is_not_finite_stays_where_it_is(poison: float, envs: int, device: 
     poisoned["values"][reset] = poison  # V after the terminal step, and V of the reset row
     advantages, returns = gae(**poisoned)
     assert torch.equal(advantages, clean[0])
-    assert torch.equal(returns[:reset], clean[1][:reset]) and torch.equal(returns[reset + 1 :], clean[1][reset + 1 :])
-    poisoned["rewards"][reset + 1 :] = poison  # a whole broken episode after the end does not reach the one before it
+    assert torch.equal(returns[:reset], clean[1][:reset]) and torch.equal(
+        returns[reset + 1 :], clean[1][reset + 1 :]
+    )
+    poisoned["rewards"][reset + 1 :] = (
+        poison  # a whole broken episode after the end does not reach the one before it
+    )
     assert torch.equal(gae(**poisoned)[0][: reset + 1], clean[0][: reset + 1])
 
 
@@ -114,7 +127,11 @@ def test_a_rollout_cut_at_a_done_is_two_rollouts(envs: int, device: torch.device
     tensors = {name: value for name, value in inputs.items() if isinstance(value, Tensor)}
     for first, last in ((0, 40), (40, 90)):
         rows = slice(first, last)
-        part = {**inputs, **{name: value[rows] for name, value in tensors.items()}, "values": inputs["values"][first : last + 1]}
+        part = {
+            **inputs,
+            **{name: value[rows] for name, value in tensors.items()},
+            "values": inputs["values"][first : last + 1],
+        }
         for got, expected in zip(gae(**part), whole, strict=True):
             torch.testing.assert_close(got, expected[rows], rtol=1e-12, atol=1e-12)
 
@@ -150,5 +167,7 @@ def test_more_than_two_to_the_31_elements(device: torch.device) -> None:
     advantages, returns = gae(ones.expand(2, envs), ones.expand(3, envs), no, no, gamma=1.0, gae_lambda=1.0)
     for row, expected in ((0, 2.0), (1, 1.0)):
         for columns in (slice(0, 1000), slice(2**30 - 1000, envs)):
-            assert (advantages[row, columns] == expected).all() and (returns[row, columns] == expected + 1).all()
+            assert (advantages[row, columns] == expected).all() and (
+                returns[row, columns] == expected + 1
+            ).all()
         assert advantages[row].min() == expected == advantages[row].max()

@@ -1,4 +1,5 @@
-"""What is special about gather_sequences: a case worked out by hand, `out`, many fields, odd layouts, the GPU's way run on the CPU."""
+"""What is special about gather_sequences: a case worked out by hand, `out`, many fields, odd layouts, the
+GPU's way run on the CPU."""
 
 from __future__ import annotations
 
@@ -63,7 +64,9 @@ def test_rows_scattered_over_many_dimensions(gather: Gather) -> None:
     """No two dimensions lie together, so that none can be copied as one."""
     wide = torch.randn(5, 3, 4, 4, 4, 4, 4, 4)
     field = wide[:, :, ::2, 1::2, ::2, ::2, 1::2, ::2]
-    turned = torch.randn(2, 3, 2, 3, 2, 5, 3).permute(5, 6, 4, 3, 2, 1, 0)  # [5, 3, ...], the last dimension first in memory
+    turned = torch.randn(2, 3, 2, 3, 2, 5, 3).permute(
+        5, 6, 4, 3, 2, 1, 0
+    )  # [5, 3, ...], the last dimension first in memory
     spread = torch.randn(5, 3, 2, 1, 1).expand(5, 3, 2, 7, 4)
     start, env = torch.tensor([4, 1]), torch.tensor([2, 0])
     fields = [field, turned, spread]
@@ -72,13 +75,21 @@ def test_rows_scattered_over_many_dimensions(gather: Gather) -> None:
 
 def test_fields_without_elements(gather: Gather) -> None:
     fields = [torch.zeros(4, 2, 0), torch.zeros(4, 2, 3, 0, 5)]
-    assert [out.shape for out in gather(fields, torch.tensor([0, 3]), torch.tensor([1, 0]), 3)] == [(3, 2, 0), (3, 2, 3, 0, 5)]
+    assert [out.shape for out in gather(fields, torch.tensor([0, 3]), torch.tensor([1, 0]), 3)] == [
+        (3, 2, 0),
+        (3, 2, 3, 0, 5),
+    ]
 
 
 def test_complex_and_conjugated_fields() -> None:
-    fields = [torch.randn(6, 2, 3, dtype=torch.complex64).conj(), torch.randn(6, 2, dtype=torch.complex64).imag]
+    fields = [
+        torch.randn(6, 2, 3, dtype=torch.complex64).conj(),
+        torch.randn(6, 2, dtype=torch.complex64).imag,
+    ]
     start, env = torch.tensor([4, 1]), torch.tensor([0, 1])
-    assert_same(ops.gather_sequences(fields, start, env, 4), ops.gather_sequences_reference(fields, start, env, 4))
+    assert_same(
+        ops.gather_sequences(fields, start, env, 4), ops.gather_sequences_reference(fields, start, env, 4)
+    )
 
 
 @pytest.mark.parametrize("sizes", CASE.sizes, ids=str)
@@ -92,7 +103,8 @@ def test_out_is_written_and_returned(sizes: tuple[int, ...]) -> None:
 
 
 def test_large_results_written_past_the_caches_are_right() -> None:
-    """Above 12 MB, with rows of whole cache lines, of parts of lines, and of widths that no such store fits."""
+    """Above 12 MB, with rows of whole cache lines, of parts of lines, and of widths that no such store
+    fits."""
     start, env = torch.randint(0, 50, (256,)), torch.randint(0, 2, (256,))
     fields = [torch.randn(50, 2, width) for width in (384, 376, 377)]
     fields += [torch.randint(0, 255, (50, 2, width), dtype=torch.uint8) for width in (1501, 300, 255)]
@@ -100,7 +112,9 @@ def test_large_results_written_past_the_caches_are_right() -> None:
     assert sum(tensor.nbytes for tensor in expected) > 12 << 20
     assert_same(ops.gather_sequences(fields, start, env, 20), expected)
     shifted = [layouts(tensor)["shifted"] for tensor in expected]  # off the alignment that new tensors have
-    assert_same(ops.gather_sequences(fields, start, env, 20, out=[tensor.zero_() for tensor in shifted]), expected)
+    assert_same(
+        ops.gather_sequences(fields, start, env, 20, out=[tensor.zero_() for tensor in shifted]), expected
+    )
 
 
 def replaced(out: list[torch.Tensor], last: Any) -> list[Any]:
@@ -112,21 +126,53 @@ def replaced(out: list[torch.Tensor], last: Any) -> list[Any]:
     [
         ("a tensor", lambda out: out[0], TypeError, "out must be a list of tensors, got Tensor"),
         ("too few", lambda out: out[1:], ValueError, "out must hold 5 tensors, one a field, got 4"),
-        ("None inside", lambda out: replaced(out, None), TypeError, "out[4] must be a torch.Tensor, got NoneType"),
+        (
+            "None inside",
+            lambda out: replaced(out, None),
+            TypeError,
+            "out[4] must be a torch.Tensor, got NoneType",
+        ),
         (
             "a shape",
             lambda out: replaced(out, out[-1][1:]),
             ValueError,
             "out[4] must have shape [seq_len, B, ...] = [3, 8, 5], got [2, 8, 5]",
         ),
-        ("a dtype", lambda out: replaced(out, out[-1].bool()), TypeError, "out[4] must have the dtype of fields[4], torch.uint8"),
-        ("strides", lambda out: replaced(out, layouts(out[-1])["gaps"]), ValueError, "out[4] must be contiguous"),
-        ("a device", lambda out: replaced(out, out[-1].to("meta")), ValueError, "out[4] must be on the device of fields[0], cpu, got meta"),
-        ("a negated view", lambda out: [torch._neg_view(out[0]), *out[1:]], ValueError, "out[0] must not be a negated view"),
-        ("a variable", lambda out: [out[0].requires_grad_(), *out[1:]], ValueError, "out[0] must not require a gradient"),
+        (
+            "a dtype",
+            lambda out: replaced(out, out[-1].bool()),
+            TypeError,
+            "out[4] must have the dtype of fields[4], torch.uint8",
+        ),
+        (
+            "strides",
+            lambda out: replaced(out, layouts(out[-1])["gaps"]),
+            ValueError,
+            "out[4] must be contiguous",
+        ),
+        (
+            "a device",
+            lambda out: replaced(out, out[-1].to("meta")),
+            ValueError,
+            "out[4] must be on the device of fields[0], cpu, got meta",
+        ),
+        (
+            "a negated view",
+            lambda out: [torch._neg_view(out[0]), *out[1:]],
+            ValueError,
+            "out[0] must not be a negated view",
+        ),
+        (
+            "a variable",
+            lambda out: [out[0].requires_grad_(), *out[1:]],
+            ValueError,
+            "out[0] must not require a gradient",
+        ),
     ],
 )
-def test_bad_out_is_refused_by_name(what: str, change: Callable[..., Any], error: type[Exception], message: str) -> None:
+def test_bad_out_is_refused_by_name(
+    what: str, change: Callable[..., Any], error: type[Exception], message: str
+) -> None:
     inputs = CASE.inputs(CASE.small)
     out = change(ops.gather_sequences(**inputs))
     with pytest.raises(error) as caught:
@@ -178,7 +224,11 @@ def test_nothing_is_written_when_an_index_is_out_of_range() -> None:
 def test_out_works_traced_and_passes_opcheck() -> None:
     inputs = CASE.inputs(CASE.small)
     expected = ops.gather_sequences(**inputs)
-    torch.library.opcheck(torch.ops.fastrl.gather_sequences.out, tuple(inputs.values()), {"out": [torch.zeros_like(e) for e in expected]})
+    torch.library.opcheck(
+        torch.ops.fastrl.gather_sequences.out,
+        tuple(inputs.values()),
+        {"out": [torch.zeros_like(e) for e in expected]},
+    )
     torch.compiler.reset()
 
     def program(out: list[torch.Tensor]) -> list[torch.Tensor]:

@@ -1,4 +1,5 @@
-"""What is particular to layer norm with tanh: groups, numbers worked out by hand, means far from zero, rows that are not finite."""
+"""What is particular to layer norm with tanh: groups, numbers worked out by hand, means far from zero, rows
+that are not finite."""
 
 import math
 
@@ -12,7 +13,10 @@ from fastrl import ops
 def test_a_row_worked_out_by_hand():
     x = torch.tensor([[1.0, 2.0, 3.0, 6.0]])  # mean 3, variance (4 + 1 + 0 + 9) / 4 = 3.5
     weight, bias = torch.tensor([1.0, 2.0, 3.0, 0.5]), torch.tensor([0.0, 0.0, 0.25, -1.0])
-    expected = [math.tanh(w * d / 2.0 + b) for w, d, b in zip((1, 2, 3, 0.5), (-2, -1, 0, 3), (0, 0, 0.25, -1), strict=True)]
+    expected = [
+        math.tanh(w * d / 2.0 + b)
+        for w, d, b in zip((1, 2, 3, 0.5), (-2, -1, 0, 3), (0, 0, 0.25, -1), strict=True)
+    ]
     torch.testing.assert_close(ops.layer_norm_tanh(x, weight, bias, eps=0.5), torch.tensor([expected]))
 
 

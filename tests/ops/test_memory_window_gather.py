@@ -16,7 +16,10 @@ GARBAGE = -(2**40)
 
 
 def test_numbers_worked_out_by_hand(device: torch.device) -> None:
-    memory = torch.tensor([[[[1.0, 2.0]], [[3.0, 4.0]], [[5.0, 6.0]]], [[[10.0, 20.0]], [[30.0, 40.0]], [[50.0, 60.0]]]], device=device)
+    memory = torch.tensor(
+        [[[[1.0, 2.0]], [[3.0, 4.0]], [[5.0, 6.0]]], [[[10.0, 20.0]], [[30.0, 40.0]], [[50.0, 60.0]]]],
+        device=device,
+    )
     position = torch.tensor([[0.1, 0.2], [0.3, 0.4], [0.5, 0.6]], device=device)
     episode = torch.tensor([1, 0], device=device)
     index = torch.tensor([[0, 2], [1, 1]], device=device)
@@ -34,10 +37,24 @@ def test_windows_of_consecutive_slots_and_of_any_others(device: torch.device) ->
         list(range(30, 40)),
         list(range(9, -1, -1)),
         [0, 1, 2, 7, 8, 9, 20, 20, 20, 21],
-        [39, 0, 39, 0, 1, 2, 3, 38, 39, 0],  # the last slot of an episode and the first of the next lie side by side
+        [
+            39,
+            0,
+            39,
+            0,
+            1,
+            2,
+            3,
+            38,
+            39,
+            0,
+        ],  # the last slot of an episode and the first of the next lie side by side
     ]
     index = torch.tensor(rows, device=device)
-    for episode in (torch.tensor([0, 1, 2, 1, 0], device=device), torch.tensor([0, 0, 1, 1, 1], device=device)):
+    for episode in (
+        torch.tensor([0, 1, 2, 1, 0], device=device),
+        torch.tensor([0, 0, 1, 1, 1], device=device),
+    ):
         windows = memory_window_gather(memory, episode, index)
         for b, row in enumerate(rows):
             assert torch.equal(windows[b], memory[episode[b]][row])
@@ -52,7 +69,9 @@ def test_where_masked_nothing_is_read(dtype: torch.dtype, device: torch.device) 
     garbage = torch.where(inputs["mask"], inputs["index"], GARBAGE)
     assert torch.equal(memory_window_gather(**{**inputs, "index": garbage}), expected)
     assert not expected[~inputs["mask"]].any()
-    nothing = memory_window_gather(**{**inputs, "index": torch.full_like(garbage, GARBAGE), "mask": torch.zeros_like(inputs["mask"])})
+    nothing = memory_window_gather(
+        **{**inputs, "index": torch.full_like(garbage, GARBAGE), "mask": torch.zeros_like(inputs["mask"])}
+    )
     assert not nothing.any()
 
 
@@ -82,9 +101,15 @@ def test_the_gradient_is_index_add(masked: bool, device: torch.device) -> None:
         if masked:
             weights = weights * inputs["mask"][:, :, None, None]
         flat = (inputs["episode"][:, None] * slots + inputs["index"]).flatten()
-        expected = torch.zeros_like(inputs["memory"]).view(episodes * slots, layers, dim).index_add(0, flat, weights.flatten(0, 1))
+        expected = (
+            torch.zeros_like(inputs["memory"])
+            .view(episodes * slots, layers, dim)
+            .index_add(0, flat, weights.flatten(0, 1))
+        )
         torch.testing.assert_close(to_memory.view_as(expected), expected)
-        expected = torch.zeros_like(inputs["position"]).index_add(0, inputs["index"].flatten(), weights.sum(2).flatten(0, 1))
+        expected = torch.zeros_like(inputs["position"]).index_add(
+            0, inputs["index"].flatten(), weights.sum(2).flatten(0, 1)
+        )
         torch.testing.assert_close(to_position, expected)
 
 
@@ -103,7 +128,9 @@ def test_gradients_of_half_precision_add_up_in_float32(device: torch.device) -> 
     memory = torch.zeros(1, 1, 1, 3, dtype=torch.bfloat16, device=device, requires_grad=True)
     zeros = torch.zeros(300, 2, dtype=torch.int64, device=device)
     memory_window_gather(memory, zeros[:, 0], zeros).sum().backward()
-    assert memory.grad is not None and (memory.grad == 600).all()  # added one by one in bfloat16 it would stop at 256
+    assert (
+        memory.grad is not None and (memory.grad == 600).all()
+    )  # added one by one in bfloat16 it would stop at 256
 
 
 def test_out_is_written_and_returned(device: torch.device) -> None:
@@ -128,7 +155,9 @@ BAD_OUTS = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize(("error", "message", "change"), [case[1:] for case in BAD_OUTS], ids=[case[0] for case in BAD_OUTS])
+@pytest.mark.parametrize(
+    ("error", "message", "change"), [case[1:] for case in BAD_OUTS], ids=[case[0] for case in BAD_OUTS]
+)
 def test_bad_out_is_refused(error: type[Exception], message: str, change: Any) -> None:
     storage = torch.randn(1000)  # room behind the memory for an `out` that reaches into it
     inputs = CASE.inputs(CASE.small)
@@ -173,19 +202,27 @@ def test_a_gradient_of_what_out_held_before_is_refused(device: torch.device) -> 
 def test_opcheck_and_compilation_with_out() -> None:
     inputs = CASE.inputs(CASE.small)
     arguments = tuple(inputs[name] for name in ("memory", "episode", "index", "mask", "position"))
-    torch.library.opcheck(torch.ops.fastrl.memory_window_gather.out, arguments, {"out": torch.empty(6, 4, 2, 7)})
-    compiled = torch.compile(lambda out: memory_window_gather(**inputs, out=out) + 1, fullgraph=True, backend="aot_eager")
+    torch.library.opcheck(
+        torch.ops.fastrl.memory_window_gather.out, arguments, {"out": torch.empty(6, 4, 2, 7)}
+    )
+    compiled = torch.compile(
+        lambda out: memory_window_gather(**inputs, out=out) + 1, fullgraph=True, backend="aot_eager"
+    )
     out = torch.empty(6, 4, 2, 7)
     assert torch.equal(compiled(out), memory_window_gather(**inputs) + 1)
     assert torch.equal(out, memory_window_gather(**inputs))
 
 
-def test_values_on_other_devices_are_looked_at_on_request(monkeypatch: pytest.MonkeyPatch, device: torch.device) -> None:
+def test_values_on_other_devices_are_looked_at_on_request(
+    monkeypatch: pytest.MonkeyPatch, device: torch.device
+) -> None:
     monkeypatch.setenv("FASTRL_DEBUG", "1")
     inputs = CASE.inputs(CASE.small, device=device, mask=None)
     expected = memory_window_gather(**inputs)
     assert torch.equal(memory_window_gather(**inputs), expected)
-    with pytest.raises(IndexError, match=r"memory_window_gather: episode must be in \[0, E\) = \[0, 3\), got 3"):
+    with pytest.raises(
+        IndexError, match=r"memory_window_gather: episode must be in \[0, E\) = \[0, 3\), got 3"
+    ):
         memory_window_gather(**{**inputs, "episode": inputs["episode"] * 0 + 3})
 
 
@@ -200,4 +237,6 @@ def test_offsets_beyond_two_to_the_31() -> None:
     windows = memory_window_gather(memory, episode, index).view(2, 1100, dim)
     assert memory.numel() > 2**31 and windows.numel() > 2**31
     slots = torch.stack([1100 + index[0], index[0]])
-    assert torch.equal(windows[:, :, 0], (slots % 251).to(torch.uint8)) and torch.equal(windows[:, :, -1], (slots % 241).to(torch.uint8))
+    assert torch.equal(windows[:, :, 0], (slots % 251).to(torch.uint8)) and torch.equal(
+        windows[:, :, -1], (slots % 241).to(torch.uint8)
+    )

@@ -25,10 +25,16 @@ from fastrl.testing import (
 CASES = list(OP_CASES.values())
 each_case = pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
 each_refusal = pytest.mark.parametrize(
-    ("case", "refusal"), [pytest.param(case, refusal, id=f"{case.name}: {refusal.what}") for case in CASES for refusal in case.refusals]
+    ("case", "refusal"),
+    [
+        pytest.param(case, refusal, id=f"{case.name}: {refusal.what}")
+        for case in CASES
+        for refusal in case.refusals
+    ],
 )
 each_dtype = pytest.mark.parametrize(
-    ("case", "dtype"), [pytest.param(case, dtype, id=f"{case.name}-{dtype}") for case in CASES for dtype in case.dtypes]
+    ("case", "dtype"),
+    [pytest.param(case, dtype, id=f"{case.name}-{dtype}") for case in CASES for dtype in case.dtypes],
 )
 
 
@@ -70,18 +76,25 @@ def test_any_layout_gives_the_same_bits(case: OpCase, device: torch.device) -> N
 
 
 def flag_names(case: OpCase) -> list[str]:
-    return [name for name, value in case.inputs(case.small).items() if isinstance(value, torch.Tensor) and value.dtype == torch.bool]
+    return [
+        name
+        for name, value in case.inputs(case.small).items()
+        if isinstance(value, torch.Tensor) and value.dtype == torch.bool
+    ]
 
 
 @pytest.mark.parametrize("case", [case for case in CASES if flag_names(case)], ids=lambda case: case.name)
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16], ids=str)
 def test_any_byte_but_zero_sets_a_flag(case: OpCase, dtype: torch.dtype, device: torch.device) -> None:
-    """The same results and gradients: bytes of a bool tensor that was viewed or received are not always 0 and 1."""
+    """The same results and gradients: bytes of a bool tensor that was viewed or received are not always 0 and
+    1."""
 
     def results(inputs: dict[str, Any]) -> tuple[torch.Tensor, ...]:
         variables = [inputs[name].detach().requires_grad_() for name in case.differentiable]
         outputs = outputs_of(case.op(**{**inputs, **dict(zip(case.differentiable, variables, strict=True))}))
-        gradients = torch.autograd.grad(outputs[0], variables, torch.ones_like(outputs[0])) if variables else ()
+        gradients = (
+            torch.autograd.grad(outputs[0], variables, torch.ones_like(outputs[0])) if variables else ()
+        )
         return *outputs, *gradients
 
     for sizes in case.sizes:
@@ -89,7 +102,9 @@ def test_any_byte_but_zero_sets_a_flag(case: OpCase, dtype: torch.dtype, device:
         expected = results(inputs)
         for shift, name in enumerate(flag_names(case)):
             flag = inputs[name]
-            number = torch.arange(flag.numel(), device=device).view(flag.shape) + shift  # the bytes of flags that meet differ
+            number = (
+                torch.arange(flag.numel(), device=device).view(flag.shape) + shift
+            )  # the bytes of flags that meet differ
             bytes_set = torch.tensor([2, 128, 255], dtype=torch.uint8, device=device)[number % 3]
             inputs[name] = (flag.byte() * bytes_set).view(torch.bool)
         assert_equal(results(inputs), expected)
@@ -99,7 +114,9 @@ def test_any_byte_but_zero_sets_a_flag(case: OpCase, dtype: torch.dtype, device:
 def test_empty_inputs_give_empty_outputs(case: OpCase, device: torch.device) -> None:
     for sizes in case.empty_sizes:
         inputs = case.inputs(sizes, device=device)
-        for got, expected in zip(outputs_of(case.op(**inputs)), outputs_of(case.reference(**inputs)), strict=True):
+        for got, expected in zip(
+            outputs_of(case.op(**inputs)), outputs_of(case.reference(**inputs)), strict=True
+        ):
             assert got.shape == expected.shape and got.numel() == 0 and got.device.type == device.type
 
 
@@ -169,9 +186,13 @@ def test_every_instruction_level_gives_the_same_bits() -> None:
 
 
 @each_refusal
-def test_bad_input_is_refused_by_name(case: OpCase, refusal: Refusal, device: torch.device, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_bad_input_is_refused_by_name(
+    case: OpCase, refusal: Refusal, device: torch.device, monkeypatch: pytest.MonkeyPatch
+) -> None:
     if refusal.by_value:
-        monkeypatch.setenv("FASTRL_DEBUG", "1")  # reading elements of a GPU's tensors makes it wait: only on request
+        monkeypatch.setenv(
+            "FASTRL_DEBUG", "1"
+        )  # reading elements of a GPU's tensors makes it wait: only on request
     good = case.inputs(case.small, device=device)
     with pytest.raises(refusal.error) as caught:
         case.op(**{**good, **refusal.change(good)})
@@ -183,7 +204,9 @@ def test_bad_input_is_refused_by_the_native_op_too(case: OpCase, refusal: Refusa
     good = case.inputs(case.small)
     bad = {**good, **refusal.change(good)}
     if any(isinstance(bad[name], (bool, torch.Tensor)) for name in case.settings):
-        pytest.skip("the dispatcher takes flags and one-element tensors for numbers; only the wrapper refuses them")
+        pytest.skip(
+            "the dispatcher takes flags and one-element tensors for numbers; only the wrapper refuses them"
+        )
     with pytest.raises((RuntimeError, TypeError, ValueError)):
         native_op(case)(*native_arguments(case, bad))
 
@@ -205,10 +228,16 @@ def test_bad_input_is_refused_while_tracing(case: OpCase, refusal: Refusal) -> N
     assert f"{case.name}: {refusal.message.split(', got')[0]}" in str(caught.value)
 
 
-FLAGS_FOR_NUMBERS = [(case, refusal) for case in CASES for refusal in case.refusals if refusal.what.endswith(" a flag")]
+FLAGS_FOR_NUMBERS = [
+    (case, refusal) for case in CASES for refusal in case.refusals if refusal.what.endswith(" a flag")
+]
 
 
-@pytest.mark.parametrize(("case", "refusal"), FLAGS_FOR_NUMBERS, ids=lambda value: getattr(value, "name", getattr(value, "what", None)))
+@pytest.mark.parametrize(
+    ("case", "refusal"),
+    FLAGS_FOR_NUMBERS,
+    ids=lambda value: getattr(value, "name", getattr(value, "what", None)),
+)
 def test_flags_for_numbers_are_refused_by_compiled_programs(case: OpCase, refusal: Refusal) -> None:
     torch.compiler.reset()
     good = case.inputs(case.small)
@@ -233,7 +262,8 @@ def test_compiles_whole_with_dynamic_shapes(case: OpCase, device: torch.device) 
     def program(**inputs: Any) -> tuple[torch.Tensor, ...]:
         return tuple(2 * output for output in outputs_of(case.op(**inputs)))
 
-    # the traced graph is run as it is: generated code would test the compiler's back end, which needs a compiler at run time
+    # the traced graph is run as it is: generated code would test the compiler's back end, which needs a
+    # compiler at run time
     compiled = torch.compile(program, fullgraph=True, dynamic=True, backend="aot_eager")
     for sizes in case.traced_sizes:
         inputs = case.inputs(sizes, device=device)

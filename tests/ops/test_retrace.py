@@ -23,9 +23,18 @@ def flags(*numbers: int) -> Tensor:
     return torch.tensor(numbers, dtype=torch.bool)[:, None]
 
 
-def by_hand(log_rhos: Tensor, terminated: Tensor, truncated: Tensor, valid: Tensor | None = None) -> list[float]:
+def by_hand(
+    log_rhos: Tensor, terminated: Tensor, truncated: Tensor, valid: Tensor | None = None
+) -> list[float]:
     """γ = λ = 1/2, r = 1 2 4 8, Q = 10 20 30 40, E = 50 60 70 80."""
-    given = (column(1, 2, 4, 8), column(10, 20, 30, 40), column(50, 60, 70, 80), log_rhos, terminated, truncated)
+    given = (
+        column(1, 2, 4, 8),
+        column(10, 20, 30, 40),
+        column(50, 60, 70, 80),
+        log_rhos,
+        terminated,
+        truncated,
+    )
     targets = retrace(*given, gamma=0.5, retrace_lambda=0.5, valid=valid)
     assert torch.equal(targets, retrace_reference(*given, gamma=0.5, retrace_lambda=0.5, valid=valid))
     return targets.flatten().tolist()
@@ -36,15 +45,24 @@ ON_POLICY = column(0, 0, 0, 0)
 
 
 def test_numbers_worked_out_by_hand() -> None:
-    # δ = r + E/2 − Q = 16 12 9 8; target − Q = δ + 1/2 · 1/2 · the next one's = 16+3.6875=..., 12+2.75, 9+2, 8
-    assert by_hand(ON_POLICY, NONE, NONE) == [10 + 16 + (12 + (9 + 8 / 4) / 4) / 4, 20 + 12 + (9 + 8 / 4) / 4, 30 + 9 + 8 / 4, 48]
+    # δ = r + E/2 − Q = 16 12 9 8; target − Q = δ + 1/2 · 1/2 · the next one's = 16+3.6875=..., 12+2.75, 9+2,
+    # 8
+    assert by_hand(ON_POLICY, NONE, NONE) == [
+        10 + 16 + (12 + (9 + 8 / 4) / 4) / 4,
+        20 + 12 + (9 + 8 / 4) / 4,
+        30 + 9 + 8 / 4,
+        48,
+    ]
 
 
 def test_a_trace_is_cut_with_the_ratio_of_the_step_after() -> None:
     quarter = math.log(0.25)
-    # the ratio of the first step matters to nobody; those above 1 count as 1; that of step 2 shortens what step 1 takes from it
+    # the ratio of the first step matters to nobody; those above 1 count as 1; that of step 2 shortens what
+    # step 1 takes from it
     assert by_hand(column(5.0, 3.0, 0, 0), NONE, NONE) == by_hand(ON_POLICY, NONE, NONE)
-    assert by_hand(column(0, 0, quarter, 0), NONE, NONE)[1] == pytest.approx(20 + 12 + 0.5 * 0.125 * (9 + 8 / 4))
+    assert by_hand(column(0, 0, quarter, 0), NONE, NONE)[1] == pytest.approx(
+        20 + 12 + 0.5 * 0.125 * (9 + 8 / 4)
+    )
     assert by_hand(column(0, -INF, 0, 0), NONE, NONE)[0] == 26
 
 
@@ -53,7 +71,12 @@ def test_terminations_truncations_and_rows_that_are_no_transitions() -> None:
     assert by_hand(ON_POLICY, flags(0, 1, 0, 0), NONE)[:2] == [10 + 16 + 0.25 * -18, 2]
     assert by_hand(ON_POLICY, NONE, flags(0, 1, 0, 0))[:2] == [10 + 16 + 0.25 * 12, 32]
     assert by_hand(ON_POLICY, flags(0, 1, 0, 0), flags(0, 1, 0, 0))[:2] == [10 + 16 + 0.25 * -18, 2]
-    assert by_hand(ON_POLICY, flags(0, 1, 0, 0), NONE, valid=flags(1, 1, 0, 1)) == [10 + 16 + 0.25 * -18, 2, 30, 48]
+    assert by_hand(ON_POLICY, flags(0, 1, 0, 0), NONE, valid=flags(1, 1, 0, 1)) == [
+        10 + 16 + 0.25 * -18,
+        2,
+        30,
+        48,
+    ]
 
 
 def make(steps: int, envs: int, **changes: object) -> Inputs:

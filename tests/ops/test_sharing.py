@@ -11,7 +11,8 @@ import pytest
 
 TASKS = Path("/proc/self/task")
 
-# a pool of threads is started by the first call that shares its work; inputs are made by one thread, so that they do not start it
+# a pool of threads is started by the first call that shares its work; inputs are made by one thread, so that
+# they do not start it
 PROGRAM = """
 import os, sys, torch
 from fastrl import ops
@@ -43,7 +44,13 @@ print(len(os.listdir("/proc/self/task")) - before)
 )
 def test_threads_start_when_each_has_enough_to_do(op: str, steps: int, envs: int, started: int) -> None:
     arguments = [sys.executable, "-c", PROGRAM, str(steps), str(envs), op]
-    environment = {name: value for name, value in os.environ.items() if not name.startswith(("OMP_", "MKL_", "GOMP_", "KMP_"))}
-    run = subprocess.run(arguments, capture_output=True, text=True, env=environment, cwd=Path(__file__).parents[2], timeout=120)
+    environment = {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith(("OMP_", "MKL_", "GOMP_", "KMP_"))
+    }
+    run = subprocess.run(
+        arguments, capture_output=True, text=True, env=environment, cwd=Path(__file__).parents[2], timeout=120
+    )
     assert run.returncode == 0, run.stderr
     assert int(run.stdout) == started

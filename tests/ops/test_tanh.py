@@ -8,7 +8,9 @@ from fastrl import ops
 
 
 def test_error_over_the_whole_range_is_below_what_the_docstring_says():
-    x = torch.cat([torch.linspace(-12, 12, 400_001), torch.logspace(-30, 1, 50_001), -torch.logspace(-30, 1, 50_001)])
+    x = torch.cat(
+        [torch.linspace(-12, 12, 400_001), torch.logspace(-30, 1, 50_001), -torch.logspace(-30, 1, 50_001)]
+    )
     y, exact = ops.tanh(x), torch.tanh(x.double())
     assert (y - exact).abs().max().item() < 3.2e-7
     assert ((y - exact).abs() / exact.abs().clamp(min=1e-38))[x.abs() > 1e-30].max().item() < 6e-7

@@ -1,4 +1,5 @@
-"""Derivatives that go forward, `torch.func`, autocast, and indices that another thread writes: for every op, by its entry of OP_CASES."""
+"""Derivatives that go forward, `torch.func`, autocast, and indices that another thread writes: for every op,
+by its entry of OP_CASES."""
 
 from __future__ import annotations
 
@@ -28,9 +29,14 @@ def floating(inputs: dict[str, Any], names: tuple[str, ...]) -> list[Tensor]:
     return [inputs[name] for name in names]
 
 
-def forward_derivatives(function: Any, inputs: dict[str, Any], names: tuple[str, ...], tangents: list[Tensor]) -> list[Tensor | None]:
+def forward_derivatives(
+    function: Any, inputs: dict[str, Any], names: tuple[str, ...], tangents: list[Tensor]
+) -> list[Tensor | None]:
     with forward_ad.dual_level():
-        duals = {name: forward_ad.make_dual(inputs[name], tangent) for name, tangent in zip(names, tangents, strict=True)}
+        duals = {
+            name: forward_ad.make_dual(inputs[name], tangent)
+            for name, tangent in zip(names, tangents, strict=True)
+        }
         return [forward_ad.unpack_dual(output).tangent for output in outputs_of(function(**inputs | duals))]
 
 
@@ -38,7 +44,10 @@ def forward_derivatives(function: Any, inputs: dict[str, Any], names: tuple[str,
 def test_the_derivative_that_goes_forward_is_that_of_the_reference(case: OpCase) -> None:
     inputs = case.inputs(case.gradcheck_sizes, torch.float64)
     names = case.differentiable
-    tangents = [torch.randn(tensor.shape, dtype=tensor.dtype, generator=torch.manual_seed(1)) for tensor in floating(inputs, names)]
+    tangents = [
+        torch.randn(tensor.shape, dtype=tensor.dtype, generator=torch.manual_seed(1))
+        for tensor in floating(inputs, names)
+    ]
     got = forward_derivatives(case.op, inputs, names, tangents)
     expected = forward_derivatives(case.reference, inputs, names, tangents)
     assert any(tangent is not None and bool(tangent.any()) for tangent in got)
@@ -52,11 +61,15 @@ def test_torch_func_gives_the_gradient_that_backward_gives(case: OpCase) -> None
 
     def total(*tensors: Tensor) -> Tensor:
         outputs = outputs_of(case.op(**inputs | dict(zip(names, tensors, strict=True))))
-        return torch.stack([(output * torch.arange(output.numel()).view_as(output)).sum() for output in outputs]).sum()
+        return torch.stack(
+            [(output * torch.arange(output.numel()).view_as(output)).sum() for output in outputs]
+        ).sum()
 
     by_func = torch.func.grad(total, argnums=tuple(range(len(names))))(*floating(inputs, names))
     leaves = [tensor.detach().clone().requires_grad_() for tensor in floating(inputs, names)]
-    torch.testing.assert_close(list(by_func), list(torch.autograd.grad(total(*leaves), leaves)), rtol=1e-9, atol=1e-9)
+    torch.testing.assert_close(
+        list(by_func), list(torch.autograd.grad(total(*leaves), leaves)), rtol=1e-9, atol=1e-9
+    )
 
 
 @each(CONSTANT)
@@ -70,7 +83,18 @@ def test_results_that_are_constants_refuse_a_derivative_that_goes_forward(case: 
         case.op(**inputs)  # without a derivative in sight all is as ever
 
 
-@pytest.mark.parametrize("name", ["gae", "retrace", "vtrace", "dae_targets", "memory_window_gather", "memory_attention", "layer_norm_tanh"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "gae",
+        "retrace",
+        "vtrace",
+        "dae_targets",
+        "memory_window_gather",
+        "memory_attention",
+        "layer_norm_tanh",
+    ],
+)
 def test_autocast_brings_dtypes_together(name: str) -> None:
     case = OP_CASES[name]
     inputs = case.inputs(case.small)
@@ -90,7 +114,9 @@ def test_autocast_leaves_float64_alone():
     inputs = case.inputs(case.small, torch.float64)
     with torch.autocast("cpu", dtype=torch.bfloat16):
         assert outputs_of(case.op(**inputs))[0].dtype == torch.float64
-        with pytest.raises(TypeError, match="gae: values must have the dtype of rewards, float64, got bfloat16"):
+        with pytest.raises(
+            TypeError, match="gae: values must have the dtype of rewards, float64, got bfloat16"
+        ):
             case.op(**inputs | {"values": inputs["values"].bfloat16()})
 
 
@@ -122,7 +148,14 @@ print("survived")
 
 
 def test_indices_that_another_thread_writes_are_read_once() -> None:
-    """Memory far outside the tensors would be read, and the process end, if values were looked at first and read again later."""
+    """Memory far outside the tensors would be read, and the process end, if values were looked at first and
+    read again later."""
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
-    done = subprocess.run([sys.executable, "-c", WRITTEN_MEANWHILE, *INDEXED], capture_output=True, text=True, env=environment, timeout=120)
+    done = subprocess.run(
+        [sys.executable, "-c", WRITTEN_MEANWHILE, *INDEXED],
+        capture_output=True,
+        text=True,
+        env=environment,
+        timeout=120,
+    )
     assert done.stdout.strip() == "survived", (done.returncode, done.stderr[-500:])

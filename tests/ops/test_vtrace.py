@@ -28,7 +28,9 @@ def plain(steps: int, envs: int, **changes: object) -> Inputs:
     return inputs
 
 
-def by_hand(terminated: list[int], truncated: list[int], **settings: float) -> tuple[list[float], list[float]]:
+def by_hand(
+    terminated: list[int], truncated: list[int], **settings: float
+) -> tuple[list[float], list[float]]:
     """γ = 1/2, r = 1 2, V = 10 20 40, ratios 2 and 1/4."""
     flag = lambda numbers: torch.tensor(numbers, dtype=torch.bool)[:, None]  # noqa: E731
     given = (
@@ -39,18 +41,27 @@ def by_hand(terminated: list[int], truncated: list[int], **settings: float) -> t
         flag(truncated),
     )
     targets, advantages = vtrace(*given, gamma=0.5, **settings)
-    for got, expected in zip((targets, advantages), vtrace_reference(*given, gamma=0.5, **settings), strict=True):
+    for got, expected in zip(
+        (targets, advantages), vtrace_reference(*given, gamma=0.5, **settings), strict=True
+    ):
         torch.testing.assert_close(got, expected)
     return targets.flatten().tolist(), advantages.flatten().tolist()
 
 
 def test_numbers_worked_out_by_hand() -> None:
-    # residuals 1 and 2; clipped ratios 1 and 1/4: vs − V = 1 + 1/2 · 0.5 and 0.5; the policy's residual of step 0 sees vs_1 = 20.5
+    # residuals 1 and 2; clipped ratios 1 and 1/4: vs − V = 1 + 1/2 · 0.5 and 0.5; the policy's residual of
+    # step 0 sees vs_1 = 20.5
     assert by_hand([0, 0], [0, 0]) == (pytest.approx([11.25, 20.5]), pytest.approx([1.25, 0.5]))
     assert by_hand([0, 0], [0, 0], rho_clip=4.0) == (pytest.approx([12.25, 20.5]), pytest.approx([1.25, 0.5]))
     assert by_hand([0, 0], [0, 0], c_clip=4.0) == (pytest.approx([11.5, 20.5]), pytest.approx([1.25, 0.5]))
-    assert by_hand([0, 0], [0, 0], pg_rho_clip=INF) == (pytest.approx([11.25, 20.5]), pytest.approx([2.5, 0.5]))
-    assert by_hand([0, 0], [0, 0], vtrace_lambda=0.5) == (pytest.approx([11.125, 20.5]), pytest.approx([1.25, 0.5]))
+    assert by_hand([0, 0], [0, 0], pg_rho_clip=INF) == (
+        pytest.approx([11.25, 20.5]),
+        pytest.approx([2.5, 0.5]),
+    )
+    assert by_hand([0, 0], [0, 0], vtrace_lambda=0.5) == (
+        pytest.approx([11.125, 20.5]),
+        pytest.approx([1.25, 0.5]),
+    )
 
 
 def test_terminations_and_truncations() -> None:
@@ -69,7 +80,9 @@ def test_on_policy_targets_are_the_returns_of_gae(envs: int) -> None:
     torch.testing.assert_close(targets, returns)
     following = torch.cat([targets[1:], inputs["values"][-1:]])
     with_next = torch.where(inputs["terminated"] | inputs["truncated"], inputs["values"][1:], following)
-    expected = inputs["rewards"] + torch.where(inputs["terminated"], 0.0, 0.99 * with_next) - inputs["values"][:-1]
+    expected = (
+        inputs["rewards"] + torch.where(inputs["terminated"], 0.0, 0.99 * with_next) - inputs["values"][:-1]
+    )
     torch.testing.assert_close(advantages, torch.where(inputs["valid"], expected, 0.0))
 
 
@@ -89,7 +102,9 @@ def test_without_clipping_targets_are_importance_sampled_returns() -> None:
     for t in range(steps):
         products = inputs["log_rhos"][t:].cumsum(0).exp()
         powers = 0.99 ** torch.arange(steps - t, dtype=torch.float64)[:, None]
-        torch.testing.assert_close(targets[t], inputs["values"][t] + (powers * products * residuals[t:]).sum(0))
+        torch.testing.assert_close(
+            targets[t], inputs["values"][t] + (powers * products * residuals[t:]).sum(0)
+        )
 
 
 @pytest.mark.parametrize("envs", [1, 5, 20, 80])
@@ -98,8 +113,12 @@ def test_a_rollout_cut_at_a_done_is_two_rollouts(envs: int) -> None:
     inputs["truncated"][39] = True
     whole = vtrace(**inputs)
     for first, last in ((0, 40), (40, 90)):
-        part = {name: value[first:last] if isinstance(value, Tensor) else value for name, value in inputs.items()}
-        for got, expected in zip(vtrace(**{**part, "values": inputs["values"][first : last + 1]}), whole, strict=True):
+        part = {
+            name: value[first:last] if isinstance(value, Tensor) else value for name, value in inputs.items()
+        }
+        for got, expected in zip(
+            vtrace(**{**part, "values": inputs["values"][first : last + 1]}), whole, strict=True
+        ):
             torch.testing.assert_close(got, expected[first:last], rtol=1e-12, atol=1e-12)
 
 
@@ -116,7 +135,9 @@ def test_what_is_not_finite_stays_where_it_is(poison: float, envs: int) -> None:
         poisoned[name][reset] = poison  # V after the terminal step is V of the reset row
     targets, advantages = vtrace(**poisoned)
     assert torch.equal(advantages, clean[1])
-    assert torch.equal(targets[:reset], clean[0][:reset]) and torch.equal(targets[reset + 1 :], clean[0][reset + 1 :])
+    assert torch.equal(targets[:reset], clean[0][:reset]) and torch.equal(
+        targets[reset + 1 :], clean[0][reset + 1 :]
+    )
 
 
 @pytest.mark.parametrize("envs", [1, 3, 16, 70])

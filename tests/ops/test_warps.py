@@ -1,4 +1,5 @@
-"""What a GPU's warps do, run on the CPU lane by lane: indices, exchanges and panels are right before a GPU has seen them."""
+"""What a GPU's warps do, run on the CPU lane by lane: indices, exchanges and panels are right before a GPU
+has seen them."""
 
 from __future__ import annotations
 
@@ -11,13 +12,23 @@ from fastrl import native
 from fastrl.testing import OP_CASES, assert_close_to_reference
 
 if not native.DEV_LIBRARY.exists():
-    pytest.skip("the development library is part of in-place builds only (make build)", allow_module_level=True)
+    pytest.skip(
+        "the development library is part of in-place builds only (make build)", allow_module_level=True
+    )
 torch.ops.load_library(str(native.DEV_LIBRARY))
 
 CASE = OP_CASES["memory_attention"]
 WARPS = torch.ops.fastrl_dev
-# windows of less and more than a tile of 32, and than a block of 128; rows of less and more than a chunk of 32, and than a panel of 64
-SIZES = (*CASE.sizes, (2, 20, 2, 31, 5, 31), (2, 20, 2, 32, 5, 32), (2, 20, 2, 33, 5, 33), (3, 40, 1, 64, 40, 128), (3, 9, 1, 65, 40, 129))
+# windows of less and more than a tile of 32, and than a block of 128; rows of less and more than a chunk of
+# 32, and than a panel of 64
+SIZES = (
+    *CASE.sizes,
+    (2, 20, 2, 31, 5, 31),
+    (2, 20, 2, 32, 5, 32),
+    (2, 20, 2, 33, 5, 33),
+    (3, 40, 1, 64, 40, 128),
+    (3, 9, 1, 65, 40, 129),
+)
 
 
 @pytest.mark.parametrize("dtype", CASE.dtypes, ids=str)
@@ -35,7 +46,9 @@ def test_emulated_warps_agree_with_the_reference(dtype: torch.dtype, masked: boo
 @pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16], ids=str)
 @pytest.mark.parametrize("masked", [True, False])
 def test_emulated_warps_agree_with_the_cpu_about_gradients(masked: bool, dtype: torch.dtype) -> None:
-    tolerance = 1e-11 if dtype == torch.float64 else 1e-2  # what was added up in another order may be rounded to a neighbour
+    tolerance = (
+        1e-11 if dtype == torch.float64 else 1e-2
+    )  # what was added up in another order may be rounded to a neighbour
     for seed, sizes in enumerate(SIZES):
         inputs = CASE.inputs(sizes, dtype, seed=seed)
         if not masked:
@@ -62,4 +75,6 @@ def test_emulated_warps_normalise_rows_as_the_reference_does(shifted: bool) -> N
 
 
 def inputs_in_order(inputs: dict[str, Any]) -> tuple[Any, ...]:
-    return tuple(inputs[argument.name] for argument in torch.ops.fastrl.memory_attention.default._schema.arguments)
+    return tuple(
+        inputs[argument.name] for argument in torch.ops.fastrl.memory_attention.default._schema.arguments
+    )

@@ -1,6 +1,8 @@
-"""What is promised of every algorithm is tested over the whole registry at once: `algorithm` runs through it, `config_of` makes it small.
+"""What is promised of every algorithm is tested over the whole registry at once: `algorithm` runs through it,
+`config_of` makes it small.
 
-An algorithm that joins the registry joins these tests; what makes it small is in `fastrl.testing.small_settings`.
+An algorithm that joins the registry joins these tests; what makes it small is in
+`fastrl.testing.small_settings`.
 """
 
 from __future__ import annotations
@@ -15,7 +17,8 @@ from fastrl.trainers.registry import ALGORITHMS, find_algorithm
 
 
 def small_config(name: str, **changes: Any) -> Any:
-    """The configuration of an algorithm at its smallest: 64 steps of two environments, two evaluation episodes, one thread."""
+    """The configuration of an algorithm at its smallest: 64 steps of two environments, two evaluation
+    episodes, one thread."""
     config_class = find_algorithm(name).config_class()
     return config_class(**small_settings(config_class, **changes))
 
@@ -34,7 +37,8 @@ def config_of() -> Callable[..., Any]:
 
 @pytest.fixture
 def trainer_of() -> Callable[..., Any]:
-    """`trainer_of(name, **changes)`: a trainer of `small_config`. Its `train` takes `total_steps` and `out_dir` by name."""
+    """`trainer_of(name, **changes)`: a trainer of `small_config`. Its `train` takes `total_steps` and
+    `out_dir` by name."""
 
     def make(name: str, **changes: Any) -> Any:
         return find_algorithm(name).trainer_class().from_config(small_config(name, **changes))

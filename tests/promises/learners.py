@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from fastrl.batchers import Batch
+from fastrl.toolkit.batchers import Batch
 
 ROUNDS = {"mpo": 12}  # a round is a step there
 
@@ -41,7 +41,11 @@ def _own_modules(owner: Any) -> dict[str, nn.Module]:
 
 def values_of(modules: dict[str, nn.Module]) -> dict[str, Tensor]:
     """All parameters as they are now."""
-    return {f"{name}.{key}": value.detach().clone() for name, module in modules.items() for key, value in module.named_parameters()}
+    return {
+        f"{name}.{key}": value.detach().clone()
+        for name, module in modules.items()
+        for key, value in module.named_parameters()
+    }
 
 
 def learner_of(trainer: Any) -> Any:
@@ -65,7 +69,8 @@ def modules_of_learner(learner: Any) -> dict[str, nn.Module]:
 
 
 def update_on_same_data(trainer: Any) -> Callable[[Any], None]:
-    """An update of a learner (`learner_of`, or a copy of it) on data that the trainer has collected, always the same."""
+    """An update of a learner (`learner_of`, or a copy of it) on data that the trainer has collected, always
+    the same."""
     if trainer.algorithm == "mpo":
         windows = trainer.replay.sample(8, 1)
         data: Callable[[Any], Any] = lambda learner: learner.learn(windows)  # noqa: E731

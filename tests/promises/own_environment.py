@@ -17,7 +17,9 @@ class Corridor(gym.Env):
     def __init__(self, weights: Any = (1.0,), table: Any = None) -> None:
         self.weights, self.table, self.position = weights, table, 0
 
-    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[np.ndarray, dict[str, Any]]:
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[np.ndarray, dict[str, Any]]:
         super().reset(seed=seed)
         self.position = 0
         return np.zeros(3, np.float32), {}
@@ -30,4 +32,6 @@ class Corridor(gym.Env):
 
 def two_corridors(weights: Any = (1.0,)) -> gym.vector.VectorEnv:
     """Two of them as a vector environment that is stepped as a whole."""
-    return gym.wrappers.vector.RecordEpisodeStatistics(gym.vector.SyncVectorEnv([lambda: Corridor(weights)] * 2))
+    return gym.wrappers.vector.RecordEpisodeStatistics(
+        gym.vector.SyncVectorEnv([lambda: Corridor(weights)] * 2)
+    )

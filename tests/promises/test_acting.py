@@ -1,4 +1,5 @@
-"""One observation or a batch, normalised by whoever has the statistics: every way of acting plays what an evaluation plays."""
+"""One observation or a batch, normalised by whoever has the statistics: every way of acting plays what an
+evaluation plays."""
 
 from __future__ import annotations
 
@@ -23,7 +24,9 @@ def made(trainer_of: Callable[..., Any], algorithm: str, env_id: str) -> Any:
 
 
 @pytest.mark.parametrize("env_id", ["CartPole-v1", "LinearQuadratic-v0"])
-def test_one_observation_is_a_row_of_a_batch_and_of_an_evaluation(algorithm: str, env_id: str, trainer_of: Callable[..., Any]) -> None:
+def test_one_observation_is_a_row_of_a_batch_and_of_an_evaluation(
+    algorithm: str, env_id: str, trainer_of: Callable[..., Any]
+) -> None:
     with made(trainer_of, algorithm, env_id) as trainer:
         obs = 3.0 * torch.randn(5, *trainer.env.obs_shape)
         played = trainer.player(5).choose(obs).numpy()
@@ -34,10 +37,20 @@ def test_one_observation_is_a_row_of_a_batch_and_of_an_evaluation(algorithm: str
                 np.testing.assert_allclose(trainer.act(one, deterministic=True), action, rtol=1e-4, atol=1e-6)
             np.testing.assert_allclose(trainer.player(1).choose(row).numpy(), action, rtol=1e-4, atol=1e-6)
         whole = [3] * int(np.prod(trainer.env.obs_shape))
-        assert np.array_equal(trainer.act(whole, deterministic=True), trainer.act(np.array(whole, np.float32), deterministic=True))
-        assert torch.equal(trainer.player(1).choose(torch.tensor(whole)), trainer.player(1).choose(torch.tensor(whole).float()))
+        assert np.array_equal(
+            trainer.act(whole, deterministic=True),
+            trainer.act(np.array(whole, np.float32), deterministic=True),
+        )
+        assert torch.equal(
+            trainer.player(1).choose(torch.tensor(whole)),
+            trainer.player(1).choose(torch.tensor(whole).float()),
+        )
         drawn = [trainer.act(obs) for _ in range(20)]
-        assert drawn[0].shape == many.shape and drawn[0].dtype == many.dtype and any(not np.array_equal(drawn[0], one) for one in drawn)
+        assert (
+            drawn[0].shape == many.shape
+            and drawn[0].dtype == many.dtype
+            and any(not np.array_equal(drawn[0], one) for one in drawn)
+        )
         assert trainer.act(obs[0]).shape == many.shape[1:]
         trainer.env.step(torch.as_tensor(trainer.act(obs)[: trainer.env.num_envs]))  # environments take them
 
@@ -46,19 +59,31 @@ def test_other_shapes_are_refused_by_name(algorithm: str, trainer_of: Callable[.
     with made(trainer_of, algorithm, "CartPole-v1") as trainer:
         for deterministic in (True, False):
             for wrong in (np.zeros(3), np.zeros((2, 5)), np.zeros((2, 2, 4)), 0.0):
-                with pytest.raises(ValueError, match=r"Trainer.act: obs must have shape \[4\] or \[B, 4\], got"):
+                with pytest.raises(
+                    ValueError, match=r"Trainer.act: obs must have shape \[4\] or \[B, 4\], got"
+                ):
                     trainer.act(wrong, deterministic=deterministic)
             for wrong in ({"a": 1}, "text", [[1.0], [1.0, 2.0]]):
-                with pytest.raises(ValueError, match=r"Trainer.act: obs must be numbers of shape \[4\] or \[B, 4\], got"):
+                with pytest.raises(
+                    ValueError, match=r"Trainer.act: obs must be numbers of shape \[4\] or \[B, 4\], got"
+                ):
                     trainer.act(wrong, deterministic=deterministic)
-            for obs, place in (([0.0, 1.0, np.nan, 2.0], "2"), (np.full((2, 4), 1e300), "0, 0"), (torch.full((1, 4), -np.inf), "0, 0")):
-                with pytest.raises(NonFiniteError, match=rf"Trainer.act: obs\[{place}\] is .*, as float32 not finite"):
+            for obs, place in (
+                ([0.0, 1.0, np.nan, 2.0], "2"),
+                (np.full((2, 4), 1e300), "0, 0"),
+                (torch.full((1, 4), -np.inf), "0, 0"),
+            ):
+                with pytest.raises(
+                    NonFiniteError, match=rf"Trainer.act: obs\[{place}\] is .*, as float32 not finite"
+                ):
                     trainer.act(obs, deterministic=deterministic)
         with pytest.raises(ValueError, match=r"obs must have shape \[4\] or \[B, 4\], got \[2, 3\]"):
             trainer.player(2).choose(torch.zeros(2, 3))
 
 
-def test_learning_under_autocast_is_learning_without_it(algorithm: str, trainer_of: Callable[..., Any], tmp_path: Any) -> None:
+def test_learning_under_autocast_is_learning_without_it(
+    algorithm: str, trainer_of: Callable[..., Any], tmp_path: Any
+) -> None:
     ends = []
     for active in (False, True):
         with (
@@ -68,17 +93,24 @@ def test_learning_under_autocast_is_learning_without_it(algorithm: str, trainer_
             trainer.run(64, tmp_path / str(active))
             play(trainer)  # a loop of one's own
             obs = torch.ones(2, *trainer.env.obs_shape)
-            ends.append((values_of(modules_of(trainer)), trainer.act(obs, deterministic=True), trainer.act(obs)))
+            ends.append(
+                (values_of(modules_of(trainer)), trainer.act(obs, deterministic=True), trainer.act(obs))
+            )
     assert all(torch.equal(value, ends[1][0][key]) for key, value in ends[0][0].items())
     assert np.array_equal(ends[0][1], ends[1][1]) and np.array_equal(ends[0][2], ends[1][2])
 
 
-def test_another_default_dtype_is_refused_at_once(algorithm: str, trainer_of: Callable[..., Any], tmp_path: Any) -> None:
+def test_another_default_dtype_is_refused_at_once(
+    algorithm: str, trainer_of: Callable[..., Any], tmp_path: Any
+) -> None:
     with trainer_of(algorithm) as trainer:
         torch.set_default_dtype(torch.float64)
         try:
             for do in (lambda: trainer_of(algorithm), lambda: trainer.run(64, tmp_path)):
-                with pytest.raises(SettingError, match=r"torch's default dtype is float64.*call torch.set_default_dtype\(torch.float32\)"):
+                with pytest.raises(
+                    SettingError,
+                    match=r"torch's default dtype is float64.*call torch.set_default_dtype\(torch.float32\)",
+                ):
                     do()
         finally:
             torch.set_default_dtype(torch.float32)

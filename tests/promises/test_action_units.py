@@ -1,4 +1,5 @@
-"""Whatever the units of an environment's actions: every algorithm learns the same, and what is executed lies inside the space."""
+"""Whatever the units of an environment's actions: every algorithm learns the same, and what is executed lies
+inside the space."""
 
 from __future__ import annotations
 
@@ -11,14 +12,15 @@ import pytest
 import torch
 
 from fastrl.errors import CheckpointError
-from fastrl.training.state_codec import encode_state
+from fastrl.runs.state_codec import encode_state
 
 MIXED_LOW, MIXED_HIGH = [-0.1, 5.0, -2000.0, 0.0, -np.inf, 3.0], [0.1, 35.0, 2000.0, 0.01, np.inf, 3.0]
 RAW, EQUAL = 4, 5  # the dimension without bounds, and the one whose bounds are equal
 
 
 class Target(gym.Env[np.ndarray, np.ndarray]):
-    """The action has to be the number shown, in units of the action's range, in which it is read with two digits."""
+    """The action has to be the number shown, in units of the action's range, in which it is read with two
+    digits."""
 
     taken: ClassVar[list[np.ndarray]] = []
     observation_space = gym.spaces.Box(-1, 1, (1,))
@@ -70,16 +72,25 @@ def test_units_of_the_actions_make_no_difference(algorithm: str, trainer_of: Cal
     physical = trainer_of(algorithm, env_id="Target-v0", env_kwargs={"low": 5, "high": 35})
     other_values, others = learned(physical, 3)
     assert unit.updates == physical.updates > 0 and values == other_values
-    assert tensors.keys() == others.keys() and all(torch.equal(tensors[name], others[name]) for name in tensors)
+    assert tensors.keys() == others.keys() and all(
+        torch.equal(tensors[name], others[name]) for name in tensors
+    )
     assert unit.evaluate(4, seed=3) == physical.evaluate(4, seed=3)
     state = physical.state_dict()
     physical.load_state_dict(state)
-    with pytest.raises(CheckpointError, match=r"acts scaled from \[-1, 1\] to \[5, 35\], but .* are in the environment's own units"):
+    with pytest.raises(
+        CheckpointError,
+        match=r"acts scaled from \[-1, 1\] to \[5, 35\], but .* are in the environment's own units",
+    ):
         unit.load_state_dict(state)
 
 
-def test_executed_actions_lie_inside_any_box(algorithm: str, trainer_of: Callable[..., Any], target: list[np.ndarray]) -> None:
-    with pytest.warns(UserWarning, match="Target-v0: .* own units, others are scaled .*: dimensions 4 of 6") as said:
+def test_executed_actions_lie_inside_any_box(
+    algorithm: str, trainer_of: Callable[..., Any], target: list[np.ndarray]
+) -> None:
+    with pytest.warns(
+        UserWarning, match="Target-v0: .* own units, others are scaled .*: dimensions 4 of 6"
+    ) as said:
         trainer = trainer_of(algorithm, env_id="Target-v0", env_kwargs={"mixed": True})
         learned(trainer, 2)
         trainer.evaluate(2, seed=3)

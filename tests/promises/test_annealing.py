@@ -1,4 +1,5 @@
-"""What is annealed over a run goes over the steps that training is given, from the configured value in the first update."""
+"""What is annealed over a run goes over the steps that training is given, from the configured value in the
+first update."""
 
 from __future__ import annotations
 
@@ -60,4 +61,6 @@ def test_a_run_of_one_rollout_learns(trainer_of: Callable[..., Any], tmp_path: A
     with trainer_of("ppo", anneal_lr=True) as trainer:
         before = [parameter.clone() for parameter in trainer.pg_agent.models.policy.parameters()]
         assert rates_of(trainer, 1, tmp_path / "run") == [pytest.approx(3e-4)]
-        assert not all((a == b).all() for a, b in zip(before, trainer.pg_agent.models.policy.parameters(), strict=True))
+        assert not all(
+            (a == b).all() for a, b in zip(before, trainer.pg_agent.models.policy.parameters(), strict=True)
+        )

@@ -1,4 +1,5 @@
-"""An environment that fails ends the run of every trainer with its name, step and seed, and what was learned before is kept."""
+"""An environment that fails ends the run of every trainer with its name, step and seed, and what was learned
+before is kept."""
 
 from __future__ import annotations
 
@@ -16,7 +17,7 @@ import torch
 
 from fastrl.envs import EnvironmentFailure
 from fastrl.errors import NonFiniteError
-from fastrl.training.checkpoint import load_checkpoint
+from fastrl.runs.checkpoint import load_checkpoint
 
 NUMBER = itertools.count()  # of environments made
 
@@ -34,7 +35,9 @@ class Failing(gym.Env[np.ndarray, int]):
         self.what = what if next(NUMBER) == index else "nothing"
         self.value, self.at, self.steps, self.episode_steps = value, at, 0, 0
 
-    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[np.ndarray, dict[str, Any]]:
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[np.ndarray, dict[str, Any]]:
         super().reset(seed=seed)
         self.episode_steps = 0
         return self._observation(self.what == "first observation" and self.steps >= self.at), {}
@@ -62,12 +65,17 @@ gym.register("Failing-v0", entry_point=Failing, disable_env_checker=True)
 
 
 @pytest.fixture
-def failing(monkeypatch: pytest.MonkeyPatch, trainer_of: Callable[..., Any], algorithm: str) -> Callable[..., Any]:
-    """`failing(**options of Failing)`: a trainer of the algorithm in such environments, normalising where it can."""
+def failing(
+    monkeypatch: pytest.MonkeyPatch, trainer_of: Callable[..., Any], algorithm: str
+) -> Callable[..., Any]:
+    """`failing(**options of Failing)`: a trainer of the algorithm in such environments, normalising where it
+    can."""
 
     def make(**options: Any) -> Any:
         monkeypatch.setitem(globals(), "NUMBER", itertools.count())
-        settings: dict[str, Any] = {} if algorithm == "mpo" else {"normalize_observation": True, "normalize_reward": True}
+        settings: dict[str, Any] = (
+            {} if algorithm == "mpo" else {"normalize_observation": True, "normalize_reward": True}
+        )
         if algorithm == "ppo-trxl":
             settings["max_episode_steps"] = 10
         return trainer_of(algorithm, env_id="Failing-v0", env_kwargs=options, **settings)
@@ -96,12 +104,19 @@ def train(trainer: Any, config: Any, folder: Path) -> None:
     ],
 )
 def test_a_number_that_is_not_finite_is_named_and_nothing_of_it_is_saved(
-    what: str, value: float, step: int, algorithm: str, failing: Callable[..., Any], config_of: Callable[..., Any], tmp_path: Path
+    what: str,
+    value: float,
+    step: int,
+    algorithm: str,
+    failing: Callable[..., Any],
+    config_of: Callable[..., Any],
+    tmp_path: Path,
 ) -> None:
     with failing(what=what, value=value) as trainer:
         name = what.split()[-1]
         expected = (
-            rf"environment 1 of Failing-v0 \(seed {trainer.env.seeds[1]}\) returned a non-finite {name} at step {step}, .* in update \d"
+            rf"environment 1 of Failing-v0 \(seed {trainer.env.seeds[1]}\) returned a non-finite {name} at "
+            rf"step {step}, .* in update \d"
         )
         with pytest.raises(NonFiniteError, match=expected) as caught:
             train(trainer, config_of(algorithm), tmp_path)
@@ -116,7 +131,8 @@ def test_an_environment_that_exits_is_named_and_what_was_learned_is_kept(
 ) -> None:
     with failing(what="exit") as trainer:
         with pytest.raises(
-            EnvironmentFailure, match=r"environment 1 of Failing-v0 failed at step 20 \(seed \d+\): SystemExit: 3; .* is kept in"
+            EnvironmentFailure,
+            match=r"environment 1 of Failing-v0 failed at step 20 \(seed \d+\): SystemExit: 3; .* is kept in",
         ):
             train(trainer, config_of(algorithm), tmp_path)
         assert load_checkpoint(tmp_path / "checkpoints")["updates"] == trainer.updates > 0
@@ -138,7 +154,10 @@ def test_environments_that_fail_of_a_request_to_stop_end_the_run_with_a_checkpoi
 
 def test_what_fails_in_an_evaluation_is_said_of_it(algorithm: str, failing: Callable[..., Any]) -> None:
     with failing(what="observation", value=np.nan, index=3, at=5) as trainer:
-        with pytest.raises(NonFiniteError, match=r"environment 1 of .* non-finite observation at step 4, .* during an evaluation"):
+        with pytest.raises(
+            NonFiniteError,
+            match=r"environment 1 of .* non-finite observation at step 4, .* during an evaluation",
+        ):
             trainer.evaluate(6, seed=1)
     with (
         failing(what="exit", index=2, at=5) as trainer,

@@ -1,4 +1,5 @@
-"""A checkpoint whose digests fit may hold anything: it is refused by one sentence that names the key, and the trainer is as it was."""
+"""A checkpoint whose digests fit may hold anything: it is refused by one sentence that names the key, and the
+trainer is as it was."""
 
 from __future__ import annotations
 
@@ -44,18 +45,27 @@ KNOWN: list[tuple[tuple[Any, ...], Any, str]] = [
         r"rng\['numpy'\]\['state'\]\['key'\] must be a uint32 array of shape \[624\]",
     ),
     (("rng", "python"), (3, (0,) * 625), r"rng\['python'\] must be a tuple of 3 items"),
-    (("rng", "torch"), torch.full((5056,), 255, dtype=torch.uint8), r"rng\['torch'\] has a place outside the generator's 624 words"),
+    (
+        ("rng", "torch"),
+        torch.full((5056,), 255, dtype=torch.uint8),
+        r"rng\['torch'\] has a place outside the generator's 624 words",
+    ),
     (("env", "statistics", "done"), None, "the state is of 0 x Identity-v0"),
     (("env", "dynamics", "symbol"), np.full(2, 10**9), "the environments' state is out of range"),
 ]
 
 
-def test_made_up_states_are_refused_and_change_nothing(algorithm: str, trainer_of: Callable[..., Any], hostile_states: ModuleType) -> None:
+def test_made_up_states_are_refused_and_change_nothing(
+    algorithm: str, trainer_of: Callable[..., Any], hostile_states: ModuleType
+) -> None:
     with trainer_of(algorithm) as trainer:
         state = hostile_states.half_way(trainer)
         before = hostile_states.fingerprint(trainer)
         for place, value, sentence in KNOWN:
-            with pytest.raises(CheckpointError, match=f"written with other settings than this trainer's, or is none: {sentence}"):
+            with pytest.raises(
+                CheckpointError,
+                match=f"written with other settings than this trainer's, or is none: {sentence}",
+            ):
                 trainer.load_state_dict(hostile_states.with_value(state, place, value))
             assert hostile_states.fingerprint(trainer) == before, place
 

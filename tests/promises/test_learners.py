@@ -1,4 +1,5 @@
-"""What is done to a learner's networks from outside, copies, frozen parameters: learning goes on, or a sentence says why it cannot."""
+"""What is done to a learner's networks from outside, copies, frozen parameters: learning goes on, or a
+sentence says why it cannot."""
 
 from __future__ import annotations
 
@@ -10,7 +11,15 @@ from typing import Any
 
 import pytest
 import torch
-from learners import learner_of, modules_of, modules_of_learner, optimizers_of, play, update_on_same_data, values_of
+from learners import (
+    learner_of,
+    modules_of,
+    modules_of_learner,
+    optimizers_of,
+    play,
+    update_on_same_data,
+    values_of,
+)
 from torch import nn
 
 from fastrl.errors import SettingError
@@ -39,12 +48,16 @@ def test_learning_goes_on_as_if_nothing_had_been_done(algorithm: str, trainer_of
             play(trainer, 2)
             ends[name] = values_of(modules_of(trainer))
     moved = [key for key, value in ends["nothing"].items() if not torch.equal(value, before[key])]
-    assert any("policy" in key or "actor" in key for key in moved) and any("crit" in key or "value" in key for key in moved), moved
+    assert any("policy" in key or "actor" in key for key in moved) and any(
+        "crit" in key or "value" in key for key in moved
+    ), moved
     for name, values in ends.items():
         assert all(torch.equal(value, ends["nothing"][key]) for key, value in values.items()), name
 
 
-def test_gradients_that_an_optimiser_took_away_come_back(algorithm: str, trainer_of: Callable[..., Any]) -> None:
+def test_gradients_that_an_optimiser_took_away_come_back(
+    algorithm: str, trainer_of: Callable[..., Any]
+) -> None:
     ends = []
     for takes_away in (False, True):
         with trainer_of(algorithm) as trainer:
@@ -59,17 +72,29 @@ def test_gradients_that_an_optimiser_took_away_come_back(algorithm: str, trainer
 
 
 @pytest.mark.parametrize("switched_off", [torch.no_grad, torch.inference_mode])
-def test_learning_without_gradients_is_refused(algorithm: str, switched_off: Any, trainer_of: Callable[..., Any]) -> None:
+def test_learning_without_gradients_is_refused(
+    algorithm: str, switched_off: Any, trainer_of: Callable[..., Any]
+) -> None:
     with trainer_of(algorithm) as trainer:
         play(trainer, 2)
         before = values_of(modules_of(trainer))
-        with switched_off(), pytest.raises(SettingError, match=r"learning needs gradients: do not learn within torch.no_grad\(\)"):
+        with (
+            switched_off(),
+            pytest.raises(
+                SettingError, match=r"learning needs gradients: do not learn within torch.no_grad\(\)"
+            ),
+        ):
             play(trainer)
         assert all(torch.equal(value, before[key]) for key, value in values_of(modules_of(trainer)).items())
 
 
-def test_what_cannot_be_followed_is_said_before_the_first_step(algorithm: str, trainer_of: Callable[..., Any], tmp_path: Any) -> None:
-    for change, words in ((lambda module: module.double(), "is float64"), (lambda module: module.to("meta"), "on meta now")):
+def test_what_cannot_be_followed_is_said_before_the_first_step(
+    algorithm: str, trainer_of: Callable[..., Any], tmp_path: Any
+) -> None:
+    for change, words in (
+        (lambda module: module.double(), "is float64"),
+        (lambda module: module.to("meta"), "on meta now"),
+    ):
         with trainer_of(algorithm) as trainer:
             name, module = next(iter(modules_of(trainer).items()))
             change(module)
@@ -85,10 +110,16 @@ def saved(value: Any) -> Any:
     return torch.load(file, weights_only=False)
 
 
-COPIES = {"deepcopy": copy.deepcopy, "pickle": lambda learner: pickle.loads(pickle.dumps(learner)), "torch.save": saved}
+COPIES = {
+    "deepcopy": copy.deepcopy,
+    "pickle": lambda learner: pickle.loads(pickle.dumps(learner)),
+    "torch.save": saved,
+}
 
 
-def test_copies_learn_as_the_original_does_and_by_themselves(algorithm: str, trainer_of: Callable[..., Any]) -> None:
+def test_copies_learn_as_the_original_does_and_by_themselves(
+    algorithm: str, trainer_of: Callable[..., Any]
+) -> None:
     with trainer_of(algorithm, **CONTINUOUS) as trainer:
         play(trainer, 2)
         original, update = learner_of(trainer), update_on_same_data(trainer)
@@ -97,20 +128,30 @@ def test_copies_learn_as_the_original_does_and_by_themselves(algorithm: str, tra
         for learner in copies.values():
             update(learner)
             update(learner)
-        assert all(torch.equal(value, before[key]) for key, value in values_of(modules_of_learner(original)).items())
+        assert all(
+            torch.equal(value, before[key]) for key, value in values_of(modules_of_learner(original)).items()
+        )
         update(original)
         update(original)
         after = values_of(modules_of_learner(original))
         assert any(not torch.equal(value, before[key]) for key, value in after.items())
         for name, learner in copies.items():
-            assert all(torch.equal(value, after[key]) for key, value in values_of(modules_of_learner(learner)).items()), name
+            assert all(
+                torch.equal(value, after[key])
+                for key, value in values_of(modules_of_learner(learner)).items()
+            ), name
 
 
 def test_frozen_parameters_stand_still(algorithm: str, trainer_of: Callable[..., Any]) -> None:
     with trainer_of(algorithm) as trainer:
         play(trainer)
         modules = modules_of(trainer)
-        trained = {f"{name}.{key}": p for name, module in modules.items() for key, p in module.named_parameters() if p.requires_grad}
+        trained = {
+            f"{name}.{key}": p
+            for name, module in modules.items()
+            for key, p in module.named_parameters()
+            if p.requires_grad
+        }
         start = values_of(modules)
         play(trainer, 2)
         moving = [key for key in trained if not torch.equal(values_of(modules)[key], start[key])]
@@ -129,10 +170,18 @@ def test_frozen_parameters_stand_still(algorithm: str, trainer_of: Callable[...,
         assert not any(torch.equal(values_of(modules)[key], after[key]) for key in moving)
 
 
-def test_a_network_that_another_one_replaces_is_followed_or_refused(algorithm: str, trainer_of: Callable[..., Any]) -> None:
+def test_a_network_that_another_one_replaces_is_followed_or_refused(
+    algorithm: str, trainer_of: Callable[..., Any]
+) -> None:
     def replace_all(trainer: Any) -> None:
         for name, module in modules_of(trainer).items():
-            owner = trainer.pg_agent.models if hasattr(trainer, "pg_agent") else trainer if name == "agent" else trainer.agent
+            owner = (
+                trainer.pg_agent.models
+                if hasattr(trainer, "pg_agent")
+                else trainer
+                if name == "agent"
+                else trainer.agent
+            )
             setattr(owner, name, copy.deepcopy(module))
 
     def replace_parts(trainer: Any) -> None:
@@ -146,7 +195,9 @@ def test_a_network_that_another_one_replaces_is_followed_or_refused(algorithm: s
             play(trainer)
             change(trainer)
             if change is replace_all and algorithm not in ("vmpo", "mpo"):
-                with pytest.raises(SettingError, match="agent is not the one that its (optimiser|learner) trains"):
+                with pytest.raises(
+                    SettingError, match="agent is not the one that its (optimiser|learner) trains"
+                ):
                     trainer.follow_parameters()
                 continue
             trainer.follow_parameters()

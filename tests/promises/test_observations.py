@@ -1,4 +1,5 @@
-"""Observations that do not fit their space are told by every algorithm: named where they cannot be meant, said once where they can."""
+"""Observations that do not fit their space are told by every algorithm: named where they cannot be meant,
+said once where they can."""
 
 from __future__ import annotations
 
@@ -36,7 +37,9 @@ class _Odd(gym.Env[Any, Any]):
     def __init__(self, kind: str) -> None:
         self.kind, self.observation_space, self.steps = kind, SPACES[kind], 0
 
-    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[Any, dict[str, Any]]:
         super().reset(seed=seed)
         if seed is not None:
             self.observation_space.seed(seed)
@@ -75,14 +78,22 @@ def train(trainer: Any, config: Any, folder: Path, steps: int = 64) -> list[str]
 def test_values_outside_their_space_are_said_once(
     algorithm: str, trainer_of: Callable[..., Any], config_of: Callable[..., Any], tmp_path: Path
 ) -> None:
-    said = train(trainer_of(algorithm, **odd("outside")), config_of(algorithm, **odd("outside")), tmp_path, steps=140)
-    expected = "OddObservations-v0: the observation at [1] leaves its space: it is declared as -1 to 1 and was 3 to 4"
+    said = train(
+        trainer_of(algorithm, **odd("outside")), config_of(algorithm, **odd("outside")), tmp_path, steps=140
+    )
+    expected = (
+        "OddObservations-v0: the observation at [1] leaves its space: it is declared as -1 to 1 and was 3 "
+        "to 4"
+    )
     assert [text for text in said if "leaves its space" in text] == [expected]
 
 
-def test_floats_where_bytes_are_declared_stop_at_the_first_observation(algorithm: str, trainer_of: Callable[..., Any]) -> None:
+def test_floats_where_bytes_are_declared_stop_at_the_first_observation(
+    algorithm: str, trainer_of: Callable[..., Any]
+) -> None:
     with pytest.raises(
-        EnvironmentFailure, match=r"OddObservations-v0 failed at step 0 .* is float64, but its space declares bytes.*np.float32"
+        EnvironmentFailure,
+        match=r"OddObservations-v0 failed at step 0 .* is float64, but its space declares bytes.*np.float32",
     ):
         trainer_of(algorithm, **odd("floats"))
 
@@ -92,12 +103,16 @@ def test_a_choice_that_the_space_does_not_have_is_named(
 ) -> None:
     trainer = trainer_of(algorithm, **odd("choice"))
     with pytest.raises(
-        EnvironmentFailure, match="environment 0 of OddObs.*: observation 'color' is -1, but its space declares choices from 0 to 2"
+        EnvironmentFailure,
+        match="environment 0 of OddObs.*: observation 'color' is -1, but its space declares choices "
+        "from 0 to 2",
     ):
         train(trainer, config_of(algorithm, **odd("choice")), tmp_path)
 
 
-@pytest.mark.parametrize(("kind", "told"), [("camera", r"bytes \[84, 84, 3\]"), ("frames", r"float32 \[4, 40, 40\]")])
+@pytest.mark.parametrize(
+    ("kind", "told"), [("camera", r"bytes \[84, 84, 3\]"), ("frames", r"float32 \[4, 40, 40\]")]
+)
 def test_images_are_refused_by_those_that_do_not_convolve_them(
     algorithm: str, trainer_of: Callable[..., Any], kind: str, told: str
 ) -> None:
@@ -105,7 +120,9 @@ def test_images_are_refused_by_those_that_do_not_convolve_them(
         trainer_of(algorithm, **odd(kind)).close()
         return
     with pytest.raises(
-        SettingError, match=rf"image observations, {told}; networks of {algorithm} take vectors.*ppo-trxl.*from_arch\('dqn'\)"
+        SettingError,
+        match=rf"image observations, {told}; networks of {algorithm} take "
+        r"vectors.*ppo-trxl.*from_arch\('dqn'\)",
     ):
         trainer_of(algorithm, **odd(kind))
 
@@ -118,7 +135,9 @@ def test_small_arrays_are_taken_as_vectors(
     if kind == "grid" and trainer.takes_images:  # symbols for its own encoder, which these are not
         return
     said = train(trainer, config_of(algorithm, **odd(kind)), tmp_path)
-    assert trainer.env_steps >= 64 and not [text for text in said if "OddObservations" in text]  # nothing is wrong with them
+    assert trainer.env_steps >= 64 and not [
+        text for text in said if "OddObservations" in text
+    ]  # nothing is wrong with them
 
 
 class _Bytes(gym.Env[Any, Any]):
@@ -131,7 +150,9 @@ class _Bytes(gym.Env[Any, Any]):
         floats = gym.spaces.Box(0.0, 1.0, (int(np.prod(shape)),))
         self.observation_space = gym.spaces.Box(0, 255, shape, np.uint8) if as_bytes else floats
 
-    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[Any, dict[str, Any]]:
         super().reset(seed=seed)
         return self._observe(), {}
 
@@ -157,7 +178,10 @@ def test_bytes_are_parts_of_their_range_for_every_algorithm(
     for as_bytes in (True, False):
         trainer = trainer_of(algorithm, env_id="Bytes-v0", env_kwargs=options | {"as_bytes": as_bytes})
         play(trainer, 3)
-        learned.append(values_of(modules_of(trainer)) | {"returns": torch.tensor(list(trainer.evaluate(2, seed=3).values()))})
+        learned.append(
+            values_of(modules_of(trainer))
+            | {"returns": torch.tensor(list(trainer.evaluate(2, seed=3).values()))}
+        )
         assert trainer.updates > 0
     assert learned[0].keys() == learned[1].keys()
     assert all(torch.equal(value, learned[1][name]) for name, value in learned[0].items())
@@ -165,7 +189,8 @@ def test_bytes_are_parts_of_their_range_for_every_algorithm(
 
 def test_an_image_that_a_dict_loses_is_named(algorithm: str, trainer_of: Callable[..., Any]) -> None:
     said = (
-        r"observations of OddObservations-v0: 'screen' \(an image, bytes \[84, 84, 3\]\) left out; seen is 'speed' alone. obs_keys chooses"
+        r"observations of OddObservations-v0: 'screen' \(an image, bytes \[84, 84, 3\]\) left out; seen is "
+        r"'speed' alone. obs_keys chooses"
     )
     with pytest.warns(UserWarning, match=said):
         trainer_of(algorithm, **odd("mixed"))

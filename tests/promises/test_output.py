@@ -1,4 +1,5 @@
-"""No run is lost for what it says: output and logs that fail are dropped and noted, and there is a checkpoint."""
+"""No run is lost for what it says: output and logs that fail are dropped and noted, and there is a
+checkpoint."""
 
 from __future__ import annotations
 
@@ -12,7 +13,7 @@ from typing import Any
 import pytest
 
 from fastrl.errors import RunFolderError
-from fastrl.training.checkpoint import load_checkpoint
+from fastrl.runs.checkpoint import load_checkpoint
 
 
 class Failing(io.StringIO):
@@ -28,7 +29,11 @@ class Failing(io.StringIO):
 
 
 def test_a_reader_that_goes_away_ends_the_run_with_a_checkpoint(
-    algorithm: str, trainer_of: Callable[..., Any], config_of: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    algorithm: str,
+    trainer_of: Callable[..., Any],
+    config_of: Callable[..., Any],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(sys, "stdout", Failing(BrokenPipeError(errno.EPIPE, "Broken pipe")))
     trainer = trainer_of(algorithm, log_interval=0)
@@ -41,14 +46,18 @@ def test_a_reader_that_goes_away_ends_the_run_with_a_checkpoint(
 
 @pytest.mark.filterwarnings("ignore::UserWarning")
 def test_a_disk_without_room_for_logs_and_output_ends_nothing(
-    algorithm: str, trainer_of: Callable[..., Any], config_of: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    algorithm: str,
+    trainer_of: Callable[..., Any],
+    config_of: Callable[..., Any],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     def full(*_: object) -> None:
         raise RunFolderError("it cannot be written: No space left on device")
 
     monkeypatch.setattr(sys, "stdout", Failing(OSError(errno.ENOSPC, "No space left on device")))
     for module in ("csv_table", "event_file", "curve"):
-        monkeypatch.setattr(f"fastrl.training.{module}.replace_file", full)
+        monkeypatch.setattr(f"fastrl.runs.{module}.replace_file", full)
     trainer = trainer_of(algorithm)
     trainer.train(total_steps=64, out_dir=str(tmp_path), **config_of(algorithm).train_arguments())
     assert trainer.interrupted is None

@@ -35,7 +35,11 @@ def state() -> dict[str, Any]:
 
 
 def test_close_puts_back_what_was_found(
-    algorithm: str, trainer_of: Callable[..., Any], config_of: Callable[..., Any], tmp_path: Path, two_threads: None
+    algorithm: str,
+    trainer_of: Callable[..., Any],
+    config_of: Callable[..., Any],
+    tmp_path: Path,
+    two_threads: None,
 ) -> None:
     before = state()
     with trainer_of(algorithm, env_id="CartPole-v1", max_episode_steps=20) as trainer:
@@ -44,14 +48,18 @@ def test_close_puts_back_what_was_found(
     assert state() == before
 
 
-def test_a_constructor_that_fails_changes_nothing(algorithm: str, trainer_of: Callable[..., Any], two_threads: None) -> None:
+def test_a_constructor_that_fails_changes_nothing(
+    algorithm: str, trainer_of: Callable[..., Any], two_threads: None
+) -> None:
     with pytest.raises(ValueError, match="Unknown-v0") as failure:
         trainer_of(algorithm, env_id="Unknown-v0")
     assert torch.get_num_threads() == 2  # while the error, and with it the trainer, is kept
     del failure
 
 
-def test_of_two_trainers_the_last_to_close_puts_back_what_the_first_found(trainer_of: Callable[..., Any], two_threads: None) -> None:
+def test_of_two_trainers_the_last_to_close_puts_back_what_the_first_found(
+    trainer_of: Callable[..., Any], two_threads: None
+) -> None:
     first, second = trainer_of("vmpo", threads=1), trainer_of("vmpo", threads=3)
     assert torch.get_num_threads() == 3
     first.close()
@@ -61,7 +69,9 @@ def test_of_two_trainers_the_last_to_close_puts_back_what_the_first_found(traine
     assert torch.get_num_threads() == 2
 
 
-def test_a_trainer_that_is_dropped_puts_it_back_too(trainer_of: Callable[..., Any], two_threads: None) -> None:
+def test_a_trainer_that_is_dropped_puts_it_back_too(
+    trainer_of: Callable[..., Any], two_threads: None
+) -> None:
     trainer = trainer_of("vmpo")
     assert torch.get_num_threads() == 1
     del trainer

@@ -7,7 +7,9 @@ from pathlib import Path
 from typing import Any
 
 
-def test_trains_saves_and_loads(algorithm: str, trainer_of: Callable[..., Any], config_of: Callable[..., Any], tmp_path: Path) -> None:
+def test_trains_saves_and_loads(
+    algorithm: str, trainer_of: Callable[..., Any], config_of: Callable[..., Any], tmp_path: Path
+) -> None:
     trainer = trainer_of(algorithm)
     trainer.train(total_steps=64, out_dir=str(tmp_path / "run"), **config_of(algorithm).train_arguments())
     assert trainer.env_steps >= 64 and trainer.updates > 0

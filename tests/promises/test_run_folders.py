@@ -1,4 +1,5 @@
-"""A run folder belongs to one process at a time, leads nowhere else, and can be continued whenever its run was killed."""
+"""A run folder belongs to one process at a time, leads nowhere else, and can be continued whenever its run
+was killed."""
 
 from __future__ import annotations
 
@@ -16,10 +17,10 @@ import pytest
 import torch
 
 from fastrl.errors import CheckpointError, RunFolderError, SettingError
-from fastrl.training.checkpoint import load_checkpoint
-from fastrl.training.run_folder import open_run
-from fastrl.training.run_lock import RunLock
-from fastrl.training.state_codec import encode_state
+from fastrl.runs.checkpoint import load_checkpoint
+from fastrl.runs.run_folder import open_run
+from fastrl.runs.run_lock import RunLock
+from fastrl.runs.state_codec import encode_state
 
 Make = Callable[..., Any]
 
@@ -48,7 +49,10 @@ def die_at_round(trainer: Any, rounds: int) -> None:
 def rows(folder: Path) -> list[dict[str, str]]:
     """Rows of metrics.csv without what a clock measured."""
     with (folder / "metrics.csv").open() as file:
-        return [{name: value for name, value in row.items() if not name.startswith("time/")} for row in csv.DictReader(file)]
+        return [
+            {name: value for name, value in row.items() if not name.startswith("time/")}
+            for row in csv.DictReader(file)
+        ]
 
 
 def learned(folder: Path) -> tuple[Any, dict[str, torch.Tensor]]:
@@ -64,8 +68,12 @@ def assert_same_run(one: Path, other: Path) -> None:
         assert tensor.equal(other_tensors[name]), name
 
 
-def test_a_folder_in_use_is_refused_untouched(algorithm: str, trainer_of: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    begins = types.SimpleNamespace(init=lambda **_: pytest.fail("the run is tracked before the folder is its own"))
+def test_a_folder_in_use_is_refused_untouched(
+    algorithm: str, trainer_of: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begins = types.SimpleNamespace(
+        init=lambda **_: pytest.fail("the run is tracked before the folder is its own")
+    )
     monkeypatch.setitem(sys.modules, "wandb", begins)
     held, done = threading.Event(), threading.Event()
 
@@ -78,7 +86,10 @@ def test_a_folder_in_use_is_refused_untouched(algorithm: str, trainer_of: Make, 
     holder.start()
     try:
         assert held.wait(60)
-        with trainer_of(algorithm) as trainer, pytest.raises(RunFolderError, match="is in use by another thread of this process"):
+        with (
+            trainer_of(algorithm) as trainer,
+            pytest.raises(RunFolderError, match="is in use by another thread of this process"),
+        ):
             trainer.track = "wandb"
             train(trainer, tmp_path, 64)
     finally:
@@ -100,7 +111,9 @@ def test_links_out_of_the_folder_are_not_followed(algorithm: str, trainer_of: Ma
     assert list(mine.iterdir()) == []
 
 
-def test_a_run_that_is_killed_before_its_second_checkpoint_goes_on(algorithm: str, trainer_of: Make, tmp_path: Path) -> None:
+def test_a_run_that_is_killed_before_its_second_checkpoint_goes_on(
+    algorithm: str, trainer_of: Make, tmp_path: Path
+) -> None:
     whole, run = tmp_path / "whole", tmp_path / "run"
     with trainer_of(algorithm) as trainer:
         train(trainer, whole, 64)
@@ -115,7 +128,9 @@ def test_a_run_that_is_killed_before_its_second_checkpoint_goes_on(algorithm: st
 
 
 @pytest.mark.filterwarnings("ignore::UserWarning")
-def test_a_folder_that_is_removed_during_training_is_a_run_again(algorithm: str, trainer_of: Make, tmp_path: Path) -> None:
+def test_a_folder_that_is_removed_during_training_is_a_run_again(
+    algorithm: str, trainer_of: Make, tmp_path: Path
+) -> None:
     run = tmp_path / "run"
     with trainer_of(algorithm) as trainer:
         estimate, calls = trainer.estimate, iter([True])
@@ -128,8 +143,12 @@ def test_a_folder_that_is_removed_during_training_is_a_run_again(algorithm: str,
         trainer.estimate = remove_once
         train(trainer, run, 64)
     assert open_run(run).algorithm == algorithm
-    assert len(list((run / "checkpoints").glob("step-*"))) == 1  # what ends at a checkpoint is not saved twice
-    assert trainer.unwritten == ([] if algorithm == "mpo" else ["events.out.tfevents.*", "metrics.csv"])  # its first row comes later
+    assert (
+        len(list((run / "checkpoints").glob("step-*"))) == 1
+    )  # what ends at a checkpoint is not saved twice
+    assert trainer.unwritten == (
+        [] if algorithm == "mpo" else ["events.out.tfevents.*", "metrics.csv"]
+    )  # its first row comes later
     assert not trainer.unwritten or "cannot be written" in (run / "notes.txt").read_text()
     with trainer_of(algorithm) as trainer:
         trainer.load(run)
@@ -138,11 +157,18 @@ def test_a_folder_that_is_removed_during_training_is_a_run_again(algorithm: str,
 
 def exact_config(algorithm: str) -> dict[str, Any]:
     """An environment that cannot save its state, and a checkpoint every 32 steps."""
-    changes: dict[str, Any] = {"env_id": "CartPole-v1", "exact_resume": True, "save_interval": 32, "total_steps": 128}
+    changes: dict[str, Any] = {
+        "env_id": "CartPole-v1",
+        "exact_resume": True,
+        "save_interval": 32,
+        "total_steps": 128,
+    }
     return changes | ({"env_id": "Pendulum-v1", "save_replay": True} if algorithm == "mpo" else {})
 
 
-def test_with_exact_resume_stopping_and_killing_change_nothing(algorithm: str, trainer_of: Make, tmp_path: Path) -> None:
+def test_with_exact_resume_stopping_and_killing_change_nothing(
+    algorithm: str, trainer_of: Make, tmp_path: Path
+) -> None:
     changes = exact_config(algorithm)
     for name in ("whole", "stopped", "killed"):
         with trainer_of(algorithm, **changes) as trainer:

@@ -1,4 +1,5 @@
-"""Settings that no machine has room for end in a sentence that names them, for every algorithm, before anything is taken."""
+"""Settings that no machine has room for end in a sentence that names them, for every algorithm, before
+anything is taken."""
 
 from __future__ import annotations
 
@@ -11,7 +12,7 @@ import pytest
 
 from fastrl import machine
 from fastrl.errors import SettingError
-from fastrl.training.config import REPEATED
+from fastrl.runs.config import REPEATED
 
 SIZES = ("num_steps", "rollout_steps", "replay_size", "trxl_dim", "trxl_num_layers", "trxl_memory_length")
 
@@ -37,7 +38,9 @@ def test_layers_and_rollouts_beyond_the_machine_are_refused_by_name(
 
 def test_a_batch_beyond_the_machine_is_refused(trainer_of: Callable[..., Any], tmp_path: Path) -> None:
     trainer = trainer_of("mpo", env_id="LinearQuadratic-v0", action_samples=10**4, replay_size=10**7)
-    with pytest.raises(SettingError, match="action_samples, batch_size or critic_layer_sizes too large: .*samples"):
+    with pytest.raises(
+        SettingError, match="action_samples, batch_size or critic_layer_sizes too large: .*samples"
+    ):
         trainer.train(total_steps=8, update_after=4, batch_size=10**6, out_dir=str(tmp_path))
 
 
@@ -50,7 +53,7 @@ def test_environments_are_closed_when_there_is_no_room(
     original = VectorEnv.close
     monkeypatch.setattr(VectorEnv, "close", lambda env: (closed.append(env.name), original(env))[1])
     monkeypatch.setattr(machine, "available_memory", lambda device="cpu": 10)
-    monkeypatch.setattr("fastrl.training.memory.available_memory", lambda device="cpu": 10)
+    monkeypatch.setattr("fastrl.runs.memory.available_memory", lambda device="cpu": 10)
     with pytest.raises(SettingError, match="too large"):
         trainer_of(algorithm)
     assert closed == ["Identity-v0"]
@@ -66,9 +69,15 @@ def test_counts_are_bounded(algorithm: str, name: str, value: int, config_of: Ca
         config_of(algorithm, **{name: value}).check()
 
 
-def test_numbers_that_cannot_be_learned_with_are_refused(algorithm: str, config_of: Callable[..., Any]) -> None:
+def test_numbers_that_cannot_be_learned_with_are_refused(
+    algorithm: str, config_of: Callable[..., Any]
+) -> None:
     config = config_of(algorithm)
-    rates = [name for name in names_of(config) if name == "lr" or name.endswith("_lr") and isinstance(getattr(config, name), float)]
+    rates = [
+        name
+        for name in names_of(config)
+        if name == "lr" or name.endswith("_lr") and isinstance(getattr(config, name), float)
+    ]
     assert rates
     for name in rates:
         with pytest.raises(SettingError, match=f"{name} must be at most 1e6, got 1e\\+308"):
@@ -91,7 +100,11 @@ def test_what_would_repeat_for_ever_is_refused(algorithm: str, config_of: Callab
 @pytest.mark.parametrize(
     ("env_id", "options", "message"),
     [
-        ("Identity-v0", {"num_symbols": 10**9}, "num_symbols must be a whole number from 1 to 65,536, got 1000000000"),
+        (
+            "Identity-v0",
+            {"num_symbols": 10**9},
+            "num_symbols must be a whole number from 1 to 65,536, got 1000000000",
+        ),
         ("Identity-v0", {"num_symbols": 0}, "num_symbols must be at least 1"),
         ("IdentityContinuous-v0", {"dim": 2.5}, "dim must be a whole number"),
         ("LinearQuadratic-v0", {"noise": float("nan")}, "noise must be a number from 0 to 1e\\+06, got nan"),

@@ -1,4 +1,5 @@
-"""The MPO learner: documented shapes, targets and the update against a plain reference, invariants, errors."""
+"""The MPO learner: documented shapes, targets and the update against a plain reference, invariants,
+errors."""
 
 import copy
 
@@ -15,14 +16,27 @@ from fastrl.trainers.mpo.networks import Critic, GaussianPolicy
 
 OBS, ACT = 5, 3
 CPU = torch.device("cpu")
-SGD = {"optimizer_type": "sgd", "sgd_momentum": 0.0, "policy_lr": 1.0, "q_lr": 1.0, "max_grad_norm": 1e9}  # moves by the gradient
+SGD = {
+    "optimizer_type": "sgd",
+    "sgd_momentum": 0.0,
+    "policy_lr": 1.0,
+    "q_lr": 1.0,
+    "max_grad_norm": 1e9,
+}  # moves by the gradient
 
 
 def make_agent(discrete=False, low=-1.0, high=1.0, **settings):
     torch.manual_seed(0)
-    chosen = {"policy_layer_sizes": (16, 8), "critic_layer_sizes": (16, 8), "action_samples": 6, "retrace_mc_actions": 4} | settings
+    chosen = {
+        "policy_layer_sizes": (16, 8),
+        "critic_layer_sizes": (16, 8),
+        "action_samples": 6,
+        "retrace_mc_actions": 4,
+    } | settings
     config = MPOConfig(env_id="none", **chosen)
-    bounds = {} if discrete else {"action_low": torch.full((ACT,), low), "action_high": torch.full((ACT,), high)}
+    bounds = (
+        {} if discrete else {"action_low": torch.full((ACT,), low), "action_high": torch.full((ACT,), high)}
+    )
     return MPOAgent(OBS, ACT, CPU, config=config, **bounds)
 
 
@@ -59,7 +73,7 @@ def moved(agent):
 both_kinds = pytest.mark.parametrize("discrete", [False, True], ids=["continuous", "discrete"])
 
 
-# ---------------------------------------------------------------------------------------------------- acting
+# -------------------------------------------------------------------------------------------- acting
 
 
 @both_kinds
@@ -71,7 +85,9 @@ def test_act_takes_one_observation_or_a_batch(discrete):
     policy = agent.policy(torch.as_tensor(obs))
     np.testing.assert_allclose(logp, policy.log_prob(torch.as_tensor(raw)).detach().numpy(), rtol=1e-5)
     one_executed, _, one_logp = agent.act_with_logp(obs[2], deterministic=True)
-    np.testing.assert_allclose(one_executed, agent.act_with_logp(obs, deterministic=True)[0][2], rtol=1e-5, atol=1e-7)
+    np.testing.assert_allclose(
+        one_executed, agent.act_with_logp(obs, deterministic=True)[0][2], rtol=1e-5, atol=1e-7
+    )
     assert one_logp.shape == ()
 
 
@@ -87,14 +103,17 @@ def test_the_critic_of_samples_is_the_critic_of_each():
     obs, actions = torch.randn(7, OBS), torch.randn(7, 300, ACT)
     expected = torch.stack([critic(obs, actions[:, i]) for i in range(300)], 1)
     torch.testing.assert_close(critic.of_samples(obs, actions), expected.detach(), rtol=1e-4, atol=1e-6)
-    torch.testing.assert_close(critic.of_samples(obs, actions, bfloat16=True), expected.detach(), rtol=2e-2, atol=2e-3)
+    torch.testing.assert_close(
+        critic.of_samples(obs, actions, bfloat16=True), expected.detach(), rtol=2e-2, atol=2e-3
+    )
 
 
-# ---------------------------------------------------------------------------------------------------- targets
+# ------------------------------------------------------------------------------------------- targets
 
 
 def plain_targets(agent, batch, values):
-    """Retrace written as the sum over what follows, each window by itself, in Python floats; values [T+1][B] of E_π Q'."""
+    """Retrace written as the sum over what follows, each window by itself, in Python floats; values [T+1][B]
+    of E_π Q'."""
     config = agent.config
     trace_lambda = config.retrace_lambda if config.use_retrace else 0.0
     length, size = batch.rewards.shape
@@ -109,7 +128,11 @@ def plain_targets(agent, batch, values):
                 q = min(float(critic(obs, action)) for critic in agent.target_critics)
                 if k > t:
                     log_pi = float(agent.target_policy(obs).log_prob(batch.raw_actions[k, b : b + 1]))
-                    weight *= config.gamma * trace_lambda * min(1.0, np.exp(log_pi - float(batch.behaviour_logp[k, b])))
+                    weight *= (
+                        config.gamma
+                        * trace_lambda
+                        * min(1.0, np.exp(log_pi - float(batch.behaviour_logp[k, b])))
+                    )
                 bootstrap = 0.0 if batch.terminated[k, b] else float(values[k + 1, b])
                 total += weight * (float(batch.rewards[k, b]) + config.gamma * bootstrap - q)
                 if t == k:
@@ -121,7 +144,9 @@ def plain_targets(agent, batch, values):
 
 
 @both_kinds
-@pytest.mark.parametrize("settings", [{"use_retrace": True}, {"use_retrace": False}, {"use_retrace": True, "twin_critic": True}])
+@pytest.mark.parametrize(
+    "settings", [{"use_retrace": True}, {"use_retrace": False}, {"use_retrace": True, "twin_critic": True}]
+)
 def test_targets_are_those_of_the_paper(discrete, settings):
     agent = moved(make_agent(discrete, gamma=0.9, **settings))
     agent._renew_targets()
@@ -144,7 +169,7 @@ def test_targets_are_those_of_the_paper(discrete, settings):
     torch.testing.assert_close(found["targets"][batch.valid], expected[batch.valid], rtol=1e-4, atol=1e-5)
 
 
-# ---------------------------------------------------------------------------------------------------- the update
+# ---------------------------------------------------------------------------------------- the update
 
 
 def reference(agent, batch, found):
@@ -172,13 +197,20 @@ def reference(agent, batch, found):
         old_mean, old_std = found["old_mean"].double()[valid], found["old_log_std"].double()[valid].exp()
         new = policy(obs)
         mean, std = new.mean, new.log_std.exp()
-        fitted = td.Normal(mean[:, None], old_std[:, None]).log_prob(drawn) + td.Normal(old_mean[:, None], std[:, None]).log_prob(drawn)
+        fitted = td.Normal(mean[:, None], old_std[:, None]).log_prob(drawn) + td.Normal(
+            old_mean[:, None], std[:, None]
+        ).log_prob(drawn)
         losses["loss/policy"] = -(weights * fitted.sum(-1)).sum(1).mean()
         old = td.Normal(old_mean, old_std)
-        kls = [td.kl_divergence(old, td.Normal(mean, old_std)).mean(0), td.kl_divergence(old, td.Normal(old_mean, std)).mean(0)]
+        kls = [
+            td.kl_divergence(old, td.Normal(mean, old_std)).mean(0),
+            td.kl_divergence(old, td.Normal(old_mean, std)).mean(0),
+        ]
         if not agent.config.per_dimension_kl:
             kls = [kl.sum() for kl in kls]
-    losses["loss/kl"] = sum((alpha().double().detach() * kl).sum() for alpha, kl in zip(agent.alphas, kls, strict=True))
+    losses["loss/kl"] = sum(
+        (alpha().double().detach() * kl).sum() for alpha, kl in zip(agent.alphas, kls, strict=True)
+    )
     return losses, kls, policy, critics
 
 
@@ -228,7 +260,9 @@ def test_rows_that_are_no_transition_change_nothing(discrete):
 def test_the_kl_is_zero_right_after_the_targets_were_renewed(discrete):
     agent = make_agent(discrete)
     metrics = agent.update(make_batch(agent))
-    assert max(abs(value) for name, value in metrics.items() if name.startswith("kl/")) < 1e-7  # 0 but for rounding
+    assert (
+        max(abs(value) for name, value in metrics.items() if name.startswith("kl/")) < 1e-7
+    )  # 0 but for rounding
 
 
 def test_several_policy_steps_use_one_e_step():
@@ -245,7 +279,10 @@ def test_targets_follow_only_after_their_period():
     batch = make_batch(agent)
     for update in range(1, 7):
         agent.update(batch)
-        same = all(torch.equal(a, b) for a, b in zip(agent.policy.parameters(), agent.target_policy.parameters(), strict=True))
+        same = all(
+            torch.equal(a, b)
+            for a, b in zip(agent.policy.parameters(), agent.target_policy.parameters(), strict=True)
+        )
         assert same == (update % 3 == 0)
 
 
@@ -254,7 +291,13 @@ def test_the_penalty_brings_means_back_within_the_bounds():
     settings = {"policy_lr": 1e-2, "q_lr": 1e-12, "target_networks_update_period": 5, "init_std": 0.3}
     distances = {}
     for penalty in (False, True):
-        agent = make_agent(action_penalty=penalty, mstep_kl_epsilon=0.1, init_log_alpha_mean=0.0, temperature_init=0.05, **settings)
+        agent = make_agent(
+            action_penalty=penalty,
+            mstep_kl_epsilon=0.1,
+            init_log_alpha_mean=0.0,
+            temperature_init=0.05,
+            **settings,
+        )
         with torch.no_grad():
             agent.policy.head.bias[:ACT] = 2.0
             agent.critics[0].head.weight.zero_()
@@ -266,7 +309,13 @@ def test_the_penalty_brings_means_back_within_the_bounds():
 
 
 def test_multipliers_and_temperatures_start_in_real_units_and_stay_positive():
-    agent = make_agent(temperature_init=0.3, init_log_alpha_mean=10.0, init_log_alpha_stddev=0.0, temperature_lr=1.0, lambda_lr=1.0)
+    agent = make_agent(
+        temperature_init=0.3,
+        init_log_alpha_mean=10.0,
+        init_log_alpha_stddev=0.0,
+        temperature_lr=1.0,
+        lambda_lr=1.0,
+    )
     assert agent.temperature().item() == pytest.approx(0.3)
     assert agent.alphas[0]()[0].item() == pytest.approx(10.0, abs=1e-3)
     assert agent.alphas[1]()[0].item() == pytest.approx(np.log(2.0))  # softplus of the documented raw value
@@ -276,7 +325,7 @@ def test_multipliers_and_temperatures_start_in_real_units_and_stay_positive():
     assert all((dual() > 0).all() and torch.isfinite(dual()).all() for dual in agent._duals())
 
 
-# ---------------------------------------------------------------------------------------------------- trouble
+# ------------------------------------------------------------------------------------------- trouble
 
 
 def test_a_batch_that_is_not_finite_is_skipped_counted_and_named():
@@ -288,7 +337,10 @@ def test_a_batch_that_is_not_finite_is_skipped_counted_and_named():
         agent.update(bad)
     for _ in range(MOST_SKIPPED - 1):
         assert agent.update(bad)["train/skipped"] > 0
-    assert all(torch.equal(value, before[name]) for name, value in agent.policy.state_dict().items()) and agent.updates == 0
+    assert (
+        all(torch.equal(value, before[name]) for name, value in agent.policy.state_dict().items())
+        and agent.updates == 0
+    )
     with pytest.raises(NonFiniteError, match="targets not finite in 101 batches in a row"):
         agent.update(bad)
     agent.update(good)
@@ -303,7 +355,10 @@ def test_a_loss_that_overflows_is_a_skipped_batch_too():
     before = copy.deepcopy(agent.critics.state_dict())
     with pytest.warns(RuntimeWarning, match="loss/q"):
         assert agent.update(batch)["train/skipped"] == 1
-    assert all(torch.equal(value, before[name]) for name, value in agent.critics.state_dict().items()) and agent.updates == 0
+    assert (
+        all(torch.equal(value, before[name]) for name, value in agent.critics.state_dict().items())
+        and agent.updates == 0
+    )
 
 
 def test_limits_of_the_deviation_hide_nothing_and_hold_nothing():
@@ -336,7 +391,11 @@ def test_the_policy_has_derivatives_by_torch_func():
 def test_both_critics_of_a_twin_start_alike_in_size_but_not_equal():
     critics = make_agent(twin_critic=True).critics
     heads = [critic.head.weight.abs().max().item() for critic in critics]
-    assert max(heads) < 0.02 and heads[0] != heads[1] and all(critic.head.bias.item() == 0.0 for critic in critics)
+    assert (
+        max(heads) < 0.02
+        and heads[0] != heads[1]
+        and all(critic.head.bias.item() == 0.0 for critic in critics)
+    )
 
 
 def test_more_actions_for_the_expected_value_leave_the_e_step_as_it_was():
@@ -386,5 +445,7 @@ def test_one_observation_will_do_and_other_shapes_are_refused_by_name():
     torch.testing.assert_close(torch.stack([agent.mode(row) for row in obs]), many)
     for wrong in (torch.zeros(OBS + 1), torch.zeros(2, OBS + 1), torch.zeros(1, 2, OBS)):
         for act, name in ((agent.mode, "mode"), (agent.act_with_logp, "act_with_logp")):
-            with pytest.raises(ValueError, match=rf"MPOAgent.{name}: obs must have shape \[{OBS}\] or \[B, {OBS}\], got"):
+            with pytest.raises(
+                ValueError, match=rf"MPOAgent.{name}: obs must have shape \[{OBS}\] or \[B, {OBS}\], got"
+            ):
                 act(wrong)

@@ -1,4 +1,5 @@
-"""MPO training end to end on environments with known answers: the loop's promises rather than its internals."""
+"""MPO training end to end on environments with known answers: the loop's promises rather than its
+internals."""
 
 import csv
 import hashlib
@@ -15,9 +16,9 @@ from fastrl.envs.action_spec import ActionSpec
 from fastrl.envs.toy import TOYS, LinearQuadratic, ToyDynamics
 from fastrl.envs.toy_gymnasium import ToyVectorGym
 from fastrl.errors import CheckpointError, NonFiniteError, SettingError
+from fastrl.runs.intervals import Intervals
 from fastrl.trainers.mpo.config import MPOConfig
 from fastrl.trainers.mpo.trainer import MPOTrainer, _evaluate_vectorized
-from fastrl.training.intervals import Intervals
 
 CPU = torch.device("cpu")
 TRAIN = {"update_after": 100, "batch_size": 32}
@@ -39,7 +40,12 @@ def make_trainer(env_id="IdentityContinuous-v0", **settings):
 
 def weights_hash(trainer):
     digest = hashlib.sha256()
-    for part in (trainer.agent.policy, trainer.agent.critics, trainer.agent.target_critics, trainer.agent.alphas):
+    for part in (
+        trainer.agent.policy,
+        trainer.agent.critics,
+        trainer.agent.target_critics,
+        trainer.agent.alphas,
+    ):
         for name, value in sorted(part.state_dict().items()):
             digest.update(name.encode() + value.numpy().tobytes())
     return digest.hexdigest()
@@ -50,7 +56,7 @@ def rows_of(path):
         return [{k: v for k, v in row.items() if not k.startswith("time/")} for row in csv.DictReader(file)]
 
 
-# ---------------------------------------------------------------------------------------------------- known optima
+# -------------------------------------------------------------------------------------- known optima
 
 LEARNING = {
     "policy_layer_sizes": (32, 32),
@@ -60,7 +66,8 @@ LEARNING = {
     "q_lr": 3e-3,
     "mstep_kl_epsilon": 0.05,
     "init_std": 0.2,  # narrow: where raw actions are clipped, the best mean is not the best action
-    "mstep_kl_epsilon_std": 1e-5,  # and it stays so wide that differences of Q between samples are above the critic's noise
+    # and it stays so wide that differences of Q between samples are above the critic's noise
+    "mstep_kl_epsilon_std": 1e-5,
     "init_log_alpha_stddev": 100.0,
     "lambda_lr": 3e-2,
     "temperature_init": 0.3,
@@ -105,13 +112,17 @@ class _Bandit(ToyDynamics):
 
 
 def train_with_history(trainer, env_steps, measure):
-    """Every update's KLs relative to their bounds, the temperatures, and the mean of `measure()` over the last fifth of the way.
+    """Every update's KLs relative to their bounds, the temperatures, and the mean of `measure()` over the
+    last fifth of the way.
 
     Learning rates fall to a tenth on the last third: what is left is bias, not the noise of the last updates.
     """
     trainer.update_after, trainer.batch_size = 500, 128
     kls, temperatures, measured = [], [], []
-    falls = [(trainer.agent.policy_optimizer, LEARNING["policy_lr"] / 10), (trainer.agent.critic_optimizer, LEARNING["q_lr"] / 10)]
+    falls = [
+        (trainer.agent.policy_optimizer, LEARNING["policy_lr"] / 10),
+        (trainer.agent.critic_optimizer, LEARNING["q_lr"] / 10),
+    ]
     while trainer.env_steps < env_steps:
         if trainer.env_steps > 2 * env_steps / 3:
             for optimizer, lr in falls:
@@ -120,7 +131,9 @@ def train_with_history(trainer, env_steps, measure):
         metrics = trainer.learn()
         if "kl/mean" in metrics:
             kls.append([float(metrics["mpo/kl_mean_rel"]), float(metrics["mpo/kl_std_rel"])])
-            temperatures += [float(dual()) for dual in (trainer.agent.temperature, trainer.agent.penalty_temperature)]
+            temperatures += [
+                float(dual()) for dual in (trainer.agent.temperature, trainer.agent.penalty_temperature)
+            ]
         if trainer.env_steps > 0.8 * env_steps and trainer.updates % 20 == 0:
             measured.append(measure())
     return np.array(kls), np.array(temperatures), float(np.mean(measured))
@@ -136,14 +149,17 @@ def require_regulated(kls, temperatures):
 def test_a_bandit_is_solved_within_one_percent(monkeypatch):
     monkeypatch.setitem(TOYS, "Bandit-v0", _Bandit)
     with make_trainer("Bandit-v0", **LEARNING | {"gamma": 0.0}) as trainer:
-        kls, temperatures, mean = train_with_history(trainer, 8_000, lambda: trainer.agent.mode(torch.ones(1, 1)).item())
+        kls, temperatures, mean = train_with_history(
+            trainer, 8_000, lambda: trainer.agent.mode(torch.ones(1, 1)).item()
+        )
     require_regulated(kls, temperatures)
     assert mean == pytest.approx(0.4, rel=0.01)
 
 
 def test_a_linear_quadratic_task_is_solved_within_one_percent():
     def gain():
-        """The policy's mean is −gain · s in the environment's own units, ±2, over states that were visited."""
+        """The policy's mean is −gain · s in the environment's own units, ±2, over states that were
+        visited."""
         obs = trainer.replay.sample(1_000, 1).obs[0]
         return -float((2 * trainer.agent.mode(obs) * obs).sum() / obs.square().sum())
 
@@ -154,7 +170,7 @@ def test_a_linear_quadratic_task_is_solved_within_one_percent():
     assert found == pytest.approx(LinearQuadratic.gain(0.9), rel=0.01)
 
 
-# ---------------------------------------------------------------------------------------------------- the loop's promises
+# ------------------------------------------------------------------------------- the loop's promises
 
 
 def test_the_same_seed_gives_the_same_weights_and_another_does_not(tmp_path):
@@ -168,8 +184,14 @@ def test_the_same_seed_gives_the_same_weights_and_another_does_not(tmp_path):
 
 @pytest.mark.parametrize("env_id", ["IdentityContinuous-v0", "ProofofMemory-v0"])
 def test_two_halves_with_a_saved_replay_between_equal_one_run(env_id, tmp_path):
-    """Bit for bit: networks, targets, multipliers, optimisers, replay, random generators and the logged rows."""
-    settings = {"save_replay": True, "use_retrace": True, "target_networks_update_period": 7, "samples_per_insert": 10.0}
+    """Bit for bit: networks, targets, multipliers, optimisers, replay, random generators and the logged
+    rows."""
+    settings = {
+        "save_replay": True,
+        "use_retrace": True,
+        "target_networks_update_period": 7,
+        "samples_per_insert": 10.0,
+    }
     settings["intervals"] = Intervals(log=100)
     with make_trainer(env_id, **settings) as whole:
         whole.train(800, out_dir=str(tmp_path / "whole"), **TRAIN)
@@ -180,7 +202,11 @@ def test_two_halves_with_a_saved_replay_between_equal_one_run(env_id, tmp_path):
         assert len(second.replay) == len(first.replay) and second.replay_ptr == first.replay_ptr
         second.train(800, out_dir=str(tmp_path / "halves"), **TRAIN)
     assert weights_hash(second) == weights_hash(whole)
-    assert (second.env_steps, second.updates, second.episodes) == (whole.env_steps, whole.updates, whole.episodes)
+    assert (second.env_steps, second.updates, second.episodes) == (
+        whole.env_steps,
+        whole.updates,
+        whole.episodes,
+    )
     assert rows_of(tmp_path / "halves" / "metrics.csv") == rows_of(tmp_path / "whole" / "metrics.csv")
 
 
@@ -205,7 +231,9 @@ def test_episodes_of_a_resumed_run_do_not_go_on_where_the_saved_ones_stopped(tmp
     with make_trainer("CartPole-v1", **settings) as second:
         second.load(tmp_path)
         assert second.replay.index.rows == rows + 1
-        assert torch.equal(second.replay.storage.fields["obs"][rows], last)  # what followed the last transition, and is none itself
+        assert torch.equal(
+            second.replay.storage.fields["obs"][rows], last
+        )  # what followed the last transition, and is none itself
         assert not second.replay.storage.fields["valid"][rows].any()
         assert not torch.equal(second.obs, last)
 
@@ -226,7 +254,9 @@ def test_loading_leaves_nothing_of_what_was_stored_before(tmp_path):
 
 def test_bytes_are_stored_as_bytes(tmp_path):
     methods = {"reset": _reset_bytes, "step": _step_bytes}
-    factory = type("_Bytes", (_Faulty,), {"observation_space": gym.spaces.Box(0, 255, (2, 2, 1), np.uint8), **methods})
+    factory = type(
+        "_Bytes", (_Faulty,), {"observation_space": gym.spaces.Box(0, 255, (2, 2, 1), np.uint8), **methods}
+    )
     with make_trainer(factory, num_envs=2) as trainer:
         trainer.train(300, out_dir=str(tmp_path), **TRAIN)
         assert trainer.replay.storage.fields["obs"].dtype == torch.uint8 and trainer.updates > 20
@@ -244,10 +274,19 @@ def test_a_reward_of_1e9_on_reset_rows_changes_nothing(tmp_path):
 
 @pytest.mark.parametrize("end", ["terminated", "truncated"])
 def test_values_of_the_counter_know_how_it_ends(end, tmp_path):
-    """Rewards 0, 1, …, 7 with γ = 0.5: Q at the last step is 7 where the episode terminates, and more where it is only cut off."""
-    settings = {"gamma": 0.5, "q_lr": 3e-3, "samples_per_insert": 64.0, "target_networks_update_period": 20, "max_grad_norm": 40.0}
+    """Rewards 0, 1, …, 7 with γ = 0.5: Q at the last step is 7 where the episode terminates, and more where
+    it is only cut off."""
+    settings = {
+        "gamma": 0.5,
+        "q_lr": 3e-3,
+        "samples_per_insert": 64.0,
+        "target_networks_update_period": 20,
+        "max_grad_norm": 40.0,
+    }
     kwargs = {"end": end}
-    with make_trainer("Counter-v0", env_kwargs=kwargs, critic_layer_sizes=(32, 32), use_retrace=True, **settings) as trainer:
+    with make_trainer(
+        "Counter-v0", env_kwargs=kwargs, critic_layer_sizes=(32, 32), use_retrace=True, **settings
+    ) as trainer:
         trainer.train(3_000, out_dir=str(tmp_path), update_after=200, batch_size=128)
         obs = torch.arange(8.0)[:, None]
         found = trainer.agent.critics[0].of_all(obs).mean(1)
@@ -319,7 +358,7 @@ def test_vectorised_evaluation_in_environments_of_ones_own():
     assert first == second and first["eval/length_mean"] == 200 and first["eval/return_max"] < 0
 
 
-# ---------------------------------------------------------------------------------------------------- storing by hand
+# ----------------------------------------------------------------------------------- storing by hand
 
 
 def transition(number, **changes):
@@ -342,19 +381,42 @@ def test_transitions_added_by_hand_come_back_as_sequences():
         batch = trainer._sample_sequences(6, 3)
     assert batch.batch_size == (6, 3)
     assert set(batch.keys()) == {
-        *("obs", "next_obs", "actions_exec", "actions_raw", "behaviour_logp", "rewards", "dones", "terminated", "truncated", "valid")
+        *(
+            "obs",
+            "next_obs",
+            "actions_exec",
+            "actions_raw",
+            "behaviour_logp",
+            "rewards",
+            "dones",
+            "terminated",
+            "truncated",
+            "valid",
+        )
     }
     torch.testing.assert_close(batch["obs"][..., 0], batch["rewards"] / 10)
     torch.testing.assert_close(batch["next_obs"][:, :-1], batch["obs"][:, 1:])
-    assert batch["actions_raw"].unique().item() == pytest.approx(0.6) and batch["valid"].all() and not batch["dones"].any()
+    assert (
+        batch["actions_raw"].unique().item() == pytest.approx(0.6)
+        and batch["valid"].all()
+        and not batch["dones"].any()
+    )
 
 
 @pytest.mark.parametrize("name", ["obs", "action_raw", "behaviour_logp", "reward", "next_obs"])
 def test_a_transition_that_is_not_finite_is_refused_counted_and_breaks_the_sequence(name):
-    with make_trainer(num_envs=1) as trainer, pytest.warns(RuntimeWarning, match="1 transitions that are not finite"):
+    with (
+        make_trainer(num_envs=1) as trainer,
+        pytest.warns(RuntimeWarning, match="1 transitions that are not finite"),
+    ):
         for i in range(20):
             values = transition(
-                i, **({name: np.array([np.nan]) if name not in ("behaviour_logp", "reward") else np.inf} if i == 10 else {})
+                i,
+                **(
+                    {name: np.array([np.nan]) if name not in ("behaviour_logp", "reward") else np.inf}
+                    if i == 10
+                    else {}
+                ),
             )
             assert trainer._add_transition(**values) == (i != 10)
         assert trainer.refused == 1 and trainer.replay_size == 19
@@ -401,11 +463,12 @@ def test_too_little_data_and_several_environments_are_named():
         trainer._add_transition(**transition(0))
 
 
-# ---------------------------------------------------------------------------------------------------- trouble
+# ------------------------------------------------------------------------------------------- trouble
 
 
 class _Faulty(gym.Env):
-    """Gives an observation or a reward that is too large to be squared at every fifth step, or as its first observation."""
+    """Gives an observation or a reward that is too large to be squared at every fifth step, or as its first
+    observation."""
 
     observation_space = gym.spaces.Box(-1, 1, (2,))
     action_space = gym.spaces.Box(-1, 1, (1,))
@@ -435,7 +498,8 @@ def _step_bytes(self, action):
 @pytest.mark.parametrize("bad", [3e38, -3e38])
 @pytest.mark.parametrize(("what", "lost"), [("obs", 4), ("reward", 2), ("reset", 1)])
 def test_transitions_that_are_too_large_are_refused_and_learning_goes_on(what, bad, lost, tmp_path):
-    """Of 12 steps two give a bad reward, or a bad observation, which spoils the transition into it and the one out of it."""
+    """Of 12 steps two give a bad reward, or a bad observation, which spoils the transition into it and the
+    one out of it."""
     factory = type("_FaultyOften", (_Faulty,), {"what": what, "bad": bad})
     with make_trainer(factory, num_envs=2) as trainer, pytest.warns(RuntimeWarning, match="too large"):
         trainer.train(480, out_dir=str(tmp_path), **TRAIN)
@@ -464,7 +528,10 @@ def test_more_than_a_hundred_bad_batches_stop_the_run_with_the_last_checkpoint_i
         ({"retrace_steps": 0}, "retrace_steps must be at least 1"),
         ({"retrace_steps": "8", "use_retrace": True}, "retrace_steps must be a whole number, got '8'"),
         ({"retrace_steps": 2**40, "use_retrace": True}, "retrace_steps must be below replay_size"),
-        ({"use_retrace": True, "retrace_steps": 1_000}, "replay_size must hold at least 1001 rows of 4 environments"),
+        (
+            {"use_retrace": True, "retrace_steps": 1_000},
+            "replay_size must hold at least 1001 rows of 4 environments",
+        ),
         ({"replay_size": 10**13}, "replay_size too large"),
         ({"env_id": "CartPol-v1"}, "CartPole-v1"),
         ({"policy_layer_sizes": 8}, "policy_layer_sizes"),
@@ -489,7 +556,9 @@ def test_unsupported_spaces_are_named():
     with pytest.raises(SettingError, match="MPO takes discrete or continuous"):
         make_trainer(_Odd)
     with pytest.raises(SettingError, match="image observations"):
-        make_trainer(type("_Image", (_Odd,), {"observation_space": gym.spaces.Box(0, 255, (64, 64, 3), np.uint8)}))
+        make_trainer(
+            type("_Image", (_Odd,), {"observation_space": gym.spaces.Box(0, 255, (64, 64, 3), np.uint8)})
+        )
 
 
 def test_bad_arguments_of_train_are_named(tmp_path):
@@ -508,7 +577,12 @@ def test_bad_arguments_of_train_are_named(tmp_path):
 def test_other_settings_than_the_checkpoints_are_an_error(tmp_path):
     with make_trainer(save_replay=True) as trainer:
         trainer.train(200, out_dir=str(tmp_path), **TRAIN)
-    for settings in ({"policy_layer_sizes": (8,)}, {"twin_critic": True}, {"num_envs": 5}, {"replay_size": 2_000, "save_replay": True}):
+    for settings in (
+        {"policy_layer_sizes": (8,)},
+        {"twin_critic": True},
+        {"num_envs": 5},
+        {"replay_size": 2_000, "save_replay": True},
+    ):
         with make_trainer(**settings) as other, pytest.raises(CheckpointError):
             other.load(tmp_path)
 
@@ -518,14 +592,22 @@ def test_defaults_of_the_constructor_are_the_documented_ones():
         agent = trainer.agent
         assert trainer.env.num_envs == 1 and trainer.window == 1
         assert agent.epsilons == (0.1, 0.1) and agent.temperature().item() == 1.0
-        assert agent.alphas[0]().item() == pytest.approx(10.0, abs=1e-3) and agent.alphas[1]().item() == pytest.approx(1_000.0)
+        assert agent.alphas[0]().item() == pytest.approx(10.0, abs=1e-3) and agent.alphas[
+            1
+        ]().item() == pytest.approx(1_000.0)
 
 
 def test_a_run_made_in_python_is_a_run_folder_for_the_command_line(tmp_path):
     with make_trainer("Pendulum-v1", gamma=0.9) as trainer:
         trainer.train(200, out_dir=str(tmp_path), m_steps=2, **TRAIN)
     config = MPOConfig.from_toml((tmp_path / "config.toml").read_text())
-    assert (config.total_steps, config.batch_size, config.update_after, config.m_steps, config.gamma) == (200, 32, 100, 2, 0.9)
+    assert (config.total_steps, config.batch_size, config.update_after, config.m_steps, config.gamma) == (
+        200,
+        32,
+        100,
+        2,
+        0.9,
+    )
     with MPOTrainer.from_config(config) as again:
         again.load(tmp_path)
         again.train(300, out_dir=str(tmp_path), **config.train_arguments())
@@ -544,7 +626,9 @@ def test_settings_of_the_updates_are_the_configuration_s_unless_they_are_given(t
         with pytest.raises(SettingError, match="out_dir must be given"):
             trainer.train(90)
         assert (trainer.batch_size, trainer.update_after) == (18, 40)
-    assert [MPOConfig.from_toml((tmp_path / name / "config.toml").read_text()).batch_size for name in "ab"] == [36, 18]
+    assert [
+        MPOConfig.from_toml((tmp_path / name / "config.toml").read_text()).batch_size for name in "ab"
+    ] == [36, 18]
     with pytest.raises(SettingError, match="batch_size must be a multiple of retrace_steps = 6, got 20"):
         MPOTrainer.from_config(config_of_updates(batch_size=20))
     with pytest.raises(SettingError, match="batch_size must be at most replay_size = 200, got 252"):
@@ -552,16 +636,33 @@ def test_settings_of_the_updates_are_the_configuration_s_unless_they_are_given(t
 
 
 def config_of_updates(**changes):
-    networks = {"policy_layer_sizes": (8,), "critic_layer_sizes": (8,), "replay_size": 200, "action_samples": 4}
+    networks = {
+        "policy_layer_sizes": (8,),
+        "critic_layer_sizes": (8,),
+        "replay_size": 200,
+        "action_samples": 4,
+    }
     updates = {"use_retrace": True, "retrace_steps": 6, "batch_size": 36, "update_after": 40, "m_steps": 2}
     return MPOConfig(
-        **{"env_id": "LinearQuadratic-v0", "num_envs": 2, "eval_episodes": 1, "total_steps": 60, **networks, **updates, **changes}
+        **{
+            "env_id": "LinearQuadratic-v0",
+            "num_envs": 2,
+            "eval_episodes": 1,
+            "total_steps": 60,
+            **networks,
+            **updates,
+            **changes,
+        }
     )
 
 
 def test_options_of_the_environment_reach_it_as_they_are():
-    with make_trainer("Counter-v0", num_envs=2, env_kwargs={"length": [3, 5]}, max_episode_steps=4) as trainer:
-        lengths = [episode.length for _ in range(12) if trainer.collect() for episode in trainer.env.pop_episodes()]
+    with make_trainer(
+        "Counter-v0", num_envs=2, env_kwargs={"length": [3, 5]}, max_episode_steps=4
+    ) as trainer:
+        lengths = [
+            episode.length for _ in range(12) if trainer.collect() for episode in trainer.env.pop_episodes()
+        ]
         assert trainer.episodes >= 4 and {length for _, length in trainer.recent} == {3, 4} and not lengths
 
 
@@ -577,15 +678,36 @@ def test_metrics_are_finite_numbers(tmp_path):
     with make_trainer(use_retrace=True, intervals=Intervals(log=100)) as trainer:
         trainer.train(400, out_dir=str(tmp_path), **TRAIN)
     rows = rows_of(tmp_path / "metrics.csv")
-    assert rows and all(np.isfinite(float(value)) for row in rows for value in row.values() if value not in ("", None))
-    assert {"loss/policy", "loss/q", "mpo/temperature", "kl/mean", "train/entropy", "replay/transitions"} <= set(rows[-1])
+    assert rows and all(
+        np.isfinite(float(value)) for row in rows for value in row.values() if value not in ("", None)
+    )
+    assert {
+        "loss/policy",
+        "loss/q",
+        "mpo/temperature",
+        "kl/mean",
+        "train/entropy",
+        "replay/transitions",
+    } <= set(rows[-1])
 
 
 def test_a_configuration_is_checked_with_its_own_batch_size_before_anything_is_made():
-    base = {"env_id": "LinearQuadratic-v0", "num_envs": 2, "replay_size": 1000, "policy_layer_sizes": (8,), "critic_layer_sizes": (8,)}
+    base = {
+        "env_id": "LinearQuadratic-v0",
+        "num_envs": 2,
+        "replay_size": 1000,
+        "policy_layer_sizes": (8,),
+        "critic_layer_sizes": (8,),
+    }
     with pytest.raises(SettingError, match="batch_size must be a multiple of retrace_steps = 4, got 30"):
         MPOTrainer.from_config(MPOConfig(**base, use_retrace=True, retrace_steps=4, batch_size=30))
     with pytest.raises(SettingError, match="batch_size must be at most replay_size = 1000, got 1001"):
         MPOTrainer.from_config(MPOConfig(**base, batch_size=1001))
-    with MPOTrainer.from_config(MPOConfig(**base, use_retrace=True, retrace_steps=3, batch_size=30, update_after=60, m_steps=2)) as trainer:
-        assert (trainer.batch_size, trainer.update_after, trainer.m_steps) == (30, 60, 2) and trainer.settings.batch_size == 30
+    with MPOTrainer.from_config(
+        MPOConfig(**base, use_retrace=True, retrace_steps=3, batch_size=30, update_after=60, m_steps=2)
+    ) as trainer:
+        assert (trainer.batch_size, trainer.update_after, trainer.m_steps) == (
+            30,
+            60,
+            2,
+        ) and trainer.settings.batch_size == 30

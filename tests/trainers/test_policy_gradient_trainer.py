@@ -7,9 +7,15 @@ import torch
 
 from fastrl.cli.main import main
 from fastrl.errors import CheckpointError, SettingError
-from fastrl.trainers.policy_gradient.config import A2CConfig, PPOAdaptiveConfig, PPOConfig, SurrogatePGConfig, VanillaPGConfig
+from fastrl.runs.checkpoint import load_checkpoint
+from fastrl.trainers.policy_gradient.config import (
+    A2CConfig,
+    PPOAdaptiveConfig,
+    PPOConfig,
+    SurrogatePGConfig,
+    VanillaPGConfig,
+)
 from fastrl.trainers.policy_gradient.trainer import PolicyGradientTrainer
-from fastrl.training.checkpoint import load_checkpoint
 
 CONFIGS = [VanillaPGConfig, A2CConfig, SurrogatePGConfig, PPOConfig, PPOAdaptiveConfig]
 DAE = {"advantage_estimator": "dae"}
@@ -17,7 +23,15 @@ every = pytest.mark.parametrize("config_class", CONFIGS, ids=[config.ALGORITHM f
 
 
 def make_trainer(config_class=PPOConfig, env_id="ProofofMemory-v0", **settings):
-    chosen = {"seed": 3, "num_envs": 4, "num_steps": 16, "layer_sizes": (16,), "threads": 1, "eval_interval": 0, "save_interval": 0}
+    chosen = {
+        "seed": 3,
+        "num_envs": 4,
+        "num_steps": 16,
+        "layer_sizes": (16,),
+        "threads": 1,
+        "eval_interval": 0,
+        "save_interval": 0,
+    }
     return PolicyGradientTrainer.from_config(config_class(env_id=env_id, **chosen | settings))
 
 
@@ -33,7 +47,12 @@ def rows_of(path):
 @every
 @pytest.mark.parametrize("estimator", ["gae", "dae"])
 def test_two_halves_with_a_checkpoint_between_equal_one_run(config_class, estimator, tmp_path):
-    settings = {"normalize_observation": True, "normalize_reward": True, "entropy_coef": 0.01, "advantage_estimator": estimator}
+    settings = {
+        "normalize_observation": True,
+        "normalize_reward": True,
+        "entropy_coef": 0.01,
+        "advantage_estimator": estimator,
+    }
     with make_trainer(config_class, **settings) as whole:
         whole.train(600, str(tmp_path / "whole"))
     with make_trainer(config_class, **settings) as first:
@@ -42,13 +61,20 @@ def test_two_halves_with_a_checkpoint_between_equal_one_run(config_class, estima
         second.load(tmp_path / "halves")
         second.train(600, str(tmp_path / "halves"))
     assert all(torch.equal(mine, its) for mine, its in zip(weights(second), weights(whole), strict=True))
-    assert (second.env_steps, second.updates, second.episodes) == (whole.env_steps, whole.updates, whole.episodes)
+    assert (second.env_steps, second.updates, second.episodes) == (
+        whole.env_steps,
+        whole.updates,
+        whole.episodes,
+    )
     assert rows_of(tmp_path / "halves" / "metrics.csv") == rows_of(tmp_path / "whole" / "metrics.csv")
 
 
 @every
 def test_runs_on_the_command_line(config_class, tmp_path, capsys):
-    run, words = tmp_path / "run", ["--num-envs", "4", "--num-steps", "16", "--layer-sizes", "8", "--eval-episodes", "4"]
+    run, words = (
+        tmp_path / "run",
+        ["--num-envs", "4", "--num-steps", "16", "--layer-sizes", "8", "--eval-episodes", "4"],
+    )
     words = ["train", config_class.ALGORITHM, "--env-id", "CartPole-v1", *words, "--out-dir", str(run)]
     assert main([*words, "--total-steps", "300"]) == 0
     assert main(["train", config_class.ALGORITHM, "--resume", str(run), "--total-steps", "500"]) == 0
@@ -58,16 +84,45 @@ def test_runs_on_the_command_line(config_class, tmp_path, capsys):
 
 
 def test_direct_advantages_on_the_command_line_and_their_settings(tmp_path, capsys):
-    words = ["--num-envs", "4", "--num-steps", "16", "--layer-sizes", "8", "--eval-episodes", "4", "--advantage-estimator", "dae"]
-    words += ["--dae-epochs", "3", "--dae-mini-batches", "2", "--dae-lambda", "0.5", "--gamma", "0.9", "--total-steps", "150"]
+    words = [
+        "--num-envs",
+        "4",
+        "--num-steps",
+        "16",
+        "--layer-sizes",
+        "8",
+        "--eval-episodes",
+        "4",
+        "--advantage-estimator",
+        "dae",
+    ]
+    words += [
+        "--dae-epochs",
+        "3",
+        "--dae-mini-batches",
+        "2",
+        "--dae-lambda",
+        "0.5",
+        "--gamma",
+        "0.9",
+        "--total-steps",
+        "150",
+    ]
     assert main(["train", "ppo", "--env-id", "CartPole-v1", *words, "--out-dir", str(tmp_path / "run")]) == 0
     logged = {f"SingleOpt/AdvantageModel/{name}" for name in ("Loss", "Grad Norm", "LR")}
     assert logged | {"AdvantageModel/Loss/dae_loss"} <= set(rows_of(tmp_path / "run" / "metrics.csv")[-1])
     with make_trainer(**DAE, dae_epochs=3, dae_mini_batches=2, dae_lambda=0.5, gamma=0.9) as trainer:
         model, optimizer = trainer.pg_agent.models.advantage, trainer.pg_agent.advantage.optimizer
-        assert (model.gamma, model.dae_lambda, optimizer.num_epochs, optimizer.num_mini_batches) == (0.9, 0.5, 3, 2)
+        assert (model.gamma, model.dae_lambda, optimizer.num_epochs, optimizer.num_mini_batches) == (
+            0.9,
+            0.5,
+            3,
+            2,
+        )
         assert trainer.pg_agent.opt.models == [trainer.pg_agent.models.policy]
-        assert model.model.layers.head.layers.output.linear.weight.abs().max() < 0.02  # at first no action is better than another
+        assert (
+            model.model.layers.head.layers.output.linear.weight.abs().max() < 0.02
+        )  # at first no action is better than another
 
 
 def test_a_shared_body_is_one_body():
@@ -82,7 +137,9 @@ def test_a_shared_body_is_one_body():
 def test_rewards_on_reset_rows_change_nothing(tmp_path):
     found = []
     for reward in (0.0, 1e9):
-        with make_trainer(env_id="Counter-v0", env_kwargs={"reset_reward": reward}, normalize_reward=True) as trainer:
+        with make_trainer(
+            env_id="Counter-v0", env_kwargs={"reset_reward": reward}, normalize_reward=True
+        ) as trainer:
             trainer.train(400, str(tmp_path / str(reward)))
             found.append(weights(trainer))
     assert all(torch.equal(one, other) for one, other in zip(*found, strict=True))
@@ -125,7 +182,9 @@ def test_bad_settings_are_named(config_class, settings, message):
 
 
 @pytest.mark.parametrize(
-    ("config_class", "env_id"), [(config_class, env_id) for config_class in CONFIGS for env_id in config_class.PRESETS], ids=str
+    ("config_class", "env_id"),
+    [(config_class, env_id) for config_class in CONFIGS for env_id in config_class.PRESETS],
+    ids=str,
 )
 def test_presets_are_settings_of_their_algorithm(config_class, env_id):
     preset = config_class.preset(env_id)

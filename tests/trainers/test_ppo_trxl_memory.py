@@ -25,10 +25,17 @@ def flags(*values):
 def test_the_clock_starts_again_after_the_row_that_shows_the_last_observation():
     clock = EpisodeClock(2, limit=3, device=CPU)
     seen = [clock.position.tolist()]
-    for valid, done in (((1, 1), (0, 0)), ((1, 1), (1, 0)), ((0, 1), (0, 1)), ((1, 0), (0, 0)), ((1, 1), (0, 0))):
+    for valid, done in (
+        ((1, 1), (0, 0)),
+        ((1, 1), (1, 0)),
+        ((0, 1), (0, 1)),
+        ((1, 0), (0, 0)),
+        ((1, 1), (0, 0)),
+    ):
         clock.advance(flags(*valid), flags(*done))
         seen.append(clock.position.tolist())
-    # the first environment ends after two steps, the second after three; a row after an end shows the last observation, at step 2 and 3
+    # the first environment ends after two steps, the second after three; a row after an end shows the last
+    # observation, at step 2 and 3
     assert seen == [[0, 0], [1, 1], [2, 2], [0, 3], [1, 0], [2, 1]]
 
 
@@ -42,7 +49,9 @@ def test_a_row_that_was_not_stepped_stays_where_it_is():
 def test_an_episode_beyond_the_limit_is_an_error_and_no_silent_overwrite():
     clock = EpisodeClock(2, limit=2, device=CPU)
     clock.advance(flags(1, 1), flags(0, 0))
-    with pytest.raises(SettingError, match="max_episode_steps is 2, but environment 1 is in a longer episode"):
+    with pytest.raises(
+        SettingError, match="max_episode_steps is 2, but environment 1 is in a longer episode"
+    ):
         clock.advance(flags(1, 1), flags(1, 0))
 
 

@@ -1,4 +1,5 @@
-"""PPO-TrXL end to end: each defect of published code has the test that would catch it, and the loop's promises hold."""
+"""PPO-TrXL end to end: each defect of published code has the test that would catch it, and the loop's
+promises hold."""
 
 import copy
 import hashlib
@@ -13,10 +14,10 @@ from fastrl.envs import make_vector_env
 from fastrl.envs.single import SingleEnv
 from fastrl.errors import CheckpointError, NonFiniteError, SettingError
 from fastrl.machine import in_words
+from fastrl.runs.seeding import derived_seed
 from fastrl.trainers.ppo_trxl.config import PPOTrXLConfig
 from fastrl.trainers.ppo_trxl.learner import BankReader
 from fastrl.trainers.ppo_trxl.trainer import PPOTRxLTrainer, TrXLAgent
-from fastrl.training.seeding import derived_seed
 
 CPU = torch.device("cpu")
 SETTINGS = {
@@ -50,14 +51,18 @@ SETTINGS = {
 
 
 def make_trainer(env_id="Counter-v0", **settings):
-    if env_id == "Counter-v0":  # episodes of several lengths: shorter than the window, as long, longer, and longer than a rollout
+    if (
+        env_id == "Counter-v0"
+    ):  # episodes of several lengths: shorter than the window, as long, longer, and longer than a rollout
         settings = {"env_kwargs": {"length": 9, "end": "truncated"}, "max_episode_steps": 30} | settings
     return PPOTRxLTrainer(env_id=env_id, **SETTINGS | settings)
 
 
 def counters(lengths, end="terminated"):
     """A factory of environments that end after so many steps."""
-    return lambda: make_vector_env("Counter-v0", len(lengths), seed=3, env_kwargs={"length": lengths, "end": end}, max_episode_steps=40)
+    return lambda: make_vector_env(
+        "Counter-v0", len(lengths), seed=3, env_kwargs={"length": lengths, "end": end}, max_episode_steps=40
+    )
 
 
 def one_round(trainer):
@@ -74,31 +79,40 @@ def weights_hash(trainer):
 
 
 class Shadow:
-    """The documented modules stepped by hand: windows are built as tensors, from lists of what each episode's steps left behind."""
+    """The documented modules stepped by hand: windows are built as tensors, from lists of what each episode's
+    steps left behind."""
 
     def __init__(self, trainer):
         self.trainer = trainer
         self.window = trainer.settings.trxl_memory_length
-        self.past = [[] for _ in range(trainer.env.num_envs)]  # per environment: [L, D] of each step of the episode
+        self.past = [
+            [] for _ in range(trainer.env.num_envs)
+        ]  # per environment: [L, D] of each step of the episode
 
     def row(self, obs, actions):
-        """(log-probabilities, values) of one row of all environments; remembers what the row leaves behind."""
+        """(log-probabilities, values) of one row of all environments; remembers what the row leaves
+        behind."""
         agent = self.trainer.agent
         layers, dim = agent.transformer.num_layers, agent.transformer.dim
         mask = torch.zeros(len(self.past), self.window, dtype=torch.bool)
         indices = torch.zeros(len(self.past), self.window, dtype=torch.int64)
-        memory = torch.full((len(self.past), self.window, layers, dim), 7.0)  # what is not seen may be anything
+        memory = torch.full(
+            (len(self.past), self.window, layers, dim), 7.0
+        )  # what is not seen may be anything
         for env, past in enumerate(self.past):
             steps = range(max(len(past) - self.window, 0), len(past))
             for place, step in enumerate(steps):
                 mask[env, place], indices[env, place], memory[env, place] = True, step, past[step]
         with torch.no_grad():
-            _, log_probs, _, values, self.left = agent.get_action_and_value(obs, memory, mask, indices, action=actions)
+            _, log_probs, _, values, self.left = agent.get_action_and_value(
+                obs, memory, mask, indices, action=actions
+            )
             torch.testing.assert_close(agent.get_value(obs, memory, mask, indices), values)
         return log_probs, values
 
     def after(self, valid, begins):
-        """What was left behind belongs to the episode if the row was a transition; where a new episode begins nothing is remembered."""
+        """What was left behind belongs to the episode if the row was a transition; where a new episode begins
+        nothing is remembered."""
         for env in range(len(self.past)):
             if valid[env]:
                 self.past[env].append(self.left[env])
@@ -119,7 +133,8 @@ VARIANTS = [
 @pytest.mark.parametrize("variant", VARIANTS, ids=str)
 @pytest.mark.parametrize("lengths", [[3, 4, 5, 30], [16, 8, 1, 2]])
 def test_acting_learning_and_the_documented_modules_agree(variant, lengths):
-    """On every row, resets included, over three rollouts whose weights differ; so the first ratios of an update are 1."""
+    """On every row, resets included, over three rollouts whose weights differ; so the first ratios of an
+    update are 1."""
     require_agreement(counters(lengths), **variant)
 
 
@@ -130,10 +145,13 @@ class AllAtOnce(gym.vector.SyncVectorEnv):
 @pytest.mark.parametrize("variant", [{}, {"trxl_num_heads": 1}], ids=str)
 @pytest.mark.parametrize("mode", gym.vector.AutoresetMode)
 def test_they_agree_where_rows_are_held_while_others_are_reset(mode, variant):
-    """SAME_STEP and DISABLED: a held row is no transition, though its episode goes on; it must not push the oldest step out of memory."""
+    """SAME_STEP and DISABLED: a held row is no transition, though its episode goes on; it must not push the
+    oldest step out of memory."""
 
     def factory():
-        return AllAtOnce([lambda n=n: SingleEnv("Counter-v0", length=n) for n in (3, 4, 11, 30)], autoreset_mode=mode)
+        return AllAtOnce(
+            [lambda n=n: SingleEnv("Counter-v0", length=n) for n in (3, 4, 11, 30)], autoreset_mode=mode
+        )
 
     require_agreement(factory, endless=True, trxl_positional_encoding="relative", **variant)
 
@@ -158,11 +176,14 @@ def require_agreement(factory, **variant):
             reader = BankReader(trainer.agent.transformer, trainer.bank)
             rows = trainer.rows
             maps = trainer.agent.transformer.maps()
-            policy, values, _, _ = trainer.agent.read(rows.obs, reader.banks(None), reader.window(rows, None), maps)
+            policy, values, _, _ = trainer.agent.read(
+                rows.obs, reader.banks(None), reader.window(rows, None), maps
+            )
 
             torch.testing.assert_close(policy.log_prob(rows.actions), rows.log_probs, atol=1e-5, rtol=1e-5)
             torch.testing.assert_close(values, rows.values, atol=1e-5, rtol=1e-5)
-            trainer.learn()  # what was left behind under these weights stays, and mixes with what the next ones leave
+            # what was left behind under these weights stays, and mixes with what the next ones leave
+            trainer.learn()
 
 
 def test_the_bootstrap_value_is_bit_for_bit_what_acting_returns_on_that_row():
@@ -171,7 +192,8 @@ def test_the_bootstrap_value_is_bit_for_bit_what_acting_returns_on_that_row():
         for _ in range(3):
             trainer.collect()
             bootstrap = trainer.values[-1].clone()
-            trainer.collect()  # the same weights: the next rollout's first row is the one that was bootstrapped from
+            # the same weights: the next rollout's first row is the one that was bootstrapped from
+            trainer.collect()
             assert torch.equal(trainer.values[0], bootstrap)
 
 
@@ -182,7 +204,9 @@ def test_a_truncated_episode_bootstraps_and_a_terminated_one_does_not():
             trainer.estimate()
             # the counter's rewards are 0, 1, 2; row 3 shows the last observation
             expected = 0.9 * 1 + 0.81 * 2 + (0.9**3 * trainer.values[3, 0] if bootstraps else 0.0)
-            torch.testing.assert_close(trainer.rows.returns[0], expected if bootstraps else torch.tensor(expected))
+            torch.testing.assert_close(
+                trainer.rows.returns[0], expected if bootstraps else torch.tensor(expected)
+            )
 
 
 def test_rows_that_are_no_transition_are_in_no_loss_and_no_memory():
@@ -191,7 +215,9 @@ def test_rows_that_are_no_transition_are_in_no_loss_and_no_memory():
             trainer.collect()
             trainer.estimate()
         rows, bank = trainer.rows, trainer.bank
-        assert len(rows) == int(trainer.rollout.valid.sum()) == 4 * 12  # every fourth row shows a last observation
+        assert (
+            len(rows) == int(trainer.rollout.valid.sum()) == 4 * 12
+        )  # every fourth row shows a last observation
         assert (rows.obs < 3).all()  # and a last observation reads 3
         before = float(trainer.learner.loss(rows, BankReader(trainer.agent.transformer, bank), None, 0.01)[0])
         window = bank.window(rows.env, rows.slot, rows.position)
@@ -226,20 +252,33 @@ def test_an_update_from_learned_positions_moves_them():
         assert not torch.equal(before, trainer.agent.transformer.position_table)
 
 
-@pytest.mark.parametrize("settings", [{}, {"minibatches": "environments", "seed": 1}, {"memory_refresh": "rollout"}], ids=str)
+@pytest.mark.parametrize(
+    "settings", [{}, {"minibatches": "environments", "seed": 1}, {"memory_refresh": "rollout"}], ids=str
+)
 def test_it_learns_what_no_memoryless_policy_can(settings, tmp_path):
     """ProofofMemory: optimum 1.2, −0.28 without memory."""
-    chosen = {"num_envs": 16, "num_steps": 64, "num_minibatches": 8, "update_epochs": 4, "trxl_dim": 32, "trxl_memory_length": 16}
+    chosen = {
+        "num_envs": 16,
+        "num_steps": 64,
+        "num_minibatches": 8,
+        "update_epochs": 4,
+        "trxl_dim": 32,
+        "trxl_memory_length": 16,
+    }
     with make_trainer(
-        "ProofofMemory-v0", **SETTINGS | chosen | {"gamma": 0.99, "gae_lambda": 0.95, "trxl_num_heads": 1} | settings
+        "ProofofMemory-v0",
+        **SETTINGS | chosen | {"gamma": 0.99, "gae_lambda": 0.95, "trxl_num_heads": 1} | settings,
     ) as trainer:
         trainer.train(total_steps=25_000, out_dir=str(tmp_path))
         assert trainer.evaluate(64)["eval/return_mean"] > 1.0
 
 
 def test_refreshed_memory_is_what_the_present_weights_would_have_left():
-    """As long as all steps that were seen are still there; in a ring of W they are for as long as the episode is no longer than W."""
-    with make_trainer(counters([30, 30, 12, 9]), trxl_memory_length=12, num_steps=8, memory_refresh="rollout") as trainer:
+    """As long as all steps that were seen are still there; in a ring of W they are for as long as the episode
+    is no longer than W."""
+    with make_trainer(
+        counters([30, 30, 12, 9]), trxl_memory_length=12, num_steps=8, memory_refresh="rollout"
+    ) as trainer:
         one_round(trainer)
         trainer._start_rollout()
         position = trainer.acting.memory.clock.position.clone()
@@ -254,7 +293,7 @@ def test_refreshed_memory_is_what_the_present_weights_would_have_left():
         torch.testing.assert_close(tokens[:, :, 4:], stored, atol=1e-5, rtol=1e-5)
 
 
-# ---------------------------------------------------------------------------------------------------- spaces
+# -------------------------------------------------------------------------------------------- spaces
 
 
 class Unlimited(gym.Env):
@@ -288,11 +327,23 @@ class Pictures(gym.Env):
     def step(self, action):
         assert self.action_space.contains(np.asarray(action))
         self.steps += 1
-        return self.np_random.integers(0, 256, (84, 84, 3), dtype=np.uint8), float(action[0] == 2), self.steps == 5, False, {}
+        return (
+            self.np_random.integers(0, 256, (84, 84, 3), dtype=np.uint8),
+            float(action[0] == 2),
+            self.steps == 5,
+            False,
+            {},
+        )
 
 
 def test_pictures_branches_and_reconstruction():
-    settings = {"reconstruction_coef": 0.1, "max_episode_steps": 6, "num_envs": 2, "num_steps": 8, "target_kl": 10.0}
+    settings = {
+        "reconstruction_coef": 0.1,
+        "max_episode_steps": 6,
+        "num_envs": 2,
+        "num_steps": 8,
+        "target_kl": 10.0,
+    }
     with make_trainer(Pictures, **settings) as trainer:
         metrics = one_round(trainer)
         assert 0 < metrics["loss/reconstruction"] and metrics["train/epochs"] == 2
@@ -301,8 +352,14 @@ def test_pictures_branches_and_reconstruction():
         with pytest.raises(RuntimeError, match="call get_action_and_value first"):
             agent.reconstruct_observation()
         obs, nothing = trainer.obs, torch.zeros(2, 4, dtype=torch.bool)
-        action, log_prob, entropy, value, memory = agent.get_action_and_value(obs, torch.zeros(2, 4, 2, 8), nothing, nothing.long())
-        assert action.shape == log_prob.shape == (2, 2) and entropy.shape == value.shape == (2,) and memory.shape == (2, 2, 8)
+        action, log_prob, entropy, value, memory = agent.get_action_and_value(
+            obs, torch.zeros(2, 4, 2, 8), nothing, nothing.long()
+        )
+        assert (
+            action.shape == log_prob.shape == (2, 2)
+            and entropy.shape == value.shape == (2,)
+            and memory.shape == (2, 2, 8)
+        )
         seen = agent.reconstruct_observation()
         assert seen.shape == obs.shape and 0 <= seen.min() and seen.max() <= 1
         assert trainer.evaluate(2)["eval/length_mean"] == 5
@@ -348,10 +405,18 @@ def test_every_action_space_gets_actions_of_its_own_shape(space):
 
 def test_an_agent_without_decoder_does_not_reconstruct():
     space = gym.spaces.Dict({"a": gym.spaces.Box(-1, 1, (2,)), "b": gym.spaces.Discrete(3)})
-    sizes = {"trxl_num_layers": 1, "trxl_num_heads": 1, "trxl_dim": 4, "trxl_positional_encoding": "none", "max_episode_steps": 5}
+    sizes = {
+        "trxl_num_layers": 1,
+        "trxl_num_heads": 1,
+        "trxl_dim": 4,
+        "trxl_positional_encoding": "none",
+        "max_episode_steps": 5,
+    }
     agent = TrXLAgent(space, (2,), **sizes, reconstruction_coef=0.0)
     nothing = torch.zeros(3, 2, dtype=torch.bool)
-    agent.get_action_and_value(torch.zeros(3, 5), torch.zeros(3, 2, 1, 4), nothing, nothing.long(), deterministic=True)
+    agent.get_action_and_value(
+        torch.zeros(3, 5), torch.zeros(3, 2, 1, 4), nothing, nothing.long(), deterministic=True
+    )
     with pytest.raises(RuntimeError, match="no decoder"):
         agent.reconstruct_observation()
     with pytest.raises(ValueError, match=r"x must have shape \['B', 5\]"):
@@ -361,7 +426,14 @@ def test_an_agent_without_decoder_does_not_reconstruct():
 
 
 def test_continuous_actions_have_one_ratio(tmp_path):
-    chosen = {"num_envs": 16, "num_steps": 32, "update_epochs": 10, "init_lr": 3e-3, "gamma": 0.0, "trxl_memory_length": 2}
+    chosen = {
+        "num_envs": 16,
+        "num_steps": 32,
+        "update_epochs": 10,
+        "init_lr": 3e-3,
+        "gamma": 0.0,
+        "trxl_memory_length": 2,
+    }
     with make_trainer("IdentityContinuous-v0", **chosen) as trainer:
         before = trainer.evaluate(16)["eval/return_mean"]
         trainer.train(total_steps=20_000, out_dir=str(tmp_path))
@@ -369,7 +441,13 @@ def test_continuous_actions_have_one_ratio(tmp_path):
         assert trainer.evaluate(16)["eval/return_mean"] > 0.2 * before
 
 
-SIZES = {"trxl_num_layers": 1, "trxl_num_heads": 1, "trxl_dim": 8, "trxl_positional_encoding": "none", "max_episode_steps": 5}
+SIZES = {
+    "trxl_num_layers": 1,
+    "trxl_num_heads": 1,
+    "trxl_dim": 8,
+    "trxl_positional_encoding": "none",
+    "max_episode_steps": 5,
+}
 
 
 def look(agent, obs):
@@ -385,7 +463,10 @@ def test_an_agent_that_has_looked_can_be_copied_and_pickled(coefficient):
     assert (agent._last_hidden is None) == (coefficient == 0)
     for copied in (copy.deepcopy(agent), pickle.loads(pickle.dumps(agent))):
         assert copied._last_hidden is None
-        assert all(torch.equal(one, other) for one, other in zip(copied.parameters(), agent.parameters(), strict=True))
+        assert all(
+            torch.equal(one, other)
+            for one, other in zip(copied.parameters(), agent.parameters(), strict=True)
+        )
 
 
 def test_an_agent_that_has_counted_nothing_tells_large_numbers_apart():
@@ -395,7 +476,13 @@ def test_an_agent_that_has_counted_nothing_tells_large_numbers_apart():
 
 def test_reconstruction_is_learned_normalised_and_shown_raw():
     """Otherwise one large number drowns the others, and the policy."""
-    settings = {"reconstruction_coef": 0.1, "normalize_observation": True, "num_minibatches": 1, "update_epochs": 1, "init_lr": 0.0}
+    settings = {
+        "reconstruction_coef": 0.1,
+        "normalize_observation": True,
+        "num_minibatches": 1,
+        "update_epochs": 1,
+        "init_lr": 0.0,
+    }
     with make_trainer(counters([30, 25, 20, 15]), **settings, final_lr=0.0) as trainer:
         one_round(trainer)
         agent, normalizer = trainer.agent, trainer.agent.obs_normalizer
@@ -403,7 +490,9 @@ def test_reconstruction_is_learned_normalised_and_shown_raw():
         torch.nn.init.zeros_(agent.decoder.layer.weight)  # decodes 0: the mean
         torch.nn.init.zeros_(agent.decoder.layer.bias)
         metrics = one_round(trainer)
-        torch.testing.assert_close(metrics["loss/reconstruction"], ((trainer.rows.obs - 1e4) / 1e3).clamp(-10, 10).square().mean())
+        torch.testing.assert_close(
+            metrics["loss/reconstruction"], ((trainer.rows.obs - 1e4) / 1e3).clamp(-10, 10).square().mean()
+        )
         nothing = torch.zeros(4, 4, dtype=torch.bool)
         normalizer.set_statistics(torch.tensor([1e4]), torch.tensor([1e6]), count=100)
         agent.get_action_and_value(trainer.obs, torch.zeros(4, 4, 2, 8), nothing, nothing.long())
@@ -424,7 +513,10 @@ class SmallPictures(Pictures):
 
 
 def test_small_pictures_are_refused():
-    with make_trainer(SmallPictures, max_episode_steps=6) as trainer, pytest.raises(SettingError, match="taken for a grid of symbols"):
+    with (
+        make_trainer(SmallPictures, max_episode_steps=6) as trainer,
+        pytest.raises(SettingError, match="taken for a grid of symbols"),
+    ):
         trainer.collect()
 
 
@@ -442,13 +534,18 @@ class Broken(Unlimited):
 
 
 def test_an_observation_that_is_nan_ends_an_evaluation():
-    with make_trainer(Broken, max_episode_steps=9) as trainer, pytest.raises(NonFiniteError, match="environment 0 of Broken .* evaluation"):
+    with (
+        make_trainer(Broken, max_episode_steps=9) as trainer,
+        pytest.raises(NonFiniteError, match="environment 0 of Broken .* evaluation"),
+    ):
         trainer.evaluate(2)
 
 
 @pytest.mark.parametrize("encoding", ["absolute", "learned", "relative", "none"])
 def test_refreshing_the_memory_of_no_layers(encoding):
-    with make_trainer(trxl_num_layers=0, memory_refresh="rollout", trxl_positional_encoding=encoding) as trainer:
+    with make_trainer(
+        trxl_num_layers=0, memory_refresh="rollout", trxl_positional_encoding=encoding
+    ) as trainer:
         one_round(trainer)
         one_round(trainer)
         assert trainer.updates == 2 and all(bool(torch.isfinite(p).all()) for p in trainer.agent.parameters())
@@ -456,20 +553,28 @@ def test_refreshing_the_memory_of_no_layers(encoding):
 
 def test_everything_large_is_counted_before_it_is_taken():
     """Rollout, bank, ring, and for refreshed memory the observations that belong to the bank."""
-    with make_trainer(memory_refresh="rollout", trxl_positional_encoding="relative", normalize_observation=True) as trainer:
+    with make_trainer(
+        memory_refresh="rollout", trxl_positional_encoding="relative", normalize_observation=True
+    ) as trainer:
         ring = 2 * 2 * (4 * 4 + 1) * 8 * 4  # keys and values: L (N W + 1) D numbers
-        parts = {"memory bank": trainer.bank.tokens.nbytes, "acting": ring, "observations of the bank": trainer.seen.obs.nbytes}
+        parts = {
+            "memory bank": trainer.bank.tokens.nbytes,
+            "acting": ring,
+            "observations of the bank": trainer.seen.obs.nbytes,
+        }
         for name, size in parts.items():
             assert f"{name} {in_words(size)}" in trainer.describe()
 
 
 def test_minigrid_and_a_policy_without_memory():
-    with make_trainer("MiniGrid-MemoryS7-v0", env_kwargs={"crop": 3}, trxl_memory_length=0, trxl_num_layers=1) as trainer:
+    with make_trainer(
+        "MiniGrid-MemoryS7-v0", env_kwargs={"crop": 3}, trxl_memory_length=0, trxl_num_layers=1
+    ) as trainer:
         assert trainer.env.obs_shape == (3, 3, 3)
         one_round(trainer)
 
 
-# ---------------------------------------------------------------------------------------------------- the loop's promises
+# ------------------------------------------------------------------------------- the loop's promises
 
 
 def test_the_same_seed_gives_the_same_weights_and_another_does_not(tmp_path):
@@ -492,12 +597,17 @@ def test_two_halves_with_a_checkpoint_between_equal_one_run(variant, tmp_path):
         second.train(total_steps=400, eval_interval=100, save_interval=0, out_dir=str(tmp_path / "halves"))
     assert (tmp_path / "whole" / "eval.csv").read_text().count("\n") > 2
     assert weights_hash(second) == weights_hash(whole)
-    assert (second.env_steps, second.updates, second.episodes) == (whole.env_steps, whole.updates, whole.episodes)
+    assert (second.env_steps, second.updates, second.episodes) == (
+        whole.env_steps,
+        whole.updates,
+        whole.episodes,
+    )
 
 
 @pytest.mark.parametrize("num_envs", [1, 4])
 def test_a_half_collected_rollout_goes_on_where_it_stopped_bit_for_bit(num_envs, tmp_path):
-    """Also with one environment, where a product over one slot and one over all slots are rounded differently."""
+    """Also with one environment, where a product over one slot and one over all slots are rounded
+    differently."""
     sizes = {"num_envs": num_envs, "trxl_dim": 64, "trxl_num_heads": 4, "trxl_memory_length": 8}
     with make_trainer("ProofofMemory-v0", **sizes) as whole:
         one_round(whole)
@@ -519,7 +629,9 @@ def test_evaluations_of_a_run_have_the_run_s_own_seed(tmp_path, monkeypatch):
     """And not one seed for all runs, which is that of training itself in the run with this seed."""
     with make_trainer("ProofofMemory-v0", seed=42) as trainer:
         seeds, make_env = [], trainer.make_env
-        monkeypatch.setattr(trainer, "make_env", lambda number, seed: seeds.append(seed) or make_env(number, seed))
+        monkeypatch.setattr(
+            trainer, "make_env", lambda number, seed: seeds.append(seed) or make_env(number, seed)
+        )
         trainer.train(total_steps=64, out_dir=str(tmp_path))
         trainer.evaluate(2)
         trainer.evaluate(2, seed=5)
@@ -563,10 +675,16 @@ def test_an_episode_longer_than_the_positions_stops_the_run():
         ({"trxl_dim": 9, "trxl_num_heads": 3}, "trxl_dim must be even"),
         ({"trxl_dim": 10, "trxl_num_heads": 4}, "trxl_num_heads must divide trxl_dim"),
         ({"trxl_positional_encoding": "rotary"}, "trxl_positional_encoding must be"),
-        ({"trxl_memory_length": 31}, "trxl_memory_length must be at most the longest episode, 30 steps, got 31"),
+        (
+            {"trxl_memory_length": 31},
+            "trxl_memory_length must be at most the longest episode, 30 steps, got 31",
+        ),
         ({"num_minibatches": 5}, "num_minibatches must divide num_envs × num_steps = 64, got 5"),
         ({"num_minibatches": 8, "minibatches": "environments"}, "num_minibatches must divide num_envs = 4"),
-        ({"env_id": Unlimited, "env_kwargs": None, "max_episode_steps": None}, "max_episode_steps must be given"),
+        (
+            {"env_id": Unlimited, "env_kwargs": None, "max_episode_steps": None},
+            "max_episode_steps must be given",
+        ),
         ({"endless": True}, "trxl_positional_encoding must be relative or none"),
         ({"minibatches": "row"}, "minibatches must be rows or environments.*did you mean"),
         ({"clip_coef": 0.0}, "clip_coef must be finite and above 0"),
@@ -582,7 +700,11 @@ def test_a_bad_setting_is_named(settings, words):
 
 def test_the_longest_episode_of_a_gymnasium_environment():
     with make_trainer(
-        max_episode_steps=None, env_kwargs={"length": 9}, trxl_memory_length=0, endless=True, trxl_positional_encoding="none"
+        max_episode_steps=None,
+        env_kwargs={"length": 9},
+        trxl_memory_length=0,
+        endless=True,
+        trxl_positional_encoding="none",
     ) as trainer:
         assert trainer._resolve_max_episode_steps(gym.make("CartPole-v1")) == 500
         with pytest.raises(SettingError, match="max_episode_steps must be given"):
@@ -620,7 +742,9 @@ def test_the_limit_of_a_vector_environment_that_tells_none_may_be_given():
         pytest.raises(SettingError, match="max_episode_steps is 4, but environment"),
     ):
         trainer.collect()
-    with pytest.raises(SettingError, match="max_episode_steps is 30, but Counter-v0 is already made, with a limit of 40"):
+    with pytest.raises(
+        SettingError, match="max_episode_steps is 30, but Counter-v0 is already made, with a limit of 40"
+    ):
         make_trainer(counters([3, 4, 5, 6]), max_episode_steps=30)
 
 
@@ -653,7 +777,14 @@ def test_closing_hides_no_error():
 
 
 def test_presets_and_configuration_fit_the_trainer():
-    config = PPOTrXLConfig(env_id="ProofofMemory-v0", num_envs=4, num_steps=8, num_minibatches=4, trxl_memory_length=16, trxl_dim=8)
+    config = PPOTrXLConfig(
+        env_id="ProofofMemory-v0",
+        num_envs=4,
+        num_steps=8,
+        num_minibatches=4,
+        trxl_memory_length=16,
+        trxl_dim=8,
+    )
     config.check()
     with PPOTRxLTrainer.from_config(config) as trainer:
         assert trainer.settings.num_steps == 8 and trainer.config is config

@@ -20,7 +20,12 @@ CPU = torch.device("cpu")
 
 def make_agent(discrete=False, **settings):
     torch.manual_seed(0)
-    settings = {"obs_dim": OBS, "act_dim": ACT, "policy_layer_sizes": (16,), "value_layer_sizes": (16,)} | settings
+    settings = {
+        "obs_dim": OBS,
+        "act_dim": ACT,
+        "policy_layer_sizes": (16,),
+        "value_layer_sizes": (16,),
+    } | settings
     return VMPOAgent(device=CPU, action_kind="discrete" if discrete else "continuous", **settings)
 
 
@@ -36,7 +41,7 @@ def make_batch(agent, rows=40, seed=0):
 both_kinds = pytest.mark.parametrize("discrete", [False, True], ids=["continuous", "discrete"])
 
 
-# ---------------------------------------------------------------------------------------------------- acting
+# -------------------------------------------------------------------------------------------- acting
 
 
 @pytest.mark.parametrize("shared", [False, True])
@@ -47,7 +52,9 @@ def test_gaussian_policy_has_its_documented_shapes(shared):
     assert mean.shape == log_std.shape == (7, ACT) and value.shape == (7, 1)
     torch.testing.assert_close(policy(obs)[0], mean)
     torch.testing.assert_close(policy.get_value(obs), value)
-    assert policy.policy_logstd.shape == (1, ACT) and policy.policy_logstd_parameters() == [policy.policy_logstd]
+    assert policy.policy_logstd.shape == (1, ACT) and policy.policy_logstd_parameters() == [
+        policy.policy_logstd
+    ]
     action, log_prob = policy.sample_action(mean, log_std, deterministic=True)
     assert torch.equal(action, mean) and log_prob.shape == (7, 1)
     torch.testing.assert_close(policy.log_prob(mean, log_std, action), log_prob)
@@ -67,7 +74,9 @@ def test_act_takes_one_observation_or_a_batch(discrete):
     agent = make_agent(discrete)
     obs = np.random.default_rng(0).normal(size=(4, OBS)).astype(np.float32)
     action, value, first, second = agent.act(obs, deterministic=True)
-    assert action.shape == ((4,) if discrete else (4, ACT)) and value.shape == (4,) and first.shape == (4, ACT)
+    assert (
+        action.shape == ((4,) if discrete else (4, ACT)) and value.shape == (4,) and first.shape == (4, ACT)
+    )
     assert second.shape == ((4, 0) if discrete else (4, ACT))
     one_action, one_value, one_first, _ = agent.act(obs[2], deterministic=True)
     np.testing.assert_allclose(one_action, action[2], rtol=1e-5, atol=1e-7)
@@ -92,11 +101,12 @@ def test_categorical_policy_maps_to_logits():
     assert CategoricalPolicy(OBS, ACT, (8,))(torch.zeros(2, OBS)).shape == (2, ACT)
 
 
-# ---------------------------------------------------------------------------------------------------- the update
+# ---------------------------------------------------------------------------------------- the update
 
 
 def reference(agent, batch):
-    """Losses of the first M-step and the policy they are gradients of, from the paper's formulas in float64."""
+    """Losses of the first M-step and the policy they are gradients of, from the paper's formulas in
+    float64."""
     tensors = {name: torch.as_tensor(value, dtype=torch.float64) for name, value in batch.items()}
     policy = copy.deepcopy(agent.policy).double()
     advantages = tensors["advantages"]
@@ -117,7 +127,8 @@ def reference(agent, batch):
         ]
     losses = {
         "loss/policy": -(exponentials / exponentials.sum() * new.log_prob(tensors["actions"])[best]).sum(),
-        "loss/value": 0.5 * (policy.get_value(tensors["obs"]).squeeze(-1) - tensors["returns"]).square().mean(),
+        "loss/value": 0.5
+        * (policy.get_value(tensors["obs"]).squeeze(-1) - tensors["returns"]).square().mean(),
         "loss/kl": sum(alpha().item() * kl for alpha, kl in zip(agent.alphas, kls, strict=True)),
         "vmpo/dual_loss": eta * agent.epsilon_eta + eta * torch.log(exponentials.mean()),
     }
@@ -132,7 +143,9 @@ def normal(mean, std):
 @pytest.mark.parametrize("block", [1024, 7], ids=["one block", "several blocks"])
 def test_losses_and_gradients_are_those_of_the_paper(discrete, block, monkeypatch):
     monkeypatch.setattr(gradients, "ROWS_PER_BLOCK", block)
-    agent = make_agent(discrete, max_grad_norm=1e9, optimizer_type="sgd", sgd_momentum=0.0, policy_lr=1.0, value_lr=1.0)
+    agent = make_agent(
+        discrete, max_grad_norm=1e9, optimizer_type="sgd", sgd_momentum=0.0, policy_lr=1.0, value_lr=1.0
+    )
     batch = make_batch(agent)
     with torch.no_grad():  # away from π_old, so that the KL has a gradient
         for parameter in agent.policy.parameters():
@@ -143,8 +156,12 @@ def test_losses_and_gradients_are_those_of_the_paper(discrete, block, monkeypatc
     metrics = agent.update(batch)
     for name, loss in losses.items():
         assert metrics[name] == pytest.approx(loss.item(), rel=1e-4), name
-    for old, new, expected in zip(before.parameters(), agent.policy.parameters(), policy.parameters(), strict=True):
-        torch.testing.assert_close(old - new, expected.grad.float(), rtol=1e-3, atol=1e-5)  # plain SGD with rate 1 moves by the gradient
+    for old, new, expected in zip(
+        before.parameters(), agent.policy.parameters(), policy.parameters(), strict=True
+    ):
+        torch.testing.assert_close(
+            old - new, expected.grad.float(), rtol=1e-3, atol=1e-5
+        )  # plain SGD with rate 1 moves by the gradient
 
 
 @both_kinds
@@ -191,7 +208,16 @@ def test_the_policy_moves_towards_the_better_actions():
     actions, _, means, log_stds = agent.act(obs)
     advantages = actions[:, 0]  # a larger first component is better, the others do not matter
     for _ in range(20):
-        agent.update(dict(obs=obs, actions=actions, returns=np.zeros(64), advantages=advantages, old_means=means, old_log_stds=log_stds))
+        agent.update(
+            dict(
+                obs=obs,
+                actions=actions,
+                returns=np.zeros(64),
+                advantages=advantages,
+                old_means=means,
+                old_log_stds=log_stds,
+            )
+        )
     assert agent.act(obs[0], deterministic=True)[0][0] > means[0, 0] + 0.2
 
 
@@ -199,10 +225,14 @@ def test_importance_weights_of_zero_effect_and_of_large_effect():
     base, ones, skewed = make_agent(), make_agent(), make_agent()
     batch = make_batch(base)
     metrics = base.update(batch)
-    assert ones.update(batch | {"importance_weights": np.ones(40)})["loss/policy"] == pytest.approx(metrics["loss/policy"], rel=1e-6)
+    assert ones.update(batch | {"importance_weights": np.ones(40)})["loss/policy"] == pytest.approx(
+        metrics["loss/policy"], rel=1e-6
+    )
     weights = np.full(40, 1e-6)
     weights[int(np.argmax(batch["advantages"]))] = 1.0  # all of ψ on the best row
-    assert skewed.update(batch | {"importance_weights": weights})["vmpo/ess"] == pytest.approx(1 / 20, rel=1e-3)
+    assert skewed.update(batch | {"importance_weights": weights})["vmpo/ess"] == pytest.approx(
+        1 / 20, rel=1e-3
+    )
 
 
 def test_multipliers_follow_the_kl():
@@ -219,10 +249,15 @@ def test_kl_stop_leaves_out_the_remaining_steps():
     batch = make_batch(stopped)
     metrics = stopped.update(batch)
     assert 1 < metrics["vmpo/m_steps"] < 50
-    assert metrics["mpo/kl_mean_rel"] > 1.0  # the KL that was found above its bound, on which no step was taken
+    assert (
+        metrics["mpo/kl_mean_rel"] > 1.0
+    )  # the KL that was found above its bound, on which no step was taken
     again = make_agent(m_steps=int(metrics["vmpo/m_steps"]), policy_lr=1e-3, epsilon_mu=1e-3)
     again.update(batch)
-    assert all(torch.equal(one, other) for one, other in zip(stopped.policy.parameters(), again.policy.parameters(), strict=True))
+    assert all(
+        torch.equal(one, other)
+        for one, other in zip(stopped.policy.parameters(), again.policy.parameters(), strict=True)
+    )
     assert free.update(batch)["vmpo/m_steps"] == 50
 
 
@@ -265,7 +300,9 @@ def test_explained_variance_is_that_of_the_value_function_whatever_the_advantage
     expected = 1 - residuals.var() / batch["returns"].var()
     for scale in (1.0, 100.0):
         fresh = make_agent()
-        assert fresh.update(batch | {"advantages": scale * batch["advantages"]})["value/explained_var"] == pytest.approx(expected, rel=1e-4)
+        assert fresh.update(batch | {"advantages": scale * batch["advantages"]})[
+            "value/explained_var"
+        ] == pytest.approx(expected, rel=1e-4)
 
 
 def test_a_learning_rate_given_anew_holds_after_loading():
@@ -273,7 +310,10 @@ def test_a_learning_rate_given_anew_holds_after_loading():
     source.update(make_batch(source))
     changed = make_agent(policy_lr=1e-5, alpha_lr=1e-1)
     changed.load_state_dict(copy.deepcopy(source.state_dict()))
-    assert changed.optimizer.param_groups[0]["lr"] == 1e-5 and changed.alpha_optimizer.param_groups[0]["lr"] == 1e-1
+    assert (
+        changed.optimizer.param_groups[0]["lr"] == 1e-5
+        and changed.alpha_optimizer.param_groups[0]["lr"] == 1e-1
+    )
 
 
 def test_acting_policy_stays_for_its_period_and_shares_the_observation_statistics():
@@ -288,7 +328,7 @@ def test_acting_policy_stays_for_its_period_and_shares_the_observation_statistic
     assert agent.acting_policy.obs_normalizer is agent.policy.obs_normalizer
 
 
-# ---------------------------------------------------------------------------------------------------- state and errors
+# ---------------------------------------------------------------------------------- state and errors
 
 
 @both_kinds
@@ -371,5 +411,11 @@ def test_a_missing_key_is_named():
 def test_state_independent_log_std_may_come_as_one_row():
     agent = make_agent()
     batch = make_batch(agent)
-    rows = rows_from_batch(batch | {"old_log_stds": batch["old_log_stds"][:1]}, obs_dim=OBS, act_dim=ACT, discrete=False, device=CPU)
+    rows = rows_from_batch(
+        batch | {"old_log_stds": batch["old_log_stds"][:1]},
+        obs_dim=OBS,
+        act_dim=ACT,
+        discrete=False,
+        device=CPU,
+    )
     assert len(rows) == 40 and rows.acted.log_std.shape == (40, ACT)

@@ -10,10 +10,34 @@ from fastrl.errors import SettingError
 from fastrl.trainers.vmpo.config import PRESETS, VMPOConfig
 
 POSITIVE = [
-    *("policy_lr", "value_lr", "advantage_lr", "temperature_lr", "alpha_lr", "epsilon_eta", "epsilon_mu", "epsilon_sigma"),
-    *("temperature_init", "alpha_mu_init", "alpha_sigma_init", "kl_stop", "max_grad_norm", "clip_observation", "clip_reward"),
+    *(
+        "policy_lr",
+        "value_lr",
+        "advantage_lr",
+        "temperature_lr",
+        "alpha_lr",
+        "epsilon_eta",
+        "epsilon_mu",
+        "epsilon_sigma",
+    ),
+    *(
+        "temperature_init",
+        "alpha_mu_init",
+        "alpha_sigma_init",
+        "kl_stop",
+        "max_grad_norm",
+        "clip_observation",
+        "clip_reward",
+    ),
 ]
-COUNTS = ["rollout_steps", "m_steps", "updates_per_step", "target_update_period", "dae_epochs", "dae_mini_batches"]
+COUNTS = [
+    "rollout_steps",
+    "m_steps",
+    "updates_per_step",
+    "target_update_period",
+    "dae_epochs",
+    "dae_mini_batches",
+]
 RESUMABLE = {
     *(
         "total_steps",
@@ -39,7 +63,17 @@ RESUMABLE = {
         "dae_lambda",
         "normalize_advantages",
     ),
-    *("policy_lr", "value_lr", "advantage_lr", "temperature_lr", "alpha_lr", "sgd_momentum", "topk_fraction", "epsilon_eta", "epsilon_mu"),
+    *(
+        "policy_lr",
+        "value_lr",
+        "advantage_lr",
+        "temperature_lr",
+        "alpha_lr",
+        "sgd_momentum",
+        "topk_fraction",
+        "epsilon_eta",
+        "epsilon_mu",
+    ),
     *("epsilon_sigma", "kl_stop", "max_grad_norm", "clip_observation", "clip_reward"),
 }
 
@@ -88,7 +122,11 @@ def test_other_ranges(name, value, words):
     ("name", "value", "message"),
     [
         ("optimizer_type", "adm", "optimizer_type must be adam or sgd, got 'adm'; did you mean 'adam'?"),
-        ("advantage_estimator", "gea", "advantage_estimator must be returns or gae or dae, got 'gea'; did you mean 'gae'?"),
+        (
+            "advantage_estimator",
+            "gea",
+            "advantage_estimator must be returns or gae or dae, got 'gea'; did you mean 'gae'?",
+        ),
     ],
 )
 def test_words(name, value, message):
@@ -97,7 +135,9 @@ def test_words(name, value, message):
     assert str(error.value) == message
 
 
-@pytest.mark.parametrize("settings", [{}, *PRESETS.values(), {"kl_stop": None, "clip_observation": None, "clip_reward": None}])
+@pytest.mark.parametrize(
+    "settings", [{}, *PRESETS.values(), {"kl_stop": None, "clip_observation": None, "clip_reward": None}]
+)
 def test_presets_and_the_ends_of_ranges_pass(settings):
     ends = {"gamma": 1, "gae_lambda": 0, "topk_fraction": 1, "sgd_momentum": 0, "policy_layer_sizes": ()}
     VMPOConfig(env_id="Identity-v0", **(ends | settings)).check()
@@ -108,13 +148,34 @@ def test_every_setting_is_either_fixed_when_a_run_is_continued_or_known_to_be_fr
     assert fixed | RESUMABLE == {field.name for field in fields(VMPOConfig)} and not fixed & RESUMABLE
 
 
-SMALL = ["--num-envs", "2", "--rollout-steps", "8", "--m-steps", "2", "--policy-layer-sizes", "8", "--value-layer-sizes", "8"]
+SMALL = [
+    "--num-envs",
+    "2",
+    "--rollout-steps",
+    "8",
+    "--m-steps",
+    "2",
+    "--policy-layer-sizes",
+    "8",
+    "--value-layer-sizes",
+    "8",
+]
 
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
     folder = tmp_path_factory.mktemp("resume") / "run"
-    words = ["--env-id", "Counter-v0", "--env-kwargs", "length=5", "end=truncated", "--total-steps", "32", "--eval-episodes", "2"]
+    words = [
+        "--env-id",
+        "Counter-v0",
+        "--env-kwargs",
+        "length=5",
+        "end=truncated",
+        "--total-steps",
+        "32",
+        "--eval-episodes",
+        "2",
+    ]
     assert main(["train", "vmpo", *words, *SMALL, "--out-dir", str(folder)]) == 0
     return folder
 
@@ -127,8 +188,19 @@ def test_options_of_the_environment_arrive(run):
 @pytest.mark.parametrize(
     "words",
     [
-        *("--policy-layer-sizes 16", "--value-layer-sizes 8 8", "--shared-encoder", "--target-update-period 2", "--optimizer-type sgd"),
-        *("--no-normalize-reward", "--no-normalize-observation", "--rollout-steps 4", "--env-kwargs length=6"),
+        *(
+            "--policy-layer-sizes 16",
+            "--value-layer-sizes 8 8",
+            "--shared-encoder",
+            "--target-update-period 2",
+            "--optimizer-type sgd",
+        ),
+        *(
+            "--no-normalize-reward",
+            "--no-normalize-observation",
+            "--rollout-steps 4",
+            "--env-kwargs length=6",
+        ),
         *("--alpha-mu-init 2", "--initial-log-std -1"),
     ],
 )
@@ -141,7 +213,10 @@ def test_what_the_saved_state_is_built_on_cannot_change(run, words, capsys):
 
 
 def test_what_may_change_does(run):
-    words = "--policy-lr 0.01 --m-steps 3 --epsilon-mu 0.5 --gamma 0.9 --clip-reward none --total-steps 64 --eval-interval 16"
+    words = (
+        "--policy-lr 0.01 --m-steps 3 --epsilon-mu 0.5 --gamma 0.9 --clip-reward none --total-steps 64 "
+        "--eval-interval 16"
+    )
     assert main(["train", "vmpo", "--resume", str(run), *words.split()]) == 0
     config = VMPOConfig.from_toml((run / "config.toml").read_text())
     assert (config.policy_lr, config.m_steps, config.clip_reward, config.total_steps) == (0.01, 3, None, 64)

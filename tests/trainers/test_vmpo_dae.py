@@ -1,4 +1,5 @@
-"""V-MPO with direct advantage estimation: the fit before the policy moves, its gradients, exact resuming, learning."""
+"""V-MPO with direct advantage estimation: the fit before the policy moves, its gradients, exact resuming,
+learning."""
 
 import copy
 
@@ -20,7 +21,9 @@ both_kinds = pytest.mark.parametrize("discrete", [False, True], ids=["continuous
 
 def make_trainer(env_id="ProofofMemory-v0", **settings):
     sizes = {"policy_layer_sizes": (16,), "value_layer_sizes": (16,), "rollout_steps": 16, "num_envs": 4}
-    return VMPOTrainer(env_id, device=CPU, **sizes | {"seed": 3, "threads": 1, "advantage_estimator": "dae"} | settings)
+    return VMPOTrainer(
+        env_id, device=CPU, **sizes | {"seed": 3, "threads": 1, "advantage_estimator": "dae"} | settings
+    )
 
 
 def make_agent(discrete, **settings):
@@ -48,27 +51,43 @@ def make_segments(agent):
 
 
 def parameters_of(agent):
-    return {**dict(agent.policy.named_parameters()), **dict(agent.advantage_network.named_parameters(prefix="advantage"))}
+    return {
+        **dict(agent.policy.named_parameters()),
+        **dict(agent.advantage_network.named_parameters(prefix="advantage")),
+    }
 
 
-# ---------------------------------------------------------------------------------------------------- the fit
+# ------------------------------------------------------------------------------------------- the fit
 
 
 @both_kinds
 @pytest.mark.parametrize("shared", [False, True], ids=["apart", "shared encoder"])
 @pytest.mark.parametrize("rate", [None, 0.5])
 def test_a_step_of_the_fit_is_the_gradient_of_the_loss_and_leaves_the_policy_alone(discrete, shared, rate):
-    plain = {"optimizer_type": "sgd", "sgd_momentum": 0.0, "value_lr": 1.0, "advantage_lr": rate, "policy_lr": 3.0, "max_grad_norm": 1e9}
+    plain = {
+        "optimizer_type": "sgd",
+        "sgd_momentum": 0.0,
+        "value_lr": 1.0,
+        "advantage_lr": rate,
+        "policy_lr": 3.0,
+        "max_grad_norm": 1e9,
+    }
     agent = make_agent(discrete, shared_encoder=shared, dae_epochs=1, dae_mini_batches=1, **plain)
     segments = make_segments(agent)
     twin = copy.deepcopy(agent)
     twin.policy.double(), twin.advantage_network.double()
     exact = {name: getattr(segments, name).double() for name in ("obs", "rewards", "bootstrap")}
     logits_or_mean = segments.acted.logits if discrete else segments.acted.mean
-    acted = Categorical(logits_or_mean.double()) if discrete else DiagonalGaussian(logits_or_mean.double(), segments.acted.log_std.double())
+    acted = (
+        Categorical(logits_or_mean.double())
+        if discrete
+        else DiagonalGaussian(logits_or_mean.double(), segments.acted.log_std.double())
+    )
     flat = exact["obs"].flatten(0, 1)
     values = twin.policy.get_value(flat).view(STEPS, ENVS)
-    advantages = centred_advantages(twin.advantage_network(flat).unflatten(0, (STEPS, ENVS)), acted, segments.actions)
+    advantages = centred_advantages(
+        twin.advantage_network(flat).unflatten(0, (STEPS, ENVS)), acted, segments.actions
+    )
     given = (values, exact["rewards"], exact["bootstrap"], segments.terminated, segments.truncated)
     loss, _ = dae_loss(advantages, *given, gamma=agent.gamma, valid=segments.valid)
     loss.backward()
@@ -77,7 +96,11 @@ def test_a_step_of_the_fit_is_the_gradient_of_the_loss_and_leaves_the_policy_alo
     _, _, metrics = agent.fit_advantages(segments)
     assert metrics["loss/dae"].item() == pytest.approx(loss.item(), rel=1e-4)
     expected = {name: parameter.grad for name, parameter in parameters_of(twin).items()}
-    fitted = [name for name in before if name.startswith(("advantage", "value_head")) or (not shared and name.startswith("value"))]
+    fitted = [
+        name
+        for name in before
+        if name.startswith(("advantage", "value_head")) or (not shared and name.startswith("value"))
+    ]
     assert len(fitted) == (6 if shared else 8)
     for name, parameter in parameters_of(agent).items():
         step = before[name] - parameter
@@ -112,21 +135,32 @@ def test_what_the_policy_gets_is_the_advantage_after_the_fit(discrete, scaled):
 
 @both_kinds
 def test_the_gradient_of_advantage_and_value_together_is_clipped(discrete):
-    agent = make_agent(discrete, dae_epochs=1, optimizer_type="sgd", sgd_momentum=0.0, value_lr=1.0, max_grad_norm=1e-3)
+    agent = make_agent(
+        discrete, dae_epochs=1, optimizer_type="sgd", sgd_momentum=0.0, value_lr=1.0, max_grad_norm=1e-3
+    )
     before = {name: parameter.detach().clone() for name, parameter in parameters_of(agent).items()}
     _, _, metrics = agent.fit_advantages(make_segments(agent))
-    steps = [(before[name] - parameter).double().square().sum() for name, parameter in parameters_of(agent).items()]
-    assert torch.stack(steps).sum().sqrt().item() == pytest.approx(1e-3, rel=1e-3) and metrics["grad/dae_norm"] > 1e-2
+    steps = [
+        (before[name] - parameter).double().square().sum() for name, parameter in parameters_of(agent).items()
+    ]
+    assert (
+        torch.stack(steps).sum().sqrt().item() == pytest.approx(1e-3, rel=1e-3)
+        and metrics["grad/dae_norm"] > 1e-2
+    )
 
 
 def plain_targets(trainer, rewards, advantages, values):
-    """What V is fitted to: rewards less advantages up to the end of each piece, then V, and the mean with the sums that stop sooner."""
+    """What V is fitted to: rewards less advantages up to the end of each piece, then V, and the mean with the
+    sums that stop sooner."""
     rollout, gamma, dae_lambda = trainer.rollout, trainer.agent.gamma, trainer.agent.dae_lambda
     targets = torch.zeros_like(rewards, dtype=torch.float64)
     for start, env in rollout.valid.nonzero().tolist():
         total, discount, left = 0.0, 1.0, 1.0
         for t in range(start, trainer.rollout_steps):
-            total, discount = total + discount * (rewards[t, env] - advantages[t, env]).item(), discount * gamma
+            total, discount = (
+                total + discount * (rewards[t, env] - advantages[t, env]).item(),
+                discount * gamma,
+            )
             stopped = total + (0.0 if rollout.terminated[t, env] else discount * values[t + 1, env].item())
             if rollout.terminated[t, env] or rollout.truncated[t, env] or t + 1 == trainer.rollout_steps:
                 targets[start, env] += left * stopped
@@ -139,8 +173,16 @@ def plain_targets(trainer, rewards, advantages, values):
 @pytest.mark.parametrize("dae_lambda", [1.0, 0.8])
 @pytest.mark.parametrize("env_id", ["ProofofMemory-v0", "IdentityContinuous-v0"])
 def test_rollouts_of_a_trainer_by_hand(env_id, dae_lambda):
-    """Scaled rewards, observations of the second rollout normalised, a policy that acts and is not the one that learns, reset rows."""
-    settings = {"rollout_steps": 40, "num_envs": 3, "dae_epochs": 2, "dae_mini_batches": 2, "m_steps": 2, "policy_lr": 1e-2}
+    """Scaled rewards, observations of the second rollout normalised, a policy that acts and is not the one
+    that learns, reset rows."""
+    settings = {
+        "rollout_steps": 40,
+        "num_envs": 3,
+        "dae_epochs": 2,
+        "dae_mini_batches": 2,
+        "m_steps": 2,
+        "policy_lr": 1e-2,
+    }
     with make_trainer(env_id, **settings, dae_lambda=dae_lambda, target_update_period=2) as trainer:
         agent, rollout = trainer.agent, trainer.rollout
         for _ in range(2):
@@ -153,9 +195,13 @@ def test_rollouts_of_a_trainer_by_hand(env_id, dae_lambda):
                 outputs = agent.advantage_network(agent.policy.obs_normalizer(states))
             advantages = centred_advantages(outputs, acted, rollout.actions.flatten(0, 1)).view(40, 3)
             scale = advantage_variance(outputs, acted)[rollout.valid.flatten()].mean().sqrt()
-            torch.testing.assert_close(trainer.rows.advantages, (advantages / scale)[rollout.valid], rtol=1e-4, atol=1e-5)
+            torch.testing.assert_close(
+                trainer.rows.advantages, (advantages / scale)[rollout.valid], rtol=1e-4, atol=1e-5
+            )
             targets = plain_targets(trainer, trainer.reward_scaler(rollout.rewards), advantages, values)
-            torch.testing.assert_close(trainer.rows.returns, targets[rollout.valid].float(), rtol=1e-4, atol=1e-5)
+            torch.testing.assert_close(
+                trainer.rows.returns, targets[rollout.valid].float(), rtol=1e-4, atol=1e-5
+            )
             trainer.learn()
         assert not rollout.valid.all() and agent.policy.obs_normalizer.count > 0
 
@@ -172,13 +218,18 @@ def test_a_rollout_without_a_transition_moves_nothing():
     assert torch.isfinite(advantages).all()
     segments.valid[:, 0] = True
     _, _, metrics = agent.fit_advantages(segments)
-    assert metrics["loss/dae"] > 0.5 * metrics["dae/loss_after"], "a mean over the minibatches that have transitions"
+    assert metrics["loss/dae"] > 0.5 * metrics["dae/loss_after"], (
+        "a mean over the minibatches that have transitions"
+    )
 
 
 def test_the_parameters_of_the_advantage_function_are_counted():
     with make_trainer() as direct, make_trainer(advantage_estimator="gae") as other:
         count = sum(parameter.numel() for parameter in direct.agent.advantage_network.parameters())
-        told = [int(trainer.describe().split(" parameters")[0].split(", ")[-1].replace(",", "")) for trainer in (direct, other)]
+        told = [
+            int(trainer.describe().split(" parameters")[0].split(", ")[-1].replace(",", ""))
+            for trainer in (direct, other)
+        ]
         assert told[0] - told[1] == count
 
 
@@ -191,8 +242,12 @@ def test_mini_batches_are_whole_environments_each_once():
         order = [int((segments.rewards == columns[:, [env]]).all(0).nonzero()) for env in range(ENVS)]
         assert sorted(order) == list(range(ENVS))
         for name in ("obs", "actions", "bootstrap", "terminated", "truncated", "valid"):
-            assert torch.equal(torch.cat([getattr(part, name) for part in parts], 1), getattr(segments, name)[:, order])
-        assert torch.equal(torch.cat([part.acted.logits for part in parts], 1), segments.acted.logits[:, order])
+            assert torch.equal(
+                torch.cat([getattr(part, name) for part in parts], 1), getattr(segments, name)[:, order]
+            )
+        assert torch.equal(
+            torch.cat([part.acted.logits for part in parts], 1), segments.acted.logits[:, order]
+        )
 
 
 def test_advantages_are_not_standardised_a_second_time():
@@ -200,7 +255,13 @@ def test_advantages_are_not_standardised_a_second_time():
     rows = 30
     obs, advantages = torch.randn(rows, OBS), 5.0 + torch.randn(rows)
     actions, _, logits, _ = agent.act(obs.numpy())
-    batch = {"obs": obs, "actions": actions, "returns": torch.randn(rows), "advantages": advantages, "old_logits": logits}
+    batch = {
+        "obs": obs,
+        "actions": actions,
+        "returns": torch.randn(rows),
+        "advantages": advantages,
+        "old_logits": logits,
+    }
     assert agent.update(batch) == plain.update(batch)
 
 
@@ -211,16 +272,26 @@ def test_a_number_that_is_not_finite_stops_before_the_parameters_change():
     before = {name: parameter.detach().clone() for name, parameter in parameters_of(agent).items()}
     with pytest.raises(NonFiniteError, match="loss/dae.* in update 0"):
         for _ in range(ENVS):
-            agent.fit_advantages(Segments(*(getattr(segments.of(torch.tensor([3])), name) for name in Segments.__slots__)))
+            agent.fit_advantages(
+                Segments(*(getattr(segments.of(torch.tensor([3])), name) for name in Segments.__slots__))
+            )
     assert all(torch.equal(parameter, before[name]) for name, parameter in parameters_of(agent).items())
 
 
-# ---------------------------------------------------------------------------------------------------- training
+# --------------------------------------------------------------------------------------------------
+# training
 
 
 @pytest.mark.parametrize("env_id", ["Identity-v0", "IdentityContinuous-v0"])
 def test_it_learns_the_identity(env_id, tmp_path):
-    settings = {"num_envs": 8, "rollout_steps": 32, "m_steps": 8, "policy_lr": 1e-2, "value_lr": 1e-2, "gamma": 0.0}
+    settings = {
+        "num_envs": 8,
+        "rollout_steps": 32,
+        "m_steps": 8,
+        "policy_lr": 1e-2,
+        "value_lr": 1e-2,
+        "gamma": 0.0,
+    }
     with make_trainer(env_id, alpha_lr=1e-2, epsilon_mu=0.1, **settings) as trainer:
         untrained = trainer.evaluate(16)["eval/return_mean"]
         trainer.train(6_000, str(tmp_path))
@@ -278,8 +349,29 @@ def test_the_policy_that_learns_from_a_rollout_is_the_one_that_acted(env_id):
 
 
 def test_on_the_command_line(tmp_path, capsys):
-    sizes = ["--num-envs", "2", "--rollout-steps", "8", "--m-steps", "2", "--policy-layer-sizes", "8", "--value-layer-sizes", "8"]
-    words = ["train", "vmpo", "--env-id", "CartPole-v1", "--advantage-estimator", "dae", *sizes, "--eval-episodes", "2"]
+    sizes = [
+        "--num-envs",
+        "2",
+        "--rollout-steps",
+        "8",
+        "--m-steps",
+        "2",
+        "--policy-layer-sizes",
+        "8",
+        "--value-layer-sizes",
+        "8",
+    ]
+    words = [
+        "train",
+        "vmpo",
+        "--env-id",
+        "CartPole-v1",
+        "--advantage-estimator",
+        "dae",
+        *sizes,
+        "--eval-episodes",
+        "2",
+    ]
     assert main([*words, "--dae-epochs", "2", "--total-steps", "64", "--out-dir", str(tmp_path / "run")]) == 0
     assert main(["train", "vmpo", "--resume", str(tmp_path / "run"), "--total-steps", "128"]) == 0
     assert main(["train", "vmpo", "--resume", str(tmp_path / "run"), "--advantage-estimator", "gae"]) == 2

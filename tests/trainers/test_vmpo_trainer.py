@@ -1,4 +1,5 @@
-"""V-MPO training end to end on environments with known answers: the loop's promises rather than its internals."""
+"""V-MPO training end to end on environments with known answers: the loop's promises rather than its
+internals."""
 
 import csv
 import hashlib
@@ -12,10 +13,10 @@ import torch
 from fastrl.envs import make_vector_env
 from fastrl.envs.toy_gymnasium import ToyVectorGym
 from fastrl.errors import CheckpointError, NonFiniteError, SettingError
+from fastrl.runs.intervals import Intervals
 from fastrl.trainers.vmpo.config import VMPOConfig
 from fastrl.trainers.vmpo.gymnasium_evaluation import _evaluate_vectorized
 from fastrl.trainers.vmpo.trainer import VMPOTrainer
-from fastrl.training.intervals import Intervals
 
 CPU = torch.device("cpu")
 
@@ -46,7 +47,16 @@ def rows_of(path):
 
 @pytest.mark.parametrize("env_id", ["Identity-v0", "IdentityContinuous-v0"])
 def test_it_learns_the_identity(env_id, tmp_path):
-    trainer = make_trainer(env_id, num_envs=8, rollout_steps=32, m_steps=8, policy_lr=1e-2, gamma=0.0, alpha_lr=1e-2, epsilon_mu=0.1)
+    trainer = make_trainer(
+        env_id,
+        num_envs=8,
+        rollout_steps=32,
+        m_steps=8,
+        policy_lr=1e-2,
+        gamma=0.0,
+        alpha_lr=1e-2,
+        epsilon_mu=0.1,
+    )
     with trainer:
         untrained = trainer.evaluate(16)["eval/return_mean"]
         trainer.train(6_000, str(tmp_path))
@@ -77,7 +87,11 @@ def test_two_halves_with_a_checkpoint_between_equal_one_run(tmp_path):
         assert second.env_steps == first.env_steps
         second.train(800, str(tmp_path / "halves"))
     assert weights_hash(second) == weights_hash(whole)
-    assert (second.env_steps, second.updates, second.episodes) == (whole.env_steps, whole.updates, whole.episodes)
+    assert (second.env_steps, second.updates, second.episodes) == (
+        whole.env_steps,
+        whole.updates,
+        whole.episodes,
+    )
     assert rows_of(tmp_path / "halves" / "metrics.csv") == rows_of(tmp_path / "whole" / "metrics.csv")
 
 
@@ -96,12 +110,15 @@ def test_valid_transitions_are_counted_and_reset_rows_are_not(tmp_path):
         trainer.train(200, str(tmp_path))
         rows = trainer.updates * trainer.rollout_steps * trainer.env.num_envs
         assert trainer.env_steps < rows
-        assert trainer.env_steps == rows - trainer.episodes + int((trainer.rollout.terminated | trainer.rollout.truncated)[-1].sum())
+        assert trainer.env_steps == rows - trainer.episodes + int(
+            (trainer.rollout.terminated | trainer.rollout.truncated)[-1].sum()
+        )
 
 
 @pytest.mark.parametrize("env_id", ["ProofofMemory-v0", "IdentityContinuous-v0"])
 def test_the_policy_that_learns_from_a_rollout_is_the_one_that_acted(env_id):
-    """KL(π_old ‖ π) = 0 before the first step of every update: neither parameters nor statistics moved in between."""
+    """KL(π_old ‖ π) = 0 before the first step of every update: neither parameters nor statistics moved in
+    between."""
     with make_trainer(env_id, m_steps=2, policy_lr=1e-2) as trainer:
         for _ in range(4):
             trainer.collect()
@@ -110,7 +127,9 @@ def test_the_policy_that_learns_from_a_rollout_is_the_one_that_acted(env_id):
                 now = trainer.agent.policy.distribution(trainer.rows.obs)
                 assert max(kl.abs().max().item() for kl in trainer.rows.acted.kl_parts(now)) < 1e-10
             trainer.learn()
-        assert trainer.agent.policy.obs_normalizer.statistics()[2] == trainer.env_steps  # every observation counted once
+        assert (
+            trainer.agent.policy.obs_normalizer.statistics()[2] == trainer.env_steps
+        )  # every observation counted once
 
 
 def test_evaluation_leaves_training_untouched_and_repeats_itself(tmp_path):
@@ -126,7 +145,8 @@ def test_evaluation_leaves_training_untouched_and_repeats_itself(tmp_path):
 
 
 def test_an_evaluation_that_a_signal_cut_off_is_made_up_for_on_resume(tmp_path, monkeypatch):
-    """eval.csv of an interrupted and resumed run equals that of a run left alone, and nothing is evaluated twice."""
+    """eval.csv of an interrupted and resumed run equals that of a run left alone, and nothing is evaluated
+    twice."""
     intervals = Intervals(evaluate=200, eval_episodes=4)
     with make_trainer(intervals=intervals) as whole:
         whole.train(800, str(tmp_path / "whole"))
@@ -157,7 +177,15 @@ def test_a_run_ends_at_the_wanted_return(tmp_path):
 
 
 def test_config_reaches_the_trainer():
-    config = VMPOConfig(env_id="Identity-v0", total_steps=1, num_envs=3, rollout_steps=5, m_steps=7, epsilon_mu=0.3, updates_per_step=2)
+    config = VMPOConfig(
+        env_id="Identity-v0",
+        total_steps=1,
+        num_envs=3,
+        rollout_steps=5,
+        m_steps=7,
+        epsilon_mu=0.3,
+        updates_per_step=2,
+    )
     with VMPOTrainer.from_config(config) as trainer:
         assert (trainer.env.num_envs, trainer.rollout_steps, trainer.agent.m_steps) == (3, 5, 7)
         assert config.train_arguments() == {"updates_per_step": 2}
@@ -167,7 +195,12 @@ def test_config_reaches_the_trainer():
 def test_defaults_of_the_constructor_are_the_documented_ones():
     with VMPOTrainer("IdentityContinuous-v0", 1, CPU, (8,), (8,), 4) as trainer:
         agent = trainer.agent
-        assert trainer.env.num_envs == 1 and agent.m_steps == 1 and agent.trace_lambda == 1.0 and agent.gamma == 0.99
+        assert (
+            trainer.env.num_envs == 1
+            and agent.m_steps == 1
+            and agent.trace_lambda == 1.0
+            and agent.gamma == 0.99
+        )
         assert agent.temperature().item() == 1.0 and agent.epsilon_eta == pytest.approx(0.1)
 
 
@@ -202,12 +235,18 @@ def _always_the_same():
 
 
 def test_an_observation_that_is_nan_ends_an_evaluation():
-    with make_trainer(_Faulty, num_envs=2) as trainer, pytest.raises(NonFiniteError, match="environment 0 of .* during an evaluation"):
+    with (
+        make_trainer(_Faulty, num_envs=2) as trainer,
+        pytest.raises(NonFiniteError, match="environment 0 of .* during an evaluation"),
+    ):
         trainer.evaluate(2)
 
 
 def test_an_observation_that_is_nan_is_named_before_the_policy_sees_it(tmp_path):
-    with make_trainer(_Faulty, num_envs=2) as trainer, pytest.raises(NonFiniteError, match="environment 0 of .* observation at step 4"):
+    with (
+        make_trainer(_Faulty, num_envs=2) as trainer,
+        pytest.raises(NonFiniteError, match="environment 0 of .* observation at step 4"),
+    ):
         trainer.train(100, str(tmp_path))
 
 
@@ -259,7 +298,13 @@ def test_a_run_made_in_python_is_a_run_folder_for_the_command_line(tmp_path):
         trainer.train(100, str(tmp_path), updates_per_step=2)
     config = VMPOConfig.from_toml((tmp_path / "config.toml").read_text())
     assert (config.total_steps, config.updates_per_step) == (100, 2)
-    assert (config.env_id, config.m_steps, config.gamma, config.rollout_steps, config.eval_interval) == ("CartPole-v1", 3, 0.9, 16, 0)
+    assert (config.env_id, config.m_steps, config.gamma, config.rollout_steps, config.eval_interval) == (
+        "CartPole-v1",
+        3,
+        0.9,
+        16,
+        0,
+    )
     with VMPOTrainer.from_config(config) as again:
         again.load(tmp_path)
         assert again.env_steps >= 100
@@ -270,7 +315,12 @@ def test_a_run_made_in_python_is_a_run_folder_for_the_command_line(tmp_path):
 def test_other_settings_than_the_checkpoints_are_an_error(tmp_path):
     with make_trainer() as trainer:
         trainer.train(100, str(tmp_path))
-    for settings in ({"policy_layer_sizes": (8,)}, {"target_update_period": 2}, {"num_envs": 5}, {"advantage_estimator": "dae"}):
+    for settings in (
+        {"policy_layer_sizes": (8,)},
+        {"target_update_period": 2},
+        {"num_envs": 5},
+        {"advantage_estimator": "dae"},
+    ):
         with make_trainer(**settings) as other, pytest.raises(CheckpointError):
             other.load(tmp_path)
 
@@ -316,5 +366,14 @@ def test_metrics_are_finite_numbers(tmp_path):
     with make_trainer() as trainer:
         trainer.train(300, str(tmp_path))
     rows = rows_of(tmp_path / "metrics.csv")
-    assert rows and all(np.isfinite(float(value)) for row in rows for value in row.values() if value not in ("", None))
-    assert {"loss/policy", "loss/value", "vmpo/temperature", "kl/mean", "train/entropy", "rollout/ep_return_mean"} <= set(rows[-1])
+    assert rows and all(
+        np.isfinite(float(value)) for row in rows for value in row.values() if value not in ("", None)
+    )
+    assert {
+        "loss/policy",
+        "loss/value",
+        "vmpo/temperature",
+        "kl/mean",
+        "train/entropy",
+        "rollout/ep_return_mean",
+    } <= set(rows[-1])

@@ -24,20 +24,21 @@ def check_env(
 ) -> Report:
     """Make and step an environment with random actions, and report what fits the trainers and what does not.
 
-    Looked at are spaces and what is left out of them, dtypes, ranges and values outside their space, bounds of actions, rewards, what
-    `reset` and `step` return, seeds, time limits and episodes that never end, autoreset modes, infos, and observations that are written in
-    place.
+    Looked at are spaces and what is left out of them, dtypes, ranges and values outside their space, bounds
+    of actions, rewards, what `reset` and `step` return, seeds, time limits and episodes that never end,
+    autoreset modes, infos, and observations that are written in place.
 
     Args:
-        env: what `make_vector_env` takes: an id, a factory, an environment or vector environment, or a `VectorEnv`. An object is stepped
-            and left open.
+        env: what `make_vector_env` takes: an id, a factory, an environment or vector environment, or a
+            `VectorEnv`. An object is stepped and left open.
         num_envs: environments that are made side by side, where they can be made.
         steps: random steps; after 40 seconds no more are made.
         seed: of episodes and actions.
         obs_keys, max_episode_steps, env_kwargs: as for `make_vector_env`.
 
     Returns:
-        A `Report`: `ok`, `findings`, and text by `str`. Whatever the environment does, raises or returns, is a finding.
+        A `Report`: `ok`, `findings`, and text by `str`. Whatever the environment does, raises or returns, is
+            a finding.
 
     Raises:
         SettingError: there is no such id, or a setting does not fit.

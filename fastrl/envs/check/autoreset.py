@@ -1,4 +1,5 @@
-"""When a vector environment resets an environment whose episode has ended: what it tells, and what stepping shows."""
+"""When a vector environment resets an environment whose episode has ended: what it tells, and what stepping
+shows."""
 
 from __future__ import annotations
 
@@ -14,7 +15,12 @@ from fastrl.envs.observations import ObservationMap
 
 
 def check_autoreset(
-    env: gym.vector.VectorEnv[Any, Any, Any], name: str, observations: ObservationMap, actions: ActionMap, given: Any, report: Report
+    env: gym.vector.VectorEnv[Any, Any, Any],
+    name: str,
+    observations: ObservationMap,
+    actions: ActionMap,
+    given: Any,
+    report: Report,
 ) -> None:
     """Compare the mode in the metadata with what the environment does, as training finds it out.
 
@@ -36,9 +42,14 @@ def check_autoreset(
         report.note("autoreset", told.upper())
     elif found is not None:
         advice = "set it to one of gymnasium.vector.AutoresetMode"
-        report.warn("autoreset", f"metadata['autoreset_mode'] is not there; stepping shows {found.upper()}: {advice}")
+        report.warn(
+            "autoreset", f"metadata['autoreset_mode'] is not there; stepping shows {found.upper()}: {advice}"
+        )
     else:
-        report.error("autoreset", f"metadata['autoreset_mode'] is not there, and {why}: give next_step, same_step or disabled")
+        report.error(
+            "autoreset",
+            f"metadata['autoreset_mode'] is not there, and {why}: give next_step, same_step or disabled",
+        )
 
 
 def check_infos(env: gym.vector.VectorEnv[Any, Any, Any], actions: Any, seed: int, report: Report) -> None:
@@ -53,4 +64,6 @@ def check_infos(env: gym.vector.VectorEnv[Any, Any, Any], actions: Any, seed: in
     env.reset(seed=seed)
     infos: Any = env.step(actions)[4]
     if not isinstance(infos, Mapping | Sequence):
-        report.error("infos", f"infos are a {type(infos).__name__}, neither a dict of arrays nor a list of dicts")
+        report.error(
+            "infos", f"infos are a {type(infos).__name__}, neither a dict of arrays nor a list of dicts"
+        )

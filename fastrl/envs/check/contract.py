@@ -1,4 +1,5 @@
-"""`reset` and `step` of a single Gymnasium environment, with findings for whatever they do otherwise than Gymnasium's interface says.
+"""`reset` and `step` of a single Gymnasium environment, with findings for whatever they do otherwise than
+Gymnasium's interface says.
 
 What training refuses is refused here by the same functions; what it only puts up with is said besides.
 """
@@ -62,12 +63,16 @@ class Contract:
             self._report.error("step", str(wrong))
             return None
         except (Exception, SystemExit) as error:
-            self._report.error("step", f"step({_short(action)}) raised {said(error)}, {self._report.steps} steps in")
+            self._report.error(
+                "step", f"step({_short(action)}) raised {said(error)}, {self._report.steps} steps in"
+            )
             return None
         self._see_info("step", stepped.info)
         _, reward, *flags, _ = returned
         if isinstance(reward, np.ndarray) and reward.ndim:
-            self._report.note("rewards", f"a reward is {describe(reward)}, it should be a number: return float(reward)")
+            self._report.note(
+                "rewards", f"a reward is {describe(reward)}, it should be a number: return float(reward)"
+            )
         for name, flag in zip(("terminated", "truncated"), flags, strict=True):
             if not isinstance(flag, bool | np.bool_):
                 self._report.note("step", f"{name} is of type {type(flag).__name__}, it should be a bool")
@@ -75,7 +80,9 @@ class Contract:
 
     def _see_info(self, call: str, info: Any) -> None:
         if not isinstance(info, Mapping):
-            self._report.warn("infos", f"{call} returned an info that is {describe(info)}, it should be a dict")
+            self._report.warn(
+                "infos", f"{call} returned an info that is {describe(info)}, it should be a dict"
+            )
 
 
 def _short(action: Any) -> str:

@@ -42,7 +42,8 @@ def check_repeats(contract: Contract, draw: Callable[[Any], Any], seed: int, rep
 
 
 def _play(contract: Contract, actions: list[Any], seed: int, time: Time | None = None) -> list[Any] | None:
-    """Everything the environment said until the episode, the actions or the time ended; None with an error."""
+    """Everything the environment said until the episode, the actions or the time ended; None with an
+    error."""
     begun = contract.reset(seed=seed)
     if begun is None:
         return None
@@ -58,7 +59,8 @@ def _play(contract: Contract, actions: list[Any], seed: int, time: Time | None =
 
 
 def _copied(value: Any) -> Any:
-    """The arrays in a value as they are now: an environment may write its next observation into the same ones."""
+    """The arrays in a value as they are now: an environment may write its next observation into the same
+    ones."""
     if isinstance(value, dict):
         return {key: _copied(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
@@ -72,6 +74,8 @@ def _equal(one: Any, other: Any) -> bool:
     if isinstance(one, list) and isinstance(other, list):
         return len(one) == len(other) and all(_equal(*pair) for pair in zip(one, other, strict=True))
     try:
-        return np.shape(one) == np.shape(other) and bool(np.allclose(one, other, rtol=ROUNDING, atol=ROUNDING, equal_nan=True))
+        return np.shape(one) == np.shape(other) and bool(
+            np.allclose(one, other, rtol=ROUNDING, atol=ROUNDING, equal_nan=True)
+        )
     except TypeError:  # text
         return bool(np.array_equal(one, other))

@@ -13,7 +13,9 @@ from typing import Any, Literal
 from fastrl.envs.base import EnvironmentFailure
 from fastrl.errors import SettingError
 
-SECONDS = 40.0  # random steps are made for at most so long; what is looked at besides has a quarter of it each
+SECONDS = (
+    40.0  # random steps are made for at most so long; what is looked at besides has a quarter of it each
+)
 Level = Literal["error", "warning", "note"]
 LEVELS: tuple[Level, ...] = ("error", "warning", "note")
 
@@ -23,9 +25,10 @@ class Finding:
     """One thing that was found.
 
     Args:
-        level: "error", training cannot work as it is; "warning", it works, and probably not as it is meant; "note", worth knowing.
-        what: what it is about: "observations", "actions", "rewards", "reset", "step", "limit", "autoreset", "infos", "seeds", "rendering"
-            or "environment".
+        level: "error", training cannot work as it is; "warning", it works, and probably not as it is meant;
+            "note", worth knowing.
+        what: what it is about: "observations", "actions", "rewards", "reset", "step", "limit", "autoreset",
+            "infos", "seeds", "rendering" or "environment".
         sentence: what was found, and what to do.
     """
 
@@ -97,7 +100,8 @@ class Report:
 
     @contextmanager
     def guard(self, what: str, doing: str) -> Iterator[None]:
-        """Whatever is raised inside is a finding: "`doing` raised ...", or fastrl's own sentence. Ctrl-C is let through."""
+        """Whatever is raised inside is a finding: "`doing` raised ...", or fastrl's own sentence. Ctrl-C is
+        let through."""
         try:
             yield
         except (EnvironmentFailure, SettingError) as error:
@@ -108,15 +112,26 @@ class Report:
     def as_dict(self) -> dict[str, Any]:
         """Plain values, for JSON."""
         findings = [asdict(finding) for finding in self.findings]
-        return {"name": self.name, "ok": self.ok, "steps": self.steps, "episodes": self.episodes, "findings": findings}
+        return {
+            "name": self.name,
+            "ok": self.ok,
+            "steps": self.steps,
+            "episodes": self.episodes,
+            "findings": findings,
+        }
 
     def __str__(self) -> str:
         found = [(level, self.of(level)) for level in LEVELS]
         counts = [f"{len(those)} {level}{'s' if len(those) != 1 else ''}" for level, those in found if those]
         verdict = "nothing wrong found" if self.ok else "look at this"
-        head = f"{self.name}: {verdict} in {self.steps} random steps, {self.episodes} episodes ended ({', '.join(counts) or 'no findings'})"
+        head = (
+            f"{self.name}: {verdict} in {self.steps} random steps, {self.episodes} episodes ended "
+            f"({', '.join(counts) or 'no findings'})"
+        )
         width = max((len(finding.what) for finding in self.findings), default=0)
-        lines = [f"{each.level:<8} {each.what:<{width}}  {each.sentence}" for _, those in found for each in those]
+        lines = [
+            f"{each.level:<8} {each.what:<{width}}  {each.sentence}" for _, those in found for each in those
+        ]
         return "\n".join([head, *lines])
 
     def __repr__(self) -> str:

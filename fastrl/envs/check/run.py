@@ -46,7 +46,11 @@ class Check:
     ) -> None:
         self._env, self._steps, self._seed = env, steps, seed
         self._num_envs = num_envs
-        self._settings: dict[str, Any] = {"obs_keys": obs_keys, "max_episode_steps": max_episode_steps, "env_kwargs": env_kwargs}
+        self._settings: dict[str, Any] = {
+            "obs_keys": obs_keys,
+            "max_episode_steps": max_episode_steps,
+            "env_kwargs": env_kwargs,
+        }
         own = ("crop", "num_actions", "autoreset_mode")  # options that fastrl takes, not the environment
         self._options = {name: value for name, value in (env_kwargs or {}).items() if name not in own}
         self._maps = {name: (env_kwargs or {}).get(name) for name in own}
@@ -71,7 +75,10 @@ class Check:
         env = self._env
         if not isinstance(env, str):
             if not callable(env):
-                raise SettingError(f"env must be an id, an environment or a factory of environments, got {type(env).__name__}")
+                raise SettingError(
+                    "env must be an id, an environment or a factory of environments, got "
+                    f"{type(env).__name__}"
+                )
             made = None
             with self.report.guard("environment", "making it"):
                 made = env(**self._options)
@@ -79,7 +86,9 @@ class Check:
         try:
             if env_source(env) != "gymnasium":
                 return self._vector()
-            return make_gymnasium_env(env, max_episode_steps=self._settings["max_episode_steps"], options=self._options)
+            return make_gymnasium_env(
+                env, max_episode_steps=self._settings["max_episode_steps"], options=self._options
+            )
         except SettingError as error:
             if "cannot be made" not in str(error):  # the id, or a setting, is a mistake of whoever asked
                 raise
@@ -89,7 +98,9 @@ class Check:
         return None
 
     def _vector(self, env: Any = None) -> VectorEnv:
-        return make_vector_env(self._env if env is None else env, self._num_envs, seed=self._seed, **self._settings)
+        return make_vector_env(
+            self._env if env is None else env, self._num_envs, seed=self._seed, **self._settings
+        )
 
     def _look(self, env: Any, given: bool) -> None:
         report = self.report
@@ -109,17 +120,21 @@ class Check:
         else:
             kind = type(env)
             old = (
-                "; it is of the old package gym: wrap it with shimmy's GymV21CompatibilityV0" if kind.__module__.startswith("gym.") else ""
+                "; it is of the old package gym: wrap it with shimmy's GymV21CompatibilityV0"
+                if kind.__module__.startswith("gym.")
+                else ""
             )
             report.error("environment", f"it is a {kind.__name__}, not a gymnasium.Env{old}")
 
-    # ------------------------------------------------------------------------------------------------ by kind
+    # --------------------------------------------------------------------------------------- by kind
 
     def _look_at_single(self, env: gym.Env[Any, Any], given: bool) -> None:
         report = self.report
         mode = getattr(env, "render_mode", None)
         if mode == "human":
-            report.warn("rendering", "render_mode is 'human': a window is drawn at every step of every environment")
+            report.warn(
+                "rendering", "render_mode is 'human': a window is drawn at every step of every environment"
+            )
         elif mode is not None:
             report.note("rendering", f"render_mode is {mode!r}")
         maps = self._maps_of(env.observation_space, env.action_space)
@@ -131,7 +146,12 @@ class Check:
             return
         with report.guard("environment", "making several"):
             if given:
-                check_runs(make_vector_env(env, 1, seed=self._seed, **self._settings), report, steps=FEW, seed=self._seed)
+                check_runs(
+                    make_vector_env(env, 1, seed=self._seed, **self._settings),
+                    report,
+                    steps=FEW,
+                    seed=self._seed,
+                )
                 return
             with self._vector() as several:
                 check_runs(several, report, steps=FEW, seed=self._seed)
@@ -145,7 +165,9 @@ class Check:
             return
         if type(env) is gym.vector.SyncVectorEnv:
             SingleCheck(env.envs[0], maps[1], report, seed=self._seed).run(self._steps)
-            report.note("autoreset", "the environments of a SyncVectorEnv are stepped one by one, whatever its mode")
+            report.note(
+                "autoreset", "the environments of a SyncVectorEnv are stepped one by one, whatever its mode"
+            )
         else:
             observations, actions = maps
             with report.guard("step", "stepping"):
@@ -153,11 +175,18 @@ class Check:
                 check_infos(env, actions.batch(drawn), self._seed, report)
             if not report.broken:
                 with report.guard("autoreset", "stepping"):
-                    check_autoreset(env, report.name, observations, actions, self._maps["autoreset_mode"], report)
+                    check_autoreset(
+                        env, report.name, observations, actions, self._maps["autoreset_mode"], report
+                    )
         if report.broken:
             return
         with report.guard("environment", "stepping"):
-            stream = make_vector_env(env, env.num_envs, seed=self._seed, **{**self._settings, "env_kwargs": None, **self._map_settings()})
+            stream = make_vector_env(
+                env,
+                env.num_envs,
+                seed=self._seed,
+                **{**self._settings, "env_kwargs": None, **self._map_settings()},
+            )
             run: Callable[..., None] = check_runs if type(env) is gym.vector.SyncVectorEnv else check_stream
             run(stream, report, steps=self._steps, seed=self._seed)
 
@@ -166,7 +195,8 @@ class Check:
         return {"env_kwargs": given} if given else {}
 
     def _maps_of(self, observation_space: Any, action_space: Any) -> tuple[ObservationMap, ActionMap] | None:
-        """How observations and actions become the environment's, with what is to be said of both spaces; None with an error."""
+        """How observations and actions become the environment's, with what is to be said of both spaces; None
+        with an error."""
         sound = [
             require_space(observation_space, "observations", self.report),
             require_space(action_space, "actions", self.report),

@@ -1,4 +1,5 @@
-"""A single Gymnasium environment, stepped as it is: does it keep Gymnasium's contract, and does it return what its spaces declare?"""
+"""A single Gymnasium environment, stepped as it is: does it keep Gymnasium's contract, and does it return
+what its spaces declare?"""
 
 from __future__ import annotations
 
@@ -36,11 +37,15 @@ class SingleCheck:
         self._contract = Contract(env, report)
         found = [entry for entry in entries(env.observation_space) if isinstance(entry, Leaf)]
         self._leaves = [(leaf, EntryWatch(leaf, report)) for leaf in found]
-        self._declared = set(env.observation_space.spaces) if isinstance(env.observation_space, gym.spaces.Dict) else None
+        self._declared = (
+            set(env.observation_space.spaces) if isinstance(env.observation_space, gym.spaces.Dict) else None
+        )
         self._rewards = RewardWatch(report)
         with report.guard("limit", "asking for the time limit"):
             self._episodes = EpisodeWatch(report, time_limit(env))
-        self._before: list[tuple[np.ndarray, np.ndarray]] = []  # arrays of the last observation, and what was in them
+        self._before: list[
+            tuple[np.ndarray, np.ndarray]
+        ] = []  # arrays of the last observation, and what was in them
 
     def run(self, steps: int) -> None:
         """So many steps, then the same episode twice, then an action outside its bounds."""
@@ -76,7 +81,9 @@ class SingleCheck:
                 self._see(begun[0])
                 info = begun[1]
             if time.over:
-                self._report.note("step", f"stopped after {self._report.steps} steps, in {time.seconds:g} seconds")
+                self._report.note(
+                    "step", f"stopped after {self._report.steps} steps, in {time.seconds:g} seconds"
+                )
                 break
         self._episodes.finish(length)
 
@@ -117,13 +124,18 @@ class SingleCheck:
             return
         extra = ", ".join(repr(key) for key in obs if key not in self._declared)
         if extra:
-            self._report.warn("observations", f"they have entries that the space does not declare, which nobody will see: {extra}")
+            self._report.warn(
+                "observations",
+                f"they have entries that the space does not declare, which nobody will see: {extra}",
+            )
 
     def _see_reuse(self, arrays: list[np.ndarray]) -> None:
         """Whether the array of the observation before was written into."""
         if any(not np.array_equal(array, copy) for array, copy in self._before if array.dtype.kind in "biuf"):
             self._report.note(
-                "observations", "every one is written into the array of the one before; fastrl copies, loops of your own must too"
+                "observations",
+                "every one is written into the array of the one before; fastrl copies, loops of your own "
+                "must too",
             )
         self._before = [(array, array.copy()) for array in arrays]
 
@@ -131,7 +143,10 @@ class SingleCheck:
         spec = self._actions.spec
         action = random_actions(spec, self._rng, 1)
         if isinstance(info, Mapping) and "action_mask" in info:
-            self._report.note("infos", "info has an action_mask: fastrl has no masks yet, and its policies take masked actions too")
+            self._report.note(
+                "infos",
+                "info has an action_mask: fastrl has no masks yet, and its policies take masked actions too",
+            )
             mask = mask_of(info, spec)
             if mask is not None:
                 action = np.array([self._rng.choice(np.flatnonzero(mask))])
@@ -140,7 +155,11 @@ class SingleCheck:
     def _try_outside(self) -> None:
         """An action far outside finite bounds; fastrl never sends one."""
         space = self._contract.env.action_space
-        if not isinstance(space, gym.spaces.Box) or not np.isfinite([space.low, space.high]).all() or space.dtype.kind != "f":
+        if (
+            not isinstance(space, gym.spaces.Box)
+            or not np.isfinite([space.low, space.high]).all()
+            or space.dtype.kind != "f"
+        ):
             return
         if self._contract.reset(seed=self._seed) is None:
             return
@@ -148,6 +167,8 @@ class SingleCheck:
         try:
             self._contract.env.step(far)
         except (Exception, SystemExit) as error:
-            self._report.note("actions", f"one outside its bounds raises {type(error).__name__}; fastrl sends none")
+            self._report.note(
+                "actions", f"one outside its bounds raises {type(error).__name__}; fastrl sends none"
+            )
         else:
             self._report.note("actions", "one outside its bounds is accepted; fastrl sends none")

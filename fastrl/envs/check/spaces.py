@@ -1,4 +1,5 @@
-"""What is said about an environment's spaces before it is stepped: kinds, what is left out, how entries and actions become arrays."""
+"""What is said about an environment's spaces before it is stepped: kinds, what is left out, how entries and
+actions become arrays."""
 
 from __future__ import annotations
 
@@ -26,7 +27,9 @@ def require_space(space: Any, what: str, report: Report) -> bool:
     if space is None:
         report.error(what, f"the environment has no {what[:-1]}_space")
     elif type(space).__module__.startswith("gym."):
-        report.error(what, f"its {what[:-1]}_space is one of the old package gym; make it one of gymnasium.spaces")
+        report.error(
+            what, f"its {what[:-1]}_space is one of the old package gym; make it one of gymnasium.spaces"
+        )
     else:
         report.error(what, f"its {what[:-1]}_space is {type(space).__name__}, not one of gymnasium.spaces")
     return False
@@ -44,22 +47,38 @@ def observations_of(
     parts = [f"{leaf.name!r} ({leaf.described})" if leaf.path else leaf.described for leaf in found.leaves]
     kind = "bytes" if found.torch_dtype == torch.uint8 else "float32"
     made = f"{kind} {list(found.shape)}"
-    report.note("observations", parts[0] if parts[0].endswith(made) else f"{', '.join(parts)}: to policies {made}")
+    report.note(
+        "observations", parts[0] if parts[0].endswith(made) else f"{', '.join(parts)}: to policies {made}"
+    )
     scaled = [leaf.name or "they" for leaf in found.leaves if leaf.scaled and kind == "float32"]
     if scaled:
         report.note("observations", f"bytes that become float32 are divided by 255: {', '.join(scaled)}")
     _say_left_out(space, found, obs_keys, report)
     for leaf in found.leaves:
         if leaf.path and leaf.path[-1] == "action_mask":
-            report.warn("observations", f"{leaf.called}: fastrl has no masks of actions yet, and its policies take masked actions too")
+            report.warn(
+                "observations",
+                f"{leaf.called}: fastrl has no masks of actions yet, and its policies take masked actions "
+                "too",
+            )
         if leaf.kind == "choices" and leaf.size > MANY_CHOICES:
-            report.warn("observations", f"{leaf.called} becomes {leaf.size:,} numbers, one for each choice; give it as numbers instead")
+            report.warn(
+                "observations",
+                f"{leaf.called} becomes {leaf.size:,} numbers, one for each choice; give it as numbers "
+                "instead",
+            )
         elif leaf.image and leaf.dtype.kind == "f" and leaf.size > 1024:
-            report.warn("observations", f"{leaf.called} has the shape of an image, {list(leaf.shape)}, but is {leaf.dtype}: declare bytes")
+            report.warn(
+                "observations",
+                f"{leaf.called} has the shape of an image, {list(leaf.shape)}, but is {leaf.dtype}: declare "
+                "bytes",
+            )
     return found
 
 
-def _say_left_out(space: gym.Space[Any], found: ObservationMap, obs_keys: Sequence[str] | None, report: Report) -> None:
+def _say_left_out(
+    space: gym.Space[Any], found: ObservationMap, obs_keys: Sequence[str] | None, report: Report
+) -> None:
     taken = ", ".join(repr(leaf.name) for leaf in found.leaves)
     left_out = left_out_entries(space, found.leaves)
     listed = ", ".join(f"{name!r} ({what})" for name, what in left_out.items())
@@ -68,7 +87,9 @@ def _say_left_out(space: gym.Space[Any], found: ObservationMap, obs_keys: Sequen
     elif left_out:
         report.note("observations", f"obs_keys leaves out {listed}")
     elif len(list(entries(space))) > len(found.leaves):
-        report.note("observations", f"of a MiniGrid observation {taken} is seen alone; obs_keys chooses other entries")
+        report.note(
+            "observations", f"of a MiniGrid observation {taken} is seen alone; obs_keys chooses other entries"
+        )
 
 
 def actions_of(space: gym.Space[Any], report: Report, *, num_actions: int | None = None) -> ActionMap | None:
@@ -96,11 +117,19 @@ def _say_bounds(space: gym.spaces.Box, report: Report) -> None:
     if finite.all():
         bounds = sorted({f"{a:g} to {b:g}" for a, b in zip(low, high, strict=True)})
         listed = ", ".join(bounds[:4]) + (", ..." if len(bounds) > 4 else "")
-        unit = "" if np.all(low == -1) and np.all(high == 1) else "; policies act in [-1, 1], which is mapped onto them"
+        unit = (
+            ""
+            if np.all(low == -1) and np.all(high == 1)
+            else "; policies act in [-1, 1], which is mapped onto them"
+        )
         report.note("actions", f"{many}, bounds {listed}{unit}")
         return
     open_ends = [int(i) for i in np.flatnonzero(~finite)]
-    report.note("actions", f"{many}; without two finite bounds, and so in the environment's own units: {_listed(open_ends, low, high)}")
+    report.note(
+        "actions",
+        f"{many}; without two finite bounds, and so in the environment's own units: "
+        f"{_listed(open_ends, low, high)}",
+    )
 
 
 def _listed(indices: list[int], low: np.ndarray, high: np.ndarray) -> str:
@@ -108,7 +137,9 @@ def _listed(indices: list[int], low: np.ndarray, high: np.ndarray) -> str:
     return shown + (f" and {len(indices) - 3} others" if len(indices) > 3 else "")
 
 
-def whole_observation(shape: tuple[int, ...], dtype: torch.dtype, bounds: tuple[np.ndarray, np.ndarray]) -> Leaf:
+def whole_observation(
+    shape: tuple[int, ...], dtype: torch.dtype, bounds: tuple[np.ndarray, np.ndarray]
+) -> Leaf:
     """The observations of a `VectorEnv`, which tells no space, as one entry."""
     numbers = np.dtype(np.uint8 if dtype == torch.uint8 else np.float32)
     image = (dtype == torch.uint8 and len(shape) >= 2) or len(shape) >= 3

@@ -1,4 +1,5 @@
-"""What is kept of many random steps: ranges of observations, rewards, lengths of episodes; and what is said of them at the end."""
+"""What is kept of many random steps: ranges of observations, rewards, lengths of episodes; and what is said
+of them at the end."""
 
 from __future__ import annotations
 
@@ -37,17 +38,27 @@ class EntryWatch:
         leaf = self._leaf
         try:
             if batch.shape[1:] != leaf.shape:
-                raise ObservationFault(f"{leaf.called} has shape {list(batch.shape[1:])}, its space declares {list(leaf.shape)}")
+                raise ObservationFault(
+                    f"{leaf.called} has shape {list(batch.shape[1:])}, its space declares {list(leaf.shape)}"
+                )
             leaf.encode(batch)
         except (ValueError, TypeError) as error:  # faults, and whatever numpy says of a strange array
             self._broken = True
-            self._report.error("observations", str(error) if isinstance(error, ObservationFault) else f"{leaf.called}: {said(error)}")
+            self._report.error(
+                "observations",
+                str(error) if isinstance(error, ObservationFault) else f"{leaf.called}: {said(error)}",
+            )
             return
         if batch.dtype != leaf.dtype and leaf.kind == "box":
-            self._report.note("observations", f"{leaf.called} is {batch.dtype}, its space declares {leaf.dtype}; it is cast")
+            self._report.note(
+                "observations", f"{leaf.called} is {batch.dtype}, its space declares {leaf.dtype}; it is cast"
+            )
         if batch.dtype.kind == "f" and not all_finite(batch):
             self._broken = True
-            self._report.error("observations", f"{leaf.called} is not finite, {first_fault(batch, 'number')[1]}; training stops there")
+            self._report.error(
+                "observations",
+                f"{leaf.called} is not finite, {first_fault(batch, 'number')[1]}; training stops there",
+            )
             return
         self._ranges.see(batch)
 
@@ -59,7 +70,9 @@ class EntryWatch:
         self._say_scale()
         constant, size = self._ranges.constant, self._ranges.low.size
         if 0 < constant < size:
-            self._report.note("observations", f"{constant:,} of the {size:,} numbers of {self._leaf.called} never changed")
+            self._report.note(
+                "observations", f"{constant:,} of the {size:,} numbers of {self._leaf.called} never changed"
+            )
 
     @property
     def never_changed(self) -> bool:
@@ -77,24 +90,41 @@ class EntryWatch:
         smallest, largest = ranges.span(index)
         more = "" if wrong.size == 1 else f" ({wrong.size} of its numbers leave theirs)"
         declared = f"{np.ravel(leaf.low)[index]:g} to {np.ravel(leaf.high)[index]:g}"
-        self._report.warn("observations", f"{self._place(index)} was {smallest:g} to {largest:g}, its space declares {declared}{more}")
+        self._report.warn(
+            "observations",
+            f"{self._place(index)} was {smallest:g} to {largest:g}, its space declares {declared}{more}",
+        )
 
     def _by_index(self, index: int) -> str:
         leaf = self._leaf
-        return leaf.called if leaf.size == 1 else f"{leaf.called} at {[int(i) for i in np.unravel_index(index, leaf.shape)]}"
+        return (
+            leaf.called
+            if leaf.size == 1
+            else f"{leaf.called} at {[int(i) for i in np.unravel_index(index, leaf.shape)]}"
+        )
 
     def _say_scale(self) -> None:
         leaf, ranges = self._leaf, self._ranges
         low, high = ranges.smallest_value, ranges.largest_value
         if leaf.dtype == np.uint8:
             if leaf.image and leaf.size > 1024 and high <= 1:
-                self._report.warn("observations", f"{leaf.called}, bytes, never exceeds {high:g}: were numbers from 0 to 1 made bytes?")
+                self._report.warn(
+                    "observations",
+                    f"{leaf.called}, bytes, never exceeds {high:g}: were numbers from 0 to 1 made bytes?",
+                )
             elif leaf.image and leaf.scaled and high < 16:
-                self._report.note("observations", f"{leaf.called}, bytes, never exceeds {high:g}: symbols, not pixels")
+                self._report.note(
+                    "observations", f"{leaf.called}, bytes, never exceeds {high:g}: symbols, not pixels"
+                )
         elif leaf.image and leaf.size > 1024 and high > 2:
-            self._report.warn("observations", f"{leaf.called}, {leaf.dtype}, is {low:g} to {high:g}: give pixels as bytes, or from 0 to 1")
+            self._report.warn(
+                "observations",
+                f"{leaf.called}, {leaf.dtype}, is {low:g} to {high:g}: give pixels as bytes, or from 0 to 1",
+            )
         elif max(abs(low), abs(high)) > LARGE_NUMBER:
-            self._report.warn("observations", f"{leaf.called} is {low:g} to {high:g}: normalise observations, or scale them")
+            self._report.warn(
+                "observations", f"{leaf.called} is {low:g} to {high:g}: normalise observations, or scale them"
+            )
 
 
 class RewardWatch:
@@ -107,7 +137,10 @@ class RewardWatch:
     def see(self, rewards: np.ndarray) -> None:
         """Rewards [N] of transitions alone."""
         if not all_finite(rewards):
-            self._report.error("rewards", f"a reward is not finite, {first_fault(rewards, 'reward')[1]}; training stops there")
+            self._report.error(
+                "rewards",
+                f"a reward is not finite, {first_fault(rewards, 'reward')[1]}; training stops there",
+            )
             return
         if len(rewards):
             self._ranges.see(rewards.astype(np.float64))
@@ -153,24 +186,36 @@ class EpisodeWatch:
         told, report = self.told, self._report
         if self._lengths:
             report.note(
-                "limit", f"episodes of random actions last {min(self._lengths)} to {max(self._lengths)} steps; limit {told or 'none'}"
+                "limit",
+                f"episodes of random actions last {min(self._lengths)} to {max(self._lengths)} steps; limit "
+                f"{told or 'none'}",
             )
         if told is None:
             self._say_without_limit()
         elif self.longest > told:
             report.warn("limit", f"a limit of {told} steps is told, but an episode lasted {self.longest}")
         elif self._cut and max(self._cut) < told and len(set(self._cut)) == 1:
-            report.warn("limit", f"a limit of {told} steps is told, but episodes are truncated after {self._cut[0]}")
+            report.warn(
+                "limit", f"a limit of {told} steps is told, but episodes are truncated after {self._cut[0]}"
+            )
         elif told > HUGE_LIMIT:
             level: Level = "note" if self._lengths else "warning"
-            report.add(level, "limit", f"a limit of {told:,} steps is as good as none: give max_episode_steps")
+            report.add(
+                level, "limit", f"a limit of {told:,} steps is as good as none: give max_episode_steps"
+            )
         elif not self._lengths:
             report.note("limit", f"no episode ended within {self.longest} steps; the limit is {told}")
 
     def _say_without_limit(self) -> None:
         if not self._lengths:
             advice = "an evaluation of it may never end: give max_episode_steps"
-            self._report.warn("limit", f"no episode ended within {self.longest} steps, and no time limit is told; {advice}")
+            self._report.warn(
+                "limit", f"no episode ended within {self.longest} steps, and no time limit is told; {advice}"
+            )
         elif self._cut:
             advice = f"give max_episode_steps={max(self._cut)} where it is asked for"
-            self._report.note("limit", f"episodes are truncated after {max(self._cut)} steps at most, but no limit is told; {advice}")
+            self._report.note(
+                "limit",
+                f"episodes are truncated after {max(self._cut)} steps at most, but no limit is told; "
+                f"{advice}",
+            )

@@ -7,14 +7,18 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from fastrl.errors import SettingError
-from fastrl.training.config import Ranges, RunConfig, check_choice, check_ranges, find_preset
-from fastrl.training.memory import COPIES, FLOAT, Need, action_size, network_need, obs_size, perceptron, row_bytes
+from fastrl.runs.config import Ranges, RunConfig, check_choice, check_ranges, find_preset
+from fastrl.runs.memory import COPIES, FLOAT, Need, action_size, network_need, obs_size, perceptron, row_bytes
 
 if TYPE_CHECKING:
     from fastrl.envs import VectorEnv
 
 RANGES: Ranges = (
-    ("at least 1", lambda value: value >= 1, ("batch_size", "replay_size", "target_networks_update_period", "action_samples", "m_steps")),
+    (
+        "at least 1",
+        lambda value: value >= 1,
+        ("batch_size", "replay_size", "target_networks_update_period", "action_samples", "m_steps"),
+    ),
     ("at least 1", lambda value: value >= 1, ("retrace_steps", "retrace_mc_actions")),
     ("at least 0", lambda value: value >= 0, ("update_after",)),
     (
@@ -28,12 +32,24 @@ RANGES: Ranges = (
         "finite and above 0",
         lambda value: 0 < value < math.inf,
         (
-            *("policy_lr", "q_lr", "temperature_lr", "lambda_lr", "kl_epsilon", "mstep_kl_epsilon", "mstep_kl_epsilon_std"),
+            *(
+                "policy_lr",
+                "q_lr",
+                "temperature_lr",
+                "lambda_lr",
+                "kl_epsilon",
+                "mstep_kl_epsilon",
+                "mstep_kl_epsilon_std",
+            ),
             *("epsilon_penalty", "max_grad_norm", "samples_per_insert"),
         ),
     ),
     ("in [1e-8, 1e8]", lambda value: 1e-8 <= value <= 1e8, ("temperature_init", "lambda_init")),
-    ("in [-18, 1e8]", lambda value: -18 <= value <= 1e8, ("init_log_alpha_mean", "init_log_alpha_stddev")),  # softplus(−18) = 1.5e-8
+    (
+        "in [-18, 1e8]",
+        lambda value: -18 <= value <= 1e8,
+        ("init_log_alpha_mean", "init_log_alpha_stddev"),
+    ),  # softplus(−18) = 1.5e-8
     ("in [1e-8, 7.3]", lambda value: 1e-8 <= value <= 7.3, ("init_std",)),  # log σ stays below 2
 )
 
@@ -124,8 +140,21 @@ class MPOConfig(RunConfig):
     @classmethod
     def fixed_on_resume(cls) -> tuple[str, ...]:
         """Settings that cannot change when a run is continued."""
-        networks = ("policy_layer_sizes", "critic_layer_sizes", "twin_critic", "per_dimension_kl", "action_penalty", "optimizer_type")
-        started_from = ("temperature_init", "lambda_init", "init_log_alpha_mean", "init_log_alpha_stddev", "init_std")
+        networks = (
+            "policy_layer_sizes",
+            "critic_layer_sizes",
+            "twin_critic",
+            "per_dimension_kl",
+            "action_penalty",
+            "optimizer_type",
+        )
+        started_from = (
+            "temperature_init",
+            "lambda_init",
+            "init_log_alpha_mean",
+            "init_log_alpha_stddev",
+            "init_std",
+        )
         return (*super().fixed_on_resume(), *networks, *started_from, "replay_size", "save_replay")
 
     def check(self) -> None:
@@ -134,14 +163,22 @@ class MPOConfig(RunConfig):
         check_ranges(self, RANGES)
         check_choice(self, "optimizer_type", ("adam", "sgd"))
         if self.use_retrace and self.retrace_steps >= self.replay_size:
-            raise SettingError(f"retrace_steps must be below replay_size = {self.replay_size}, got {self.retrace_steps}")
+            raise SettingError(
+                f"retrace_steps must be below replay_size = {self.replay_size}, got {self.retrace_steps}"
+            )
         if self.use_retrace and self.batch_size % self.retrace_steps:
-            raise SettingError(f"batch_size must be a multiple of retrace_steps = {self.retrace_steps}, got {self.batch_size}")
+            raise SettingError(
+                f"batch_size must be a multiple of retrace_steps = {self.retrace_steps}, got "
+                f"{self.batch_size}"
+            )
         if self.exact_resume and not self.save_replay:
-            raise SettingError("exact_resume needs save_replay: without its replay a continued run fills a new one first")
+            raise SettingError(
+                "exact_resume needs save_replay: without its replay a continued run fills a new one first"
+            )
 
     def needs(self, env: VectorEnv) -> list[Need]:
-        """Networks with their targets, replay, and the target critic's pass over the sampled actions of a batch."""
+        """Networks with their targets, replay, and the target critic's pass over the sampled actions of a
+        batch."""
         inputs, outputs = obs_size(env), action_size(env)
         policy = perceptron(inputs, self.policy_layer_sizes, outputs)
         critic = perceptron(inputs + outputs, self.critic_layer_sizes, 1) * (2 if self.twin_critic else 1)
@@ -155,7 +192,11 @@ class MPOConfig(RunConfig):
             network_need(critic, "critic_layer_sizes", copies=COPIES + 1),
             Need("replay", self.replay_size * row_bytes(env), "replay_size"),
             Need("batch", self.batch_size * row_bytes(env), "batch_size"),
-            Need("samples", FLOAT * samples * self.batch_size * widest * sampled, f"{count}, batch_size or critic_layer_sizes"),
+            Need(
+                "samples",
+                FLOAT * samples * self.batch_size * widest * sampled,
+                f"{count}, batch_size or critic_layer_sizes",
+            ),
         ]
 
     @classmethod
@@ -164,7 +205,8 @@ class MPOConfig(RunConfig):
         return find_preset(PRESETS, env_id)
 
 
-# Settings that were run and whose results are in bench/results; an environment gets an entry here once it has been measured.
+# Settings that were run and whose results are in bench/results; an environment gets an entry here once it has
+# been measured.
 PRESETS: dict[str, dict[str, Any]] = {
     "Pendulum-v1": {
         "total_steps": 30_000,

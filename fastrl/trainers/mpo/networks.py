@@ -20,7 +20,9 @@ ROWS_PER_BLOCK = 1024  # rows of a pass without gradient, so that activations st
 
 def small_init(layer: Linear) -> Linear:
     """The layer with uniform weights of variance 0.01² / inputs and bias 0: outputs near 0."""
-    nn.init.uniform_(layer.weight, -0.01 * (3 / layer.in_features) ** 0.5, 0.01 * (3 / layer.in_features) ** 0.5)
+    nn.init.uniform_(
+        layer.weight, -0.01 * (3 / layer.in_features) ** 0.5, 0.01 * (3 / layer.in_features) ** 0.5
+    )
     nn.init.zeros_(layer.bias)
     return layer
 
@@ -32,14 +34,17 @@ class Torso(nn.Module):
         input_dim: features of the input.
         layer_sizes: widths, at least one.
 
-    Reference: Hoffman et al. 2020, "Acme: A Research Framework for Distributed Reinforcement Learning" (LayerNormMLP).
+    Reference: Hoffman et al. 2020, "Acme: A Research Framework for Distributed Reinforcement Learning"
+        (LayerNormMLP).
     """
 
     def __init__(self, input_dim: int, layer_sizes: Sequence[int]) -> None:
         super().__init__()
         self.first = Linear(input_dim, layer_sizes[0])
         self.norm = nn.LayerNorm(layer_sizes[0])
-        self.rest = nn.ModuleList(Linear(a, b) for a, b in zip(layer_sizes[:-1], layer_sizes[1:], strict=True))
+        self.rest = nn.ModuleList(
+            Linear(a, b) for a, b in zip(layer_sizes[:-1], layer_sizes[1:], strict=True)
+        )
         self.width = layer_sizes[-1]
 
     def forward(self, x: Tensor) -> Tensor:
@@ -54,7 +59,8 @@ class Torso(nn.Module):
         return x
 
     def behind_first_in_bfloat16(self, x: Tensor, shift: Tensor | None = None) -> Tensor:
-        """`behind_first` with matrix products of bfloat16; what is between them stays float32. Without gradient."""
+        """`behind_first` with matrix products of bfloat16; what is between them stays float32. Without
+        gradient."""
         x = self.normalised(x, shift)
         for layer in cast("list[Linear]", list(self.rest)):
             weight, bias = layer.weight.bfloat16(), layer.bias.bfloat16()
@@ -62,14 +68,16 @@ class Torso(nn.Module):
         return x
 
     def normalised(self, x: Tensor, shift: Tensor | None = None) -> Tensor:
-        """Layer norm and tanh of x [B, layer_sizes[0]], to B / G rows of which one of `shift` [G, layer_sizes[0]] is added before."""
+        """Layer norm and tanh of x [B, layer_sizes[0]], to B / G rows of which one of `shift` [G,
+        layer_sizes[0]] is added before."""
         if shift is None and torch.is_grad_enabled():
             return ops.tanh(self.norm(x))  # the gradient of the two is faster
         return ops.layer_norm_tanh(x, self.norm.weight, self.norm.bias, shift=shift, eps=self.norm.eps)
 
 
 class _Limited(torch.autograd.Function):
-    """log σ within its limits; beyond them only a gradient that leads back comes through, so that it cannot get stuck there."""
+    """log σ within its limits; beyond them only a gradient that leads back comes through, so that it cannot
+    get stuck there."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor) -> Tensor:
@@ -153,7 +161,8 @@ class Critic(nn.Module):
     def of_samples(self, obs: Tensor, actions: Tensor, bfloat16: bool = False) -> Tensor:
         """Q [B, S] of S actions at each state, actions [B, S, A], without gradient.
 
-        The observation's part of the first layer is worked out once for each state. `bfloat16` is for the products of the layers behind.
+        The observation's part of the first layer is worked out once for each state. `bfloat16` is for the
+        products of the layers behind.
         """
         behind_first = self.torso.behind_first_in_bfloat16 if bfloat16 else self.torso.behind_first
         batch, samples, act_dim = actions.shape

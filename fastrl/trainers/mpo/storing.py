@@ -1,4 +1,5 @@
-"""What a replay is fed with: rows of all environments, or transitions of a loop of one's own; numbers that overflow are refused."""
+"""What a replay is fed with: rows of all environments, or transitions of a loop of one's own; numbers that
+overflow are refused."""
 
 from __future__ import annotations
 
@@ -13,7 +14,7 @@ from fastrl.data.replay import SequenceReplay
 from fastrl.envs import Timestep
 from fastrl.errors import SettingError
 from fastrl.nn.encoders import as_vectors
-from fastrl.training.trainer import Trainer
+from fastrl.runs.trainer import Trainer
 
 if TYPE_CHECKING:
     from tensordict import TensorDict
@@ -55,15 +56,17 @@ class StoringTrainer(Trainer):
         return row / self.agent.byte_range if np.asarray(obs).dtype == np.uint8 else row
 
     def _begin(self) -> Tensor:
-        """Reset all environments; a first observation that cannot be used breaks the first transition only."""
+        """Reset all environments; a first observation that cannot be used breaks the first transition
+        only."""
         obs = as_vectors(self.env.reset())
         self._breaks_next = ~usable(obs).all(1)
         return harmless(obs)
 
-    # ------------------------------------------------------------------------------------------------ rows of all environments
+    # ---------------------------------------------------------------------- rows of all environments
 
     def _store(self, executed: Tensor, raw: Tensor, logp: Tensor, timestep: Timestep) -> None:
-        """Store the row; a transition with a number that is too large to be squared is none and is not stored."""
+        """Store the row; a transition with a number that is too large to be squared is none and is not
+        stored."""
         next_obs, reward, valid = as_vectors(timestep.obs), timestep.reward, timestep.valid
         terminated, truncated = timestep.terminated, timestep.truncated
         total = next_obs.abs().sum() + reward.abs().sum() + logp.abs().sum()
@@ -95,7 +98,7 @@ class StoringTrainer(Trainer):
         self.replay.add(**rows)
         self._following = None
 
-    # ------------------------------------------------------------------------------------------------ storing by hand
+    # ------------------------------------------------------------------------------- storing by hand
 
     @staticmethod
     def _as_cpu_float_tensor(value: np.ndarray | float, shape: tuple[int, ...]) -> Tensor:
@@ -119,25 +122,33 @@ class StoringTrainer(Trainer):
     ) -> bool:
         """Store one transition of a loop of one's own, for a trainer of a single environment.
 
-        What follows it is stored with it, so the next transition may begin anywhere: a sequence goes on where it begins with this one's
-        `next_obs`, and is broken where it does not.
+        What follows it is stored with it, so the next transition may begin anywhere: a sequence goes on where
+        it begins with this one's `next_obs`, and is broken where it does not.
 
         Args:
-            obs, next_obs: [obs_dim] before and after the step; of bytes as np.uint8, or over their range as the agent gets them.
-            action_exec, action_raw: as executed and as drawn, [A], both in policy units; or a number of discrete ones.
+            obs, next_obs: [obs_dim] before and after the step; of bytes as np.uint8, or over their range as
+                the agent gets them.
+            action_exec, action_raw: as executed and as drawn, [A], both in policy units; or a number of
+                discrete ones.
             behaviour_logp: log-probability of the raw action, in nats.
             reward: of the step.
             done: 1 if the episode terminated, else 0.
 
         Returns:
-            False if something is not finite: the transition is refused, counted in `refused` and warned of, and breaks the sequence.
+            False if something is not finite: the transition is refused, counted in `refused` and warned of,
+                and breaks the sequence.
 
         Raises:
             SettingError: the trainer has several environments.
         """
         if self.env.num_envs != 1:
-            raise SettingError(f"_add_transition is for a trainer with num_envs = 1, this one has {self.env.num_envs}")
-        if not all(self._is_finite_value(value) for value in (obs, action_exec, action_raw, behaviour_logp, reward, next_obs, done)):
+            raise SettingError(
+                f"_add_transition is for a trainer with num_envs = 1, this one has {self.env.num_envs}"
+            )
+        if not all(
+            self._is_finite_value(value)
+            for value in (obs, action_exec, action_raw, behaviour_logp, reward, next_obs, done)
+        ):
             self._refuse(1)
             self._sequence_broken = True
             return False
@@ -182,7 +193,9 @@ class StoringTrainer(Trainer):
         before, self.refused = self.refused, self.refused + count
         if before == 0 or before // WARNED_EVERY != self.refused // WARNED_EVERY:
             what = "transitions that are not finite, or too large to be squared,"
-            warnings.warn(f"MPO: {self.refused} {what} have been refused so far", RuntimeWarning, stacklevel=3)
+            warnings.warn(
+                f"MPO: {self.refused} {what} have been refused so far", RuntimeWarning, stacklevel=3
+            )
 
     def _get_sequence_offsets(self, seq_len: int) -> Tensor:
         """0 … seq_len − 1, int64 [seq_len], made once for each length."""
@@ -191,15 +204,17 @@ class StoringTrainer(Trainer):
         return self._offsets[seq_len]
 
     def _sample_sequences(self, batch_size: int, seq_len: int) -> TensorDict:
-        """Windows of consecutive transitions of one environment, drawn uniformly, never across the write position.
+        """Windows of consecutive transitions of one environment, drawn uniformly, never across the write
+        position.
 
         Args:
             batch_size: B.
             seq_len: T.
 
         Returns:
-            A TensorDict of batch size [B, T] with `obs`, `next_obs`, `actions_exec`, `actions_raw`, `behaviour_logp`, `rewards`, `dones`
-            (terminated or truncated), `terminated`, `truncated` and `valid`.
+            A TensorDict of batch size [B, T] with `obs`, `next_obs`, `actions_exec`, `actions_raw`,
+            `behaviour_logp`, `rewards`, `dones` (terminated or truncated), `terminated`, `truncated` and
+            `valid`.
 
         Raises:
             ValueError: fewer transitions are stored than windows are asked for, or no window of that length.
@@ -207,7 +222,10 @@ class StoringTrainer(Trainer):
         from tensordict import TensorDict
 
         if batch_size > len(self.replay):
-            raise ValueError(f"_sample_sequences: batch_size must be at most the {len(self.replay)} transitions stored, got {batch_size}")
+            raise ValueError(
+                f"_sample_sequences: batch_size must be at most the {len(self.replay)} transitions stored, "
+                f"got {batch_size}"
+            )
         batch = self.replay.sample(batch_size, seq_len)
         fields = {
             "obs": batch.obs[:-1],
@@ -221,7 +239,9 @@ class StoringTrainer(Trainer):
             "truncated": batch.truncated,
             "valid": batch.valid,
         }
-        return TensorDict({name: value.transpose(0, 1) for name, value in fields.items()}, batch_size=[batch_size, seq_len])
+        return TensorDict(
+            {name: value.transpose(0, 1) for name, value in fields.items()}, batch_size=[batch_size, seq_len]
+        )
 
 
 def usable(values: Tensor) -> Tensor:

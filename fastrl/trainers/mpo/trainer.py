@@ -19,17 +19,17 @@ from fastrl.errors import SettingError
 from fastrl.machine import require_memory
 from fastrl.nn.encoders import as_vectors, byte_range
 from fastrl.nn.observations import as_rows
+from fastrl.runs.config import RunConfig, Unsaid, config_of_arguments, convert
+from fastrl.runs.evaluation import MemorylessPlayer, Player, evaluate_policy
+from fastrl.runs.intervals import Intervals
+from fastrl.runs.memory import require_needs
+from fastrl.runs.metrics import _format_metrics
+from fastrl.runs.seeding import derived_seed
+from fastrl.runs.state_check import Maybe
+from fastrl.runs.threads import choose_threads, hidden_weights
 from fastrl.trainers.mpo.agent import MPOAgent
 from fastrl.trainers.mpo.config import MPOConfig
 from fastrl.trainers.mpo.storing import StoringTrainer, harmless
-from fastrl.training.config import RunConfig, Unsaid, config_of_arguments, convert
-from fastrl.training.evaluation import MemorylessPlayer, Player, evaluate_policy
-from fastrl.training.intervals import Intervals
-from fastrl.training.memory import require_needs
-from fastrl.training.metrics import _format_metrics
-from fastrl.training.seeding import derived_seed
-from fastrl.training.state_check import Maybe
-from fastrl.training.threads import choose_threads, hidden_weights
 
 __all__ = ["MPOTrainer", "_evaluate_vectorized", "_format_metrics", "_make_env", "_to_device_tensor"]
 
@@ -37,7 +37,8 @@ DEFAULT_INTERVALS = Intervals(log=1_000)
 
 
 def _make_env(env_id: str, *, seed: int | None = None) -> gym.Env:
-    """One Gymnasium environment, seeded, observations flattened, episode statistics recorded; `dm_control/<domain>/<task>` names too.
+    """One Gymnasium environment, seeded, observations flattened, episode statistics recorded;
+    `dm_control/<domain>/<task>` names too.
 
     Actions are in its own units (see `fastrl.envs.ActionScale`).
 
@@ -52,7 +53,9 @@ def _to_device_tensor(value: np.ndarray, device: torch.device) -> Tensor:
     return torch.as_tensor(value, dtype=torch.float32).to(device)
 
 
-def _evaluate_vectorized(agent: MPOAgent, eval_envs: gym.vector.VectorEnv, seed: int = 42) -> dict[str, float]:
+def _evaluate_vectorized(
+    agent: MPOAgent, eval_envs: gym.vector.VectorEnv, seed: int = 42
+) -> dict[str, float]:
     """One deterministic episode in each environment, all side by side.
 
     Args:
@@ -61,7 +64,8 @@ def _evaluate_vectorized(agent: MPOAgent, eval_envs: gym.vector.VectorEnv, seed:
         seed: seed of their reset.
 
     Returns:
-        `eval/return_mean`, `eval/return_std`, `eval/return_min`, `eval/return_max`, `eval/length_mean` over N episodes.
+        `eval/return_mean`, `eval/return_std`, `eval/return_min`, `eval/return_max`, `eval/length_mean` over N
+        episodes.
     """
     env = make_vector_env(eval_envs, eval_envs.num_envs, seed=seed, device=agent.device)
     metrics = evaluate_policy(_player(agent, env.obs_shape), env, env.num_envs)
@@ -86,53 +90,64 @@ def _seen(rows: Tensor) -> Tensor:
 
 
 class MPOTrainer(StoringTrainer):
-    """Train an MPO agent (see `fastrl.trainers.mpo.agent.MPOAgent` for the algorithm) from replayed sequences of vector environments.
+    """Train an MPO agent (see `fastrl.trainers.mpo.agent.MPOAgent` for the algorithm) from replayed sequences
+    of vector environments.
 
-    A round is one step of all `num_envs` environments, whose transitions are stored, and the updates that are then due: one per environment
-    step unless `samples_per_insert` says otherwise. Rows that are no transition never enter a target; truncated episodes bootstrap from
-    their real last observation. Transitions with numbers that overflow once they are squared are refused and counted, and break their
-    sequence there.
+    A round is one step of all `num_envs` environments, whose transitions are stored, and the updates that are
+    then due: one per environment step unless `samples_per_insert` says otherwise. Rows that are no transition
+    never enter a target; truncated episodes bootstrap from their real last observation. Transitions with
+    numbers that overflow once they are squared are refused and counted, and break their sequence there.
 
     Args:
-        env_id: an EnvPool or Gymnasium id, one of fastrl's own, a factory (called again for evaluation), or an environment object (then
-            `evaluate` is not available).
+        env_id: an EnvPool or Gymnasium id, one of fastrl's own, a factory (called again for evaluation), or
+            an environment object (then `evaluate` is not available).
         seed: seeds torch, numpy, environments, sampling and replay.
         device: where networks and updates live.
-        policy_layer_sizes, critic_layer_sizes: widths of the hidden layers, the first with layer norm and tanh, the others with ELU.
+        policy_layer_sizes, critic_layer_sizes: widths of the hidden layers, the first with layer norm and
+            tanh, the others with ELU.
         replay_size: transitions that are kept, over all environments.
         gamma: discount per environment step, in [0, 1].
         target_networks_update_period: updates between copies of the networks into their targets.
         policy_lr, q_lr: learning rates of policy and critic.
         kl_epsilon: ε, bound of the E-step's KL, in nats.
-        mstep_kl_epsilon: bound of the M-step's KL of the mean, of each action dimension; of the whole policy if actions are discrete.
+        mstep_kl_epsilon: bound of the M-step's KL of the mean, of each action dimension; of the whole policy
+            if actions are discrete.
         temperature_init, temperature_lr: temperatures to start from, in real units, and their learning rate.
         lambda_init: factor of the KL multipliers to start from; lambda_lr: their learning rate.
         epsilon_penalty: bound of the action penalty's E-step, in nats.
         max_grad_norm: largest gradient norm, of policy and critic separately.
         action_samples: S, actions sampled per state.
         use_retrace: targets by Retrace over windows of `retrace_steps` transitions; else of one step.
-        retrace_mc_actions: least number of actions for the expected value of a state; the E-step's serve too, so this counts above S only.
+        retrace_mc_actions: least number of actions for the expected value of a state; the E-step's serve too,
+            so this counts above S only.
         retrace_lambda: λ, in [0, 1].
-        optimizer_type: "adam" (ε = 1e-5; 1e-8 for the duals, which always use it) or "sgd" with `sgd_momentum`.
-        init_log_alpha_mean, init_log_alpha_stddev: KL multipliers to start from, before softplus (at 10 and more that is the identity).
+        optimizer_type: "adam" (ε = 1e-5; 1e-8 for the duals, which always use it) or "sgd" with
+            `sgd_momentum`.
+        init_log_alpha_mean, init_log_alpha_stddev: KL multipliers to start from, before softplus (at 10 and
+            more that is the identity).
         num_envs: N.
-        samples_per_insert: transitions drawn for each one stored; None: the batch size, one update per environment step.
+        samples_per_insert: transitions drawn for each one stored; None: the batch size, one update per
+            environment step.
         mstep_kl_epsilon_std: bound of the KL of the deviation; None: `mstep_kl_epsilon`.
         action_penalty: keep means within the bounds of the actions.
         per_dimension_kl: a bound and a multiplier for each action dimension; else for their sum.
         twin_critic: two critics, of which the lower value counts.
         init_std: standard deviation of the actions to start from, in policy units: bounds are −1 and 1.
-        bfloat16: evaluate the target critic at sampled actions with bfloat16 matrix products; everything else stays float32.
+        bfloat16: evaluate the target critic at sampled actions with bfloat16 matrix products; everything else
+            stays float32.
         save_replay: keep the replay in checkpoints: a resumed run then goes on exactly.
-        threads, env_threads: threads of torch and of the environments; None chooses (see `fastrl.training.threads`).
-        env_timeout: seconds that a step or reset of all environments may take; None: no limit (see `fastrl.envs.deadline`).
+        threads, env_threads: threads of torch and of the environments; None chooses (see
+            `fastrl.runs.threads`).
+        env_timeout: seconds that a step or reset of all environments may take; None: no limit (see
+            `fastrl.envs.deadline`).
         obs_keys: which entries of dict observations to use, in this order; None takes all.
         max_episode_steps: overrides the environment's time limit.
         env_kwargs: further arguments of the environment.
         intervals: when to log, evaluate and save.
 
     Raises:
-        SettingError: a setting is out of range or does not fit the environment's spaces or the machine's memory; the message names it.
+        SettingError: a setting is out of range or does not fit the environment's spaces or the machine's
+            memory; the message names it.
     """
 
     algorithm = "mpo"
@@ -192,11 +207,17 @@ class MPOTrainer(StoringTrainer):
         super().__init__(seed=config.seed, intervals=intervals)
         self.settings = config
         weights = hidden_weights(config.policy_layer_sizes) + hidden_weights(config.critic_layer_sizes)
-        self.open_environments(config, choose_threads(config.num_envs, config.threads, config.env_threads, weights))
+        self.open_environments(
+            config, choose_threads(config.num_envs, config.threads, config.env_threads, weights)
+        )
         self.obs_dim = math.prod(self.env.obs_shape)
         self.agent: MPOAgent = self._make_agent()
         self.replay = self._make_replay()
-        self.batch_size, self.update_after, self.m_steps = config.batch_size, config.update_after, config.m_steps
+        self.batch_size, self.update_after, self.m_steps = (
+            config.batch_size,
+            config.update_after,
+            config.m_steps,
+        )
         self.refused = 0  # transitions that were not finite
         self.due = 0.0  # updates
         self._offsets = {}
@@ -205,7 +226,8 @@ class MPOTrainer(StoringTrainer):
         self._filling_since = 0  # environment steps at which the replay was empty
         self.obs = self._begin()
 
-    # ------------------------------------------------------------------------------------------------ construction
+    # ------------------------------------------------------------------------------------------------
+    # construction
 
     def _make_agent(self) -> MPOAgent:
         action = self.env.action
@@ -213,8 +235,17 @@ class MPOTrainer(StoringTrainer):
         if action.kind == "discrete":
             return MPOAgent(self.obs_dim, action.num_actions, self.device, **settings)
         if action.kind == "continuous":
-            return MPOAgent(self.obs_dim, action.dim, self.device, action_low=action.low, action_high=action.high, **settings)
-        raise SettingError(f"env_id {self.env.name!r} has {action.kind} actions; MPO takes discrete or continuous ones")
+            return MPOAgent(
+                self.obs_dim,
+                action.dim,
+                self.device,
+                action_low=action.low,
+                action_high=action.high,
+                **settings,
+            )
+        raise SettingError(
+            f"env_id {self.env.name!r} has {action.kind} actions; MPO takes discrete or continuous ones"
+        )
 
     def _make_replay(self) -> SequenceReplay:
         continuous = not self.agent.discrete
@@ -229,16 +260,20 @@ class MPOTrainer(StoringTrainer):
                 f"for windows of {self.window} transitions, got {capacity}"
             )
         wanted = SequenceReplay.nbytes_of(capacity, num_envs, **sizes)
-        parts = {"replay": wanted} | ({"its copies in a checkpoint": 2 * wanted} if self.settings.save_replay else {})
+        parts = {"replay": wanted} | (
+            {"its copies in a checkpoint": 2 * wanted} if self.settings.save_replay else {}
+        )
         self._memory = require_memory(parts, "replay_size", device=str(self.device))
-        return SequenceReplay(capacity, num_envs, **sizes, seed=derived_seed(self.seed, "replay"), device=self.device)
+        return SequenceReplay(
+            capacity, num_envs, **sizes, seed=derived_seed(self.seed, "replay"), device=self.device
+        )
 
     @property
     def window(self) -> int:
         """T, transitions of a replayed window."""
         return self.settings.retrace_steps if self.settings.use_retrace else 1
 
-    # ------------------------------------------------------------------------------------------------ one round
+    # ------------------------------------------------------------------------------------- one round
 
     @classmethod
     def from_config(cls, config: RunConfig) -> Self:
@@ -254,14 +289,24 @@ class MPOTrainer(StoringTrainer):
 
     def _set_updates(self, update_after: Any, batch_size: Any, m_steps: Any) -> None:
         given = {"update_after": update_after, "batch_size": batch_size, "m_steps": m_steps}
-        settings = replace(self.settings, **{name: value for name, value in given.items() if value is not None})
+        settings = replace(
+            self.settings, **{name: value for name, value in given.items() if value is not None}
+        )
         settings.check()
         if settings.batch_size > settings.replay_size:
-            raise SettingError(f"batch_size must be at most replay_size = {settings.replay_size}, got {settings.batch_size}")
-        drawn = [need for need in settings.needs(self.env) if need.purpose in ("batch", "samples")]  # all else is taken already
+            raise SettingError(
+                f"batch_size must be at most replay_size = {settings.replay_size}, got {settings.batch_size}"
+            )
+        drawn = [
+            need for need in settings.needs(self.env) if need.purpose in ("batch", "samples")
+        ]  # all else is taken already
         require_needs(drawn, str(self.device))
         self.settings = settings
-        self.batch_size, self.update_after, self.m_steps = settings.batch_size, settings.update_after, settings.m_steps
+        self.batch_size, self.update_after, self.m_steps = (
+            settings.batch_size,
+            settings.update_after,
+            settings.m_steps,
+        )
         assert self.config is not None
         chosen: dict[str, Any] = {name: getattr(settings, name) for name in given}
         self.config = replace(self.config, **chosen)
@@ -274,18 +319,20 @@ class MPOTrainer(StoringTrainer):
         out_dir: str | PathLike[str] | None = None,
         m_steps: int = Unsaid(1),
     ) -> None:
-        """Train, write the run folder, evaluate at the end. `train(total_steps, out_dir)`, as of every trainer, works too.
+        """Train, write the run folder, evaluate at the end. `train(total_steps, out_dir)`, as of every
+        trainer, works too.
 
         Args:
             total_steps: environment steps over all environments; after `load` the steps already made count.
             update_after: environment steps before the first update; None: the configuration's.
-            batch_size: transitions per update; with Retrace, in windows of `retrace_steps`; None: the configuration's.
+            batch_size: transitions per update; with Retrace, in windows of `retrace_steps`; None: the
+                configuration's.
             out_dir: run folder: metrics.csv, eval.csv, TensorBoard events, curve.png, checkpoints/.
             m_steps: policy steps on each E-step; left out: the configuration's.
 
         Raises:
-            SettingError: a number is out of range, or batch_size is no multiple of `retrace_steps`, or more than the replay can hold, or
-                there is no out_dir.
+            SettingError: a number is out of range, or batch_size is no multiple of `retrace_steps`, or more
+                than the replay can hold, or there is no out_dir.
         """
         if isinstance(update_after, str | PathLike) and out_dir is None:
             update_after, out_dir = None, update_after
@@ -298,7 +345,9 @@ class MPOTrainer(StoringTrainer):
         """One step of all environments, stored; False when a signal asked to stop first."""
         if self.stop_requested():
             return False
-        if self._following is not None:  # the environment's own episode does not go on where transitions by hand ended
+        if (
+            self._following is not None
+        ):  # the environment's own episode does not go on where transitions by hand ended
             self._store_row(self._following, valid=False)
             self._following = None
         with self.stopwatch("acting"):
@@ -327,7 +376,11 @@ class MPOTrainer(StoringTrainer):
             metrics = self.agent.learn(batch, self.m_steps)
             self.due -= 1.0
         self.updates = self.agent.updates
-        return {**metrics, "replay/transitions": torch.tensor(float(len(self.replay))), "replay/refused": torch.tensor(float(self.refused))}
+        return {
+            **metrics,
+            "replay/transitions": torch.tensor(float(len(self.replay))),
+            "replay/refused": torch.tensor(float(self.refused)),
+        }
 
     def _enough_stored(self) -> bool:
         """Whether a batch can be drawn: as many transitions as it takes, or a full replay."""
@@ -344,12 +397,16 @@ class MPOTrainer(StoringTrainer):
 
     def describe(self) -> str:
         """Environments, networks, replay and threads."""
-        parameters = sum(parameter.numel() for module in (self.agent.policy, self.agent.critics) for parameter in module.parameters())
+        parameters = sum(
+            parameter.numel()
+            for module in (self.agent.policy, self.agent.critics)
+            for parameter in module.parameters()
+        )
         targets = f"Retrace over {self.window} steps" if self.settings.use_retrace else "one-step targets"
         sizes = f"{self.env.num_envs} environments, {targets}, {parameters:,} parameters"
         return f"MPO on {self.env.name}: {sizes}; {self._memory}; {self.threads}"
 
-    # ------------------------------------------------------------------------------------------------ state
+    # ----------------------------------------------------------------------------------------- state
 
     def trainer_state(self) -> dict[str, Any]:
         """Observations to go on from, updates that are due, and the replay if it is to be kept."""
@@ -365,11 +422,13 @@ class MPOTrainer(StoringTrainer):
         }
 
     def state_outline(self) -> dict[str, Any]:
-        """As `trainer_state`; the replay looks at its own state itself, since it may be absent or filled to any extent."""
+        """As `trainer_state`; the replay looks at its own state itself, since it may be absent or filled to
+        any extent."""
         return {**self.trainer_state(), "following": Maybe(self.obs), "replay": None}
 
     def load_trainer_state(self, state: Mapping[str, Any], *, environments_continue: bool) -> None:
-        """Counterpart of `trainer_state`. Without a saved replay the next `update_after` environment steps only fill a new one."""
+        """Counterpart of `trainer_state`. Without a saved replay the next `update_after` environment steps
+        only fill a new one."""
         replay = self._make_replay()  # whatever this trainer had stored belongs to another run
         if state["replay"] is not None:
             replay.load_state_dict(state["replay"])  # first, since it may be none
@@ -377,7 +436,10 @@ class MPOTrainer(StoringTrainer):
         self.refused = int(state["refused"])
         self.obs = state["obs"].to(self.device)
         self._following = None if state["following"] is None else state["following"].clone()
-        self._breaks_next, self._sequence_broken = state["breaks_next"].clone(), bool(state["sequence_broken"])
+        self._breaks_next, self._sequence_broken = (
+            state["breaks_next"].clone(),
+            bool(state["sequence_broken"]),
+        )
         if state["replay"] is None:
             self.due, self._filling_since = 0.0, self.env_steps
         else:

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from fastrl.errors import SettingError
-from fastrl.training.config import Ranges, RunConfig, check_choice, check_ranges, find_preset
-from fastrl.training.memory import FLOAT, Need, action_size, network_need, obs_size, perceptron, row_bytes
+from fastrl.runs.config import Ranges, RunConfig, check_choice, check_ranges, find_preset
+from fastrl.runs.memory import FLOAT, Need, action_size, network_need, obs_size, perceptron, row_bytes
 
 if TYPE_CHECKING:
     from fastrl.envs import VectorEnv
@@ -23,7 +23,11 @@ RANGES: Ranges = (
     ("in [0, 1]", lambda value: 0 <= value <= 1, ("gamma", "gae_lambda", "dae_lambda")),
     ("finite", math.isfinite, ("initial_log_std",)),
     ("finite and at least 0", lambda value: 0 <= value < math.inf, ("entropy_coef", "value_coef")),
-    ("finite and above 0", lambda value: 0 < value < math.inf, ("lr", "clip_grad_norm", "clip_observation", "clip_reward")),
+    (
+        "finite and above 0",
+        lambda value: 0 < value < math.inf,
+        ("lr", "clip_grad_norm", "clip_observation", "clip_reward"),
+    ),
 )
 
 CLASSIC: dict[str, Any] = {"total_steps": 500_000, "num_envs": 16, "anneal_lr": True, "entropy_coef": 0.01}
@@ -49,7 +53,8 @@ class PolicyGradientConfig(RunConfig):
     layer_sizes: tuple[int, ...] = (64, 64)
     """Widths of the hidden layers of policy and value function."""
     initial_log_std: float = 0.0
-    """Logarithm of the standard deviation of continuous actions to start from; bounds of actions are -1 and 1."""
+    """Logarithm of the standard deviation of continuous actions to start from; bounds of actions are -1 and
+    1."""
     shared_body: bool = False
     """One body for policy and value function."""
     gamma: float = 0.99
@@ -57,13 +62,15 @@ class PolicyGradientConfig(RunConfig):
     gae_lambda: float = 0.95
     """λ of GAE, in [0, 1]."""
     advantage_estimator: str = "gae"
-    """gae, or dae: an advantage function fitted together with the value function before the policy learns from it."""
+    """gae, or dae: an advantage function fitted together with the value function before the policy learns
+    from it."""
     dae_epochs: int = 16
     """With dae: passes over a batch in which both are fitted."""
     dae_mini_batches: int = 1
     """With dae: minibatches of a pass, each of whole environments; at most num_envs."""
     dae_lambda: float = 1.0
-    """With dae: λ of the sums that Â and V are fitted to, in [0, 1]; 1: up to where the episode or the rollout ends, as published."""
+    """With dae: λ of the sums that Â and V are fitted to, in [0, 1]; 1: up to where the episode or the
+    rollout ends, as published."""
     normalize_advantages: bool = True
     """Standardise advantages over the batch; with dae divide them by their deviation under the policy."""
     lr: float = 3e-4
@@ -85,7 +92,8 @@ class PolicyGradientConfig(RunConfig):
     clip_observation: float = 10.0
     """Bound of normalised observations."""
     normalize_reward: bool = False
-    """Learn from rewards over the running standard deviation of the discounted return; reported returns are raw."""
+    """Learn from rewards over the running standard deviation of the discounted return; reported returns are
+    raw."""
     clip_reward: float = 10.0
     """Bound of scaled rewards."""
 
@@ -110,12 +118,18 @@ class PolicyGradientConfig(RunConfig):
         super().check()
         check_ranges(self, RANGES)
         if self.num_mini_batches > self.num_steps * self.num_envs:
-            raise SettingError(f"num_mini_batches must be at most the {self.num_steps * self.num_envs} rows of a batch")
+            raise SettingError(
+                f"num_mini_batches must be at most the {self.num_steps * self.num_envs} rows of a batch"
+            )
         check_choice(self, "advantage_estimator", ("gae", "dae"))
         if self.advantage_estimator == "dae" and self.shared_body:
-            raise SettingError("shared_body must be false with dae, which fits the value function before the policy moves")
+            raise SettingError(
+                "shared_body must be false with dae, which fits the value function before the policy moves"
+            )
         if self.advantage_estimator == "dae" and self.dae_mini_batches > self.num_envs:
-            raise SettingError(f"dae_mini_batches must be at most num_envs, {self.num_envs}, got {self.dae_mini_batches}")
+            raise SettingError(
+                f"dae_mini_batches must be at most num_envs, {self.num_envs}, got {self.dae_mini_batches}"
+            )
 
     def needs(self, env: VectorEnv) -> list[Need]:
         """Networks, rollout, and what the layers of a mini-batch leave for its gradient."""
@@ -126,7 +140,9 @@ class PolicyGradientConfig(RunConfig):
         activations = FLOAT * sum(self.layer_sizes) * count * rows // self.num_mini_batches
         return [
             network_need(parameters, "layer_sizes"),
-            Need("rollout", rows * (row_bytes(env) + FLOAT * inputs), "num_steps or num_envs"),  # as stepped, and as models see it
+            Need(
+                "rollout", rows * (row_bytes(env) + FLOAT * inputs), "num_steps or num_envs"
+            ),  # as stepped, and as models see it
             Need("activations", activations, "layer_sizes or num_steps"),
         ]
 
@@ -141,7 +157,9 @@ class VanillaPGConfig(PolicyGradientConfig):
     """Settings of a VanillaPG run."""
 
     ALGORITHM: ClassVar[str] = "vanilla-pg"
-    PRESETS: ClassVar[dict[str, dict[str, Any]]] = {"CartPole-v1": CLASSIC | {"num_steps": 32, "lr": 0.001, "normalize_reward": True}}
+    PRESETS: ClassVar[dict[str, dict[str, Any]]] = {
+        "CartPole-v1": CLASSIC | {"num_steps": 32, "lr": 0.001, "normalize_reward": True}
+    }
 
 
 @dataclass(kw_only=True)
@@ -163,7 +181,14 @@ class A2CConfig(PolicyGradientConfig):
 
     ALGORITHM: ClassVar[str] = "a2c"
     PRESETS: ClassVar[dict[str, dict[str, Any]]] = {
-        "CartPole-v1": CLASSIC | {"num_steps": 32, "lr": 0.002, "gae_lambda": 0.95, "normalize_advantages": True, "normalize_reward": True}
+        "CartPole-v1": CLASSIC
+        | {
+            "num_steps": 32,
+            "lr": 0.002,
+            "gae_lambda": 0.95,
+            "normalize_advantages": True,
+            "normalize_reward": True,
+        }
     }
 
     @classmethod
@@ -182,7 +207,8 @@ class SurrogatePGConfig(PolicyGradientConfig):
 
     ALGORITHM: ClassVar[str] = "surrogate-pg"
     PRESETS: ClassVar[dict[str, dict[str, Any]]] = {
-        "CartPole-v1": CLASSIC | {"num_envs": 32, "num_steps": 64, "lr": 0.002, "num_epochs": 4, "normalize_reward": True}
+        "CartPole-v1": CLASSIC
+        | {"num_envs": 32, "num_steps": 64, "lr": 0.002, "num_epochs": 4, "normalize_reward": True}
     }
 
 
@@ -204,16 +230,27 @@ class PPOConfig(PolicyGradientConfig):
         "CartPole-v1": CLASSIC | {"num_steps": 64, "lr": 0.001, "normalize_reward": True},
         "Acrobot-v1": CLASSIC | {"num_steps": 64, "lr": 0.001, "normalize_observation": True},
         "Pendulum-v1": CONTINUOUS
-        | {"total_steps": 100_000, "num_envs": 4, "num_steps": 128, "gamma": 0.95, "lr": 0.001, "num_mini_batches": 8},
+        | {
+            "total_steps": 100_000,
+            "num_envs": 4,
+            "num_steps": 128,
+            "gamma": 0.95,
+            "lr": 0.001,
+            "num_mini_batches": 8,
+        },
         "Hopper-v5": CONTINUOUS | {"num_mini_batches": 32},
-        "HalfCheetah-v5": CONTINUOUS | {"gamma": 0.98, "gae_lambda": 0.92, "num_mini_batches": 32, "initial_log_std": -1.0},
+        "HalfCheetah-v5": CONTINUOUS
+        | {"gamma": 0.98, "gae_lambda": 0.92, "num_mini_batches": 32, "initial_log_std": -1.0},
         "InvertedPendulum-v5": CONTINUOUS | {"num_mini_batches": 32},
         "Walker2d-v5": CONTINUOUS | {"num_mini_batches": 32},
     }
 
     def check(self) -> None:
         super().check()
-        check_ranges(self, (("finite and above 0", lambda value: 0 < value < math.inf, ("clip_range", "value_clip_range")),))
+        check_ranges(
+            self,
+            (("finite and above 0", lambda value: 0 < value < math.inf, ("clip_range", "value_clip_range")),),
+        )
 
 
 @dataclass(kw_only=True)
@@ -236,4 +273,6 @@ class PPOAdaptiveConfig(PolicyGradientConfig):
 
     def check(self) -> None:
         super().check()
-        check_ranges(self, (("finite and above 0", lambda value: 0 < value < math.inf, ("kl_target", "kl_penalty")),))
+        check_ranges(
+            self, (("finite and above 0", lambda value: 0 < value < math.inf, ("kl_target", "kl_penalty")),)
+        )

@@ -8,10 +8,20 @@ from typing import Any, Self
 import torch
 from torch import Tensor, nn
 
-from fastrl.agents import PGAgent
-from fastrl.batchers import Batch, RolloutBatcher
-from fastrl.batchers.transforms import Frame2Float, ReturnRunScaler, StateRunNorm, Transform
-from fastrl.models import (
+from fastrl.nn.containers import ActionLinear, FlattenLinear
+from fastrl.nn.encoders import byte_range
+from fastrl.nn.layers import Tanh, layer_init
+from fastrl.nn.linear import Linear
+from fastrl.nn.precision import without_autocast
+from fastrl.runs.config import RunConfig
+from fastrl.runs.evaluation import Player
+from fastrl.runs.intervals import Intervals
+from fastrl.runs.threads import choose_threads, hidden_weights
+from fastrl.runs.trainer import Trainer
+from fastrl.toolkit.agents import PGAgent
+from fastrl.toolkit.batchers import Batch, RolloutBatcher
+from fastrl.toolkit.batchers.transforms import Frame2Float, ReturnRunScaler, StateRunNorm, Transform
+from fastrl.toolkit.models import (
     A2CModel,
     AdvantageModel,
     BaseModel,
@@ -22,22 +32,17 @@ from fastrl.models import (
     ValueModel,
     VanillaPGModel,
 )
-from fastrl.nn.containers import ActionLinear, FlattenLinear
-from fastrl.nn.encoders import byte_range
-from fastrl.nn.layers import Tanh, layer_init
-from fastrl.nn.linear import Linear
-from fastrl.nn.precision import without_autocast
-from fastrl.optimizers import JointOpt, SingleOpt
-from fastrl.trainers.policy_gradient.config import A2CConfig, PolicyGradientConfig, PPOAdaptiveConfig, PPOConfig
-from fastrl.training.config import RunConfig
-from fastrl.training.evaluation import Player
-from fastrl.training.intervals import Intervals
-from fastrl.training.threads import choose_threads, hidden_weights
-from fastrl.training.trainer import Trainer
-from fastrl.utils.config import Config
-from fastrl.utils.estimators.advantage import DAE, GAE
-from fastrl.utils.estimators.rollout import Estimator
-from fastrl.utils.utils import Schedule, linear_schedule
+from fastrl.toolkit.optimizers import JointOpt, SingleOpt
+from fastrl.toolkit.utils.config import Config
+from fastrl.toolkit.utils.estimators.advantage import DAE, GAE
+from fastrl.toolkit.utils.estimators.rollout import Estimator
+from fastrl.toolkit.utils.utils import Schedule, linear_schedule
+from fastrl.trainers.policy_gradient.config import (
+    A2CConfig,
+    PolicyGradientConfig,
+    PPOAdaptiveConfig,
+    PPOConfig,
+)
 
 MODELS: dict[str, type[BasePGModel]] = {
     "vanilla-pg": VanillaPGModel,
@@ -60,9 +65,13 @@ class PolicyGradientTrainer(Trainer):
         super().__init__(seed=config.seed, intervals=Intervals.of(config))
         self.algorithm = config.ALGORITHM
         self.settings = config
-        threads = choose_threads(config.num_envs, config.threads, config.env_threads, 2 * hidden_weights(config.layer_sizes))
+        threads = choose_threads(
+            config.num_envs, config.threads, config.env_threads, 2 * hidden_weights(config.layer_sizes)
+        )
         self.open_environments(config, threads)
-        self.batcher = RolloutBatcher(self.env, config.num_steps * self.env.num_envs, transforms=self._transforms(), device=self.device)
+        self.batcher = RolloutBatcher(
+            self.env, config.num_steps * self.env.num_envs, transforms=self._transforms(), device=self.device
+        )
         self.pg_agent = self._make_agent()
         self.agent = _Learner(self.pg_agent)
 
@@ -74,7 +83,8 @@ class PolicyGradientTrainer(Trainer):
         trainer.track = config.track
         return trainer
 
-    # ------------------------------------------------------------------------------------------------ construction
+    # ------------------------------------------------------------------------------------------------
+    # construction
 
     def _transforms(self) -> list[Transform]:
         settings = self.settings
@@ -90,18 +100,26 @@ class PolicyGradientTrainer(Trainer):
     def _make_agent(self) -> PGAgent:
         settings = self.settings
         body: list[dict[str, Any]] = [
-            layer for size in settings.layer_sizes for layer in ({"func": Linear, "out_features": size}, {"func": Tanh})
+            layer
+            for size in settings.layer_sizes
+            for layer in ({"func": Linear, "out_features": size}, {"func": Tanh})
         ]
         if body and len(self.env.obs_shape) > 1:  # a small grid, or a table of numbers
             body[0]["func"] = FlattenLinear
         network = Config(nn_config=Config(body=body))
         made: dict[str, Any] = {"batcher": self.batcher, "cuda_default": False}
-        policy = MODELS[self.algorithm].from_config(network, entropy_coef=settings.entropy_coef, **made, **_policy_settings(settings))
+        policy = MODELS[self.algorithm].from_config(
+            network, entropy_coef=settings.entropy_coef, **made, **_policy_settings(settings)
+        )
         clip = settings.value_clip_range if isinstance(settings, PPOConfig) else None
         shared = policy.body if settings.shared_body else None
         value = ValueModel.from_config(network, body=shared, clip_range=clip, **made)
         direct = settings.advantage_estimator == "dae"
-        fit: dict[str, Any] = {"value_model": value, "gamma": settings.gamma, "dae_lambda": settings.dae_lambda} | made
+        fit: dict[str, Any] = {
+            "value_model": value,
+            "gamma": settings.gamma,
+            "dae_lambda": settings.dae_lambda,
+        } | made
         advantage = AdvantageModel.from_config(network, **fit) if direct else None
         for model, gain in ((policy, 0.01), (value, 1.0), (advantage, 0.01)):
             if model is not None:
@@ -147,12 +165,13 @@ class PolicyGradientTrainer(Trainer):
         return linear_schedule(self.settings.lr, 0.0, total_steps) if self.settings.anneal_lr else None
 
     def anneal_over(self, total_steps: int) -> None:
-        """The learning rate, from `lr` in the first update to nearly 0 in the last one of a run of so many steps."""
+        """The learning rate, from `lr` in the first update to nearly 0 in the last one of a run of so many
+        steps."""
         schedule = self._lr_schedule(total_steps)
         for optimizer in self.pg_agent.optimizers:
             optimizer.lr_schedule = schedule
 
-    # ------------------------------------------------------------------------------------------------ one round
+    # ------------------------------------------------------------------------------------- one round
 
     def train(self, total_steps: int, out_dir: str) -> None:
         """Train until `env_steps` reaches `total_steps` and write the run folder.
@@ -190,7 +209,9 @@ class PolicyGradientTrainer(Trainer):
     def player(self, num_envs: int) -> Player:
         """The most probable action."""
         policy = self.pg_agent.models.policy
-        return self.batcher.player(lambda state: torch.as_tensor(policy.select_best_action(policy, state, self.env_steps)))
+        return self.batcher.player(
+            lambda state: torch.as_tensor(policy.select_best_action(policy, state, self.env_steps))
+        )
 
     def draw(self, obs: Tensor) -> Tensor:
         """See `Trainer.draw`."""
@@ -198,11 +219,16 @@ class PolicyGradientTrainer(Trainer):
 
     def describe(self) -> str:
         """Environments, rollout, networks and threads."""
-        parameters = sum(parameter.numel() for parameter in dict.fromkeys(p for m in self.pg_agent.models.values() for p in m.parameters()))
-        sizes = f"{self.env.num_envs} environments × {self.settings.num_steps} steps, {parameters:,} parameters"
+        parameters = sum(
+            parameter.numel()
+            for parameter in dict.fromkeys(p for m in self.pg_agent.models.values() for p in m.parameters())
+        )
+        sizes = (
+            f"{self.env.num_envs} environments × {self.settings.num_steps} steps, {parameters:,} parameters"
+        )
         return f"{self.algorithm} on {self.env.name}: {sizes}; {self.threads}"
 
-    # ------------------------------------------------------------------------------------------------ state
+    # ----------------------------------------------------------------------------------------- state
 
     def trainer_state(self) -> dict[str, Any]:
         """What the batcher has counted, and a rollout that is half collected."""

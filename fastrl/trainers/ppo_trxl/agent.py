@@ -1,4 +1,5 @@
-"""The network of PPO-TrXL: an encoder, a Transformer-XL over the episode's past, a policy and a value function."""
+"""The network of PPO-TrXL: an encoder, a Transformer-XL over the episode's past, a policy and a value
+function."""
 
 from __future__ import annotations
 
@@ -26,8 +27,10 @@ class TrXLAgent(nn.Module):
     h = Transformer(encoder(obs), memory), then a linear layer with a ReLU, then the heads.
 
     Args:
-        observation_space: what `fastrl.envs` make of it is what the agent takes: vectors, images, MiniGrid's grids; dicts concatenated.
-        action_space_shape: choices of each branch of a discrete action, (n,) or nvec; or (A,), dimensions of a continuous one.
+        observation_space: what `fastrl.envs` make of it is what the agent takes: vectors, images, MiniGrid's
+            grids; dicts concatenated.
+        action_space_shape: choices of each branch of a discrete action, (n,) or nvec; or (A,), dimensions of
+            a continuous one.
         trxl_num_layers: L; 0 is a policy without memory.
         trxl_num_heads: H.
         trxl_dim: D.
@@ -39,9 +42,11 @@ class TrXLAgent(nn.Module):
         shared_head_projection: the published attention, in which heads share one small projection.
 
     Raises:
-        SettingError: sizes that do not fit each other, an unknown name, or an observation space without numbers.
+        SettingError: sizes that do not fit each other, an unknown name, or an observation space without
+            numbers.
 
-    Reference: Pleines et al. 2023, "Memory Gym: Towards Endless Tasks to Benchmark Memory Capabilities of Agents" (episodic Transformer-XL
+    Reference: Pleines et al. 2023, "Memory Gym: Towards Endless Tasks to Benchmark Memory Capabilities of
+        Agents" (episodic Transformer-XL
     with PPO); Parisotto et al. 2020, "Stabilizing Transformers for Reinforcement Learning" (gating).
     """
 
@@ -65,9 +70,13 @@ class TrXLAgent(nn.Module):
         seen = ObservationMap(observation_space, name="the agent's observation_space")
         self.obs_shape, self.obs_dtype = seen.shape, seen.torch_dtype
         if not action_space_shape:
-            raise SettingError("action_space_shape must name the choices of at least one branch, or a number of dimensions")
+            raise SettingError(
+                "action_space_shape must name the choices of at least one branch, or a number of dimensions"
+            )
         numbers = self.obs_dtype == torch.float32
-        self.obs_normalizer = RunningNormalizer(self.obs_shape) if numbers else None  # changes nothing until somebody updates it
+        self.obs_normalizer = (
+            RunningNormalizer(self.obs_shape) if numbers else None
+        )  # changes nothing until somebody updates it
         self.encoder = observation_encoder(self.obs_shape, self.obs_dtype, trxl_dim)
         self.transformer = Transformer(
             trxl_num_layers,
@@ -79,16 +88,24 @@ class TrXLAgent(nn.Module):
             shared_head_projection=shared_head_projection,
         )
         self.hidden_post_trxl = nn.Sequential(layer_init(Linear(trxl_dim, trxl_dim)), nn.ReLU())
-        self.actor: nn.Module = GaussianHead(trxl_dim, action_space_shape[0]) if continuous else DiscreteHead(trxl_dim, action_space_shape)
-        self.critic = layer_init(Linear(trxl_dim, 1), std=0.01)  # the stream is not normalised: a larger one starts far from 0
-        self.decoder = observation_decoder(self.obs_shape, self.obs_dtype, trxl_dim) if reconstruction_coef > 0 else None
+        self.actor: nn.Module = (
+            GaussianHead(trxl_dim, action_space_shape[0])
+            if continuous
+            else DiscreteHead(trxl_dim, action_space_shape)
+        )
+        self.critic = layer_init(
+            Linear(trxl_dim, 1), std=0.01
+        )  # the stream is not normalised: a larger one starts far from 0
+        self.decoder = (
+            observation_decoder(self.obs_shape, self.obs_dtype, trxl_dim) if reconstruction_coef > 0 else None
+        )
         self._last_hidden: Tensor | None = None  # with its graph, for `reconstruct_observation`
 
     def __getstate__(self) -> dict[str, Any]:
         """For copies and pickles: the last hidden state stays behind, since a graph can be neither."""
         return self.__dict__ | {"_last_hidden": None}
 
-    # ------------------------------------------------------------------------------------------------ memory windows as tensors
+    # --------------------------------------------------------------------- memory windows as tensors
 
     @without_autocast
     def get_value(self, x: Tensor, memory: Tensor, memory_mask: Tensor, memory_indices: Tensor) -> Tensor:
@@ -117,7 +134,8 @@ class TrXLAgent(nn.Module):
             deterministic: the mode instead of a draw.
 
         Returns:
-            (action [B, branches] or [B, A], log_prob [B, branches] or [B, 1], entropy [B], value [B], new memory [B, L, D] detached).
+            (action [B, branches] or [B, A], log_prob [B, branches] or [B, 1], entropy [B], value [B], new
+            memory [B, L, D] detached).
 
         Raises:
             ValueError: x has another shape; one observation is a batch of one here, as its memory is.
@@ -131,15 +149,19 @@ class TrXLAgent(nn.Module):
         return action, policy.log_prob(action), policy.entropy(), value, new_memory
 
     def reconstruct_observation(self) -> Tensor:
-        """The observations [B, *shape] of the last `get_action_and_value` as its hidden state shows them; bytes as numbers in [0, 1].
+        """The observations [B, *shape] of the last `get_action_and_value` as its hidden state shows them;
+        bytes as numbers in [0, 1].
 
-        The decoder learns normalised observations, as the encoder gets them; here they are as the environment gave them.
+        The decoder learns normalised observations, as the encoder gets them; here they are as the environment
+        gave them.
 
         Raises:
             RuntimeError: nothing has been evaluated yet, or the agent was built with reconstruction_coef = 0.
         """
         if self.decoder is not None and self._last_hidden is None:
-            raise RuntimeError("reconstruct_observation: call get_action_and_value first, there is no hidden state yet")
+            raise RuntimeError(
+                "reconstruct_observation: call get_action_and_value first, there is no hidden state yet"
+            )
         decoded = self.decode(cast(Tensor, self._last_hidden))
         if self.obs_dtype == torch.uint8:
             return torch.sigmoid(decoded)
@@ -155,7 +177,7 @@ class TrXLAgent(nn.Module):
             raise ValueError(f"TrXLAgent: x must have shape {['B', *self.obs_shape]}, got {list(x.shape)}")
         return self.encode(x)
 
-    # ------------------------------------------------------------------------------------------------ memory read from a bank
+    # ----------------------------------------------------------------------- memory read from a bank
 
     def encode(self, x: Tensor) -> Tensor:
         """Observations [B, *shape] as features [B, D]."""
@@ -165,8 +187,11 @@ class TrXLAgent(nn.Module):
         """Observations [B, *shape] as the encoder gets them and the decoder learns them."""
         return x if self.obs_normalizer is None else self.obs_normalizer(x)
 
-    def read(self, x: Tensor, banks: Sequence[Bank], window: Window, maps: Sequence[Maps]) -> tuple[BranchedPolicy, Tensor, Tensor, Tensor]:
-        """(policy, values [B], features [B, D], new memory [L, B, D]) of observations [B, *shape]; see `Transformer.read`."""
+    def read(
+        self, x: Tensor, banks: Sequence[Bank], window: Window, maps: Sequence[Maps]
+    ) -> tuple[BranchedPolicy, Tensor, Tensor, Tensor]:
+        """(policy, values [B], features [B, D], new memory [L, B, D]) of observations [B, *shape]; see
+        `Transformer.read`."""
         hidden, tokens = self.transformer.read(self.encode(x), banks, window, maps)
         return *self.heads(hidden), tokens
 

@@ -8,18 +8,26 @@ from typing import TYPE_CHECKING, Any
 
 from fastrl.errors import SettingError
 from fastrl.nn.positions import ENCODINGS
-from fastrl.training.config import Ranges, RunConfig, check_choice, check_ranges, find_preset
-from fastrl.training.memory import FLOAT, Need, action_size, network_need, obs_size, row_bytes
+from fastrl.runs.config import Ranges, RunConfig, check_choice, check_ranges, find_preset
+from fastrl.runs.memory import FLOAT, Need, action_size, network_need, obs_size, row_bytes
 
 if TYPE_CHECKING:
     from fastrl.envs import VectorEnv
 
 RANGES: Ranges = (
-    ("at least 1", lambda value: value >= 1, ("num_steps", "num_minibatches", "update_epochs", "anneal_steps")),
+    (
+        "at least 1",
+        lambda value: value >= 1,
+        ("num_steps", "num_minibatches", "update_epochs", "anneal_steps"),
+    ),
     ("at least 1", lambda value: value >= 1, ("trxl_num_heads", "trxl_dim")),
     ("at least 0", lambda value: value >= 0, ("trxl_num_layers", "trxl_memory_length")),
     ("in [0, 1]", lambda value: 0 <= value <= 1, ("gamma", "gae_lambda")),
-    ("finite and at least 0", lambda value: 0 <= value < math.inf, ("init_lr", "final_lr", "init_ent_coef", "final_ent_coef", "vf_coef")),
+    (
+        "finite and at least 0",
+        lambda value: 0 <= value < math.inf,
+        ("init_lr", "final_lr", "init_ent_coef", "final_ent_coef", "vf_coef"),
+    ),
     ("finite and at least 0", lambda value: 0 <= value < math.inf, ("reconstruction_coef",)),
     ("finite and above 0", lambda value: 0 < value < math.inf, ("clip_coef", "max_grad_norm", "target_kl")),
 )
@@ -93,7 +101,14 @@ class PPOTrXLConfig(RunConfig):
     @classmethod
     def fixed_on_resume(cls) -> tuple[str, ...]:
         """Settings that cannot change when a run is continued."""
-        network = ("trxl_num_layers", "trxl_num_heads", "trxl_dim", "trxl_positional_encoding", "trxl_gating", "shared_head_projection")
+        network = (
+            "trxl_num_layers",
+            "trxl_num_heads",
+            "trxl_dim",
+            "trxl_positional_encoding",
+            "trxl_gating",
+            "shared_head_projection",
+        )
         memory = ("num_steps", "trxl_memory_length", "endless", "memory_refresh")
         statistics = ("normalize_observation", "normalize_reward")
         return (*super().fixed_on_resume(), *network, *memory, *statistics, "reconstruction_coef")
@@ -109,32 +124,49 @@ class PPOTrXLConfig(RunConfig):
         check_choice(self, "minibatches", ("rows", "environments"))
         batch = self.num_envs * self.num_steps
         if batch % self.num_minibatches:
-            raise SettingError(f"num_minibatches must divide num_envs × num_steps = {batch}, got {self.num_minibatches}")
+            raise SettingError(
+                f"num_minibatches must divide num_envs × num_steps = {batch}, got {self.num_minibatches}"
+            )
         if self.minibatches == "environments" and self.num_envs % self.num_minibatches:
             raise SettingError(
-                f"num_minibatches must divide num_envs = {self.num_envs} where minibatches are environments, got {self.num_minibatches}"
+                f"num_minibatches must divide num_envs = {self.num_envs} where minibatches are "
+                f"environments, got {self.num_minibatches}"
             )
         if self.endless and self.trxl_positional_encoding not in ("relative", "none"):
             raise SettingError(
-                f"trxl_positional_encoding must be relative or none for endless episodes, got {self.trxl_positional_encoding}"
+                "trxl_positional_encoding must be relative or none for endless episodes, got "
+                f"{self.trxl_positional_encoding}"
             )
 
     def needs(self, env: VectorEnv) -> list[Need]:
-        """Network, its table of learned positions, memory bank, rollout, and what the layers of a minibatch leave for its gradient."""
+        """Network, its table of learned positions, memory bank, rollout, and what the layers of a minibatch
+        leave for its gradient."""
         dim, layers, rows = self.trxl_dim, self.trxl_num_layers, self.num_steps * env.num_envs
         # attention and feed-forward part, two gates, and what is around the layers
-        parameters = dim * dim * (layers * (5 + (12 if self.trxl_gating == "gru" else 0)) + 2) + dim * action_size(env)
+        parameters = dim * dim * (
+            layers * (5 + (12 if self.trxl_gating == "gru" else 0)) + 2
+        ) + dim * action_size(env)
         if env.obs_dtype.is_floating_point:
             parameters += dim * obs_size(env)
-        steps = (env.max_episode_steps or self.max_episode_steps or 0) if self.trxl_positional_encoding == "learned" else 0
-        table = network_need(steps * dim, f"max_episode_steps (learned positions have a row for each of {steps:,} steps)")
+        steps = (
+            (env.max_episode_steps or self.max_episode_steps or 0)
+            if self.trxl_positional_encoding == "learned"
+            else 0
+        )
+        table = network_need(
+            steps * dim, f"max_episode_steps (learned positions have a row for each of {steps:,} steps)"
+        )
         bank = layers * (rows + env.num_envs * self.trxl_memory_length) * dim * FLOAT
         return [
             network_need(parameters, "trxl_dim or trxl_num_layers"),
             table._replace(purpose="positions"),
             Need("memory bank", bank, "num_envs, num_steps, trxl_memory_length or trxl_dim"),
             Need("rollout", rows * row_bytes(env), "num_envs or num_steps"),
-            Need("activations", FLOAT * 8 * dim * layers * rows // self.num_minibatches, "num_steps, trxl_dim or trxl_num_layers"),
+            Need(
+                "activations",
+                FLOAT * 8 * dim * layers * rows // self.num_minibatches,
+                "num_steps, trxl_dim or trxl_num_layers",
+            ),
         ]
 
     @classmethod
@@ -143,7 +175,8 @@ class PPOTrXLConfig(RunConfig):
         return find_preset(PRESETS, env_id)
 
 
-# Settings that were run and whose results are in bench/results; an environment gets an entry here once it has been measured.
+# Settings that were run and whose results are in bench/results; an environment gets an entry here once it has
+# been measured.
 PRESETS: dict[str, dict[str, Any]] = {
     "ProofofMemory-v0": {
         "total_steps": 25_000,

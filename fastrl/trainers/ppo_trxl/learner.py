@@ -15,9 +15,9 @@ from fastrl.nn.encoders import reconstruction_loss
 from fastrl.nn.flat import FlatParameters
 from fastrl.nn.memory_transformer import Bank, Transformer, Window
 from fastrl.nn.precision import without_autocast
+from fastrl.runs.optimizers import backward
 from fastrl.trainers.ppo_trxl.agent import TrXLAgent
 from fastrl.trainers.ppo_trxl.memory import MemoryBank
-from fastrl.training.optimizers import backward
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,11 +85,13 @@ class BankReader:
 
 
 class Learner:
-    """Epochs of minibatches with the clipped surrogate, the value loss, an entropy bonus, and reconstruction where there is a decoder.
+    """Epochs of minibatches with the clipped surrogate, the value loss, an entropy bonus, and reconstruction
+    where there is a decoder.
 
     Args:
         agent: the network to learn.
-        num_minibatches, update_epochs, norm_adv, clip_coef, clip_vloss, vf_coef, max_grad_norm, target_kl, reconstruction_coef,
+        num_minibatches, update_epochs, norm_adv, clip_coef, clip_vloss, vf_coef, max_grad_norm, target_kl,
+        reconstruction_coef,
             minibatches: as for `PPOTRxLTrainer`.
     """
 
@@ -123,12 +125,14 @@ class Learner:
         self.optimizer = torch.optim.AdamW([self.parameters.whole], eps=1e-5, fused=True)
 
     def follow(self) -> None:
-        """Follow parameters that were replaced, see `fastrl.nn.kept`; SettingError if that cannot be. Every update does it by itself."""
+        """Follow parameters that were replaced, see `fastrl.nn.kept`; SettingError if that cannot be. Every
+        update does it by itself."""
         self.parameters.follow([self.agent])
 
     @without_autocast
     def learn(self, rows: Rows, bank: MemoryBank, *, lr: float, ent_coef: float) -> dict[str, Tensor]:
-        """One update on the rows of a rollout; returns metrics, averaged over the minibatches that were learned from.
+        """One update on the rows of a rollout; returns metrics, averaged over the minibatches that were
+        learned from.
 
         Raises:
             NonFiniteError: a loss or its gradient is not finite; that gradient step was not taken.
@@ -148,7 +152,10 @@ class Learner:
                 names = tuple(metrics)
                 found.append(torch.stack(list(metrics.values())))
             epochs += 1
-            if self.target_kl is not None and torch.stack(found[begun:]).mean(0)[names.index("kl/approximate")] > self.target_kl:
+            if (
+                self.target_kl is not None
+                and torch.stack(found[begun:]).mean(0)[names.index("kl/approximate")] > self.target_kl
+            ):
                 break
         means = torch.stack(found).mean(0)
         residual_variance = (rows.returns - rows.values).var(correction=0)
@@ -159,7 +166,8 @@ class Learner:
         }
 
     def _minibatches(self, rows: Rows, bank: MemoryBank) -> Iterator[tuple[Tensor, Tensor | None]]:
-        """Numbers of rows, each row once; and the environments they are from, where minibatches are whole environments."""
+        """Numbers of rows, each row once; and the environments they are from, where minibatches are whole
+        environments."""
         device = rows.advantages.device
         if not self.by_environment:
             for index in torch.randperm(len(rows), device=device).tensor_split(self.num_minibatches):
@@ -174,7 +182,9 @@ class Learner:
             if len(index):
                 yield index, envs
 
-    def _step(self, rows: Rows, reader: BankReader, envs: Tensor | None, ent_coef: float) -> Mapping[str, Tensor]:
+    def _step(
+        self, rows: Rows, reader: BankReader, envs: Tensor | None, ent_coef: float
+    ) -> Mapping[str, Tensor]:
         """One gradient step on a minibatch."""
         loss, metrics = self.loss(rows, reader, envs, ent_coef)
         self.parameters.zero_grad()
@@ -186,19 +196,27 @@ class Learner:
         self.parameters.step(self.optimizer)
         return metrics
 
-    def loss(self, rows: Rows, reader: BankReader, envs: Tensor | None, ent_coef: float) -> tuple[Tensor, dict[str, Tensor]]:
+    def loss(
+        self, rows: Rows, reader: BankReader, envs: Tensor | None, ent_coef: float
+    ) -> tuple[Tensor, dict[str, Tensor]]:
         """The loss of a minibatch, and what it is made of, detached."""
         transformer = self.agent.transformer
-        policy, values, features, _ = self.agent.read(rows.obs, reader.banks(envs), reader.window(rows, envs), transformer.maps())
+        policy, values, features, _ = self.agent.read(
+            rows.obs, reader.banks(envs), reader.window(rows, envs), transformer.maps()
+        )
         advantages = standardize(rows.advantages) if self.norm_adv else rows.advantages
         log_ratio = policy.log_prob(rows.actions) - rows.log_probs
         policy_loss = clipped_surrogate(log_ratio, advantages.unsqueeze(-1), self.clip_coef).mean()
-        value_loss = clipped_value_loss(values, rows.returns, rows.values, self.clip_coef if self.clip_vloss else None).mean()
+        value_loss = clipped_value_loss(
+            values, rows.returns, rows.values, self.clip_coef if self.clip_vloss else None
+        ).mean()
         entropy = policy.entropy().mean()
         loss = policy_loss + self.vf_coef * value_loss - ent_coef * entropy
         metrics = {"loss/policy": policy_loss, "loss/value": value_loss, "train/entropy": entropy}
         if self.reconstruction_coef > 0:
-            metrics["loss/reconstruction"] = reconstruction_loss(self.agent.decode(features), self.agent.normalized(rows.obs))
+            metrics["loss/reconstruction"] = reconstruction_loss(
+                self.agent.decode(features), self.agent.normalized(rows.obs)
+            )
             loss = loss + self.reconstruction_coef * metrics["loss/reconstruction"]
         metrics["loss/total"] = loss
         with torch.no_grad():

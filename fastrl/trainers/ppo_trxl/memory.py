@@ -1,8 +1,8 @@
 """Where PPO-TrXL keeps what earlier steps left behind: a bank for learning, a ring for acting.
 
-Both hold real steps only. The bank has, for each environment, the W slots before the rollout and one for each of its transitions; a row
-that is no transition writes a slot that the next row overwrites. Row and window are contiguous in it: the row in slot s at step p of its
-episode sees slots s − min(p, W) … s − 1.
+Both hold real steps only. The bank has, for each environment, the W slots before the rollout and one for each
+of its transitions; a row that is no transition writes a slot that the next row overwrites. Row and window are
+contiguous in it: the row in slot s at step p of its episode sees slots s − min(p, W) … s − 1.
 """
 
 from __future__ import annotations
@@ -17,8 +17,11 @@ from fastrl.errors import SettingError
 from fastrl.nn.memory_transformer import Bank, Transformer, Window
 
 
-def build_memory_helpers(*, memory_length: int, max_episode_steps: int, device: torch.device) -> tuple[Tensor, Tensor]:
-    """Which slots a step sees, as tables: at step p the window is slots `indices[p]`, of which `mask[min(p, W)]` are seen.
+def build_memory_helpers(
+    *, memory_length: int, max_episode_steps: int, device: torch.device
+) -> tuple[Tensor, Tensor]:
+    """Which slots a step sees, as tables: at step p the window is slots `indices[p]`, of which `mask[min(p,
+    W)]` are seen.
 
     For W = 4 (█ seen, · not):
 
@@ -59,7 +62,9 @@ class EpisodeClock:
     def __init__(self, num_envs: int, limit: int | None, device: torch.device) -> None:
         self.limit = limit
         self.position = torch.zeros(num_envs, dtype=torch.int64, device=device)
-        self.over = torch.zeros(num_envs, dtype=torch.bool, device=device)  # the present row shows the last observation of an episode
+        self.over = torch.zeros(
+            num_envs, dtype=torch.bool, device=device
+        )  # the present row shows the last observation of an episode
 
     def advance(self, valid: Tensor, done: Tensor) -> None:
         """Go on by one row: `valid` [N] whether it was a transition, `done` [N] whether it ended an episode.
@@ -73,13 +78,15 @@ class EpisodeClock:
             too_long = (self.position >= self.limit) & ~done
             if bool(too_long.any()):
                 raise SettingError(
-                    f"max_episode_steps is {self.limit}, but environment {int(too_long.nonzero()[0])} is in a longer episode; "
+                    f"max_episode_steps is {self.limit}, but environment {int(too_long.nonzero()[0])} is in "
+                    "a longer episode; "
                     f"give the true limit, or relative positions with endless episodes"
                 )
 
 
 class MemoryBank:
-    """What learning reads: the memory (`Transformer.stored`) of a rollout's steps and of the W steps before it.
+    """What learning reads: the memory (`Transformer.stored`) of a rollout's steps and of the W steps before
+    it.
 
     Args:
         num_layers, num_envs, num_steps, memory_length, dim: L, N, T, W, D.
@@ -92,7 +99,14 @@ class MemoryBank:
     """
 
     def __init__(
-        self, *, num_layers: int, num_envs: int, num_steps: int, memory_length: int, dim: int, device: torch.device | str = "cpu"
+        self,
+        *,
+        num_layers: int,
+        num_envs: int,
+        num_steps: int,
+        memory_length: int,
+        dim: int,
+        device: torch.device | str = "cpu",
     ) -> None:
         slots = memory_length + num_steps
         self.memory_length = memory_length
@@ -127,7 +141,8 @@ class MemoryBank:
         self.cursor = torch.full_like(self.cursor, self.memory_length)
 
     def window(self, env: Tensor, slot: Tensor, position: Tensor, *, episode: Tensor | None = None) -> Window:
-        """What rows in these slots [B] of these environments [B], at these episode steps [B], see; `episode` if not all are in the bank."""
+        """What rows in these slots [B] of these environments [B], at these episode steps [B], see; `episode`
+        if not all are in the bank."""
         mask = self._before >= -position[:, None]
         return Window(env if episode is None else episode, slot[:, None] + self._before, mask, position)
 
@@ -143,10 +158,13 @@ class MemoryBank:
 
 
 class ActingMemory:
-    """What acting reads: for each environment a ring of the last W steps' keys and values, to which a step adds one.
+    """What acting reads: for each environment a ring of the last W steps' keys and values, to which a step
+    adds one.
 
-    The step at episode step p lies in slot p mod W. After the weights have changed, `refill` makes the ring anew. A row is written once it
-    is known to be a transition: on others the clock may stand, and slot p mod W still holds step p − W, which the next row sees.
+    The step at episode step p lies in slot p mod W. After the weights have changed, `refill` makes the ring
+    anew. A row is written once it
+    is known to be a transition: on others the clock may stand, and slot p mod W still holds step p − W, which
+    the next row sees.
 
     Args:
         transformer: whose memory it is.
@@ -156,7 +174,14 @@ class ActingMemory:
         device: where tensors live.
     """
 
-    def __init__(self, transformer: Transformer, num_envs: int, memory_length: int, limit: int | None, device: torch.device) -> None:
+    def __init__(
+        self,
+        transformer: Transformer,
+        num_envs: int,
+        memory_length: int,
+        limit: int | None,
+        device: torch.device,
+    ) -> None:
         self.transformer = transformer
         self.memory_length = memory_length
         self.clock = EpisodeClock(num_envs, limit, device)
@@ -183,7 +208,9 @@ class ActingMemory:
     def window(self) -> Window:
         """What the present row of each environment sees."""
         position = self.clock.position
-        return Window(self._episode, self._index, self._mask[position.clamp(max=self.memory_length)], position)
+        return Window(
+            self._episode, self._index, self._mask[position.clamp(max=self.memory_length)], position
+        )
 
     def write(self, tokens: Tensor, valid: Tensor) -> None:
         """Add what is stored [L, N, D] of the present row, where it was a transition: `valid` [N]."""
@@ -194,15 +221,19 @@ class ActingMemory:
         self._store(torch.where(valid, slot, self._nowhere), tokens.unsqueeze(2), position[:, None])
 
     def refill(self, tokens: Tensor, positions: Tensor) -> None:
-        """Make the ring anew, with the present weights, from what is stored [L, N, W, D] of the last W steps, at [N, W]."""
+        """Make the ring anew, with the present weights, from what is stored [L, N, W, D] of the last W steps,
+        at [N, W]."""
         self.maps = self.transformer.maps()
         if self.memory_length == 0:
             return
-        in_ring = (self.clock.position[:, None] + self._index) % self.memory_length  # slot of the j-th of them
+        in_ring = (
+            self.clock.position[:, None] + self._index
+        ) % self.memory_length  # slot of the j-th of them
         self._store((self._episode[:, None] * self.memory_length + in_ring).flatten(), tokens, positions)
 
     def state_dict(self) -> dict[str, Tensor]:
-        """For a checkpoint between two steps: keys and values made again from the bank would be equal up to rounding only."""
+        """For a checkpoint between two steps: keys and values made again from the bank would be equal up to
+        rounding only."""
         return {"keys": self._keys.clone(), "values": self._values.clone()}
 
     def load_state_dict(self, state: Mapping[str, Tensor]) -> None:

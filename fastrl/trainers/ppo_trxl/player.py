@@ -61,7 +61,8 @@ class TrXLPlayer:
         return Acted(policy, values, self.agent.transformer.stored(tokens, memory.clock.position))
 
     def choose(self, obs: Tensor) -> Tensor:
-        """The most probable actions for observations [N, *shape], as environments take them; `observe` comes next.
+        """The most probable actions for observations [N, *shape], as environments take them; `observe` comes
+        next.
 
         One observation [*shape] will do where there is one environment.
 
@@ -70,7 +71,10 @@ class TrXLPlayer:
         """
         rows, single = as_rows("TrXLPlayer.choose", obs, self.agent.obs_shape)
         if len(rows) != self.num_envs:
-            raise ValueError(f"TrXLPlayer.choose: obs must be one of each of its {self.num_envs} environments, got {len(rows)}")
+            raise ValueError(
+                f"TrXLPlayer.choose: obs must be one of each of its {self.num_envs} environments, got "
+                f"{len(rows)}"
+            )
         acted = self.look(rows)
         self._chosen = acted.tokens
         actions = self.as_environments_take(acted.policy.mode())
@@ -82,10 +86,12 @@ class TrXLPlayer:
         self.keep(self._chosen, timestep)
 
     def keep(self, tokens: Tensor, timestep: Timestep) -> None:
-        """Go on after a step: what is stored [L, N, D] of the row before it enters memory where it was a transition."""
+        """Go on after a step: what is stored [L, N, D] of the row before it enters memory where it was a
+        transition."""
         self.memory.write(tokens, timestep.valid)
         self.memory.clock.advance(timestep.valid, timestep.terminated | timestep.truncated)
 
     def as_environments_take(self, actions: Tensor) -> Tensor:
-        """Actions [N, branches] or [N, A] in the shape of `VectorEnv.step`: one choice of a `Discrete` space is [N], others have axes."""
+        """Actions [N, branches] or [N, A] in the shape of `VectorEnv.step`: one choice of a `Discrete` space
+        is [N], others have axes."""
         return actions.view(len(actions), *self.action.shape)

@@ -1,4 +1,5 @@
-"""Memory made anew: what steps of earlier rollouts left behind under older weights, replayed with the present ones."""
+"""Memory made anew: what steps of earlier rollouts left behind under older weights, replayed with the present
+ones."""
 
 from __future__ import annotations
 
@@ -42,7 +43,8 @@ class ObservationBank:
 def refresh_bank(agent: TrXLAgent, bank: MemoryBank, seen: ObservationBank, position: Tensor) -> None:
     """Write the W slots before a rollout anew, as the present weights would have written them.
 
-    Each step is replayed from its observation with those of the W that came before it in its episode; older ones are gone.
+    Each step is replayed from its observation with those of the W that came before it in its episode; older
+    ones are gone.
 
     Args:
         agent: the present weights.
@@ -62,4 +64,6 @@ def refresh_bank(agent: TrXLAgent, bank: MemoryBank, seen: ObservationBank, posi
         position=positions.flatten(),
     )
     x = agent.encode(seen.obs[:, :length].flatten(0, 1))
-    bank.tokens[:, :, :length] = agent.transformer.stored(agent.transformer.replay(x, positions, window), positions)
+    bank.tokens[:, :, :length] = agent.transformer.stored(
+        agent.transformer.replay(x, positions, window), positions
+    )

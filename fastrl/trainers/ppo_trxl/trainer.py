@@ -25,6 +25,13 @@ from fastrl.nn.memory_transformer import MultiHeadAttention, Transformer, Transf
 from fastrl.nn.normalizer import RewardScaler
 from fastrl.nn.positions import PositionalEncoding
 from fastrl.nn.precision import without_autocast
+from fastrl.runs.config import config_of_arguments
+from fastrl.runs.intervals import Intervals
+from fastrl.runs.metrics import _format_metrics
+from fastrl.runs.optimizers import load_keeping_settings, require_optimizer_state
+from fastrl.runs.state_check import Checked, Maybe, Within
+from fastrl.runs.threads import choose_threads
+from fastrl.runs.trainer_state import MOST_STEPS, rollout_outline
 from fastrl.trainers.ppo_trxl.agent import TrXLAgent
 from fastrl.trainers.ppo_trxl.config import PPOTrXLConfig
 from fastrl.trainers.ppo_trxl.learner import Learner, Rows
@@ -33,13 +40,6 @@ from fastrl.trainers.ppo_trxl.player import TrXLPlayer
 from fastrl.trainers.ppo_trxl.refresh import ObservationBank, refresh_bank
 from fastrl.trainers.ppo_trxl.single_environments import SingleEnvironmentTrainer
 from fastrl.trainers.ppo_trxl.video import require_video
-from fastrl.training.config import config_of_arguments
-from fastrl.training.intervals import Intervals
-from fastrl.training.metrics import _format_metrics
-from fastrl.training.optimizers import load_keeping_settings, require_optimizer_state
-from fastrl.training.state_check import Checked, Maybe, Within
-from fastrl.training.threads import choose_threads
-from fastrl.training.trainer_state import MOST_STEPS, rollout_outline
 
 __all__ = [
     "MultiHeadAttention",
@@ -71,30 +71,34 @@ def batched_index_select(input_tensor: Tensor, dim: int, index: Tensor) -> Tenso
 
 
 class PPOTRxLTrainer(SingleEnvironmentTrainer):
-    """Train a `TrXLAgent` with PPO: the policy sees the present observation and what the last W steps of the episode left in memory.
+    """Train a `TrXLAgent` with PPO: the policy sees the present observation and what the last W steps of the
+    episode left in memory.
 
-    A round collects `num_steps` steps of each of `num_envs` environments, estimates advantages with GAE, and makes `update_epochs` passes
-    of `num_minibatches` gradient steps over the valid rows:
+    A round collects `num_steps` steps of each of `num_envs` environments, estimates advantages with GAE, and
+    makes `update_epochs` passes of `num_minibatches` gradient steps over the valid rows:
 
-    L = mean max(−A r, −A clip(r, 1 ± c)) + vf_coef · ½ mean max((V − G)², (V_clipped − G)²) − ent_coef · entropy
+    L = mean max(−A r, −A clip(r, 1 ± c)) + vf_coef · ½ mean max((V − G)², (V_clipped − G)²) − ent_coef ·
+    entropy
 
-    with one ratio r for each branch of a discrete action. Rows that are no transition (the step after a done) enter no loss, no statistic
-    and no memory; a truncated episode bootstraps from the value of its real last observation under its own memory. The first gradient
-    step of an update sees ratios of 1.
+    with one ratio r for each branch of a discrete action. Rows that are no transition (the step after a done)
+    enter no loss, no statistic and no memory; a truncated episode bootstraps from the value of its real last
+    observation under its own memory. The first gradient step of an update sees ratios of 1.
 
-    Memory holds the layers' inputs, detached, of real steps only: those of the rollout and the W before it. A slot is projected once for
-    each minibatch, not for each row that sees it, or not at all (see `MultiHeadAttention.absorbs`), and windows are never built.
+    Memory holds the layers' inputs, detached, of real steps only: those of the rollout and the W before it. A
+    slot is projected once for each minibatch, not for each row that sees it, or not at all (see
+    `MultiHeadAttention.absorbs`), and windows are never built.
 
     Args:
-        env_id: an EnvPool or Gymnasium id, one of fastrl's own, a factory (called again for evaluation), or an environment object (then
-            `evaluate` is not available).
+        env_id: an EnvPool or Gymnasium id, one of fastrl's own, a factory (called again for evaluation), or
+            an environment object (then `evaluate` is not available).
         seed: seeds torch, numpy, environments and sampling.
         device: where networks and rollouts live.
         num_envs: N.
         num_steps: T, steps per environment and round.
         num_minibatches: minibatches per epoch, a divisor of N · T.
         update_epochs: passes over a rollout.
-        init_lr, final_lr: learning rate at the start and from `anneal_steps` on, linear between; of AdamW, whose weight decay is 0.01.
+        init_lr, final_lr: learning rate at the start and from `anneal_steps` on, linear between; of AdamW,
+            whose weight decay is 0.01.
         anneal_steps: environment steps over which learning rate and entropy coefficient are annealed.
         gamma, gae_lambda: discount and λ of GAE, in [0, 1].
         norm_adv: standardise advantages over each minibatch.
@@ -103,26 +107,33 @@ class PPOTRxLTrainer(SingleEnvironmentTrainer):
         init_ent_coef, final_ent_coef: entropy coefficient, annealed as the learning rate is.
         vf_coef: weight of the value loss.
         max_grad_norm: largest norm of the gradient of all parameters.
-        target_kl: end an update after an epoch whose approximate KL, averaged over rows and branches, is above this; None never does.
+        target_kl: end an update after an epoch whose approximate KL, averaged over rows and branches, is
+            above this; None never does.
         trxl_num_layers: L; 0 is a policy without memory.
         trxl_num_heads: H, a divisor of `trxl_dim`.
         trxl_dim: D.
         trxl_memory_length: W, at most the longest episode; 0 is a policy without memory.
-        trxl_positional_encoding: "absolute", "learned", "relative" or "none": see `fastrl.nn.memory_transformer.Transformer`.
+        trxl_positional_encoding: "absolute", "learned", "relative" or "none": see
+            `fastrl.nn.memory_transformer.Transformer`.
         reconstruction_coef: weight of the reconstruction of observations; 0 builds no decoder.
         capture_video: record an episode into `videos/` of the run folder after each evaluation.
         run_name: prefix of the video files; None: the algorithm's name.
         endless: episodes have no limit; positions must be relative or none.
         trxl_gating: "residual" or "gru".
         shared_head_projection: the published attention, in which all heads share one small projection.
-        normalize_observation: run observations that are numbers through a running mean and variance, which stand still while a rollout is
-            collected and learned from.
-        normalize_reward: learn from rewards over the running standard deviation of the discounted return; reported returns are raw.
-        memory_refresh: "never", or "rollout" to make the memory of earlier rollouts anew with the present weights before each rollout (the
-            W steps before it are replayed; what they saw of steps before those is left out).
-        minibatches: "rows" of all environments, drawn at random, or whole "environments", which project fewer slots.
-        threads, env_threads: threads of torch and of the environments; None chooses (see `fastrl.training.threads`).
-        env_timeout: seconds that a step or reset of all environments may take; None: no limit (see `fastrl.envs.deadline`).
+        normalize_observation: run observations that are numbers through a running mean and variance, which
+            stand still while a rollout is collected and learned from.
+        normalize_reward: learn from rewards over the running standard deviation of the discounted return;
+            reported returns are raw.
+        memory_refresh: "never", or "rollout" to make the memory of earlier rollouts anew with the present
+            weights before each rollout (the W steps before it are replayed; what they saw of steps before
+            those is left out).
+        minibatches: "rows" of all environments, drawn at random, or whole "environments", which project fewer
+            slots.
+        threads, env_threads: threads of torch and of the environments; None chooses (see
+            `fastrl.runs.threads`).
+        env_timeout: seconds that a step or reset of all environments may take; None: no limit (see
+            `fastrl.envs.deadline`).
         obs_keys: which entries of dict observations to use, in this order; None takes all.
         max_episode_steps: overrides the environment's time limit, or gives the one it does not tell.
         env_kwargs: further arguments of the environment.
@@ -131,8 +142,9 @@ class PPOTRxLTrainer(SingleEnvironmentTrainer):
     Raises:
         SettingError: a setting is out of range or does not fit the environment; the message names it.
 
-    Reference: Schulman et al. 2017, "Proximal Policy Optimization Algorithms"; Dai et al. 2019, "Transformer-XL"; Pleines et al. 2023,
-        "Memory Gym: Towards Endless Tasks to Benchmark Memory Capabilities of Agents".
+    Reference: Schulman et al. 2017, "Proximal Policy Optimization Algorithms"; Dai et al. 2019,
+        "Transformer-XL"; Pleines et al. 2023, "Memory Gym: Towards Endless Tasks to Benchmark Memory
+        Capabilities of Agents".
     """
 
     algorithm = "ppo-trxl"
@@ -184,7 +196,9 @@ class PPOTRxLTrainer(SingleEnvironmentTrainer):
         env_kwargs: Mapping[str, Any] | None = None,
         intervals: Intervals = DEFAULT_INTERVALS,
     ) -> None:
-        given = {name: value for name, value in locals().items() if name in PPOTrXLConfig.__dataclass_fields__}
+        given = {
+            name: value for name, value in locals().items() if name in PPOTrXLConfig.__dataclass_fields__
+        }
         config = config_of_arguments(PPOTrXLConfig, given | intervals.settings())
         if capture_video:
             require_video(env_id)
@@ -192,34 +206,49 @@ class PPOTRxLTrainer(SingleEnvironmentTrainer):
         self.run_name = run_name or self.algorithm
         self.settings = config
         weights = config.trxl_num_layers * 5 * config.trxl_dim**2
-        self.open_environments(config, choose_threads(config.num_envs, config.threads, config.env_threads, weights))
+        self.open_environments(
+            config, choose_threads(config.num_envs, config.threads, config.env_threads, weights)
+        )
         self.max_episode_steps = self._episode_limit(self.env.max_episode_steps)
         self.agent = self._make_agent()
         self.learner = Learner(
-            self.agent, **{name: getattr(config, name) for name in inspect.signature(Learner).parameters if name != "agent"}
+            self.agent,
+            **{
+                name: getattr(config, name)
+                for name in inspect.signature(Learner).parameters
+                if name != "agent"
+            },
         )
-        self.reward_scaler = RewardScaler(self.env.num_envs, gamma=config.gamma).to(self.device) if normalize_reward else None
+        self.reward_scaler = (
+            RewardScaler(self.env.num_envs, gamma=config.gamma).to(self.device) if normalize_reward else None
+        )
         self._allocate()
         self.rows: Rows | None = None
         self._begin(self.env.reset())
 
-    # ------------------------------------------------------------------------------------------------ construction
+    # ------------------------------------------------------------------------------------------------
+    # construction
 
     def _episode_limit(self, limit: int | None) -> int | None:
         """The longest episode in steps, or None if they are endless."""
         window = self.settings.trxl_memory_length
         if self.settings.endless:
             return None
-        limit = limit or self.settings.max_episode_steps  # of a vector environment that tells none, the user may know one
+        limit = (
+            limit or self.settings.max_episode_steps
+        )  # of a vector environment that tells none, the user may know one
         if limit is None:
             self.env.reset()  # some tell it only then
             limit = self.env.max_episode_steps
         if limit is None:
             raise SettingError(
-                f"max_episode_steps must be given, since {self.env.name} does not tell its limit; or set endless, with relative positions"
+                f"max_episode_steps must be given, since {self.env.name} does not tell its limit; or set "
+                "endless, with relative positions"
             )
         if window > limit:
-            raise SettingError(f"trxl_memory_length must be at most the longest episode, {limit} steps, got {window}")
+            raise SettingError(
+                f"trxl_memory_length must be at most the longest episode, {limit} steps, got {window}"
+            )
         return limit
 
     def _make_agent(self) -> TrXLAgent:
@@ -251,7 +280,10 @@ class PPOTRxLTrainer(SingleEnvironmentTrainer):
             "dim": settings.trxl_dim,
         }
         numbers = ((), torch.int64)
-        action: Field = (self.env.action.shape or (1,), torch.float32 if self.env.action.kind == "continuous" else torch.int64)
+        action: Field = (
+            self.env.action.shape or (1,),
+            torch.float32 if self.env.action.kind == "continuous" else torch.int64,
+        )
         branches = 1 if self.env.action.kind == "continuous" else self.env.action.dim
         rows: dict[str, Any] = {
             "obs": (self.env.obs_shape, self.env.obs_dtype),
@@ -259,20 +291,38 @@ class PPOTRxLTrainer(SingleEnvironmentTrainer):
             "extras": {"log_probs": ((branches,), torch.float32), "slots": numbers, "positions": numbers},
         }
         bank = MemoryBank(**bank_sizes, device="meta")
-        ring = ActingMemory(self.agent.transformer, self.env.num_envs, settings.trxl_memory_length, None, torch.device("meta"))
-        wanted = {"rollout": Rollout(**sizes, **rows, device="meta").nbytes, "memory bank": bank.tokens.nbytes, "acting": ring.nbytes}
+        ring = ActingMemory(
+            self.agent.transformer, self.env.num_envs, settings.trxl_memory_length, None, torch.device("meta")
+        )
+        wanted = {
+            "rollout": Rollout(**sizes, **rows, device="meta").nbytes,
+            "memory bank": bank.tokens.nbytes,
+            "acting": ring.nbytes,
+        }
         if settings.memory_refresh == "rollout":
-            wanted["observations of the bank"] = ObservationBank(bank, self.env.obs_shape, self.env.obs_dtype).obs.nbytes
-        self._memory = require_memory(wanted, "num_envs, num_steps or trxl_memory_length", device=str(self.device))
+            wanted["observations of the bank"] = ObservationBank(
+                bank, self.env.obs_shape, self.env.obs_dtype
+            ).obs.nbytes
+        self._memory = require_memory(
+            wanted, "num_envs, num_steps or trxl_memory_length", device=str(self.device)
+        )
         self.rollout = Rollout(**sizes, **rows, device=self.device)
         self.values = torch.zeros(settings.num_steps + 1, self.env.num_envs, device=self.device)
         self.bank = MemoryBank(**bank_sizes, device=self.device)
-        self.seen = ObservationBank(self.bank, self.env.obs_shape, self.env.obs_dtype) if settings.memory_refresh == "rollout" else None
+        self.seen = (
+            ObservationBank(self.bank, self.env.obs_shape, self.env.obs_dtype)
+            if settings.memory_refresh == "rollout"
+            else None
+        )
         self.acting = self._new_player(self.env.num_envs)
 
     def _new_player(self, num_envs: int) -> TrXLPlayer:
-        limit = self.max_episode_steps if self.agent.transformer.position_table is not None else None  # only tables have an end
-        return TrXLPlayer(self.agent, num_envs, self.settings.trxl_memory_length, limit, self.device, action=self.env.action)
+        limit = (
+            self.max_episode_steps if self.agent.transformer.position_table is not None else None
+        )  # only tables have an end
+        return TrXLPlayer(
+            self.agent, num_envs, self.settings.trxl_memory_length, limit, self.device, action=self.env.action
+        )
 
     def _begin(self, obs: Tensor) -> None:
         """New episodes in all environments: nothing is remembered."""
@@ -281,31 +331,45 @@ class PPOTRxLTrainer(SingleEnvironmentTrainer):
         self.obs = obs
 
     @staticmethod
-    def _build_memory_helpers(*, memory_length: int, max_episode_steps: int, device: torch.device) -> tuple[Tensor, Tensor]:
-        """(mask [W + 1, W] bool, indices [P, W] int64): which slots a step of an episode sees, drawn in `memory.build_memory_helpers`.
+    def _build_memory_helpers(
+        *, memory_length: int, max_episode_steps: int, device: torch.device
+    ) -> tuple[Tensor, Tensor]:
+        """(mask [W + 1, W] bool, indices [P, W] int64): which slots a step of an episode sees, drawn in
+        `memory.build_memory_helpers`.
 
-        At step p the window is slots `indices[p]`, of which `mask[min(p, W)]` are seen. For W = 2 that is no slot at step 0, slot 0 of
-        (0, 1) at step 1, both at step 2, and slots (1, 2) at step 3.
+        At step p the window is slots `indices[p]`, of which `mask[min(p, W)]` are seen. For W = 2 that is no
+        slot at step 0, slot 0 of (0, 1) at step 1, both at step 2, and slots (1, 2) at step 3.
         """
-        return build_memory_helpers(memory_length=memory_length, max_episode_steps=max_episode_steps, device=device)
+        return build_memory_helpers(
+            memory_length=memory_length, max_episode_steps=max_episode_steps, device=device
+        )
 
-    # ------------------------------------------------------------------------------------------------ one round
+    # ------------------------------------------------------------------------------------- one round
 
     def train(  # type: ignore[override]  # the documented signature is keyword-only
-        self, *, total_steps: int, eval_interval: int | None = None, save_interval: int | None = None, out_dir: str
+        self,
+        *,
+        total_steps: int,
+        eval_interval: int | None = None,
+        save_interval: int | None = None,
+        out_dir: str,
     ) -> None:
         """Train, write the run folder, evaluate at the end.
 
         Args:
             total_steps: environment steps over all environments; after `load` the steps already made count.
-            eval_interval, save_interval: environment steps between evaluations and between checkpoints; 0: only at the end; None: as the
-                trainer was built.
+            eval_interval, save_interval: environment steps between evaluations and between checkpoints; 0:
+                only at the end; None: as the trainer was built.
             out_dir: run folder: metrics.csv, eval.csv, TensorBoard events, curve.png, checkpoints/, videos/.
         """
         chosen = {"evaluate": eval_interval, "save": save_interval}
-        self.intervals = replace(self.intervals, **{name: value for name, value in chosen.items() if value is not None})
+        self.intervals = replace(
+            self.intervals, **{name: value for name, value in chosen.items() if value is not None}
+        )
         if isinstance(self.config, PPOTrXLConfig):
-            self.config = replace(self.config, eval_interval=self.intervals.evaluate, save_interval=self.intervals.save)
+            self.config = replace(
+                self.config, eval_interval=self.intervals.evaluate, save_interval=self.intervals.save
+            )
         self.video_folder = Path(out_dir).absolute() / "videos"
         self.run(total_steps, out_dir)
 
@@ -323,7 +387,9 @@ class PPOTRxLTrainer(SingleEnvironmentTrainer):
                 self._step()
         require_symbols(self.rollout.obs, self.env.obs_shape, self.env.name)
         with self.stopwatch("acting"):
-            self.values[-1] = self.acting.look(self.obs).values  # of the row that follows, which acts in the next rollout
+            self.values[-1] = self.acting.look(
+                self.obs
+            ).values  # of the row that follows, which acts in the next rollout
         return True
 
     @torch.no_grad()
@@ -414,7 +480,8 @@ class PPOTRxLTrainer(SingleEnvironmentTrainer):
         return metrics | {"train/lr": torch.tensor(lr), "train/ent_coef": torch.tensor(ent_coef)}
 
     def _annealed(self, initial: float, final: float) -> float:
-        """Linear from `initial` to `final` over `anneal_steps`; the update belongs to the steps before its rollout."""
+        """Linear from `initial` to `final` over `anneal_steps`; the update belongs to the steps before its
+        rollout."""
         begun = self.env_steps - int(self.rollout.valid.sum())
         return initial + (final - initial) * min(begun / self.settings.anneal_steps, 1.0)
 
@@ -431,7 +498,8 @@ class PPOTRxLTrainer(SingleEnvironmentTrainer):
         """See `Trainer.follow_parameters`."""
         if self.learner.agent is not self.agent:
             raise SettingError(
-                "the trainer's agent is not the one that its learner trains; give that one the values with load_state_dict, "
+                "the trainer's agent is not the one that its learner trains; give that one the values with "
+                "load_state_dict, "
                 "or make a new trainer"
             )
         self.learner.follow()
@@ -441,15 +509,18 @@ class PPOTRxLTrainer(SingleEnvironmentTrainer):
         settings = self.settings
         parameters = sum(parameter.numel() for parameter in self.agent.parameters())
         return (
-            f"PPO-TrXL on {self.env.name}: {self.env.num_envs} environments × {settings.num_steps} steps per rollout, "
-            f"{settings.trxl_num_layers} layers over the last {settings.trxl_memory_length} steps, {parameters:,} parameters; "
+            f"PPO-TrXL on {self.env.name}: {self.env.num_envs} environments × {settings.num_steps} steps "
+            "per rollout, "
+            f"{settings.trxl_num_layers} layers over the last {settings.trxl_memory_length} steps, "
+            f"{parameters:,} parameters; "
             f"{self._memory}; {self.threads}"
         )
 
-    # ------------------------------------------------------------------------------------------------ state
+    # ----------------------------------------------------------------------------------------- state
 
     def trainer_state(self) -> dict[str, Any]:
-        """Optimiser, memory, the observations to go on from, and a half-collected rollout with the ring that acts in it."""
+        """Optimiser, memory, the observations to go on from, and a half-collected rollout with the ring that
+        acts in it."""
         clock = self.acting.memory.clock
         half_collected = 0 < self.rollout.position < self.settings.num_steps
         return {
@@ -460,12 +531,15 @@ class PPOTRxLTrainer(SingleEnvironmentTrainer):
             "seen": None if self.seen is None else self.seen.obs.clone(),
             "position": clock.position,
             "over": clock.over,
-            "rollout": self.rollout.state_dict() | {"values": self.values.clone()} if half_collected else None,
+            "rollout": self.rollout.state_dict() | {"values": self.values.clone()}
+            if half_collected
+            else None,
             "ring": self.acting.memory.state_dict() if half_collected else None,
         }
 
     def state_outline(self) -> dict[str, Any]:
-        """As `trainer_state`, with the places that rings, bank and episodes have, and a rollout that may be half collected or not."""
+        """As `trainer_state`, with the places that rings, bank and episodes have, and a rollout that may be
+        half collected or not."""
         state, clock = self.trainer_state(), self.acting.memory.clock
         window, slots = self.bank.memory_length, self.bank.positions.shape[1]
         longest = MOST_STEPS if clock.limit is None else clock.limit
@@ -476,7 +550,11 @@ class PPOTRxLTrainer(SingleEnvironmentTrainer):
         bank = state["bank"]
         return state | {
             "optimizer": Checked(partial(require_optimizer_state, self.learner.optimizer)),
-            "bank": bank | {"positions": Within(bank["positions"], 0, longest), "cursor": Within(bank["cursor"], window, slots)},
+            "bank": bank
+            | {
+                "positions": Within(bank["positions"], 0, longest),
+                "cursor": Within(bank["cursor"], window, slots),
+            },
             "position": Within(state["position"], 0, longest),
             "rollout": Maybe(rollout | {"values": self.values}),
             "ring": Maybe(self.acting.memory.state_dict()),

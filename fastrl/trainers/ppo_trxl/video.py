@@ -11,21 +11,25 @@ import torch
 
 from fastrl.envs import make_vector_env
 from fastrl.errors import SettingError
-from fastrl.training.evaluation import Player, step_bound
+from fastrl.runs.evaluation import Player, step_bound
 
 OF_THE_STREAM = ("crop", "num_actions")  # options of `make_vector_env`, not of the environment
 
 
 def require_video(env_id: Any) -> None:
-    """Raises SettingError unless episodes of `env_id` can be recorded here: said before anything has begun."""
+    """Raises SettingError unless episodes of `env_id` can be recorded here: said before anything has
+    begun."""
     if importlib.util.find_spec("moviepy") is None:
         raise SettingError("capture_video needs the package moviepy; run `pip install 'fastrl[video]'`")
     if not isinstance(env_id, str) or env_id.removeprefix("gymnasium:") not in gym.registry:
-        raise SettingError(f"capture_video needs an environment that Gymnasium can draw; {env_id!r} is not one of its ids")
+        raise SettingError(
+            f"capture_video needs an environment that Gymnasium can draw; {env_id!r} is not one of its ids"
+        )
 
 
 def record_episode(player: Player, env: gym.Env, seed: int, *, options: Mapping[str, Any]) -> None:
-    """Play one episode in an environment that records, as a vector environment of one, so that the player sees what it was trained on."""
+    """Play one episode in an environment that records, as a vector environment of one, so that the player
+    sees what it was trained on."""
     seen = {name: value for name, value in (options["env_kwargs"] or {}).items() if name in OF_THE_STREAM}
     limits = {name: options[name] for name in ("obs_keys", "max_episode_steps")}
     with make_vector_env(env, 1, seed=seed, env_kwargs=seen, **limits) as stream:

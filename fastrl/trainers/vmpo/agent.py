@@ -13,19 +13,26 @@ from torch import Tensor, nn
 
 from fastrl import ops
 from fastrl.errors import SettingError
-from fastrl.losses.mpo import Dual, e_step_weights, kl_metrics, multiplier_loss, temperature_loss, top_fraction
+from fastrl.losses.mpo import (
+    Dual,
+    e_step_weights,
+    kl_metrics,
+    multiplier_loss,
+    temperature_loss,
+    top_fraction,
+)
 from fastrl.losses.value import explained_variance, standardize
 from fastrl.nn.distributions import DiagonalGaussian
 from fastrl.nn.kept import KeptParameters
 from fastrl.nn.layers import layer_init
 from fastrl.nn.observations import as_rows
 from fastrl.nn.precision import require_float32_default, without_autocast
+from fastrl.runs.optimizers import backward, load_parts, require_finite_step
 from fastrl.trainers.vmpo.batch import Rows, rows_from_batch
 from fastrl.trainers.vmpo.config import VMPOConfig
 from fastrl.trainers.vmpo.direct_advantage import AdvantageFitting, AdvantageNetwork
 from fastrl.trainers.vmpo.gradients import ROWS_PER_BLOCK, accumulate_gradients
 from fastrl.trainers.vmpo.policy import ActorCritic, CategoricalPolicy, DiagonalGaussianPolicy
-from fastrl.training.optimizers import backward, load_parts, require_finite_step
 
 __all__ = ["CategoricalPolicy", "DiagonalGaussianPolicy", "VMPOAgent", "layer_init"]
 
@@ -41,55 +48,66 @@ class VMPOAgent(AdvantageFitting):
     L = −Σ_D~ ψ_i log π(a_i|s_i) + Σ_k sg(α_k) KL_k(π_old ‖ π) + ½ mean (V − G)²
     L_η = η ε_η + η log mean_D~ exp(A_i/η),   L_α = Σ_k α_k (ε_k − sg(KL_k))
 
-    KL_k is the mean over all valid rows; for continuous actions it has a mean and a covariance part with multipliers and bounds of
-    their own, for discrete actions it is one number, bounded by `epsilon_mu`.
+    KL_k is the mean over all valid rows; for continuous actions it has a mean and a covariance part with
+    multipliers and bounds of their own, for discrete actions it is one number, bounded by `epsilon_mu`.
 
-    One update makes one temperature step and `m_steps` steps of policy, value function and multipliers on the whole batch. At the first of
-    them π = π_old and the KL is 0, so the bound only acts with `m_steps` > 1, several updates per batch, or `target_update_period` > 1.
+    One update makes one temperature step and `m_steps` steps of policy, value function and multipliers on the
+    whole batch. At the first of them π = π_old and the KL is 0, so the bound only acts with `m_steps` > 1,
+    several updates per batch, or `target_update_period` > 1.
 
-    Where this departs from the paper: π_old is renewed after every update unless `target_update_period` is larger; the value function
-    learns from scaled rewards (the trainer's reward normalisation) and not through PopArt; advantages are standardised over the batch
-    unless `normalize_advantages` is off; gradients are clipped.
+    Where this departs from the paper: π_old is renewed after every update unless `target_update_period` is
+    larger; the value function learns from scaled rewards (the trainer's reward normalisation) and not through
+    PopArt; advantages are standardised over the batch unless `normalize_advantages` is off; gradients are
+    clipped.
 
     Args:
         obs_dim: features of an observation.
         act_dim: A, action dimensions, or the number of actions when they are discrete.
         device: where networks and updates live.
         policy_layer_sizes, value_layer_sizes: widths of the hidden tanh layers.
-        normalize_advantages: subtract the mean and divide by the standard deviation over valid rows; with "dae" divide by
-            sqrt(mean_s E_π Â²) alone, in `fit_advantages`, and take those that `update` is given as they are.
+        normalize_advantages: subtract the mean and divide by the standard deviation over valid rows; with
+            "dae" divide by sqrt(mean_s E_π Â²) alone, in `fit_advantages`, and take those that `update` is
+            given as they are.
         gamma: discount per environment step, in [0, 1].
-        advantage_estimator: "returns" (bootstrapped Monte-Carlo return minus V), "gae", or "dae", Direct Advantage Estimation: Â from a
-            network of its own (`value_layer_sizes`, `advantage_lr`), fitted together with V on each rollout before the policy learns
-            from it.
+        advantage_estimator: "returns" (bootstrapped Monte-Carlo return minus V), "gae", or "dae", Direct
+            Advantage Estimation: Â from a network of its own (`value_layer_sizes`, `advantage_lr`), fitted
+            together with V on each rollout before the policy learns from it.
         gae_lambda: λ of GAE, in [0, 1].
         policy_lr, value_lr: learning rates.
         topk_fraction: share of the rows in D~, in (0, 1].
         temperature_init: η to start from, in real units.
         temperature_lr: learning rate of η.
         epsilon_eta: bound of the E-step's KL, in nats.
-        epsilon_mu, epsilon_sigma: bounds of KL_mean (or of the categorical KL) and of KL_cov, in nats, summed over action dimensions.
+        epsilon_mu, epsilon_sigma: bounds of KL_mean (or of the categorical KL) and of KL_cov, in nats, summed
+            over action dimensions.
         alpha_lr: learning rate of the KL multipliers.
-        max_grad_norm: largest gradient norm, of the policy's and of the value function's parameters separately; in the fit of "dae" of
-            value and advantage function together.
+        max_grad_norm: largest gradient norm, of the policy's and of the value function's parameters
+            separately; in the fit of "dae" of value and advantage function together.
         optimizer_type: "adam" (ε = 1e-5; 1e-8 for temperature and multipliers) or "sgd".
         sgd_momentum: momentum of "sgd".
         shared_encoder: one encoder for policy and value function.
         m_steps: gradient steps on the batch per update.
         action_kind: "continuous" or "discrete".
         alpha_mu_init, alpha_sigma_init: KL multipliers to start from, in real units.
-        target_update_period: T_target, updates between copies of the learned policy into the acting one, π_old. 1: the newest policy acts.
-        initial_log_std: log σ to start from, of continuous actions, σ in policy units; discrete ones have none.
-        kl_stop: leave out the remaining M-steps of an update as soon as a KL is found above this many times its bound; None never does.
+        target_update_period: T_target, updates between copies of the learned policy into the acting one,
+            π_old. 1: the newest policy acts.
+        initial_log_std: log σ to start from, of continuous actions, σ in policy units; discrete ones have
+            none.
+        kl_stop: leave out the remaining M-steps of an update as soon as a KL is found above this many times
+            its bound; None never does.
         dae_epochs: with "dae", passes over a rollout.
-        dae_mini_batches: with "dae", minibatches of a pass, each of whole environments; at most one for each environment.
-        dae_lambda: with "dae", λ of the sums that Â and V are fitted to, in [0, 1]; 1: up to where the episode or the rollout ends.
-        advantage_lr: with "dae", learning rate of the advantage function; None: `value_lr`. Lower averages over more rollouts.
+        dae_mini_batches: with "dae", minibatches of a pass, each of whole environments; at most one for each
+            environment.
+        dae_lambda: with "dae", λ of the sums that Â and V are fitted to, in [0, 1]; 1: up to where the
+            episode or the rollout ends.
+        advantage_lr: with "dae", learning rate of the advantage function; None: `value_lr`. Lower averages
+            over more rollouts.
 
     Raises:
         SettingError: a setting is out of range; the message names it.
 
-    Reference: Song et al. 2019, "V-MPO: On-Policy Maximum a Posteriori Policy Optimization for Discrete and Continuous Control".
+    Reference: Song et al. 2019, "V-MPO: On-Policy Maximum a Posteriori Policy Optimization for Discrete and
+        Continuous Control".
     """
 
     def __init__(
@@ -129,7 +147,11 @@ class VMPOAgent(AdvantageFitting):
         dae_lambda: float = 1.0,
         advantage_lr: float | None = None,
     ) -> None:
-        given = {name: value for name, value in locals().items() if name in VMPOConfig.__dataclass_fields__ and name != "device"}
+        given = {
+            name: value
+            for name, value in locals().items()
+            if name in VMPOConfig.__dataclass_fields__ and name != "device"
+        }
         require_float32_default()
         VMPOConfig(env_id="", **given).check()
         for name, size in (("obs_dim", obs_dim), ("act_dim", act_dim)):
@@ -160,28 +182,47 @@ class VMPOAgent(AdvantageFitting):
         self.updates = 0
 
         policy_type: type[ActorCritic] = CategoricalPolicy if self.discrete else DiagonalGaussianPolicy
-        self.policy = policy_type(obs_dim, act_dim, policy_layer_sizes, value_layer_sizes, shared_encoder).to(self.device)  # type: ignore[call-arg, arg-type]
+        sizes: Any = (obs_dim, act_dim, policy_layer_sizes, value_layer_sizes, shared_encoder)
+        self.policy = policy_type(*sizes).to(self.device)
         if isinstance(self.policy, DiagonalGaussianPolicy):
             nn.init.constant_(self.policy.policy_logstd, initial_log_std)
         self.acting_policy = self._acting_copy()
         self.temperature = Dual(temperature_init).to(self.device)
         self.epsilons = (epsilon_mu,) if self.discrete else (epsilon_mu, epsilon_sigma)
-        self.alphas = nn.ModuleList(Dual(value) for value in (alpha_mu_init, alpha_sigma_init)[: len(self.epsilons)]).to(self.device)
-        groups = {"policy": (self.policy.policy_parameters(), policy_lr), "value": (self.policy.value_parameters(), value_lr)}
+        self.alphas = nn.ModuleList(
+            Dual(value) for value in (alpha_mu_init, alpha_sigma_init)[: len(self.epsilons)]
+        ).to(self.device)
+        groups = {
+            "policy": (self.policy.policy_parameters(), policy_lr),
+            "value": (self.policy.value_parameters(), value_lr),
+        }
         self.advantage_network = None
         if advantage_estimator == "dae":
-            self.advantage_network = AdvantageNetwork(obs_dim, act_dim, value_layer_sizes, discrete=self.discrete).to(self.device)
-            groups["advantage"] = (list(self.advantage_network.parameters()), value_lr if advantage_lr is None else advantage_lr)
+            self.advantage_network = AdvantageNetwork(
+                obs_dim, act_dim, value_layer_sizes, discrete=self.discrete
+            ).to(self.device)
+            groups["advantage"] = (
+                list(self.advantage_network.parameters()),
+                value_lr if advantage_lr is None else advantage_lr,
+            )
         self._parameters = {name: parameters for name, (parameters, _) in groups.items()}
         self._weights = KeptParameters(self._learned())
-        self.optimizer = self._build_optimizer([{"params": parameters, "lr": rate} for parameters, rate in groups.values()])
-        self.temperature_optimizer = self._build_optimizer(self.temperature.parameters(), temperature_lr, eps=DUAL_EPS)
+        self.optimizer = self._build_optimizer(
+            [{"params": parameters, "lr": rate} for parameters, rate in groups.values()]
+        )
+        self.temperature_optimizer = self._build_optimizer(
+            self.temperature.parameters(), temperature_lr, eps=DUAL_EPS
+        )
         self.alpha_optimizer = self._build_optimizer(self.alphas.parameters(), alpha_lr, eps=DUAL_EPS)
 
-    # ------------------------------------------------------------------------------------------------ construction
+    # ------------------------------------------------------------------------------------------------
+    # construction
 
-    def _build_optimizer(self, params: Iterable[Any], lr: float | None = None, *, eps: float = 1e-5) -> torch.optim.Optimizer:
-        """The configured optimiser over `params` (tensors or groups) with learning rate `lr` (`policy_lr` when None).
+    def _build_optimizer(
+        self, params: Iterable[Any], lr: float | None = None, *, eps: float = 1e-5
+    ) -> torch.optim.Optimizer:
+        """The configured optimiser over `params` (tensors or groups) with learning rate `lr` (`policy_lr`
+        when None).
 
         Raises:
             SettingError: `optimizer_type` is neither "adam" nor "sgd".
@@ -194,7 +235,8 @@ class VMPOAgent(AdvantageFitting):
         raise SettingError(f'optimizer_type must be "adam" or "sgd", got {self.optimizer_type!r}')
 
     def follow(self) -> None:
-        """Follow parameters that were replaced, see `fastrl.nn.kept`; SettingError if that cannot be. Every update does it by itself."""
+        """Follow parameters that were replaced, see `fastrl.nn.kept`; SettingError if that cannot be. Every
+        update does it by itself."""
         self._weights.follow(self._learned())
         if self.target_update_period == 1:
             self.acting_policy = self.policy
@@ -202,7 +244,9 @@ class VMPOAgent(AdvantageFitting):
             self.acting_policy.obs_normalizer = self.policy.obs_normalizer
 
     def _learned(self) -> list[nn.Module]:
-        networks: list[nn.Module] = [self.policy] if self.advantage_network is None else [self.policy, self.advantage_network]
+        networks: list[nn.Module] = (
+            [self.policy] if self.advantage_network is None else [self.policy, self.advantage_network]
+        )
         return [*networks, self.temperature, self.alphas]
 
     def _acting_copy(self) -> ActorCritic:
@@ -213,11 +257,13 @@ class VMPOAgent(AdvantageFitting):
         frozen.obs_normalizer = self.policy.obs_normalizer
         return frozen
 
-    # ------------------------------------------------------------------------------------------------ acting
+    # ---------------------------------------------------------------------------------------- acting
 
     @without_autocast
     @torch.no_grad()
-    def act(self, obs: np.ndarray, deterministic: bool = False) -> tuple[np.ndarray, float | np.ndarray, np.ndarray, np.ndarray]:
+    def act(
+        self, obs: np.ndarray, deterministic: bool = False
+    ) -> tuple[np.ndarray, float | np.ndarray, np.ndarray, np.ndarray]:
         """Choose actions as the acting policy does.
 
         Args:
@@ -225,9 +271,10 @@ class VMPOAgent(AdvantageFitting):
             deterministic: the mode instead of a sample.
 
         Returns:
-            (action, value, mean, log_std) as numpy, with the batch dimension only if obs has it: action [A], value a float, mean [A],
-            log_std [A].
-            Discrete: action is an int64 index, mean the logits [A], log_std an empty array [0]. Actions are in policy units, where
+            (action, value, mean, log_std) as numpy, with the batch dimension only if obs has it: action [A],
+            value a float, mean [A], log_std [A].
+            Discrete: action is an int64 index, mean the logits [A], log_std an empty array [0]. Actions are
+                in policy units, where
             finite bounds are −1 and 1 (see `fastrl.envs.ActionScale`), and not clipped to them.
 
         Raises:
@@ -241,7 +288,9 @@ class VMPOAgent(AdvantageFitting):
         else:
             parameters = (distribution.logits, distribution.logits[:, :0])
         # copies: the mode is the mean's own memory, and the log standard deviation the parameter's
-        outputs = [t.cpu().numpy().copy() for t in (action, self.policy.get_value(rows).squeeze(-1), *parameters)]
+        outputs = [
+            t.cpu().numpy().copy() for t in (action, self.policy.get_value(rows).squeeze(-1), *parameters)
+        ]
         if single:
             return outputs[0][0], float(outputs[1][0]), outputs[2][0], outputs[3][0]
         return outputs[0], outputs[1], outputs[2], outputs[3]
@@ -258,20 +307,35 @@ class VMPOAgent(AdvantageFitting):
         rows, single = as_rows(f"VMPOAgent.{method}", obs, (self.obs_dim,), self.device)
         return rows.float(), single
 
-    # ------------------------------------------------------------------------------------------------ estimation
+    # ------------------------------------------------------------------------------------------------
+    # estimation
 
     @without_autocast
     @torch.no_grad()
     def values_of(self, obs: Tensor) -> Tensor:
         """State values [...] of observations [..., obs_dim], in row blocks that stay in cache."""
         rows = obs.reshape(-1, self.obs_dim)
-        return torch.cat([self.policy.get_value(block) for block in rows.split(ROWS_PER_BLOCK)]).view(obs.shape[:-1])
+        return torch.cat([self.policy.get_value(block) for block in rows.split(ROWS_PER_BLOCK)]).view(
+            obs.shape[:-1]
+        )
 
-    def estimate(self, rewards: Tensor, values: Tensor, terminated: Tensor, truncated: Tensor, valid: Tensor) -> tuple[Tensor, Tensor]:
-        """(advantages, returns), each [T, N], by the configured estimator; values has T+1 rows. See `fastrl.ops.gae`."""
-        return ops.gae(rewards, values, terminated, truncated, gamma=self.gamma, gae_lambda=self.trace_lambda, valid=valid)
+    def estimate(
+        self, rewards: Tensor, values: Tensor, terminated: Tensor, truncated: Tensor, valid: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """(advantages, returns), each [T, N], by the configured estimator; values has T+1 rows. See
+        `fastrl.ops.gae`."""
+        return ops.gae(
+            rewards,
+            values,
+            terminated,
+            truncated,
+            gamma=self.gamma,
+            gae_lambda=self.trace_lambda,
+            valid=valid,
+        )
 
-    # ------------------------------------------------------------------------------------------------ learning
+    # ------------------------------------------------------------------------------------------------
+    # learning
 
     def update(self, batch: Mapping[str, Any]) -> dict[str, float]:
         """One V-MPO update on a batch of visited states.
@@ -279,19 +343,23 @@ class VMPOAgent(AdvantageFitting):
         Args:
             batch: arrays or tensors by name, M rows each.
                 obs [M, obs_dim]; actions [M, A], or [M] int when discrete; returns [M]; advantages [M];
-                old_means [M, A] and old_log_stds [M, A] or [1, A] (continuous), or old_logits [M, A] (discrete): the policy that acted;
-                optional valid [M] bool, rows that are transitions (others are left out before anything is computed);
-                optional importance_weights [M] > 0 for rows that yet another policy produced (λ of the E-step).
+                old_means [M, A] and old_log_stds [M, A] or [1, A] (continuous), or old_logits [M, A]
+                (discrete): the policy that acted; optional valid [M] bool, rows that are transitions (others
+                are left out before anything is computed); optional importance_weights [M] > 0 for rows that
+                yet another policy produced (λ of the E-step).
 
         Returns:
-            Metrics by name: losses and gradient norms averaged over the M-steps, KLs as they were found last (before the last step).
+            Metrics by name: losses and gradient norms averaged over the M-steps, KLs as they were found last
+                (before the last step).
 
         Raises:
             ValueError: a key is missing or has the wrong shape, or no row is valid.
             NonFiniteError: a loss term or gradient is not finite; that gradient step was not taken.
             SettingError: parameters have changed so that their optimiser cannot follow.
         """
-        rows = rows_from_batch(batch, obs_dim=self.obs_dim, act_dim=self.act_dim, discrete=self.discrete, device=self.device)
+        rows = rows_from_batch(
+            batch, obs_dim=self.obs_dim, act_dim=self.act_dim, discrete=self.discrete, device=self.device
+        )
         return {name: float(value) for name, value in self.learn(rows).items()}
 
     @without_autocast
@@ -314,10 +382,18 @@ class VMPOAgent(AdvantageFitting):
         if self.acting_policy is not self.policy and self.updates % self.target_update_period == 0:
             self.acting_policy.load_state_dict(self.policy.state_dict())
         metrics |= {name: torch.stack([step[name] for step in steps]).mean() for name in steps[0]}
-        metrics |= {f"vmpo/alpha_{name}": alpha().detach() for name, alpha in zip(("mu", "sigma"), self.alphas, strict=False)}
-        return metrics | {"vmpo/temperature": self.temperature().detach(), "vmpo/m_steps": torch.tensor(float(len(steps)))}
+        metrics |= {
+            f"vmpo/alpha_{name}": alpha().detach()
+            for name, alpha in zip(("mu", "sigma"), self.alphas, strict=False)
+        }
+        return metrics | {
+            "vmpo/temperature": self.temperature().detach(),
+            "vmpo/m_steps": torch.tensor(float(len(steps))),
+        }
 
-    def _e_step(self, advantages: Tensor, log_importance: Tensor | None) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
+    def _e_step(
+        self, advantages: Tensor, log_importance: Tensor | None
+    ) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
         """Weights ψ [M] (0 outside D~) at the present temperature, and the temperature's loss."""
         selected = top_fraction(advantages, self.topk_fraction)
         chosen = advantages[selected]
@@ -339,24 +415,40 @@ class VMPOAgent(AdvantageFitting):
         self.temperature_optimizer.step()
         self.temperature.project_()
 
-    def _m_step(self, rows: Rows, psi: Tensor, *, may_stop: bool) -> tuple[dict[str, dict[str, Tensor]], bool]:
+    def _m_step(
+        self, rows: Rows, psi: Tensor, *, may_stop: bool
+    ) -> tuple[dict[str, dict[str, Tensor]], bool]:
         """One gradient step of policy, value function and multipliers on all rows.
 
         Returns:
-            Metrics from before the step, those to average over steps and the KLs; and whether the step was taken (`kl_stop` can forbid it).
+            Metrics from before the step, those to average over steps and the KLs; and whether the step was
+            taken (`kl_stop` can forbid it).
         """
         self.optimizer.zero_grad()
         multipliers = [alpha() for alpha in self.alphas]
-        policy_loss, value_loss, bias, entropy, *kls = accumulate_gradients(self.policy, rows, psi, [m.detach() for m in multipliers])
+        policy_loss, value_loss, bias, entropy, *kls = accumulate_gradients(
+            self.policy, rows, psi, [m.detach() for m in multipliers]
+        )
         found = {"kl": kl_metrics(kls, self.epsilons), "mean": {}}
-        if may_stop and self.kl_stop is not None and any(kl > self.kl_stop * eps for kl, eps in zip(kls, self.epsilons, strict=True)):
+        if (
+            may_stop
+            and self.kl_stop is not None
+            and any(kl > self.kl_stop * eps for kl, eps in zip(kls, self.epsilons, strict=True))
+        ):
             return found, False
         self.alpha_optimizer.zero_grad()
-        alpha_terms = [multiplier_loss(m, eps, kl) for m, eps, kl in zip(multipliers, self.epsilons, kls, strict=True)]
+        alpha_terms = [
+            multiplier_loss(m, eps, kl) for m, eps, kl in zip(multipliers, self.epsilons, kls, strict=True)
+        ]
         alpha_loss = torch.stack(alpha_terms).sum()
         backward(alpha_loss)
         penalty = torch.stack([m.detach() * kl for m, kl in zip(multipliers, kls, strict=True)]).sum()
-        losses = {"loss/policy": policy_loss, "loss/value": value_loss, "loss/kl": penalty, "loss/alpha": alpha_loss.detach()}
+        losses = {
+            "loss/policy": policy_loss,
+            "loss/value": value_loss,
+            "loss/kl": penalty,
+            "loss/alpha": alpha_loss.detach(),
+        }
         norms = {f"grad/{name}_norm": self._clip(name) for name in ("policy", "value")}
         require_finite_step("VMPOAgent", self.updates, losses | norms)
         self.optimizer.step()
@@ -373,10 +465,13 @@ class VMPOAgent(AdvantageFitting):
         return found, True
 
     def _clip(self, *names: str) -> Tensor:
-        """Clip the gradients of these networks by the norm of all of them together; returns the norm before, 0-d."""
-        return nn.utils.clip_grad_norm_([parameter for name in names for parameter in self._parameters[name]], self.max_grad_norm)
+        """Clip the gradients of these networks by the norm of all of them together; returns the norm before,
+        0-d."""
+        return nn.utils.clip_grad_norm_(
+            [parameter for name in names for parameter in self._parameters[name]], self.max_grad_norm
+        )
 
-    # ------------------------------------------------------------------------------------------------ state
+    # ----------------------------------------------------------------------------------------- state
 
     def _stateful(self) -> dict[str, Any]:
         parts = {
@@ -393,9 +488,12 @@ class VMPOAgent(AdvantageFitting):
 
     def state_dict(self) -> dict[str, Any]:
         """Networks with their observation statistics, duals, optimisers and the update count."""
-        return {name: part.state_dict() for name, part in self._stateful().items()} | {"updates": self.updates}
+        return {name: part.state_dict() for name, part in self._stateful().items()} | {
+            "updates": self.updates
+        }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Continue from `state_dict()` of an agent of the same networks; learning rates and the like stay as this agent was built."""
+        """Continue from `state_dict()` of an agent of the same networks; learning rates and the like stay as
+        this agent was built."""
         load_parts(self._stateful(), state)
         self.updates = int(state["updates"])

@@ -23,7 +23,8 @@ class Rows:
         returns, advantages: [M] float32.
         acted: the policy that chose the actions, over [M] rows.
         log_importance: [M] float32 or None.
-        unmoved: the policy to be learned is still the one that acted, so that the KL between them is 0 and so is its gradient.
+        unmoved: the policy to be learned is still the one that acted, so that the KL between them is 0 and so
+            is its gradient.
     """
 
     obs: Tensor
@@ -63,7 +64,9 @@ def _distribution_at(distribution: Distribution, index: slice | Tensor) -> Distr
     return DiagonalGaussian(distribution.mean[index], log_std if log_std.shape[0] == 1 else log_std[index])
 
 
-def rows_from_batch(batch: Mapping[str, Any], *, obs_dim: int, act_dim: int, discrete: bool, device: torch.device) -> Rows:
+def rows_from_batch(
+    batch: Mapping[str, Any], *, obs_dim: int, act_dim: int, discrete: bool, device: torch.device
+) -> Rows:
     """Checked, valid rows of a batch as `VMPOAgent.update` takes it.
 
     Raises:
@@ -77,14 +80,21 @@ def rows_from_batch(batch: Mapping[str, Any], *, obs_dim: int, act_dim: int, dis
     if discrete:
         actions = read("actions", torch.int64, (rows,))
         if bool(((actions < 0) | (actions >= act_dim)).any()):
-            raise ValueError(f"VMPOAgent.update: actions must be 0 to {act_dim - 1}, got {int(actions.min())} to {int(actions.max())}")
+            raise ValueError(
+                f"VMPOAgent.update: actions must be 0 to {act_dim - 1}, got {int(actions.min())} to "
+                f"{int(actions.max())}"
+            )
         acted: Distribution = Categorical(read("old_logits", torch.float32, (rows, act_dim)))
     else:
         actions = read("actions", torch.float32, (rows, act_dim))
         means = read("old_means", torch.float32, (rows, act_dim))
         log_stds = read("old_log_stds", torch.float32, (rows, act_dim), (1, act_dim))
         acted = DiagonalGaussian(means, log_stds.expand(rows, act_dim))
-    importance = read("importance_weights", torch.float32, (rows,)) if batch.get("importance_weights") is not None else None
+    importance = (
+        read("importance_weights", torch.float32, (rows,))
+        if batch.get("importance_weights") is not None
+        else None
+    )
     valid = read("valid", torch.bool, (rows,)) if batch.get("valid") is not None else None
     if rows == 0 or (valid is not None and not bool(valid.any())):
         raise ValueError("VMPOAgent.update: valid marks no row of the batch as a transition")
@@ -106,9 +116,13 @@ class _Reader:
 
     def __call__(self, name: str, dtype: torch.dtype, *shapes: tuple[int, ...]) -> Tensor:
         if name not in self.batch:
-            raise ValueError(f"VMPOAgent.update: the batch has no {name!r}; it has {', '.join(sorted(self.batch))}")
+            raise ValueError(
+                f"VMPOAgent.update: the batch has no {name!r}; it has {', '.join(sorted(self.batch))}"
+            )
         value = self.batch[name]
-        tensor = torch.as_tensor(np.asarray(value) if not isinstance(value, Tensor) else value).to(self.device, dtype)
+        tensor = torch.as_tensor(np.asarray(value) if not isinstance(value, Tensor) else value).to(
+            self.device, dtype
+        )
         if shapes and tuple(tensor.shape) not in shapes:
             expected = " or ".join(str(list(shape)) for shape in shapes)
             raise ValueError(f"VMPOAgent.update: {name} must have shape {expected}, got {list(tensor.shape)}")

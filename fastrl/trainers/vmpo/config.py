@@ -6,8 +6,8 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from fastrl.training.config import Ranges, RunConfig, check_choice, check_ranges, find_preset
-from fastrl.training.memory import COPIES, Need, action_size, network_need, obs_size, perceptron, row_bytes
+from fastrl.runs.config import Ranges, RunConfig, check_choice, check_ranges, find_preset
+from fastrl.runs.memory import COPIES, Need, action_size, network_need, obs_size, perceptron, row_bytes
 
 if TYPE_CHECKING:
     from fastrl.envs import VectorEnv
@@ -16,9 +16,20 @@ RANGES: Ranges = (
     (
         "at least 1",
         lambda value: value >= 1,
-        ("rollout_steps", "m_steps", "updates_per_step", "target_update_period", "dae_epochs", "dae_mini_batches"),
+        (
+            "rollout_steps",
+            "m_steps",
+            "updates_per_step",
+            "target_update_period",
+            "dae_epochs",
+            "dae_mini_batches",
+        ),
     ),
-    ("layer widths of at least 1", lambda value: min(value, default=1) >= 1, ("policy_layer_sizes", "value_layer_sizes")),
+    (
+        "layer widths of at least 1",
+        lambda value: min(value, default=1) >= 1,
+        ("policy_layer_sizes", "value_layer_sizes"),
+    ),
     ("in [0, 1]", lambda value: 0 <= value <= 1, ("gamma", "gae_lambda", "dae_lambda")),
     ("finite", math.isfinite, ("initial_log_std",)),
     ("in (0, 1]", lambda value: 0 < value <= 1, ("topk_fraction",)),
@@ -27,7 +38,16 @@ RANGES: Ranges = (
         "finite and above 0",
         lambda value: 0 < value < math.inf,
         (
-            *("policy_lr", "value_lr", "advantage_lr", "temperature_lr", "alpha_lr", "epsilon_eta", "epsilon_mu", "epsilon_sigma"),
+            *(
+                "policy_lr",
+                "value_lr",
+                "advantage_lr",
+                "temperature_lr",
+                "alpha_lr",
+                "epsilon_eta",
+                "epsilon_mu",
+                "epsilon_sigma",
+            ),
             *("temperature_init", "alpha_mu_init", "alpha_sigma_init"),
             *("kl_stop", "max_grad_norm", "clip_observation", "clip_reward"),
         ),
@@ -58,15 +78,18 @@ class VMPOConfig(RunConfig):
     gae_lambda: float = 0.95
     """λ of GAE, in [0, 1]."""
     dae_epochs: int = 16
-    """With dae: passes over a rollout in which Â and V are fitted together, before the policy learns from Â."""
+    """With dae: passes over a rollout in which Â and V are fitted together, before the policy learns from
+    Â."""
     dae_mini_batches: int = 1
     """With dae: minibatches of a pass, each of whole environments; at most one for each environment."""
     dae_lambda: float = 1.0
-    """With dae: λ of the sums that Â and V are fitted to, in [0, 1]; 1: up to where the episode or the rollout ends, as published."""
+    """With dae: λ of the sums that Â and V are fitted to, in [0, 1]; 1: up to where the episode or the
+    rollout ends, as published."""
     advantage_lr: float | None = None
     """With dae: learning rate of the advantage function; none: value_lr."""
     normalize_advantages: bool = True
-    """Standardise advantages over the valid rows of a batch; with dae divide them by their deviation under the policy."""
+    """Standardise advantages over the valid rows of a batch; with dae divide them by their deviation under
+    the policy."""
     policy_lr: float = 0.0005
     """Learning rate of the policy."""
     value_lr: float = 0.001
@@ -92,9 +115,11 @@ class VMPOConfig(RunConfig):
     target_update_period: int = 1
     """Updates between copies of the learned policy into the acting one, ≥ 1."""
     initial_log_std: float = 0.0
-    """Logarithm of the standard deviation of continuous actions to start from; bounds of actions are -1 and 1."""
+    """Logarithm of the standard deviation of continuous actions to start from; bounds of actions are -1 and
+    1."""
     kl_stop: float | None = None
-    """Leave out an update's remaining gradient steps once a KL exceeds this many times its bound; none: never."""
+    """Leave out an update's remaining gradient steps once a KL exceeds this many times its bound; none:
+    never."""
     max_grad_norm: float = 10.0
     """Largest gradient norm, of policy and value function separately."""
     optimizer_type: str = "adam"
@@ -119,8 +144,20 @@ class VMPOConfig(RunConfig):
         """Settings that cannot change when a run is continued."""
         networks = ("policy_layer_sizes", "value_layer_sizes", "shared_encoder", "target_update_period")
         statistics = ("rollout_steps", "normalize_observation", "normalize_reward")
-        started_from = ("temperature_init", "alpha_mu_init", "alpha_sigma_init", "initial_log_std")  # a change would do nothing
-        return (*super().fixed_on_resume(), *networks, *statistics, *started_from, "optimizer_type", "advantage_estimator")
+        started_from = (
+            "temperature_init",
+            "alpha_mu_init",
+            "alpha_sigma_init",
+            "initial_log_std",
+        )  # a change would do nothing
+        return (
+            *super().fixed_on_resume(),
+            *networks,
+            *statistics,
+            *started_from,
+            "optimizer_type",
+            "advantage_estimator",
+        )
 
     def check(self) -> None:
         """Raises SettingError, naming the setting, if a value has the wrong type or is out of its range."""
@@ -147,7 +184,8 @@ class VMPOConfig(RunConfig):
         return find_preset(PRESETS, env_id)
 
 
-# Settings that were run and whose results are in bench/results; an environment gets an entry here once it has been measured.
+# Settings that were run and whose results are in bench/results; an environment gets an entry here once it has
+# been measured.
 PRESETS: dict[str, dict[str, Any]] = {
     "Catch-v0": {
         "total_steps": 200_000,

@@ -1,4 +1,5 @@
-"""Direct advantage estimation for V-MPO: the network of Â, a rollout of whole environments to train it on, and the fit itself."""
+"""Direct advantage estimation for V-MPO: the network of Â, a rollout of whole environments to train it on,
+and the fit itself."""
 
 from __future__ import annotations
 
@@ -14,20 +15,22 @@ from fastrl.nn.distributions import Categorical, DiagonalGaussian, Distribution
 from fastrl.nn.layers import mlp
 from fastrl.nn.precision import without_autocast
 from fastrl.nn.sequence import run_layers
+from fastrl.runs.optimizers import backward, require_finite_step
 from fastrl.trainers.vmpo.policy import ActorCritic
-from fastrl.training.optimizers import backward, require_finite_step
 
 
 @dataclass(frozen=True, slots=True)
 class Segments:
-    """T steps of N environments, on the learner's device. Rows of one environment stay together and in order, so pieces stay whole.
+    """T steps of N environments, on the learner's device. Rows of one environment stay together and in order,
+    so pieces stay whole.
 
     Args:
         obs: [T, N, obs_dim] float32.
         actions: [T, N, A] float32, or [T, N] int64 when discrete.
         acted: the policy that chose the actions, over [T, N].
         rewards: [T, N] float32.
-        bootstrap: [T+1, N] float32, V as it was when the rollout was made; row t+1 is of what followed step t, before any reset.
+        bootstrap: [T+1, N] float32, V as it was when the rollout was made; row t+1 is of what followed step
+            t, before any reset.
         terminated, truncated, valid: [T, N] bool.
     """
 
@@ -54,7 +57,8 @@ class Segments:
         )
 
     def mini_batches(self, count: int) -> Iterator[Segments]:
-        """The environments in random order, in `count` groups of nearly the same size, but at most one for each environment.
+        """The environments in random order, in `count` groups of nearly the same size, but at most one for
+        each environment.
 
         One group is the rollout itself.
         """
@@ -69,7 +73,9 @@ class Segments:
 def _of(acted: Distribution, envs: Tensor) -> Distribution:
     if isinstance(acted, Categorical):
         return Categorical(acted.logits[:, envs])
-    return DiagonalGaussian(acted.mean[:, envs], acted.log_std if acted.log_std.dim() == 2 else acted.log_std[:, envs])
+    return DiagonalGaussian(
+        acted.mean[:, envs], acted.log_std if acted.log_std.dim() == 2 else acted.log_std[:, envs]
+    )
 
 
 class AdvantageNetwork(nn.Module):
@@ -86,7 +92,9 @@ class AdvantageNetwork(nn.Module):
         super().__init__()
         self.encoder = mlp(obs_dim, layer_sizes)
         space = "discrete" if discrete else "continuous"
-        self.head = AdvantageLinear(layer_sizes[-1] if layer_sizes else obs_dim, {"space": space, "shape": act_dim})
+        self.head = AdvantageLinear(
+            layer_sizes[-1] if layer_sizes else obs_dim, {"space": space, "shape": act_dim}
+        )
 
     def forward(self, obs: Tensor) -> Tensor:
         """obs [B, obs_dim] to [B, A], or to Hermite coefficients [B, A, 2]."""
@@ -99,7 +107,8 @@ def scaled_advantages(outputs: Tensor, segments: Segments, *, scale: bool) -> tu
     Args:
         outputs: of the network at all rows, [T, N, A] or [T, N, A, 2].
         segments: the rollout.
-        scale: put advantages on a common scale. Their mean is not taken out: it is 0 under the policy in each state as it is.
+        scale: put advantages on a common scale. Their mean is not taken out: it is 0 under the policy in each
+            state as it is.
     """
     advantages = centred_advantages(outputs, segments.acted, segments.actions)
     deviation = advantage_scale(outputs, segments.acted, segments.valid)
@@ -124,24 +133,31 @@ class AdvantageFitting:
 
     @without_autocast
     def fit_advantages(self, segments: Segments) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
-        """With "dae": fit Â and V together on a rollout, `dae_epochs` times, and look at Â afterwards. The policy does not move.
+        """With "dae": fit Â and V together on a rollout, `dae_epochs` times, and look at Â afterwards. The
+        policy does not move.
 
-        Minibatches without a transition are passed over: their gradient is 0, but the optimiser's momentum would move the networks.
+        Minibatches without a transition are passed over: their gradient is 0, but the optimiser's momentum
+        would move the networks.
 
         Returns:
-            (Â [T, N], over sqrt(mean_s E_π Â²) with `normalize_advantages`; what V(s_t) is fitted to with this Â, [T, N]; metrics).
+            (Â [T, N], over sqrt(mean_s E_π Â²) with `normalize_advantages`; what V(s_t) is fitted to with
+            this Â, [T, N]; metrics).
 
         Raises:
             NonFiniteError: the loss or its gradient is not finite; that gradient step was not taken.
             SettingError: parameters have changed so that the optimiser cannot follow.
         """
         self.follow()
-        parts = (part for _ in range(self.dae_epochs) for part in segments.mini_batches(self.dae_mini_batches))
+        parts = (
+            part for _ in range(self.dae_epochs) for part in segments.mini_batches(self.dae_mini_batches)
+        )
         steps = [self._critic_step(part) for part in parts if bool(part.valid.any())]
         with torch.no_grad():
             loss, targets, outputs = self._dae_loss(segments)
             advantages, scale = scaled_advantages(outputs, segments, scale=self.normalize_advantages)
-        metrics = {name: torch.stack([step[name] for step in steps]).mean() for name in (steps[0] if steps else ())}
+        metrics = {
+            name: torch.stack([step[name] for step in steps]).mean() for name in (steps[0] if steps else ())
+        }
         return advantages, targets, metrics | {"dae/loss_after": loss, "dae/advantage_std": scale}
 
     def _critic_step(self, segments: Segments) -> dict[str, Tensor]:
@@ -150,7 +166,9 @@ class AdvantageFitting:
         loss = self._dae_loss(segments)[0]
         backward(loss)
         for parameter in self._parameters["policy"]:
-            parameter.grad = None  # a shared encoder is moved by M-steps only: π is still to be the policy that acted
+            parameter.grad = (
+                None  # a shared encoder is moved by M-steps only: π is still to be the policy that acted
+            )
         metrics = {"loss/dae": loss.detach(), "grad/dae_norm": self._clip("value", "advantage")}
         require_finite_step("VMPOAgent", self.updates, metrics)
         self.optimizer.step()
@@ -163,5 +181,12 @@ class AdvantageFitting:
         outputs = self.advantage_network(self.policy.obs_normalizer(rows)).unflatten(0, sizes)
         advantages = centred_advantages(outputs, segments.acted, segments.actions)
         values = self.policy.get_value(rows).view(sizes)
-        given = (advantages, values, segments.rewards, segments.bootstrap, segments.terminated, segments.truncated)
+        given = (
+            advantages,
+            values,
+            segments.rewards,
+            segments.bootstrap,
+            segments.terminated,
+            segments.truncated,
+        )
         return *dae_loss(*given, gamma=self.gamma, dae_lambda=self.dae_lambda, valid=segments.valid), outputs

@@ -1,4 +1,5 @@
-"""The gradient of V-MPO's loss over a whole batch, taken in row blocks whose activations stay in cache; the sums are the same."""
+"""The gradient of V-MPO's loss over a whole batch, taken in row blocks whose activations stay in cache; the
+sums are the same."""
 
 from __future__ import annotations
 
@@ -8,14 +9,16 @@ import torch
 from torch import Tensor
 
 from fastrl.losses.value import half_squared_error
+from fastrl.runs.optimizers import backward
 from fastrl.trainers.vmpo.batch import Rows
 from fastrl.trainers.vmpo.policy import ActorCritic
-from fastrl.training.optimizers import backward
 
 ROWS_PER_BLOCK = 512
 
 
-def accumulate_gradients(policy: ActorCritic, rows: Rows, psi: Tensor, multipliers: Sequence[Tensor]) -> list[Tensor]:
+def accumulate_gradients(
+    policy: ActorCritic, rows: Rows, psi: Tensor, multipliers: Sequence[Tensor]
+) -> list[Tensor]:
     """Add the gradient of the policy, KL and value losses of an M-step to the policy's parameters.
 
     L = −Σ_i ψ_i log π(a_i|s_i) + Σ_k α_k mean KL_k(π_old ‖ π) + ½ mean (V − G)²
@@ -27,7 +30,8 @@ def accumulate_gradients(policy: ActorCritic, rows: Rows, psi: Tensor, multiplie
         multipliers: α_k as constants, one per part of the KL.
 
     Returns:
-        0-d constants: policy loss, value loss, mean V − G, mean entropy, then the mean of each part of the KL.
+        0-d constants: policy loss, value loss, mean V − G, mean entropy, then the mean of each part of the
+        KL.
     """
     if rows.unmoved and not policy.shared_encoder:
         return _where_the_kl_is_zero(policy, rows, psi, len(multipliers))
@@ -44,15 +48,22 @@ def accumulate_gradients(policy: ActorCritic, rows: Rows, psi: Tensor, multiplie
         backward(loss)
         with torch.no_grad():
             bias = (values - block.returns).sum() / count
-            sums.append(torch.stack([policy_loss, value_loss, bias, distribution.entropy().sum() / count, *kls]).detach())
+            sums.append(
+                torch.stack(
+                    [policy_loss, value_loss, bias, distribution.entropy().sum() / count, *kls]
+                ).detach()
+            )
     return list(torch.stack(sums).sum(0))
 
 
 def _where_the_kl_is_zero(policy: ActorCritic, rows: Rows, psi: Tensor, kl_parts: int) -> list[Tensor]:
-    """The same where π = π_old: the KL and its gradient are exactly 0, so the policy has to be evaluated on D~ only."""
+    """The same where π = π_old: the KL and its gradient are exactly 0, so the policy has to be evaluated on
+    D~ only."""
     selected = psi.nonzero().squeeze(-1)
     policy_loss, value_loss, bias = torch.zeros(3, device=psi.device)
-    for block, weights in zip(rows.at(selected).split(ROWS_PER_BLOCK), psi[selected].split(ROWS_PER_BLOCK), strict=True):
+    for block, weights in zip(
+        rows.at(selected).split(ROWS_PER_BLOCK), psi[selected].split(ROWS_PER_BLOCK), strict=True
+    ):
         loss = -(weights * policy.distribution(block.obs).log_prob(block.actions)).sum()
         backward(loss)
         policy_loss += loss.detach()
@@ -62,4 +73,10 @@ def _where_the_kl_is_zero(policy: ActorCritic, rows: Rows, psi: Tensor, kl_parts
         backward(loss)
         value_loss += loss.detach()
         bias += (values.detach() - block.returns).sum() / len(rows)
-    return [policy_loss, value_loss, bias, rows.acted.entropy().mean(), *(torch.zeros_like(bias) for _ in range(kl_parts))]
+    return [
+        policy_loss,
+        value_loss,
+        bias,
+        rows.acted.entropy().mean(),
+        *(torch.zeros_like(bias) for _ in range(kl_parts)),
+    ]

@@ -1,4 +1,5 @@
-"""Policies of V-MPO: a Gaussian for continuous actions and its categorical twin, each with its value function."""
+"""Policies of V-MPO: a Gaussian for continuous actions and its categorical twin, each with its value
+function."""
 
 from __future__ import annotations
 
@@ -16,7 +17,8 @@ from fastrl.nn.normalizer import RunningNormalizer
 class ActorCritic(nn.Module, ABC):
     """tanh encoders for policy and value, separate or shared, behind one running observation normaliser.
 
-    Observations [B, obs_dim] are normalised by `obs_normalizer` on the way in; it changes nothing until somebody updates it.
+    Observations [B, obs_dim] are normalised by `obs_normalizer` on the way in; it changes nothing until
+    somebody updates it.
 
     Args:
         obs_dim: features of an observation.
@@ -37,13 +39,19 @@ class ActorCritic(nn.Module, ABC):
         self.shared_encoder = shared_encoder
         self.obs_normalizer = RunningNormalizer((obs_dim,), clip=None)
         self.policy_encoder = self._build_mlp(obs_dim, policy_layer_sizes)
-        self.value_encoder = self.policy_encoder if shared_encoder else self._build_mlp(obs_dim, value_layer_sizes)
-        self.value_head = layer_init(nn.Linear(_width(obs_dim, policy_layer_sizes if shared_encoder else value_layer_sizes), 1), std=1.0)
+        self.value_encoder = (
+            self.policy_encoder if shared_encoder else self._build_mlp(obs_dim, value_layer_sizes)
+        )
+        self.value_head = layer_init(
+            nn.Linear(_width(obs_dim, policy_layer_sizes if shared_encoder else value_layer_sizes), 1),
+            std=1.0,
+        )
         self.policy_width = _width(obs_dim, policy_layer_sizes)
 
     @staticmethod
     def _build_mlp(input_dim: int, hidden_layer_sizes: tuple[int, ...]) -> nn.Sequential:
-        """tanh layers of the given widths, orthogonal with gain √2: [..., input_dim] → [..., hidden_layer_sizes[-1]]."""
+        """tanh layers of the given widths, orthogonal with gain √2: [..., input_dim] → [...,
+        hidden_layer_sizes[-1]]."""
         return mlp(input_dim, hidden_layer_sizes)
 
     @abstractmethod
@@ -83,7 +91,8 @@ def _width(input_dim: int, layer_sizes: Sequence[int]) -> int:
 class DiagonalGaussianPolicy(ActorCritic):
     """π(a|s) = N(μ(s), diag(σ²)) with a standard deviation that does not depend on the state, and V(s).
 
-    Orthogonal initialisation: √2 in the encoders, 0.01 for the mean head, 1 for the value head; log σ starts at 0.
+    Orthogonal initialisation: √2 in the encoders, 0.01 for the mean head, 1 for the value head; log σ starts
+    at 0.
 
     Args:
         obs_dim: features of an observation.
@@ -133,8 +142,11 @@ class DiagonalGaussianPolicy(ActorCritic):
         """Joint log-density [B, 1] in nats of actions [B, A], summed over action dimensions."""
         return DiagonalGaussian(mean, log_std).log_prob(actions).unsqueeze(-1)
 
-    def sample_action(self, mean: Tensor, log_std: Tensor, deterministic: bool = False) -> tuple[Tensor, Tensor]:
-        """(action [B, A], log_prob [B, 1]): a sample, or the mean when `deterministic`. The action is not clipped."""
+    def sample_action(
+        self, mean: Tensor, log_std: Tensor, deterministic: bool = False
+    ) -> tuple[Tensor, Tensor]:
+        """(action [B, A], log_prob [B, 1]): a sample, or the mean when `deterministic`. The action is not
+        clipped."""
         distribution = DiagonalGaussian(mean, log_std)
         action = distribution.mode() if deterministic else distribution.sample()
         return action, distribution.log_prob(action).unsqueeze(-1)

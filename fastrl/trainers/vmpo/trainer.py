@@ -14,7 +14,11 @@ from torch import Tensor
 
 from fastrl.data.rollout import Field, Rollout
 from fastrl.envs import VectorEnv
-from fastrl.envs.final_info import _extract_episode_returns, _extract_final_observations, _iter_final_info_entries
+from fastrl.envs.final_info import (
+    _extract_episode_returns,
+    _extract_final_observations,
+    _iter_final_info_entries,
+)
 from fastrl.envs.wrappers import _find_wrapper, _make_env, _transform_observation, _transform_reward
 from fastrl.errors import SettingError
 from fastrl.machine import require_memory
@@ -23,6 +27,14 @@ from fastrl.nn.encoders import as_vectors
 from fastrl.nn.normalizer import RewardScaler
 from fastrl.nn.observations import as_rows
 from fastrl.nn.precision import without_autocast
+from fastrl.runs.config import RunConfig, Unsaid, config_of_arguments
+from fastrl.runs.evaluation import MemorylessPlayer, Player
+from fastrl.runs.intervals import Intervals
+from fastrl.runs.metrics import _format_metrics
+from fastrl.runs.state_check import Maybe
+from fastrl.runs.threads import choose_threads, hidden_weights
+from fastrl.runs.trainer import Trainer
+from fastrl.runs.trainer_state import rollout_outline
 from fastrl.trainers.vmpo.agent import DiagonalGaussianPolicy, VMPOAgent
 from fastrl.trainers.vmpo.batch import Rows
 from fastrl.trainers.vmpo.config import VMPOConfig
@@ -33,14 +45,6 @@ from fastrl.trainers.vmpo.gymnasium_evaluation import (
     _evaluate_vectorized,
     _merge_obs_rms_stats,
 )
-from fastrl.training.config import RunConfig, Unsaid, config_of_arguments
-from fastrl.training.evaluation import MemorylessPlayer, Player
-from fastrl.training.intervals import Intervals
-from fastrl.training.metrics import _format_metrics
-from fastrl.training.state_check import Maybe
-from fastrl.training.threads import choose_threads, hidden_weights
-from fastrl.training.trainer import Trainer
-from fastrl.training.trainer_state import rollout_outline
 
 __all__ = [
     "VMPOTrainer",
@@ -63,37 +67,45 @@ ActionKind = Literal["continuous", "discrete"]
 
 
 class VMPOTrainer(Trainer):
-    """Train a V-MPO agent (see `fastrl.trainers.vmpo.agent.VMPOAgent` for the algorithm) on vector environments.
+    """Train a V-MPO agent (see `fastrl.trainers.vmpo.agent.VMPOAgent` for the algorithm) on vector
+    environments.
 
-    A round collects `rollout_steps` steps of each of `num_envs` environments with the acting policy, estimates advantages from the
-    value function, and updates the agent on the valid rows. Rows that are no transition (the step after a done) never enter a loss or a
-    statistic; truncated episodes bootstrap from their real last observation. Observation statistics stand still while a rollout is
-    collected and learned from, and take in its observations once, afterwards.
+    A round collects `rollout_steps` steps of each of `num_envs` environments with the acting policy,
+    estimates advantages from the value function, and updates the agent on the valid rows. Rows that are no
+    transition (the step after a done) never enter a loss or a statistic; truncated episodes bootstrap from
+    their real last observation. Observation statistics stand still while a rollout is collected and learned
+    from, and take in its observations once, afterwards.
 
     Args:
-        env_id: an EnvPool or Gymnasium id, one of fastrl's own, a factory (called again for evaluation), or an environment object (then
-            `evaluate` is not available).
+        env_id: an EnvPool or Gymnasium id, one of fastrl's own, a factory (called again for evaluation), or
+            an environment object (then `evaluate` is not available).
         seed: seeds torch, numpy, environments and sampling.
         device: where networks and rollouts live.
-        policy_layer_sizes, value_layer_sizes, normalize_advantages, gamma, advantage_estimator, gae_lambda, policy_lr, value_lr,
-            topk_fraction, temperature_init, temperature_lr, epsilon_eta, epsilon_mu, epsilon_sigma, alpha_lr, max_grad_norm,
-            optimizer_type, sgd_momentum, m_steps, shared_encoder, alpha_mu_init, alpha_sigma_init, target_update_period, initial_log_std,
+        policy_layer_sizes, value_layer_sizes, normalize_advantages, gamma, advantage_estimator, gae_lambda,
+        policy_lr, value_lr,
+            topk_fraction, temperature_init, temperature_lr, epsilon_eta, epsilon_mu, epsilon_sigma, alpha_lr,
+            max_grad_norm, optimizer_type, sgd_momentum, m_steps, shared_encoder, alpha_mu_init,
+            alpha_sigma_init, target_update_period, initial_log_std,
             kl_stop, dae_epochs, dae_mini_batches, dae_lambda, advantage_lr: as for `VMPOAgent`.
         rollout_steps: T, steps per environment and round.
         num_envs: N.
         normalize_observation: run observations through the running normaliser.
         clip_observation: bound of normalised observations; None leaves them unbounded.
-        normalize_reward: learn from rewards over the running standard deviation of the discounted return; reported returns are raw.
+        normalize_reward: learn from rewards over the running standard deviation of the discounted return;
+            reported returns are raw.
         clip_reward: bound of scaled rewards; None leaves them unbounded.
-        threads, env_threads: threads of torch and of the environments; None chooses (see `fastrl.training.threads`).
-        env_timeout: seconds that a step or reset of all environments may take; None: no limit (see `fastrl.envs.deadline`).
+        threads, env_threads: threads of torch and of the environments; None chooses (see
+            `fastrl.runs.threads`).
+        env_timeout: seconds that a step or reset of all environments may take; None: no limit (see
+            `fastrl.envs.deadline`).
         obs_keys: which entries of dict observations to use, in this order; None takes all.
         max_episode_steps: overrides the environment's time limit.
         env_kwargs: further arguments of the environment.
         intervals: when to log, evaluate and save.
 
     Raises:
-        SettingError: a setting is out of range or does not fit the environment's spaces; the message names it.
+        SettingError: a setting is out of range or does not fit the environment's spaces; the message names
+            it.
     """
 
     algorithm = "vmpo"
@@ -154,24 +166,32 @@ class VMPOTrainer(Trainer):
         self.normalize_observation = config.normalize_observation
         self.updates_per_step = config.updates_per_step
         weights = hidden_weights(config.policy_layer_sizes) + hidden_weights(config.value_layer_sizes)
-        self.open_environments(config, choose_threads(config.num_envs, config.threads, config.env_threads, weights))
+        self.open_environments(
+            config, choose_threads(config.num_envs, config.threads, config.env_threads, weights)
+        )
         obs_dim, act_dim, kind = _spaces(self.env)
         learner = {name: value for name, value in config.to_dict().items() if name in _AGENT_SETTINGS}
         self.agent: VMPOAgent = VMPOAgent(obs_dim, act_dim, self.device, action_kind=kind, **learner)
         self.agent.policy.obs_normalizer.clip = clip_observation if normalize_observation else None
-        self.reward_scaler = RewardScaler(self.env.num_envs, gamma=gamma, clip=clip_reward).to(self.device) if normalize_reward else None
+        self.reward_scaler = (
+            RewardScaler(self.env.num_envs, gamma=gamma, clip=clip_reward).to(self.device)
+            if normalize_reward
+            else None
+        )
         self.rollout = self._make_rollout(obs_dim, act_dim)
         self.rows: Rows | None = None
         self._fitted: dict[str, Tensor] = {}  # what the last fit of advantages has to say
         self.obs = as_vectors(self.env.reset())
 
-    # ------------------------------------------------------------------------------------------------ construction
+    # ------------------------------------------------------------------------------------------------
+    # construction
 
     def _make_train_env(self, *, env_id: str, seed: int, env_index: int, gamma: float) -> gym.Env:
-        """One Gymnasium environment as training would wrap it, with normalised observations and rewards, seeded `seed + env_index`.
+        """One Gymnasium environment as training would wrap it, with normalised observations and rewards,
+        seeded `seed + env_index`.
 
-        For loops of one's own; this trainer steps vector environments and normalises outside them. Actions are in the environment's own
-        units (see `fastrl.envs.ActionScale`).
+        For loops of one's own; this trainer steps vector environments and normalises outside them. Actions
+        are in the environment's own units (see `fastrl.envs.ActionScale`).
         """
         return _make_env(env_id, seed=seed + env_index, gamma=gamma)
 
@@ -182,8 +202,12 @@ class VMPOTrainer(Trainer):
             "action": ((), torch.int64) if self.agent.discrete else per_action,
             "extras": {"logits" if self.agent.discrete else "means": per_action},
         }
-        wanted = Rollout(self.rollout_steps, self.env.num_envs, **fields, device="meta").nbytes  # counted without being taken
-        self._memory = require_memory({"rollout": wanted}, "num_envs or rollout_steps", device=str(self.device))
+        wanted = Rollout(
+            self.rollout_steps, self.env.num_envs, **fields, device="meta"
+        ).nbytes  # counted without being taken
+        self._memory = require_memory(
+            {"rollout": wanted}, "num_envs or rollout_steps", device=str(self.device)
+        )
         return Rollout(self.rollout_steps, self.env.num_envs, **fields, device=self.device)
 
     def _reset_rollout(self) -> None:
@@ -194,7 +218,7 @@ class VMPOTrainer(Trainer):
         """Whether `rollout_steps` rows are stored."""
         return self.rollout.full
 
-    # ------------------------------------------------------------------------------------------------ one round
+    # ------------------------------------------------------------------------------------- one round
 
     @classmethod
     def from_config(cls, config: RunConfig) -> Self:
@@ -239,7 +263,11 @@ class VMPOTrainer(Trainer):
         with self.stopwatch("environment"):
             timestep = self.env.step(actions)
         next_obs = as_vectors(timestep.obs)
-        acted = {"logits": distribution.logits} if isinstance(distribution, Categorical) else {"means": distribution.mean}
+        acted = (
+            {"logits": distribution.logits}
+            if isinstance(distribution, Categorical)
+            else {"means": distribution.mean}
+        )
         self.rollout.append(
             obs=self.obs,
             actions=actions,
@@ -266,7 +294,9 @@ class VMPOTrainer(Trainer):
         if self.agent.advantage_network is None:
             advantages, returns = self.agent.estimate(rewards, values, *ends)
         else:
-            segments = Segments(rollout.obs[:-1], rollout.actions, self._acted(lambda field: field), rewards, values, *ends)
+            segments = Segments(
+                rollout.obs[:-1], rollout.actions, self._acted(lambda field: field), rewards, values, *ends
+            )
             with torch.enable_grad():
                 advantages, returns, self._fitted = self.agent.fit_advantages(segments)
         take = rollout.valid_rows
@@ -286,10 +316,13 @@ class VMPOTrainer(Trainer):
         means = take(self.rollout.extras["means"])
         policy = self.agent.acting_policy
         assert isinstance(policy, DiagonalGaussianPolicy)
-        return DiagonalGaussian(means, policy.policy_logstd.detach().clone())  # [1, A]; the update moves the parameter itself
+        return DiagonalGaussian(
+            means, policy.policy_logstd.detach().clone()
+        )  # [1, A]; the update moves the parameter itself
 
     def learn(self) -> Mapping[str, Tensor]:
-        """Update the agent `updates_per_step` times on the estimated rows, then take the rollout's observations into the statistics."""
+        """Update the agent `updates_per_step` times on the estimated rows, then take the rollout's
+        observations into the statistics."""
         assert self.rows is not None
         if len(self.rows) == 0:
             return {}  # every row of a very short rollout can be a reset row
@@ -323,14 +356,17 @@ class VMPOTrainer(Trainer):
 
     def describe(self) -> str:
         """Environments, threads and the memory of the rollout."""
-        networks = [network for network in (self.agent.policy, self.agent.advantage_network) if network is not None]
+        networks = [
+            network for network in (self.agent.policy, self.agent.advantage_network) if network is not None
+        ]
         parameters = sum(parameter.numel() for network in networks for parameter in network.parameters())
         return (
-            f"V-MPO on {self.env.name}: {self.env.num_envs} environments × {self.rollout_steps} steps per rollout, "
+            f"V-MPO on {self.env.name}: {self.env.num_envs} environments × {self.rollout_steps} steps per "
+            "rollout, "
             f"{parameters:,} parameters; {self._memory}; {self.threads}"
         )
 
-    # ------------------------------------------------------------------------------------------------ state
+    # ----------------------------------------------------------------------------------------- state
 
     def trainer_state(self) -> dict[str, Any]:
         """Observations to go on from, reward statistics, and a half-collected rollout."""
@@ -364,10 +400,13 @@ _AGENT_SETTINGS = frozenset(inspect.signature(VMPOAgent).parameters) - {"device"
 
 
 def _spaces(env: VectorEnv) -> tuple[int, int, ActionKind]:
-    """(features of a flat observation, action dimensions or number of actions, kind of action) that V-MPO's networks need."""
+    """(features of a flat observation, action dimensions or number of actions, kind of action) that V-MPO's
+    networks need."""
     obs_dim = int(np.prod(env.obs_shape))
     if env.action.kind == "discrete":
         return obs_dim, env.action.num_actions, "discrete"
     if env.action.kind == "continuous":
         return obs_dim, env.action.dim, "continuous"
-    raise SettingError(f"env_id {env.name!r} has {env.action.kind} actions; V-MPO takes discrete or continuous ones")
+    raise SettingError(
+        f"env_id {env.name!r} has {env.action.kind} actions; V-MPO takes discrete or continuous ones"
+    )

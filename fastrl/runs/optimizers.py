@@ -1,0 +1,130 @@
+"""What agents do with optimisers, and with networks and multipliers beside them."""
+
+from __future__ import annotations
+
+import inspect
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from fastrl.errors import NonFiniteError, SettingError
+from fastrl.runs.state_check import StateError, Within, require_like
+
+NEVER_NEGATIVE = ("step", "exp_avg_sq", "max_exp_avg_sq", "square_avg")
+
+
+def load_keeping_settings(optimizer: torch.optim.Optimizer, state: dict[str, Any]) -> None:
+    """Load moments and step counts; learning rates and the like stay as the optimiser was built with them.
+
+    Raises:
+        StateError: it is the state of another kind of optimiser or of other parameters; nothing has changed
+            then.
+    """
+    require_optimizer_state(optimizer, state)
+    optimizer.load_state_dict(
+        {"state": state["state"], "param_groups": optimizer.state_dict()["param_groups"]}
+    )
+
+
+def require_optimizer_state(optimizer: torch.optim.Optimizer, state: Any, where: str = "optimizer") -> None:
+    """Raises StateError, naming the key, unless `state` is one that an optimiser of this kind has for these
+    parameters."""
+    require_like(state, {"state": None, "param_groups": None}, where)
+    groups, moments = state["param_groups"], state["state"]
+    wanted = [len(group["params"]) for group in optimizer.param_groups]
+    if not isinstance(groups, list) or not all(isinstance(group, Mapping) for group in groups):
+        raise StateError(f"{where}['param_groups'] must be a list of dicts")
+    if [len(names) if isinstance(names := group.get("params"), list) else None for group in groups] != wanted:
+        raise StateError(f"{where}['param_groups'] is not of {wanted} parameters")
+    parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+    if not isinstance(moments, Mapping) or not set(moments) <= set(range(len(parameters))):
+        raise StateError(
+            f"{where}['state'] must be a dict with a number below {len(parameters)} for each parameter"
+        )
+    for number, saved in moments.items():
+        outline = _moments_of(optimizer, parameters[number])
+        require_like(saved, outline, f"{where}['state'][{number}]")
+
+
+def _moments_of(optimizer: torch.optim.Optimizer, parameter: Tensor) -> dict[str, Any] | None:
+    """What an optimiser of this kind keeps for a parameter after a step, as an example; None if that cannot
+    be found out."""
+    twin_of = torch.zeros(2, dtype=parameter.dtype, requires_grad=True)
+    twin_of.grad = torch.zeros_like(twin_of)
+    arguments = inspect.signature(
+        type(optimizer)
+    ).parameters  # its defaults have names that its parents' constructors know
+    try:
+        twin = type(optimizer)(
+            [twin_of], **{name: value for name, value in optimizer.defaults.items() if name in arguments}
+        )
+        twin.step()
+        kept = twin.state[twin_of]
+    except Exception:  # an optimiser of someone's own, with arguments that are no defaults
+        return None
+    return {name: _moment(name, value, parameter) for name, value in kept.items()}
+
+
+def _moment(name: str, value: Any, parameter: Tensor) -> Any:
+    if not isinstance(value, Tensor):
+        return value
+    example = torch.zeros(parameter.shape if value.ndim else (), dtype=value.dtype)
+    return Within(example, 0, math.inf) if name in NEVER_NEGATIVE else example
+
+
+def load_parts(parts: Mapping[str, Any], state: Mapping[str, Any]) -> None:
+    """Load modules and optimisers by name; learning rates and the like stay as the optimisers were built with
+    them."""
+    for name, part in parts.items():
+        if isinstance(part, torch.optim.Optimizer):
+            require_optimizer_state(part, state[name], name)
+            load_keeping_settings(part, state[name])
+        else:
+            part.load_state_dict(state[name])
+
+
+def backward(loss: Tensor) -> None:
+    """The gradient of a loss; nothing where everything that it depends on is frozen.
+
+    Raises:
+        SettingError: see `require_gradients`.
+    """
+    require_gradients()
+    if loss.requires_grad:
+        loss.backward()
+
+
+def require_gradients() -> None:
+    """Refuse to learn where gradients are switched off: optimisers would go on by their averages and the
+    decay of weights alone.
+
+    Raises:
+        SettingError: `torch.no_grad()` or `torch.inference_mode()` is around the call.
+    """
+    if not torch.is_grad_enabled():
+        raise SettingError(
+            "learning needs gradients: do not learn within torch.no_grad() or torch.inference_mode()"
+        )
+
+
+def names_of_non_finite(named: Mapping[str, Tensor]) -> str:
+    """Which of some 0-d tensors (losses, gradient norms) are not finite, with commas between; empty if all
+    are."""
+    if bool(torch.isfinite(torch.stack(list(named.values()))).all()):
+        return ""
+    return ", ".join(name for name, value in named.items() if not bool(torch.isfinite(value)))
+
+
+def require_finite_step(agent: str, updates: int, named: Mapping[str, Tensor]) -> None:
+    """Refuse a gradient step whose losses or gradient norms (0-d tensors) are not all finite.
+
+    Raises:
+        NonFiniteError: names agent, update and what is not finite.
+    """
+    if bad := names_of_non_finite(named):
+        raise NonFiniteError(
+            f"{agent}: {bad} not finite in update {updates}; that gradient step was not taken"
+        )

@@ -1,0 +1,428 @@
+"""What every trainer is: environments, data and the order of events, in the loop of `fastrl.runs.loop`."""
+
+from __future__ import annotations
+
+import inspect
+import os
+import warnings
+import weakref
+from abc import ABC, abstractmethod
+from collections import deque
+from collections.abc import Mapping
+from dataclasses import fields, replace
+from pathlib import Path
+from typing import Any, ClassVar, Self
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from fastrl.envs import Episode, VectorEnv, make_vector_env
+from fastrl.envs.action_scale import RawActionsWarning
+from fastrl.envs.modules import names_factory
+from fastrl.envs.own import is_factory
+from fastrl.errors import CheckpointError, RunFolderError, SettingError
+from fastrl.nn.observations import as_rows
+from fastrl.nn.precision import require_float32_default, without_autocast
+from fastrl.runs.checkpoint import load_checkpoint, save_checkpoint
+from fastrl.runs.config import RunConfig, convert
+from fastrl.runs.evaluation import Evaluation, Player, evaluate_policy
+from fastrl.runs.intervals import Intervals
+from fastrl.runs.loop import Loop
+from fastrl.runs.memory import require_needs
+from fastrl.runs.observation_kinds import require_vectors
+from fastrl.runs.process import ProcessSettings
+from fastrl.runs.run_folder import CHECKPOINTS
+from fastrl.runs.safe_files import require_folder
+from fastrl.runs.seeding import derived_seed, seed_everything
+from fastrl.runs.stopwatch import Stopwatch
+from fastrl.runs.threads import ThreadChoice
+from fastrl.runs.trainer_state import load_state, state_of
+
+MAX_EVALUATION_ENVS = 64
+RECENT_EPISODES = 100  # `rollout/ep_return_mean` is over this many finished episodes
+
+
+class Trainer(ABC):
+    """Environments, data and the order of events; networks and formulas are the agent's.
+
+    A subclass calls `open_environments` and makes `agent` when it is constructed, and gives `collect`,
+    `estimate`, `learn`, `player` and its own state. What is counted: `env_steps` valid transitions over all
+    environments, `updates` calls of the learner, `episodes` finished episodes.
+
+    Args:
+        seed: seed of the run; evaluation derives others from it.
+        intervals: when the loop logs, evaluates and saves, and when it is content.
+    """
+
+    algorithm: str
+    takes_images: ClassVar[bool] = (
+        False  # whether its networks convolve; the others refuse cameras when they are constructed
+    )
+    env_id: Any
+    device: torch.device
+    threads: ThreadChoice
+    env_options: dict[str, Any]
+    env_timeout: float | None = None
+    env: VectorEnv
+    agent: Any
+
+    def __init__(self, *, seed: int, intervals: Intervals) -> None:
+        self.seed = seed
+        self.intervals = intervals
+        self.env_steps = 0
+        self.updates = 0
+        self.episodes = 0
+        self.recent: deque[tuple[float, int]] = deque(maxlen=RECENT_EPISODES)  # (return, length)
+        self.stopwatch = Stopwatch()
+        self.track: str | None = None  # "wandb" sends metrics there too
+        self.config: RunConfig | None = None  # written into the run folder where there is none
+        self.can_make_envs = True  # an environment object cannot be made a second time
+        self.fixed_num_envs: int | None = None  # a factory of vector environments always gives this many
+        self.marks: dict[
+            str, int
+        ] = {}  # environment steps at which to log, evaluate and save next, and of the last row in its turn
+        self.loaded = False  # whether a checkpoint has been loaded, which may have been one at step 0
+        self.saved_updates = 0  # `updates` at the newest checkpoint
+        self.evaluated_at: int | None = None  # `env_steps` at the latest evaluation of a run
+        self.interrupted: str | None = None  # name of the signal that ended the last run early
+        self.unwritten: list[str] = []  # logs of the last run that found no room, by name
+        self._loop: Loop | None = None  # while a run is going on
+
+    @abstractmethod
+    def train(self, total_steps: int, out_dir: str) -> None:
+        """Train until `env_steps` reaches `total_steps` and write the run folder `out_dir`; an algorithm may
+        add arguments."""
+
+    @abstractmethod
+    def collect(self) -> bool:
+        """Step the environments until there is enough to learn from; False when a signal asked to stop
+        first."""
+
+    @abstractmethod
+    def estimate(self) -> None:
+        """Turn what was collected into learning targets."""
+
+    @abstractmethod
+    def learn(self) -> Mapping[str, Tensor]:
+        """Update the agent; returns metrics as tensors."""
+
+    @abstractmethod
+    def player(self, num_envs: int) -> Player:
+        """The deterministic policy, about to play in that many fresh environments."""
+
+    @classmethod
+    def from_config(cls, config: RunConfig) -> Self:
+        """A trainer with the settings of a configuration: those fields that the constructor has, by the same
+        names."""
+        config.check()
+        taken = inspect.signature(cls).parameters
+        settings = {
+            field.name: getattr(config, field.name) for field in fields(config) if field.name in taken
+        }
+        trainer = cls(**settings | {"device": torch.device(config.device), "intervals": Intervals.of(config)})
+        there = trainer.env.num_envs  # an object that is already made has its own number
+        trainer.track, trainer.config = (
+            config.track,
+            config if config.num_envs == there else replace(config, num_envs=there),
+        )
+        return trainer
+
+    def open_environments(self, config: RunConfig, threads: ThreadChoice) -> None:
+        """Set threads and seeds, and make the training environments; a constructor calls this before it makes
+        networks.
+
+        Until `close` the process has the trainer's number of torch threads, and keeps freed memory.
+
+        Args:
+            config: the run's settings, checked; kept for the run folder.
+            threads: of torch and of the environments.
+        """
+        require_float32_default()
+        env_id = config.env_id
+        self.env_id, self.device, self.threads = env_id, torch.device(config.device), threads
+        self.env_timeout = config.env_timeout
+        self.env_options = {
+            "obs_keys": config.obs_keys,
+            "max_episode_steps": config.max_episode_steps,
+            "env_kwargs": config.env_kwargs,
+        }
+        self.can_make_envs = isinstance(env_id, str) or is_factory(env_id)
+        settings = ProcessSettings(threads.torch)
+        # a trainer that is dropped without `close`, or whose constructor fails, leaves nothing behind either
+        self._restore_process = weakref.finalize(self, settings.restore)
+        settings.apply()
+        seed_everything(self.seed)
+        try:
+            self.env = self.make_env(config.num_envs, self.seed)
+            self._require_fit(config)
+        except BaseException:  # at once: whoever keeps the error keeps the trainer
+            self.close()
+            raise
+        scales = {
+            f"scales_{what}s": bool(getattr(config, f"normalize_{what}", False))
+            for what in ("observation", "reward")
+        }
+        self.env.look_at_first_steps(**scales)
+        self.fixed_num_envs = self.env.num_envs if is_factory(env_id) or names_factory(env_id) else None
+
+    def _require_fit(self, config: RunConfig) -> None:
+        """Raises SettingError unless environments, settings and machine fit each other."""
+        if self.env.device.type != self.device.type:
+            raise SettingError(
+                f"device is {self.device}, but {self.env.name} is already made, for {self.env.device}"
+            )
+        self.config = replace(
+            config, num_envs=self.env.num_envs
+        )  # an object that is already made has its own number
+        self.config.check()
+        require_needs(self.config.needs(self.env), str(self.device))
+        if not self.takes_images:
+            require_vectors(self.env, self.algorithm)
+
+    def make_env(self, num_envs: int, seed: int) -> VectorEnv:
+        """Fresh environments of the kind the trainer was built for."""
+        threads = min(self.threads.env, num_envs)
+        with warnings.catch_warnings():
+            if hasattr(self, "env"):  # said of the training environments
+                warnings.simplefilter("ignore", RawActionsWarning)
+            env = make_vector_env(
+                self.env_id, num_envs, seed=seed, device=self.device, num_threads=threads, **self.env_options
+            )
+        env.timeout = env.timeout if self.env_timeout is None else self.env_timeout
+        return env
+
+    def follow_parameters(self) -> None:
+        """Let the learner's optimisers follow what was done to the networks since the last update;
+        SettingError where they cannot.
+
+        Each update does so itself; `run` does it before the first step, since networks that were moved or
+        cast cannot act either.
+        """
+        self.agent.follow()
+
+    def anneal_over(self, total_steps: int) -> None:  # noqa: B027  # most trainers have no schedule of the whole run
+        """Let what is annealed over the whole run go over this many environment steps; `run` calls it with
+        those that it was given."""
+
+    @abstractmethod
+    def describe(self) -> str:
+        """What is about to run, in a line or two: environments, threads, memory that will be taken."""
+
+    @abstractmethod
+    def trainer_state(self) -> dict[str, Any]:
+        """What the subclass must keep besides agent, environments, counters and random generators."""
+
+    @abstractmethod
+    def load_trainer_state(self, state: Mapping[str, Any], *, environments_continue: bool) -> None:
+        """Counterpart of `trainer_state`; when the environments could not be saved they have just been made
+        anew."""
+
+    def state_outline(self) -> dict[str, Any]:
+        """What `trainer_state` of a checkpoint must look like (see `fastrl.runs.state_check`); by default
+        like the present one.
+
+        A subclass says here what can be absent, or must lie in a range: a place in a ring, a half-collected
+        rollout.
+        """
+        return self.trainer_state()
+
+    def stop_requested(self) -> bool:
+        """Whether a signal asked the present run to end; loops over environment steps ask this at every
+        step."""
+        return self._loop is not None and self._loop.stop.requested is not None
+
+    # -------------------------------------------------------------------------------------- the loop
+
+    @without_autocast
+    def run(self, total_steps: int, out_dir: str | Path) -> None:
+        """Train until `env_steps` reaches `total_steps`, then evaluate and save; progress is printed.
+
+        SIGINT, SIGTERM and SIGHUP end it early with a checkpoint; `interrupted` then names the signal. So
+        does a pipe whose reader has gone, as "SIGPIPE". Logs and output that cannot be written do not end it:
+        notes.txt and `unwritten` name them.
+
+        Args:
+            total_steps: environment steps of the whole run, those of earlier sessions included.
+            out_dir: run folder; a trainer that has loaded a checkpoint goes on with the logs it finds there.
+
+        Raises:
+            SettingError: total_steps is below 1, or the folder cannot be made or holds another run.
+            RunFolderError: another process writes into the folder, or it cannot be written; the message says
+                what is kept.
+            CheckpointError: a checkpoint cannot be written; earlier ones are as they were.
+        """
+        total_steps = convert("total_steps", int, total_steps)
+        if total_steps < 1:
+            raise SettingError(f"total_steps must be at least 1 environment step, got {total_steps}")
+        require_float32_default()
+        self.follow_parameters()
+        self.anneal_over(total_steps)
+        loop = Loop(
+            self, total_steps, Path(out_dir).absolute()
+        )  # an environment may change the working directory
+        self._loop = loop
+        try:
+            loop.run()
+        finally:
+            self.interrupted, self.unwritten, self._loop = loop.stop.requested, loop.unwritten, None
+
+    # ------------------------------------------------------------------------------------------------
+    # counting
+
+    def count(self, transitions: int, finished: list[Episode]) -> None:
+        """Add one step of the vector environment: its valid transitions and the episodes that ended in it."""
+        self.env_steps += transitions
+        for episode in finished:
+            self.episodes += 1
+            self.recent.append((episode.episode_return, episode.length))
+
+    def progress(self, env_steps_per_s: float | None) -> dict[str, float]:
+        """Episode statistics of the last 100 finished episodes, counters, the rate where known, seconds per
+        phase since the last call."""
+        metrics = {"rollout/episodes": float(self.episodes), "train/updates": float(self.updates)}
+        if self.recent:
+            returns, lengths = zip(*self.recent, strict=True)
+            metrics |= {
+                "rollout/ep_return_mean": float(np.mean(returns)),
+                "rollout/ep_length_mean": float(np.mean(lengths)),
+            }
+        seconds = self.stopwatch.drain()
+        if env_steps_per_s is not None:
+            metrics["time/env_steps_per_s"] = env_steps_per_s
+        return metrics | {f"time/{phase}_s": spent for phase, spent in seconds.items()}
+
+    # ---------------------------------------------------------------------------- acting, evaluation
+
+    @without_autocast
+    @torch.no_grad()
+    def act(self, obs: Any, deterministic: bool = False) -> np.ndarray:
+        """Choose actions for observations as the environments give them; what the trainer normalises is
+        normalised here.
+
+        A policy with a memory takes each observation for the first one of its episode; for whole episodes
+        there is `player`.
+
+        Args:
+            obs: one observation [*obs_shape], or a batch [B, *obs_shape].
+            deterministic: the most probable actions, those of an evaluation, instead of drawn ones.
+
+        Returns:
+            As the environments' `step` takes them, in policy units where they are continuous: a number or
+            [A], or a batch of these.
+
+        Raises:
+            ValueError: obs has another shape or type, or is not finite.
+        """
+        who = f"{type(self).__name__}.act"
+        rows, single = as_rows(who, obs, self.env.obs_shape, self.device)
+        if self.env.obs_dtype == torch.uint8 and rows.dtype != torch.uint8:
+            raise ValueError(
+                f"{who}: obs must be bytes (uint8), as the environments give them, got "
+                f"{str(rows.dtype).removeprefix('torch.')}"
+            )
+        rows = rows.to(self.env.obs_dtype)
+        actions = (self.player(len(rows)).choose(rows) if deterministic else self.draw(rows)).cpu().numpy()
+        return actions[0] if single else actions
+
+    def draw(self, obs: Tensor) -> Tensor:
+        """Actions for observations [B, *obs_shape], drawn from the policy that acts in training."""
+        raise NotImplementedError(f"{type(self).__name__} does not say how it draws actions")
+
+    @without_autocast
+    def evaluate(self, n_episodes: int = 20, seed: int | None = None) -> Evaluation:
+        """Play whole episodes with the deterministic policy in environments of their own.
+
+        Args:
+            n_episodes: episodes, ≥ 1; at most 64 environments play them side by side.
+            seed: seed of those environments; None derives one from the run's seed. The same seed gives the
+                same episodes. It has no effect where `env_id` is a factory of fastrl's own `VectorEnv`s,
+                which come with the seeds that the factory gave them.
+
+        Returns:
+            `eval/return_mean`, `eval/return_std`, `eval/return_min`, `eval/return_max`, `eval/length_mean`,
+            and `eval/cut_episodes` where episodes were left before their end (see `evaluate_policy`); empty
+            when a signal asked to stop.
+        """
+        if n_episodes < 1:
+            raise ValueError(f"evaluate: n_episodes must be at least 1, got {n_episodes}")
+        if not self.can_make_envs:
+            raise SettingError(
+                "env_id is an environment object, which cannot be made again for evaluation; give an id or "
+                "a factory"
+            )
+        chosen = derived_seed(self.seed, "evaluation") if seed is None else seed
+        with self.make_env(self.fixed_num_envs or min(n_episodes, MAX_EVALUATION_ENVS), chosen) as env:
+            bounds: dict[str, Any] = {
+                "interrupted": self.stop_requested,
+                "max_steps": self.intervals.eval_max_steps,
+            }
+            return evaluate_policy(self.player(env.num_envs), env, n_episodes, **bounds) or {}
+
+    # ----------------------------------------------------------------------------------------- state
+
+    def save(self, path: str | Path) -> Path:
+        """Write a checkpoint below the directory `path` and point its `LATEST` at it; returns the
+        checkpoint's own directory."""
+        saved = save_checkpoint(Path(path), self.state_dict(), step=self.env_steps)
+        self.saved_updates = self.updates
+        return saved
+
+    def load(self, path: str | Path) -> None:
+        """Continue from a checkpoint: a run folder, a directory of checkpoints (its newest good one), or one
+        checkpoint's directory.
+
+        Everything of the learner comes back exactly. Environments that can save their state continue where
+        they were; others (EnvPool) start new episodes under a new seed, and a half-collected rollout is
+        dropped.
+
+        Raises:
+            CheckpointError: nothing loadable is there, or it is another algorithm's.
+        """
+        folder = Path(path)
+        inside = folder / CHECKPOINTS
+        if os.path.lexists(inside):
+            try:
+                require_folder(inside)
+            except RunFolderError as error:
+                raise CheckpointError(str(error)) from None
+            folder = inside
+        self.load_state_dict(load_checkpoint(folder))
+
+    def state_dict(self) -> dict[str, Any]:
+        """Everything a later process needs to continue, as plain values and tensors."""
+        return state_of(self)
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Counterpart of `state_dict`.
+
+        Raises:
+            CheckpointError: it is of another algorithm or other settings, or is none; the message names the
+                key, and the trainer is as it was.
+        """
+        load_state(self, state)
+        self.loaded, self.saved_updates = True, self.updates
+
+    def renew_environments(self) -> None:
+        """Make environments anew, under a new seed once there are steps: the first one would replay the
+        episodes of the first session."""
+        num_envs = self.env.num_envs
+        self.env.close()
+        self.env = self.make_env(
+            num_envs, derived_seed(self.seed, "resumed", self.env_steps) if self.env_steps else self.seed
+        )
+
+    def close(self) -> None:
+        """Close the environments, and put the process back: torch's threads, and what becomes of freed
+        memory."""
+        try:
+            if hasattr(self, "env"):  # not so where they could not be made
+                self.env.close()
+        finally:
+            self._restore_process()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()

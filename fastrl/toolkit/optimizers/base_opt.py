@@ -1,0 +1,212 @@
+"""Epochs over a batch, in mini-batches, with the models' callbacks around each."""
+
+from __future__ import annotations
+
+import inspect
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from fastrl.errors import NonFiniteError, SettingError
+from fastrl.nn.flat import FlatParameters
+from fastrl.runs.optimizers import load_keeping_settings, require_gradients
+from fastrl.toolkit.utils.utils import make_callable
+
+EVENTS = (
+    "train_start",
+    "epoch_start",
+    "mini_batch_start",
+    "mini_batch_end",
+    "epoch_end",
+    "train_end",
+    "cleanup",
+)
+
+
+class BaseOpt(ABC):
+    """One torch optimiser over the parameters of some models; a parameter that several of them share is there
+    once.
+
+    Parameters that are frozen (`requires_grad` is False) stay as they are, also by momentum and a decay of
+    weights, and go on where they were once they are free again. Those that are frozen when the optimiser is
+    made are left out: freeing one later is an error. Parameters that are replaced, by
+    `load_state_dict(assign=True)` for example, are followed; see `fastrl.nn.kept`.
+
+    A callback of a model that returns True ends what it is in: at `train_start` the whole training, at a
+    mini-batch the epoch, at an epoch the training. Within one event they run in the order of the models, and
+    the first True is the last call. `cleanup` comes after an error too.
+
+    Args:
+        models: what is trained, `fastrl.models`.
+        num_epochs: passes over a batch.
+        num_mini_batches: mini-batches of an epoch, whose sizes differ by at most one row; fewer where a batch
+            has fewer rows.
+        shuffle: draw the order of the rows anew in every epoch, where there are several mini-batches.
+        opt_fn: class of the torch optimiser.
+        opt_params: its arguments.
+        lr_schedule: learning rate as a function of the environment steps before the rollout that is learned
+            from; None keeps the optimiser's own.
+        clip_grad_norm: largest norm of the gradient of all parameters; inf only measures it.
+        loss_coef: factor of each model's loss, a number or a function of the environment steps, or a list of
+            these; None: 1.
+
+    Raises:
+        SettingError: a setting is out of range, or all parameters are frozen.
+    """
+
+    def __init__(
+        self,
+        models: Sequence[Any],
+        *,
+        num_epochs: int = 1,
+        num_mini_batches: int = 1,
+        shuffle: bool = True,
+        opt_fn: Callable[..., torch.optim.Optimizer] = torch.optim.Adam,
+        opt_params: Mapping[str, Any] | None = None,
+        lr_schedule: Callable[[int], float] | None = None,
+        clip_grad_norm: float = math.inf,
+        loss_coef: Any = None,
+    ) -> None:
+        for name, value in (("num_epochs", num_epochs), ("num_mini_batches", num_mini_batches)):
+            if value < 1:
+                raise SettingError(f"{name} must be at least 1, got {value}")
+        if not clip_grad_norm > 0:
+            raise SettingError(f"clip_grad_norm must be above 0, got {clip_grad_norm}")
+        self.models = list(models)
+        self.num_epochs, self.num_mini_batches, self.shuffle = num_epochs, num_mini_batches, shuffle
+        self.clip_grad_norm, self.lr_schedule = clip_grad_norm, lr_schedule
+        self.loss_coefs = _coefficients(loss_coef, len(self.models))
+        self.num_steps = 0  # environment steps before the rollout that is learned from
+        if not any(parameter.requires_grad for model in self.models for parameter in model.parameters()):
+            raise SettingError("models must have a parameter to train")
+        self._weights = FlatParameters(self.models, trained_only=True)
+        self.optimizer = _build(opt_fn, self._weights.whole, dict(opt_params or {}))
+        self.metrics: dict[str, Tensor] = {}  # of the last step
+
+    @property
+    @abstractmethod
+    def name(self) -> str:
+        """How logs call it."""
+
+    @property
+    def batch_keys(self) -> list[str]:
+        """The entries that the models' losses read, each once."""
+        return list(dict.fromkeys(key for model in self.models for key in model.batch_keys))
+
+    def follow(self) -> None:
+        """Follow parameters that were replaced since the last batch, see `fastrl.nn.kept`; every batch does
+        it by itself.
+
+        Raises:
+            SettingError: they have changed so that the optimiser cannot follow.
+        """
+        self._weights.follow()
+
+    def learn_from_batch(self, batch: Any, step: int) -> None:
+        """Train on a flat batch.
+
+        Args:
+            batch: rows [M, ...]; callbacks add what they work out. Without rows nothing is done.
+            step: environment steps before the batch was collected, for schedules.
+
+        Raises:
+            NonFiniteError: a loss or its gradient is not finite; that step was not taken.
+            SettingError: the models have changed so that the optimiser cannot follow, or gradients are
+                switched off around the call.
+        """
+        self.num_steps = step
+        if len(batch) == 0:
+            return
+        require_gradients()
+        self.follow()
+        try:
+            if not self._run("train_start", batch):
+                self._train(batch)
+                self._run("train_end", batch)
+        finally:  # models keep what they prepared for this batch until they are told
+            self._run("cleanup", batch)
+
+    def _train(self, batch: Any) -> None:
+        num_mini_batches = min(
+            self.num_mini_batches, len(batch)
+        )  # rows that are no transitions are left out of batches
+        for _ in range(self.num_epochs):
+            if self._run("epoch_start", batch):
+                return
+            for mini_batch in batch.sample_keys(
+                self.batch_keys, num_mini_batches, self.shuffle and num_mini_batches > 1
+            ):
+                if self._run("mini_batch_start", mini_batch):
+                    break
+                self.optimizer_step(mini_batch)
+                if self._run("mini_batch_end", mini_batch):
+                    break
+            if self._run("epoch_end", batch):
+                return
+
+    def _run(self, event: str, batch: Any) -> bool:
+        return any(callback(batch) for model in self.models for callback in model.callbacks[event])
+
+    def optimizer_step(self, batch: Any) -> None:
+        """One gradient step on a mini-batch."""
+        if self.lr_schedule is not None:
+            for group in self.optimizer.param_groups:
+                group["lr"] = self.lr_schedule(self.num_steps)
+        self._weights.zero_grad()
+        loss = self._total_loss(batch)
+        if loss.requires_grad or not self._weights.all_frozen:
+            loss.backward()
+        norm = self._weights.clip_grad_norm_(self.clip_grad_norm)
+        if not math.isfinite(norm.item()):
+            raise NonFiniteError(
+                f"{self.name}: loss or gradient not finite at environment step {self.num_steps}; that step "
+                "was not taken"
+            )
+        self._weights.step(self.optimizer)
+        self.metrics = {"Loss": loss.detach(), "Grad Norm": norm}
+
+    def _total_loss(self, batch: Any) -> Tensor:
+        """The sum over models of coefficient · loss, 0-d; a product with 1 is left out, for it costs as much
+        as one with rows."""
+        total: Tensor | None = None
+        for coefficient, model in zip(self.loss_coefs, self.models, strict=True):
+            factor, loss = coefficient(self.num_steps), model.calculate_loss(batch)
+            part = loss if factor == 1.0 else factor * loss
+            total = part if total is None else total + part
+        assert total is not None
+        return total
+
+    def write_logs(self, logger: Any) -> None:
+        """Learning rate, loss and norm of the gradient of the last step, for the files alone."""
+        for name, value in self.metrics.items():
+            logger.add_tf_only_log(f"{self.name}/{name}", value)
+        logger.add_tf_only_log(f"{self.name}/LR", self.optimizer.param_groups[0]["lr"], precision=6)
+
+    def state_dict(self) -> dict[str, Any]:
+        """State of the torch optimiser."""
+        return self.optimizer.state_dict()
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Counterpart of `state_dict`; learning rates and the like stay as they were built."""
+        load_keeping_settings(self.optimizer, dict(state))
+
+
+def _build(
+    opt_fn: Callable[..., torch.optim.Optimizer], whole: Tensor, params: dict[str, Any]
+) -> torch.optim.Optimizer:
+    """The torch optimiser over one tensor; its fused form where it has one, which is one pass over the
+    memory."""
+    if "fused" in inspect.signature(opt_fn).parameters and not {"fused", "foreach"} & set(params):
+        params["fused"] = True
+    return opt_fn([whole], **params)
+
+
+def _coefficients(given: Any, count: int) -> list[Callable[[int], float]]:
+    values = list(given) if isinstance(given, list | tuple) else [1.0 if given is None else given] * count
+    if len(values) != count:
+        raise SettingError(f"loss_coef must have a value for each of the {count} models, got {len(values)}")
+    return [make_callable(value) for value in values]

@@ -1,6 +1,0 @@
-"""Estimators of the advantage."""
-
-from fastrl.utils.estimators.advantage.direct import DAE
-from fastrl.utils.estimators.advantage.estimators import GAE, TD, Baseline, CompleteReturn
-
-__all__ = ["DAE", "GAE", "TD", "Baseline", "CompleteReturn"]
