@@ -70,7 +70,7 @@ def half_way(trainer: Any, steps: int = 64) -> dict[str, Any]:
     """The state of a trainer that has trained and has collected a part of its next rollout, in memory of its
     own."""
     with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stdout(io.StringIO()):
-        trainer.train(total_steps=steps, out_dir=folder, **trainer.config.train_arguments())
+        trainer.train(total_steps=steps, out_dir=folder)
     asked = iter([False] * HALF_A_ROLLOUT)
     trainer.stop_requested = lambda: next(asked, True)
     trainer.collect()

@@ -27,10 +27,9 @@ def trainer_of(algorithm: str, **changes: Any) -> Any:
 
 def train(trainer: Any, total_steps: int, out_dir: Path) -> None:
     """Train without a word."""
-    arguments = trainer.config.train_arguments() if trainer.config is not None else {}
     with contextlib.redirect_stdout(None), warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        trainer.train(total_steps=total_steps, out_dir=str(out_dir), **arguments)
+        trainer.train(total_steps=total_steps, out_dir=str(out_dir))
 
 
 def in_child(body: Callable[[], None], log: Path) -> int:

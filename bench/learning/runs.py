@@ -100,7 +100,7 @@ def train(algorithm: str, config: RunConfig, folder: Path) -> None:
     with timed(folder), find_algorithm(algorithm).trainer_class().from_config(config) as trainer:
         if (folder / "checkpoints" / "LATEST").exists():
             trainer.load(folder)
-        trainer.train(total_steps=config.total_steps, out_dir=str(folder), **config.train_arguments())
+        trainer.train(total_steps=config.total_steps, out_dir=str(folder))
         if trainer.interrupted:
             sys.exit(f"interrupted by {trainer.interrupted}; the same command goes on")
     (folder / DONE).write_text(f"{seconds_of(folder):.1f}\n")

@@ -66,9 +66,7 @@ def _train(trainer_class: Any, order: TrainOrder) -> list[str]:
             )  # an environment may change the directory
             print(_opening(config, folder, None if order.resume is None else start), flush=True)
             began = time.monotonic()
-            trainer.train(
-                total_steps=config.total_steps, out_dir=str(folder.path), **config.train_arguments()
-            )
+            trainer.train(total_steps=config.total_steps, out_dir=str(folder.path))
             seconds = time.monotonic() - began
             print(
                 _closing(trainer, config, folder, evaluations, trainer.env_steps - start, seconds), flush=True

@@ -9,7 +9,7 @@ import typing
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from fastrl.errors import SettingError, nearest
 from fastrl.machine import require_envs, require_threads
@@ -66,6 +66,9 @@ class RunConfig:
     """Settings that every algorithm has; an algorithm adds its own in a subclass. Each field's docstring is
     its help text."""
 
+    # defaults of a trainer's documented constructor where they differ from those of the command line
+    DOCUMENTED: ClassVar[dict[str, Any]] = {"eval_interval": 0, "save_interval": 0}
+
     env_id: Environment
     """Environment: an EnvPool or Gymnasium id, or module:name, an id, class or function of a module, which is
     imported."""
@@ -110,13 +113,25 @@ class RunConfig:
     """Also send metrics to a service: wandb, or none."""
 
     @classmethod
+    def of(cls, settings: Mapping[str, Any]) -> Self:
+        """The settings by name, defaults for the rest.
+
+        Raises: SettingError if one of them is no setting; the message names the nearest.
+        """
+        known = [setting.name for setting in dataclasses.fields(cls)]
+        for name in settings:
+            if name not in known:
+                raise SettingError(f"{name} is no setting of {cls.__name__}{nearest(name, known)}")
+        return cls(**settings)
+
+    @classmethod
+    def documented(cls, **settings: Any) -> Self:
+        """These settings, and for the rest the defaults of the trainer's documented constructor; see `of`."""
+        return cls.of({**cls.DOCUMENTED, **settings})
+
+    @classmethod
     def preset(cls, env_id: str) -> dict[str, Any]:
         """Recommended values for an environment by field name; empty when there are none."""
-        return {}
-
-    def train_arguments(self) -> dict[str, Any]:
-        """Settings that are arguments of the trainer's `train`, besides total_steps and out_dir; the others
-        are its constructor's."""
         return {}
 
     @classmethod
@@ -127,6 +142,8 @@ class RunConfig:
 
     def check(self) -> None:
         """Raises SettingError, naming the setting, if a value has the wrong type or is out of its range."""
+        self.env_kwargs = {} if self.env_kwargs is None else self.env_kwargs
+        self.device = str(self.device)  # a torch.device too
         for name, hint in field_types(type(self)).items():
             value = getattr(self, name)
             if name == "env_id" and not isinstance(value, str):
@@ -148,6 +165,10 @@ class RunConfig:
                 f"track must be wandb or none, got {self.track!r}{nearest(str(self.track), ['wandb'])}"
             )
         check_device(self.device)
+
+    def hidden_weights(self) -> int:
+        """Weights between hidden layers, the bulk of the parameters: what torch's threads are chosen by."""
+        return 0
 
     def needs(self, env: VectorEnv) -> list[Need]:
         """The memory that a run on these environments will take beside them: networks, rollout, replay. An
@@ -196,20 +217,6 @@ class RunConfig:
         if "env_id" not in values:
             raise SettingError(f"{source} does not set env_id")
         return cls(**values)
-
-
-Config = TypeVar("Config", bound=RunConfig)
-
-
-def config_of_arguments(config_class: type[Config], arguments: Mapping[str, Any]) -> Config:
-    """A trainer's arguments as a checked configuration.
-
-    Raises: SettingError, naming the setting.
-    """
-    given = {"device": str(arguments["device"]), "env_kwargs": arguments["env_kwargs"] or {}}
-    config = config_class(**{**arguments, **given})
-    config.check()
-    return config
 
 
 def values_from_toml(config_class: type[RunConfig], text: str, source: str = "config.toml") -> dict[str, Any]:

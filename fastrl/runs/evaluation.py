@@ -20,30 +20,37 @@ LONGEST_EPISODE = 10_000  # steps that it is given there
 LONGEST_LIMIT = 100_000  # steps up to which a time limit is believed to be meant
 
 
-class Player(Protocol):
-    """A policy at play in the environments of one evaluation, with whatever it remembers of their
-    episodes."""
+class Actor(Protocol):
+    """A policy in N environments, with whatever it remembers of their episodes."""
 
-    def choose(self, obs: Tensor) -> Tensor:
-        """Actions for observations [N, ...], as `VectorEnv.step` takes them, without touching any random
-        generator."""
+    def act(self, obs: Tensor, deterministic: bool = False) -> Tensor:
+        """Actions for observations [N, ...], as `VectorEnv.step` takes them.
+
+        Args:
+            obs: of the present row of each environment; each row is shown once.
+            deterministic: the most probable actions, for which no random number is drawn.
+        """
 
     def observe(self, timestep: Timestep) -> None:
-        """What came of them."""
+        """What came of the actions; called once for each `act`."""
 
 
 @dataclass(frozen=True)
-class MemorylessPlayer:
-    """A player that looks at the present observations only."""
+class MemorylessActor:
+    """An actor that looks at the present observations only."""
 
-    choose: Callable[[Tensor], Tensor]
+    policy: Callable[[Tensor, bool], Tensor]  # (observations [N, ...], deterministic) to actions
+
+    def act(self, obs: Tensor, deterministic: bool = False) -> Tensor:
+        """See `Actor.act`."""
+        return self.policy(obs, deterministic)
 
     def observe(self, timestep: Timestep) -> None:
         """Nothing is remembered."""
 
 
 def evaluate_policy(
-    player: Player,
+    actor: Actor,
     env: VectorEnv,
     n_episodes: int,
     *,
@@ -59,7 +66,7 @@ def evaluate_policy(
     further one. A warning says so.
 
     Args:
-        player: a policy that has seen nothing of these environments yet.
+        actor: one that has seen nothing of these environments yet.
         env: environments; they are reset first.
         n_episodes: number of episodes, ≥ 1.
         interrupted: asked before every step; when it turns true the evaluation is given up.
@@ -79,13 +86,13 @@ def evaluate_policy(
     if max_steps is not None and max_steps < 1:
         raise ValueError(f"evaluate: max_steps must be at least 1, got {max_steps}")
     try:
-        return _play(player, env, n_episodes, interrupted, max_steps)
+        return _play(actor, env, n_episodes, interrupted, max_steps)
     except (EnvironmentFailure, NonFiniteError) as error:
         raise type(error)(f"{error}, during an evaluation") from error
 
 
 def _play(
-    player: Player, env: VectorEnv, n_episodes: int, interrupted: Callable[[], bool], max_steps: int | None
+    actor: Actor, env: VectorEnv, n_episodes: int, interrupted: Callable[[], bool], max_steps: int | None
 ) -> Evaluation | None:
     cut = 0
     wanted = np.full(env.num_envs, n_episodes // env.num_envs)
@@ -98,8 +105,8 @@ def _play(
     while wanted.any():
         if interrupted():
             return None
-        timestep = env.step(player.choose(obs))
-        player.observe(timestep)
+        timestep = env.step(actor.act(obs, deterministic=True))
+        actor.observe(timestep)
         obs = timestep.obs
         finished = [episode for episode in env.pop_episodes() if wanted[episode.env_index] > 0]
         for episode in finished:

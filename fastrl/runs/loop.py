@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from fastrl.runs.trainer import Trainer
 
 Result = TypeVar("Result")
+INTERVALS = {"log": "log_interval", "evaluate": "eval_interval", "save": "save_interval"}
 
 
 class Loop:
@@ -65,10 +66,10 @@ class Loop:
         """All rounds, with logs, evaluations and checkpoints; see `Trainer.run`."""
         trainer, folder = self._trainer, self._folder
         console = Console(self._total_steps, start_steps=trainer.env_steps, on_lost=self._output_lost)
-        known = {} if trainer.config is None else trainer.config.to_dict()
+        known = trainer.config.to_dict()
         settings = {name: None if value is None else written(plain(value)) for name, value in known.items()}
         about: dict[str, Any] = {
-            "track": trainer.track,
+            "track": trainer.config.track,
             "config": settings,
             "reference_returns": trainer.env.reference_returns,
         }
@@ -97,7 +98,7 @@ class Loop:
 
     def _write_config(self, console: Console) -> None:
         self._ensure_config()
-        for lost in [] if self._trainer.config is None else self._trainer.config.unwritten():
+        for lost in self._trainer.config.unwritten():
             console.message(
                 f"config.toml cannot hold {lost}: evaluating or continuing this run needs it given again"
             )
@@ -105,10 +106,7 @@ class Loop:
     def _ensure_config(self) -> None:
         """Without its settings a checkpoint cannot be loaded from the command line."""
         config = self._trainer.config
-        if config is not None:
-            ensure_config(
-                self._folder, self._trainer.algorithm, replace(config, total_steps=self._total_steps)
-            )
+        ensure_config(self._folder, self._trainer.algorithm, replace(config, total_steps=self._total_steps))
 
     def _output_lost(self, env_steps: int, error: Exception) -> None:
         """Output that fails ends no run, but for a pipe that nobody reads any more: that is a wish to end, as
@@ -174,11 +172,11 @@ class Loop:
         """Evaluate and save where it is time to; whether an evaluation says that the run may end."""
         trainer = self._trainer
         content = False
-        if trainer.intervals.evaluate and self._due("evaluate"):
+        if trainer.config.eval_interval and self._due("evaluate"):
             content = self._evaluate_and_log()
             if not trainer.stop_requested():
                 self._move_mark("evaluate")
-        if trainer.intervals.save and self._due("save"):
+        if trainer.config.save_interval and self._due("save"):
             self._move_mark("save")
             self._save_and_go_on()
         return content
@@ -205,7 +203,7 @@ class Loop:
 
     @property
     def _exact_resume(self) -> bool:
-        return self._trainer.config is not None and self._trainer.config.exact_resume
+        return bool(self._trainer.config.exact_resume)
 
     def _set_marks(self) -> None:
         """Where the next log, evaluation and checkpoint are due; a mark that a checkpoint brought along may
@@ -218,7 +216,7 @@ class Loop:
 
     def _following_mark(self, name: str) -> int:
         trainer = self._trainer
-        interval = getattr(trainer.intervals, name)
+        interval = getattr(trainer.config, INTERVALS[name])
         return (trainer.env_steps // interval + 1) * interval if interval else trainer.env_steps
 
     def _due(self, name: str) -> bool:
@@ -232,12 +230,12 @@ class Loop:
         trainer = self._trainer
         if not trainer.can_make_envs:
             return False
-        metrics = self._guarded(lambda: trainer.evaluate(trainer.intervals.eval_episodes, seed=None))
+        metrics = self._guarded(lambda: trainer.evaluate(trainer.config.eval_episodes, seed=None))
         if not metrics:
             return False
         trainer.evaluated_at = trainer.env_steps
         self._logger.log_eval(metrics, env_steps=trainer.env_steps)
-        wanted = trainer.intervals.stop_at_return
+        wanted = trainer.config.stop_at_return
         content = wanted is not None and metrics["eval/return_mean"] >= wanted
         if content and self._logger.console is not None:
             self._logger.console.message(f"the evaluation reached stop_at_return = {wanted:g}: done")

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import inspect
 import os
 import warnings
 import weakref
 from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Mapping
-from dataclasses import fields, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
@@ -26,8 +25,7 @@ from fastrl.nn.observations import as_rows
 from fastrl.nn.precision import require_float32_default, without_autocast
 from fastrl.runs.checkpoint import load_checkpoint, save_checkpoint
 from fastrl.runs.config import RunConfig, convert
-from fastrl.runs.evaluation import Evaluation, Player, evaluate_policy
-from fastrl.runs.intervals import Intervals
+from fastrl.runs.evaluation import Actor, Evaluation, evaluate_policy
 from fastrl.runs.loop import Loop
 from fastrl.runs.memory import require_needs
 from fastrl.runs.observation_kinds import require_vectors
@@ -36,7 +34,7 @@ from fastrl.runs.run_folder import CHECKPOINTS
 from fastrl.runs.safe_files import require_folder
 from fastrl.runs.seeding import derived_seed, seed_everything
 from fastrl.runs.stopwatch import Stopwatch
-from fastrl.runs.threads import ThreadChoice
+from fastrl.runs.threads import choose_threads
 from fastrl.runs.trainer_state import load_state, state_of
 
 MAX_EVALUATION_ENVS = 64
@@ -44,50 +42,61 @@ RECENT_EPISODES = 100  # `rollout/ep_return_mean` is over this many finished epi
 
 
 class Trainer(ABC):
-    """Environments, data and the order of events; networks and formulas are the agent's.
+    """Environments, data and the order of events; networks and formulas are the learner's.
 
-    A subclass calls `open_environments` and makes `agent` when it is constructed, and gives `collect`,
-    `estimate`, `learn`, `player` and its own state. What is counted: `env_steps` valid transitions over all
-    environments, `updates` calls of the learner, `episodes` finished episodes.
+    A subclass makes `learner` and its data in `set_up`, and gives `collect`, `estimate`, `learn` and its own
+    state. What is counted: `env_steps` valid transitions over all environments, `updates` calls of the
+    learner, `episodes` finished episodes.
 
     Args:
-        seed: seed of the run; evaluation derives others from it.
-        intervals: when the loop logs, evaluates and saves, and when it is content.
+        config: the settings, all of them; they go to the learner as they are.
+
+    Attributes:
+        config: with the number of environments that there are, where an object brought its own.
+
+    Raises:
+        SettingError: a setting is out of range, or does not fit the environments or the machine.
     """
 
     algorithm: str
-    takes_images: ClassVar[bool] = (
-        False  # whether its networks convolve; the others refuse cameras when they are constructed
-    )
-    env_id: Any
-    device: torch.device
-    threads: ThreadChoice
-    env_options: dict[str, Any]
-    env_timeout: float | None = None
+    takes_images: ClassVar[bool] = False  # whether its networks convolve; the others refuse cameras
+    config: Any
+    learner: Any
     env: VectorEnv
-    agent: Any
 
-    def __init__(self, *, seed: int, intervals: Intervals) -> None:
-        self.seed = seed
-        self.intervals = intervals
+    def __init__(self, config: RunConfig) -> None:
+        self.config = config = replace(config)
+        config.check()
+        self.seed = config.seed
+        self.device = torch.device(config.device)
         self.env_steps = 0
         self.updates = 0
         self.episodes = 0
         self.recent: deque[tuple[float, int]] = deque(maxlen=RECENT_EPISODES)  # (return, length)
         self.stopwatch = Stopwatch()
-        self.track: str | None = None  # "wandb" sends metrics there too
-        self.config: RunConfig | None = None  # written into the run folder where there is none
         self.can_make_envs = True  # an environment object cannot be made a second time
         self.fixed_num_envs: int | None = None  # a factory of vector environments always gives this many
-        self.marks: dict[
-            str, int
-        ] = {}  # environment steps at which to log, evaluate and save next, and of the last row in its turn
+        # environment steps at which to log, evaluate and save next, and of the last row in its turn
+        self.marks: dict[str, int] = {}
         self.loaded = False  # whether a checkpoint has been loaded, which may have been one at step 0
         self.saved_updates = 0  # `updates` at the newest checkpoint
         self.evaluated_at: int | None = None  # `env_steps` at the latest evaluation of a run
         self.interrupted: str | None = None  # name of the signal that ended the last run early
         self.unwritten: list[str] = []  # logs of the last run that found no room, by name
         self._loop: Loop | None = None  # while a run is going on
+        self.open_environments()
+        self.set_up()
+
+    @classmethod
+    def from_config(cls, config: RunConfig) -> Self:
+        """A trainer with the settings of a configuration, whatever arguments the constructor has."""
+        trainer = cls.__new__(cls)
+        Trainer.__init__(trainer, config)
+        return trainer
+
+    @abstractmethod
+    def set_up(self) -> None:
+        """Make the learner and what is collected; the environments are there and the generators seeded."""
 
     @abstractmethod
     def train(self, total_steps: int, out_dir: str) -> None:
@@ -108,54 +117,28 @@ class Trainer(ABC):
         """Update the agent; returns metrics as tensors."""
 
     @abstractmethod
-    def player(self, num_envs: int) -> Player:
-        """The deterministic policy, about to play in that many fresh environments."""
+    def actor(self, num_envs: int) -> Actor:
+        """The policy as it acts in training, about to begin episodes in that many environments."""
 
-    @classmethod
-    def from_config(cls, config: RunConfig) -> Self:
-        """A trainer with the settings of a configuration: those fields that the constructor has, by the same
-        names."""
-        config.check()
-        taken = inspect.signature(cls).parameters
-        settings = {
-            field.name: getattr(config, field.name) for field in fields(config) if field.name in taken
-        }
-        trainer = cls(**settings | {"device": torch.device(config.device), "intervals": Intervals.of(config)})
-        there = trainer.env.num_envs  # an object that is already made has its own number
-        trainer.track, trainer.config = (
-            config.track,
-            config if config.num_envs == there else replace(config, num_envs=there),
-        )
-        return trainer
-
-    def open_environments(self, config: RunConfig, threads: ThreadChoice) -> None:
-        """Set threads and seeds, and make the training environments; a constructor calls this before it makes
-        networks.
+    def open_environments(self) -> None:
+        """Set threads and seeds, and make the training environments.
 
         Until `close` the process has the trainer's number of torch threads, and keeps freed memory.
-
-        Args:
-            config: the run's settings, checked; kept for the run folder.
-            threads: of torch and of the environments.
         """
         require_float32_default()
-        env_id = config.env_id
-        self.env_id, self.device, self.threads = env_id, torch.device(config.device), threads
-        self.env_timeout = config.env_timeout
-        self.env_options = {
-            "obs_keys": config.obs_keys,
-            "max_episode_steps": config.max_episode_steps,
-            "env_kwargs": config.env_kwargs,
-        }
-        self.can_make_envs = isinstance(env_id, str) or is_factory(env_id)
-        settings = ProcessSettings(threads.torch)
+        config = self.config
+        self.threads = choose_threads(
+            config.num_envs, config.threads, config.env_threads, config.hidden_weights()
+        )
+        self.can_make_envs = isinstance(config.env_id, str) or is_factory(config.env_id)
+        settings = ProcessSettings(self.threads.torch)
         # a trainer that is dropped without `close`, or whose constructor fails, leaves nothing behind either
         self._restore_process = weakref.finalize(self, settings.restore)
         settings.apply()
         seed_everything(self.seed)
         try:
             self.env = self.make_env(config.num_envs, self.seed)
-            self._require_fit(config)
+            self._require_fit()
         except BaseException:  # at once: whoever keeps the error keeps the trainer
             self.close()
             raise
@@ -164,18 +147,18 @@ class Trainer(ABC):
             for what in ("observation", "reward")
         }
         self.env.look_at_first_steps(**scales)
-        self.fixed_num_envs = self.env.num_envs if is_factory(env_id) or names_factory(env_id) else None
+        if is_factory(config.env_id) or names_factory(config.env_id):
+            self.fixed_num_envs = self.env.num_envs
 
-    def _require_fit(self, config: RunConfig) -> None:
+    def _require_fit(self) -> None:
         """Raises SettingError unless environments, settings and machine fit each other."""
         if self.env.device.type != self.device.type:
             raise SettingError(
                 f"device is {self.device}, but {self.env.name} is already made, for {self.env.device}"
             )
-        self.config = replace(
-            config, num_envs=self.env.num_envs
-        )  # an object that is already made has its own number
-        self.config.check()
+        if self.config.num_envs != self.env.num_envs:  # an object that is already made has its own number
+            self.config = replace(self.config, num_envs=self.env.num_envs)
+            self.config.check()
         require_needs(self.config.needs(self.env), str(self.device))
         if not self.takes_images:
             require_vectors(self.env, self.algorithm)
@@ -187,10 +170,25 @@ class Trainer(ABC):
             if hasattr(self, "env"):  # said of the training environments
                 warnings.simplefilter("ignore", RawActionsWarning)
             env = make_vector_env(
-                self.env_id, num_envs, seed=seed, device=self.device, num_threads=threads, **self.env_options
+                self.config.env_id,
+                num_envs,
+                seed=seed,
+                device=self.device,
+                num_threads=threads,
+                **self.env_options,
             )
-        env.timeout = env.timeout if self.env_timeout is None else self.env_timeout
+        env.timeout = env.timeout if self.config.env_timeout is None else self.config.env_timeout
         return env
+
+    @property
+    def env_options(self) -> dict[str, Any]:
+        """Arguments of `make_vector_env` for environments like those of training."""
+        config = self.config
+        return {
+            "obs_keys": config.obs_keys,
+            "max_episode_steps": config.max_episode_steps,
+            "env_kwargs": config.env_kwargs,
+        }
 
     def follow_parameters(self) -> None:
         """Let the learner's optimisers follow what was done to the networks since the last update;
@@ -199,7 +197,7 @@ class Trainer(ABC):
         Each update does so itself; `run` does it before the first step, since networks that were moved or
         cast cannot act either.
         """
-        self.agent.follow()
+        self.learner.follow()
 
     def anneal_over(self, total_steps: int) -> None:  # noqa: B027  # most trainers have no schedule of the whole run
         """Let what is annealed over the whole run go over this many environment steps; `run` calls it with
@@ -322,12 +320,8 @@ class Trainer(ABC):
                 f"{str(rows.dtype).removeprefix('torch.')}"
             )
         rows = rows.to(self.env.obs_dtype)
-        actions = (self.player(len(rows)).choose(rows) if deterministic else self.draw(rows)).cpu().numpy()
+        actions = self.actor(len(rows)).act(rows, deterministic).cpu().numpy()
         return actions[0] if single else actions
-
-    def draw(self, obs: Tensor) -> Tensor:
-        """Actions for observations [B, *obs_shape], drawn from the policy that acts in training."""
-        raise NotImplementedError(f"{type(self).__name__} does not say how it draws actions")
 
     @without_autocast
     def evaluate(self, n_episodes: int = 20, seed: int | None = None) -> Evaluation:
@@ -355,9 +349,9 @@ class Trainer(ABC):
         with self.make_env(self.fixed_num_envs or min(n_episodes, MAX_EVALUATION_ENVS), chosen) as env:
             bounds: dict[str, Any] = {
                 "interrupted": self.stop_requested,
-                "max_steps": self.intervals.eval_max_steps,
+                "max_steps": self.config.eval_max_steps,
             }
-            return evaluate_policy(self.player(env.num_envs), env, n_episodes, **bounds) or {}
+            return evaluate_policy(self.actor(env.num_envs), env, n_episodes, **bounds) or {}
 
     # ----------------------------------------------------------------------------------------- state
 

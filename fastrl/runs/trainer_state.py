@@ -33,7 +33,7 @@ def state_of(trainer: Trainer) -> dict[str, Any]:
         "episodes": trainer.episodes,
         "recent": [list(episode) for episode in trainer.recent],
         "marks": dict(trainer.marks),
-        "agent": trainer.agent.state_dict(),
+        "learner": trainer.learner.state_dict(),
         "env": None if trainer.env.broken else trainer.env.state_dict(),
         "action_bounds": trainer.env.scaled_bounds(),
         "trainer": trainer.trainer_state(),
@@ -154,7 +154,7 @@ def _require_state(trainer: Trainer, state: Mapping[str, Any]) -> None:
         "episodes": count,
         "recent": ListOf([0.0, count], trainer.recent.maxlen or 0),
         "marks": dict.fromkeys(known, count),
-        "agent": trainer.agent.state_dict(),
+        "learner": trainer.learner.state_dict(),
         "env": None,  # the environments look at it themselves
         "trainer": trainer.state_outline(),
         "rng": Checked(require_rng_state),
@@ -174,7 +174,7 @@ def _take_learner(trainer: Trainer, state: Mapping[str, Any]) -> None:
     trainer.recent.clear()
     trainer.recent.extend((value, length) for value, length in state["recent"])
     trainer.marks = dict(state["marks"])
-    trainer.agent.load_state_dict(state["agent"])
+    trainer.learner.load_state_dict(state["learner"])
 
 
 def _take_environments(trainer: Trainer, state: Mapping[str, Any]) -> None:

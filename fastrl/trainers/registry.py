@@ -17,7 +17,7 @@ class Algorithm:
     The config class is a dataclass derived from `fastrl.runs.config.RunConfig`. The trainer class has
 
     - `from_config(config)`: class method; builds environments and networks, writes nothing;
-    - `train(total_steps, out_dir, **config.train_arguments())`: trains in the run folder until `env_steps`
+    - `train(total_steps, out_dir)`: trains in the run folder until `env_steps`
       reaches `total_steps` or a signal asks to stop, whose name `interrupted` then is (else None), and leaves
       a checkpoint either way;
     - `evaluate(n_episodes, seed)`: the metrics `eval/...` of episodes with the deterministic policy; `seed`

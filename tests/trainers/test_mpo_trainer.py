@@ -10,13 +10,13 @@ import gymnasium as gym
 import numpy as np
 import pytest
 import torch
+from fastrl.runs.intervals import Intervals
 
 from fastrl.envs import make_vector_env
 from fastrl.envs.action_spec import ActionSpec
 from fastrl.envs.toy import TOYS, LinearQuadratic, ToyDynamics
 from fastrl.envs.toy_gymnasium import ToyVectorGym
 from fastrl.errors import CheckpointError, NonFiniteError, SettingError
-from fastrl.runs.intervals import Intervals
 from fastrl.trainers.mpo.config import MPOConfig
 from fastrl.trainers.mpo.trainer import MPOTrainer, _evaluate_vectorized
 

@@ -9,11 +9,11 @@ import gymnasium as gym
 import numpy as np
 import pytest
 import torch
+from fastrl.runs.intervals import Intervals
 
 from fastrl.envs import make_vector_env
 from fastrl.envs.toy_gymnasium import ToyVectorGym
 from fastrl.errors import CheckpointError, NonFiniteError, SettingError
-from fastrl.runs.intervals import Intervals
 from fastrl.trainers.vmpo.config import VMPOConfig
 from fastrl.trainers.vmpo.gymnasium_evaluation import _evaluate_vectorized
 from fastrl.trainers.vmpo.trainer import VMPOTrainer

@@ -18,7 +18,7 @@ from fastrl.errors import SettingError
 from fastrl.nn.observations import as_rows
 from fastrl.nn.precision import require_float32_default
 from fastrl.runs.checkpoint import load_checkpoint, save_checkpoint
-from fastrl.runs.evaluation import Evaluation, Player, evaluate_policy
+from fastrl.runs.evaluation import Evaluation, evaluate_policy
 from fastrl.runs.process import ProcessSettings
 from fastrl.runs.seeding import require_rng_state, rng_state, set_rng_state
 from fastrl.runs.state_check import Checked, ListOf, require_like
@@ -110,7 +110,7 @@ class BaseAgent(ABC):
         transforms, which stand still.
 
         Transforms that look back take each observation for the first one of its episode; for whole episodes
-        there is `batcher.player`.
+        there is `batcher.actor`.
 
         Args:
             obs: one observation [*obs_shape], or a batch [B, *obs_shape].
@@ -126,24 +126,23 @@ class BaseAgent(ABC):
         env = self.batcher.env
         who = f"{type(self).__name__}.act"
         rows, single = as_rows(who, obs, env.obs_shape, env.device)
-        actions = self._player(deterministic).choose(rows).cpu().numpy()
+        actions = self._actor().act(rows, deterministic).cpu().numpy()
         return actions[0] if single else actions
 
-    def _player(self, deterministic: bool, played: VectorEnv | None = None) -> Player:
-        """The policy at play in environments that it has not seen; in `played`, whose actions may be in their
-        own units."""
+    def _actor(self, env: VectorEnv | None = None) -> Actor:
+        """The policy, about to begin episodes; in `env`, whose actions may be in their own units."""
         policy = self.models.policy
-        if deterministic:
-            choose = self.eval_select_action_fn or policy.select_best_action
-        else:
-            choose = self.select_action_fn or policy.select_action
-        units = None if played is None else own_units(self.batcher.env, played)
+        units = None if env is None else own_units(self.batcher.env, env)
 
-        def act(state: Tensor) -> Tensor:
+        def act(state: Tensor, deterministic: bool) -> Tensor:
+            if deterministic:
+                choose = self.eval_select_action_fn or policy.select_best_action
+            else:
+                choose = self.select_action_fn or policy.select_action
             actions = torch.as_tensor(choose(model=policy, state=state, step=self.num_steps))
             return actions if units is None else torch.as_tensor(units.to_environment(actions.cpu().numpy()))
 
-        return self.batcher.player(act)
+        return self.batcher.actor(act)
 
     # ------------------------------------------------------------------------------------------------
     # training
@@ -242,7 +241,7 @@ class BaseAgent(ABC):
             `eval/return_mean`, `eval/return_std`, `eval/return_min`, `eval/return_max`, `eval/length_mean`.
         """
         env = eval_env if isinstance(eval_env, VectorEnv) else eval_env.env
-        metrics = evaluate_policy(self._player(deterministic=True, played=env), env, n_episodes)
+        metrics = evaluate_policy(self._actor(env), env, n_episodes)
         assert metrics is not None  # nothing interrupts it
         return metrics
 

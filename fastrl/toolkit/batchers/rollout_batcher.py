@@ -25,7 +25,7 @@ from fastrl.runs.state_check import Maybe
 from fastrl.runs.trainer_state import rollout_outline
 from fastrl.toolkit.batchers.batch import Batch
 from fastrl.toolkit.batchers.transforms import Transform
-from fastrl.toolkit.batchers.view import StateView, ViewPlayer
+from fastrl.toolkit.batchers.view import StateView, ViewActor
 
 SelectAction = Callable[[Tensor, int], Tensor | np.ndarray]
 
@@ -213,10 +213,10 @@ class RolloutBatcher:
         self.num_episodes += len(finished)
         self._finished += finished
 
-    def player(self, choose: Callable[[Tensor], Tensor]) -> ViewPlayer:
-        """A policy for an evaluation in other environments: `choose` gets states [N, ...] as models see
-        them."""
-        return ViewPlayer(self.transforms, choose, self.env.obs_shape)
+    def actor(self, policy: Callable[[Tensor, bool], Tensor]) -> ViewActor:
+        """An actor for other environments: `policy` gets states [N, ...] as models see them, and whether it is
+        to be deterministic."""
+        return ViewActor(self.transforms, policy, self.env.obs_shape)
 
     def pop_episodes(self) -> list[Episode]:
         """Episodes that have ended since the last call: raw return and length."""

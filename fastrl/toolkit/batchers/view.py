@@ -111,31 +111,33 @@ def _flags_on(device: torch.device | str, *flags: Tensor | None) -> Flags:
     return ended, begins, held
 
 
-class ViewPlayer:
-    """A policy at play in other environments than those of training, which sees what the transforms make of
-    them.
+class ViewActor:
+    """A policy in other environments than those of training, which sees what the transforms make of them.
 
     Args:
         transforms: of the training; what they remember of its episodes stays there, and their statistics do
             not move.
-        choose: actions for states [N, ...].
+        policy: (states [N, ...], deterministic) to actions.
         obs_shape: of one observation.
     """
 
     def __init__(
-        self, transforms: Sequence[Transform], choose: Callable[[Tensor], Tensor], obs_shape: tuple[int, ...]
+        self,
+        transforms: Sequence[Transform],
+        policy: Callable[[Tensor, bool], Tensor],
+        obs_shape: tuple[int, ...],
     ) -> None:
         self._obs_shape = obs_shape
         self._view = StateView([transform.for_other_envs() for transform in transforms])
-        self._choose = choose
+        self._policy = policy
 
-    def choose(self, obs: Tensor) -> Tensor:
+    def act(self, obs: Tensor, deterministic: bool = False) -> Tensor:
         """Actions for observations [N, ...], or for one of them; once for each row. ValueError for other
         shapes."""
-        rows, single = as_rows("ViewPlayer.choose", obs, self._obs_shape)
-        actions = self._choose(self._view.look(rows))
+        rows, single = as_rows("ViewActor.act", obs, self._obs_shape)
+        actions = self._policy(self._view.look(rows), deterministic)
         return actions[0] if single else actions
 
     def observe(self, timestep: Timestep) -> None:
-        """What came of them."""
+        """What came of the actions."""
         self._view.observe(timestep)

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from fastrl.errors import SettingError
 from fastrl.runs.config import Ranges, RunConfig, check_choice, check_ranges, find_preset
 from fastrl.runs.memory import COPIES, FLOAT, Need, action_size, network_need, obs_size, perceptron, row_bytes
+from fastrl.runs.threads import hidden_weights
 
 if TYPE_CHECKING:
     from fastrl.envs import VectorEnv
@@ -57,6 +58,18 @@ RANGES: Ranges = (
 @dataclass(kw_only=True)
 class MPOConfig(RunConfig):
     """Settings of an MPO run. Fields of the same name mean what they mean in `MPOTrainer`."""
+
+    DOCUMENTED: ClassVar[dict[str, Any]] = {
+        **RunConfig.DOCUMENTED,
+        "num_envs": 1,
+        "mstep_kl_epsilon": 0.1,
+        "mstep_kl_epsilon_std": None,
+        "temperature_lr": 0.0003,
+        "lambda_lr": 0.0003,
+        "max_grad_norm": 1.0,
+        "retrace_steps": 2,
+        "init_log_alpha_stddev": 1000.0,
+    }
 
     num_envs: int = 4
     """Environments stepped together, ≥ 1."""
@@ -133,9 +146,20 @@ class MPOConfig(RunConfig):
     log_interval: int = 1_000
     """Environment steps between rows of metrics.csv; 0: a row per update."""
 
-    def train_arguments(self) -> dict[str, Any]:
-        """Arguments of `MPOTrainer.train` besides total_steps and out_dir."""
-        return {"update_after": self.update_after, "batch_size": self.batch_size, "m_steps": self.m_steps}
+    @classmethod
+    def documented(cls, **settings: Any) -> Self:
+        """See `RunConfig.documented`. A batch_size that is left out, since `train` takes it, fits the rest."""
+        config = super().documented(**settings)
+        window, capacity = (config.retrace_steps if config.use_retrace else 1), config.replay_size
+        if "batch_size" not in settings and all(
+            isinstance(size, int) and size >= 1 for size in (window, capacity)
+        ):
+            config.batch_size = max(min(cls.batch_size, capacity) // window, 1) * window
+        return config
+
+    def hidden_weights(self) -> int:
+        """See `RunConfig.hidden_weights`."""
+        return hidden_weights(self.policy_layer_sizes) + hidden_weights(self.critic_layer_sizes)
 
     @classmethod
     def fixed_on_resume(cls) -> tuple[str, ...]:
@@ -170,6 +194,10 @@ class MPOConfig(RunConfig):
             raise SettingError(
                 f"batch_size must be a multiple of retrace_steps = {self.retrace_steps}, got "
                 f"{self.batch_size}"
+            )
+        if self.batch_size > self.replay_size:
+            raise SettingError(
+                f"batch_size must be at most replay_size = {self.replay_size}, got {self.batch_size}"
             )
         if self.exact_resume and not self.save_replay:
             raise SettingError(

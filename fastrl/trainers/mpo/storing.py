@@ -26,6 +26,7 @@ WARNED_EVERY = 1_000  # refused transitions between two warnings
 class StoringTrainer(Trainer):
     """A trainer with a replay: how transitions get into it, and sequences out of it."""
 
+    agent: Any
     replay: SequenceReplay
     obs: Tensor
     obs_dim: int

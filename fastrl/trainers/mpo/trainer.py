@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from os import PathLike, fspath
-from typing import Any, Self
+from typing import Any
 
 import gymnasium as gym
 import numpy as np
@@ -19,21 +19,17 @@ from fastrl.errors import SettingError
 from fastrl.machine import require_memory
 from fastrl.nn.encoders import as_vectors, byte_range
 from fastrl.nn.observations import as_rows
-from fastrl.runs.config import RunConfig, Unsaid, config_of_arguments, convert
-from fastrl.runs.evaluation import MemorylessPlayer, Player, evaluate_policy
-from fastrl.runs.intervals import Intervals
+from fastrl.runs.config import Unsaid
+from fastrl.runs.evaluation import Actor, MemorylessActor, evaluate_policy
 from fastrl.runs.memory import require_needs
 from fastrl.runs.metrics import _format_metrics
 from fastrl.runs.seeding import derived_seed
 from fastrl.runs.state_check import Maybe
-from fastrl.runs.threads import choose_threads, hidden_weights
 from fastrl.trainers.mpo.agent import MPOAgent
 from fastrl.trainers.mpo.config import MPOConfig
 from fastrl.trainers.mpo.storing import StoringTrainer, harmless
 
 __all__ = ["MPOTrainer", "_evaluate_vectorized", "_format_metrics", "_make_env", "_to_device_tensor"]
-
-DEFAULT_INTERVALS = Intervals(log=1_000)
 
 
 def _make_env(env_id: str, *, seed: int | None = None) -> gym.Env:
@@ -68,20 +64,19 @@ def _evaluate_vectorized(
         episodes.
     """
     env = make_vector_env(eval_envs, eval_envs.num_envs, seed=seed, device=agent.device)
-    metrics = evaluate_policy(_player(agent, env.obs_shape), env, env.num_envs)
+    metrics = evaluate_policy(_actor(agent, env.obs_shape), env, env.num_envs)
     assert metrics is not None  # nothing interrupts it
     return metrics
 
 
-def _player(agent: MPOAgent, obs_shape: tuple[int, ...]) -> Player:
-    """The mode of the policy, which remembers nothing; as in training it sees 0 for what is too large."""
+def _actor(agent: MPOAgent, obs_shape: tuple[int, ...]) -> Actor:
+    """The policy, which remembers nothing; as in training it sees 0 for what is too large."""
 
-    def choose(obs: Tensor) -> Tensor:
-        rows, single = as_rows("MPO's player", obs, obs_shape, agent.device)
-        actions = agent.mode(_seen(rows))
-        return actions[0] if single else actions
+    def act(obs: Tensor, deterministic: bool) -> Tensor:
+        rows, _ = as_rows("MPO's actor", obs, obs_shape, agent.device)
+        return agent.mode(_seen(rows)) if deterministic else agent.draw(_seen(rows))[0]
 
-    return MemorylessPlayer(choose)
+    return MemorylessActor(act)
 
 
 def _seen(rows: Tensor) -> Tensor:
@@ -181,43 +176,47 @@ class MPOTrainer(StoringTrainer):
         sgd_momentum: float = 0.9,
         init_log_alpha_mean: float = 10.0,
         init_log_alpha_stddev: float = 1000.0,
-        *,
-        num_envs: int = 1,
-        samples_per_insert: float | None = None,
-        mstep_kl_epsilon_std: float | None = None,
-        action_penalty: bool = True,
-        per_dimension_kl: bool = True,
-        twin_critic: bool = False,
-        init_std: float = 0.5,
-        bfloat16: bool = False,
-        save_replay: bool = False,
-        threads: int | None = None,
-        env_threads: int | None = None,
-        env_timeout: float | None = None,
-        obs_keys: tuple[str, ...] | None = None,
-        max_episode_steps: int | None = None,
-        env_kwargs: Mapping[str, Any] | None = None,
-        intervals: Intervals = DEFAULT_INTERVALS,
+        **settings: Any,
     ) -> None:
-        given = {name: value for name, value in locals().items() if name in MPOConfig.__dataclass_fields__}
-        # batch_size, update_after and m_steps are arguments of `train`; until then, whole windows
-        window = max(convert("retrace_steps", int, retrace_steps), 1) if use_retrace else 1
-        whole = -(-MPOConfig.batch_size // window) * window
-        config = config_of_arguments(MPOConfig, given | {"batch_size": whole} | intervals.settings())
-        super().__init__(seed=config.seed, intervals=intervals)
-        self.settings = config
-        weights = hidden_weights(config.policy_layer_sizes) + hidden_weights(config.critic_layer_sizes)
-        self.open_environments(
-            config, choose_threads(config.num_envs, config.threads, config.env_threads, weights)
+        super().__init__(
+            MPOConfig.documented(
+                env_id=env_id,
+                seed=seed,
+                device=str(device),
+                policy_layer_sizes=policy_layer_sizes,
+                critic_layer_sizes=critic_layer_sizes,
+                replay_size=replay_size,
+                gamma=gamma,
+                target_networks_update_period=target_networks_update_period,
+                policy_lr=policy_lr,
+                q_lr=q_lr,
+                kl_epsilon=kl_epsilon,
+                mstep_kl_epsilon=mstep_kl_epsilon,
+                temperature_init=temperature_init,
+                temperature_lr=temperature_lr,
+                lambda_init=lambda_init,
+                lambda_lr=lambda_lr,
+                epsilon_penalty=epsilon_penalty,
+                max_grad_norm=max_grad_norm,
+                action_samples=action_samples,
+                use_retrace=use_retrace,
+                retrace_steps=retrace_steps,
+                retrace_mc_actions=retrace_mc_actions,
+                retrace_lambda=retrace_lambda,
+                optimizer_type=optimizer_type,
+                sgd_momentum=sgd_momentum,
+                init_log_alpha_mean=init_log_alpha_mean,
+                init_log_alpha_stddev=init_log_alpha_stddev,
+                **settings,
+            )
         )
+
+    def set_up(self) -> None:
+        """See `Trainer.set_up`."""
         self.obs_dim = math.prod(self.env.obs_shape)
         self.agent: MPOAgent = self._make_agent()
+        self.learner = self.agent
         self.replay = self._make_replay()
-        self.batch_size, self.update_after, self.m_steps = (
-            config.batch_size,
-            config.update_after,
-            config.m_steps,
-        )
         self.refused = 0  # transitions that were not finite
         self.due = 0.0  # updates
         self._offsets = {}
@@ -231,7 +230,7 @@ class MPOTrainer(StoringTrainer):
 
     def _make_agent(self) -> MPOAgent:
         action = self.env.action
-        settings: dict[str, Any] = {"config": self.settings, "byte_range": byte_range(self.env.obs_shape)}
+        settings: dict[str, Any] = {"config": self.config, "byte_range": byte_range(self.env.obs_shape)}
         if action.kind == "discrete":
             return MPOAgent(self.obs_dim, action.num_actions, self.device, **settings)
         if action.kind == "continuous":
@@ -253,7 +252,7 @@ class MPOTrainer(StoringTrainer):
             "obs": ((self.obs_dim,), torch.uint8 if self.env.obs_dtype == torch.uint8 else torch.float32),
             "action": ((self.agent.act_dim,), torch.float32) if continuous else ((), torch.int64),
         }
-        capacity, num_envs = self.settings.replay_size, self.env.num_envs
+        capacity, num_envs = self.config.replay_size, self.env.num_envs
         if capacity // num_envs < self.window + 1:
             raise SettingError(
                 f"replay_size must hold at least {self.window + 1} rows of {num_envs} environments, "
@@ -261,7 +260,7 @@ class MPOTrainer(StoringTrainer):
             )
         wanted = SequenceReplay.nbytes_of(capacity, num_envs, **sizes)
         parts = {"replay": wanted} | (
-            {"its copies in a checkpoint": 2 * wanted} if self.settings.save_replay else {}
+            {"its copies in a checkpoint": 2 * wanted} if self.config.save_replay else {}
         )
         self._memory = require_memory(parts, "replay_size", device=str(self.device))
         return SequenceReplay(
@@ -271,45 +270,19 @@ class MPOTrainer(StoringTrainer):
     @property
     def window(self) -> int:
         """T, transitions of a replayed window."""
-        return self.settings.retrace_steps if self.settings.use_retrace else 1
+        return self.config.retrace_steps if self.config.use_retrace else 1
 
     # ------------------------------------------------------------------------------------- one round
 
-    @classmethod
-    def from_config(cls, config: RunConfig) -> Self:
-        """A trainer with the settings of a configuration, those of the updates included.
-
-        Raises:
-            SettingError: a setting is out of range, or batch_size more than the replay can hold.
-        """
-        assert isinstance(config, MPOConfig)
-        trainer = super().from_config(config)
-        trainer._set_updates(config.update_after, config.batch_size, config.m_steps)
-        return trainer
-
     def _set_updates(self, update_after: Any, batch_size: Any, m_steps: Any) -> None:
         given = {"update_after": update_after, "batch_size": batch_size, "m_steps": m_steps}
-        settings = replace(
-            self.settings, **{name: value for name, value in given.items() if value is not None}
-        )
+        settings = replace(self.config, **{name: value for name, value in given.items() if value is not None})
         settings.check()
-        if settings.batch_size > settings.replay_size:
-            raise SettingError(
-                f"batch_size must be at most replay_size = {settings.replay_size}, got {settings.batch_size}"
-            )
         drawn = [
             need for need in settings.needs(self.env) if need.purpose in ("batch", "samples")
         ]  # all else is taken already
         require_needs(drawn, str(self.device))
-        self.settings = settings
-        self.batch_size, self.update_after, self.m_steps = (
-            settings.batch_size,
-            settings.update_after,
-            settings.m_steps,
-        )
-        assert self.config is not None
-        chosen: dict[str, Any] = {name: getattr(settings, name) for name in given}
-        self.config = replace(self.config, **chosen)
+        self.config = settings
 
     def train(  # type: ignore[override]  # its documented order of arguments has out_dir behind two others
         self,
@@ -358,9 +331,9 @@ class MPOTrainer(StoringTrainer):
             self._store(executed, raw, logp, timestep)
         transitions = timestep.transitions
         self.count(transitions, self.env.pop_episodes())
-        if self.env_steps - self._filling_since >= self.update_after and self._enough_stored():
-            inserts = self.settings.samples_per_insert
-            self.due += transitions * (1.0 if inserts is None else inserts / self.batch_size)
+        if self.env_steps - self._filling_since >= self.config.update_after and self._enough_stored():
+            inserts = self.config.samples_per_insert
+            self.due += transitions * (1.0 if inserts is None else inserts / self.config.batch_size)
         return True
 
     def estimate(self) -> None:
@@ -369,11 +342,11 @@ class MPOTrainer(StoringTrainer):
     def learn(self) -> Mapping[str, Tensor]:
         """The updates that are due; returns the metrics of the last one."""
         metrics: Mapping[str, Tensor] = {}
-        windows = max(self.batch_size // self.window, 1)
+        windows = max(self.config.batch_size // self.window, 1)
         while self.due >= 1.0:
             with self.stopwatch("sampling"):
                 batch = self.replay.sample(windows, self.window)
-            metrics = self.agent.learn(batch, self.m_steps)
+            metrics = self.agent.learn(batch, self.config.m_steps)
             self.due -= 1.0
         self.updates = self.agent.updates
         return {
@@ -384,16 +357,14 @@ class MPOTrainer(StoringTrainer):
 
     def _enough_stored(self) -> bool:
         """Whether a batch can be drawn: as many transitions as it takes, or a full replay."""
-        filled = len(self.replay) >= self.batch_size or self.replay.index.rows == self.replay.index.capacity
+        filled = (
+            len(self.replay) >= self.config.batch_size or self.replay.index.rows == self.replay.index.capacity
+        )
         return filled and self.replay.can_sample(self.window)
 
-    def player(self, num_envs: int) -> Player:
-        """The mode of the policy, which remembers nothing."""
-        return _player(self.agent, self.env.obs_shape)
-
-    def draw(self, obs: Tensor) -> Tensor:
-        """See `Trainer.draw`."""
-        return self.agent.draw(_seen(obs))[0]
+    def actor(self, num_envs: int) -> Actor:
+        """The policy, which remembers nothing."""
+        return _actor(self.agent, self.env.obs_shape)
 
     def describe(self) -> str:
         """Environments, networks, replay and threads."""
@@ -402,7 +373,7 @@ class MPOTrainer(StoringTrainer):
             for module in (self.agent.policy, self.agent.critics)
             for parameter in module.parameters()
         )
-        targets = f"Retrace over {self.window} steps" if self.settings.use_retrace else "one-step targets"
+        targets = f"Retrace over {self.window} steps" if self.config.use_retrace else "one-step targets"
         sizes = f"{self.env.num_envs} environments, {targets}, {parameters:,} parameters"
         return f"MPO on {self.env.name}: {sizes}; {self._memory}; {self.threads}"
 
@@ -418,7 +389,7 @@ class MPOTrainer(StoringTrainer):
             "following": self._following,
             "sequence_broken": self._sequence_broken,
             "filling_since": self._filling_since,
-            "replay": self.replay.state_dict() if self.settings.save_replay else None,
+            "replay": self.replay.state_dict() if self.config.save_replay else None,
         }
 
     def state_outline(self) -> dict[str, Any]:

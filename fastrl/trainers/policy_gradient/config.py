@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from fastrl.errors import SettingError
 from fastrl.runs.config import Ranges, RunConfig, check_choice, check_ranges, find_preset
 from fastrl.runs.memory import FLOAT, Need, action_size, network_need, obs_size, perceptron, row_bytes
+from fastrl.runs.threads import hidden_weights
 
 if TYPE_CHECKING:
     from fastrl.envs import VectorEnv
@@ -99,6 +100,10 @@ class PolicyGradientConfig(RunConfig):
 
     ALGORITHM: ClassVar[str]
     PRESETS: ClassVar[dict[str, dict[str, Any]]] = {}
+
+    def hidden_weights(self) -> int:
+        """See `RunConfig.hidden_weights`."""
+        return 2 * hidden_weights(self.layer_sizes)
 
     @classmethod
     def fixed_on_resume(cls) -> tuple[str, ...]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Self
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -13,10 +13,7 @@ from fastrl.nn.encoders import byte_range
 from fastrl.nn.layers import Tanh, layer_init
 from fastrl.nn.linear import Linear
 from fastrl.nn.precision import without_autocast
-from fastrl.runs.config import RunConfig
-from fastrl.runs.evaluation import Player
-from fastrl.runs.intervals import Intervals
-from fastrl.runs.threads import choose_threads, hidden_weights
+from fastrl.runs.evaluation import Actor
 from fastrl.runs.trainer import Trainer
 from fastrl.toolkit.agents import PGAgent
 from fastrl.toolkit.batchers import Batch, RolloutBatcher
@@ -60,34 +57,27 @@ class PolicyGradientTrainer(Trainer):
         config: the settings; its class says which algorithm.
     """
 
-    def __init__(self, config: PolicyGradientConfig) -> None:
-        config.check()
-        super().__init__(seed=config.seed, intervals=Intervals.of(config))
-        self.algorithm = config.ALGORITHM
-        self.settings = config
-        threads = choose_threads(
-            config.num_envs, config.threads, config.env_threads, 2 * hidden_weights(config.layer_sizes)
-        )
-        self.open_environments(config, threads)
+    def set_up(self) -> None:
+        """See `Trainer.set_up`."""
         self.batcher = RolloutBatcher(
-            self.env, config.num_steps * self.env.num_envs, transforms=self._transforms(), device=self.device
+            self.env,
+            self.config.num_steps * self.env.num_envs,
+            transforms=self._transforms(),
+            device=self.device,
         )
         self.pg_agent = self._make_agent()
-        self.agent = _Learner(self.pg_agent)
+        self.learner = self.agent = _Learner(self.pg_agent)
 
-    @classmethod
-    def from_config(cls, config: RunConfig) -> Self:
-        """A trainer with the settings of a configuration."""
-        assert isinstance(config, PolicyGradientConfig)
-        trainer = cls(config)
-        trainer.track = config.track
-        return trainer
+    @property
+    def algorithm(self) -> str:  # type: ignore[override]  # a constant of other trainers
+        """The name of the algorithm, which the configuration's class says."""
+        return str(self.config.ALGORITHM)
 
     # ------------------------------------------------------------------------------------------------
     # construction
 
     def _transforms(self) -> list[Transform]:
-        settings = self.settings
+        settings = self.config
         transforms: list[Transform] = []
         if self.env.obs_dtype == torch.uint8:
             transforms.append(Frame2Float(byte_range(self.env.obs_shape)))
@@ -98,7 +88,7 @@ class PolicyGradientTrainer(Trainer):
         return transforms
 
     def _make_agent(self) -> PGAgent:
-        settings = self.settings
+        settings = self.config
         body: list[dict[str, Any]] = [
             layer
             for size in settings.layer_sizes
@@ -142,7 +132,7 @@ class PolicyGradientTrainer(Trainer):
 
     def _make_optimizer(self, models: list[BaseModel]) -> JointOpt:
         """Of the policy, and of the value function where nothing else fits it."""
-        settings = self.settings
+        settings = self.config
         return JointOpt(
             models,
             num_epochs=settings.num_epochs,
@@ -152,7 +142,7 @@ class PolicyGradientTrainer(Trainer):
         )
 
     def _optimizer_settings(self) -> dict[str, Any]:
-        settings = self.settings
+        settings = self.config
         rmsprop = isinstance(settings, A2CConfig) and settings.optimizer_type == "rmsprop"
         return {
             "opt_fn": torch.optim.RMSprop if rmsprop else torch.optim.Adam,
@@ -162,7 +152,7 @@ class PolicyGradientTrainer(Trainer):
         }
 
     def _lr_schedule(self, total_steps: int) -> Schedule | None:
-        return linear_schedule(self.settings.lr, 0.0, total_steps) if self.settings.anneal_lr else None
+        return linear_schedule(self.config.lr, 0.0, total_steps) if self.config.anneal_lr else None
 
     def anneal_over(self, total_steps: int) -> None:
         """The learning rate, from `lr` in the first update to nearly 0 in the last one of a run of so many
@@ -206,16 +196,15 @@ class PolicyGradientTrainer(Trainer):
         self.pg_agent.write_optimizer_logs(self.agent.collector)
         return self.agent.collector.drain()
 
-    def player(self, num_envs: int) -> Player:
-        """The most probable action."""
-        policy = self.pg_agent.models.policy
-        return self.batcher.player(
-            lambda state: torch.as_tensor(policy.select_best_action(policy, state, self.env_steps))
-        )
+    def actor(self, num_envs: int) -> Actor:
+        """The policy behind the transforms of observations."""
 
-    def draw(self, obs: Tensor) -> Tensor:
-        """See `Trainer.draw`."""
-        return torch.as_tensor(self.pg_agent.act(obs))
+        def act(state: Tensor, deterministic: bool) -> Tensor:
+            policy = self.pg_agent.models.policy
+            choose = policy.select_best_action if deterministic else policy.select_action
+            return torch.as_tensor(choose(policy, state, self.env_steps))
+
+        return self.batcher.actor(act)
 
     def describe(self) -> str:
         """Environments, rollout, networks and threads."""
@@ -223,9 +212,7 @@ class PolicyGradientTrainer(Trainer):
             parameter.numel()
             for parameter in dict.fromkeys(p for m in self.pg_agent.models.values() for p in m.parameters())
         )
-        sizes = (
-            f"{self.env.num_envs} environments × {self.settings.num_steps} steps, {parameters:,} parameters"
-        )
+        sizes = f"{self.env.num_envs} environments × {self.config.num_steps} steps, {parameters:,} parameters"
         return f"{self.algorithm} on {self.env.name}: {sizes}; {self.threads}"
 
     # ----------------------------------------------------------------------------------------- state

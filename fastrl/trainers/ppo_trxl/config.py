@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from fastrl.errors import SettingError
 from fastrl.nn.positions import ENCODINGS
@@ -36,6 +36,8 @@ RANGES: Ranges = (
 @dataclass(kw_only=True)
 class PPOTrXLConfig(RunConfig):
     """Settings of a PPO-TrXL run. Fields of the same name mean what they mean in `PPOTRxLTrainer`."""
+
+    DOCUMENTED: ClassVar[dict[str, Any]] = {**RunConfig.DOCUMENTED, "normalize_observation": False}
 
     num_steps: int = 128
     """Steps of each environment per rollout."""
@@ -97,6 +99,10 @@ class PPOTrXLConfig(RunConfig):
     """Episodes have no limit; positions must be relative or none."""
     capture_video: bool = False
     """Record an episode after each evaluation."""
+
+    def hidden_weights(self) -> int:
+        """See `RunConfig.hidden_weights`."""
+        return self.trxl_num_layers * 5 * self.trxl_dim**2
 
     @classmethod
     def fixed_on_resume(cls) -> tuple[str, ...]:

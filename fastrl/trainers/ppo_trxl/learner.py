@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -17,6 +18,7 @@ from fastrl.nn.memory_transformer import Bank, Transformer, Window
 from fastrl.nn.precision import without_autocast
 from fastrl.runs.optimizers import backward
 from fastrl.trainers.ppo_trxl.agent import TrXLAgent
+from fastrl.trainers.ppo_trxl.config import PPOTrXLConfig
 from fastrl.trainers.ppo_trxl.memory import MemoryBank
 
 
@@ -90,37 +92,13 @@ class Learner:
 
     Args:
         agent: the network to learn.
-        num_minibatches, update_epochs, norm_adv, clip_coef, clip_vloss, vf_coef, max_grad_norm, target_kl,
-        reconstruction_coef,
-            minibatches: as for `PPOTRxLTrainer`.
+        config: the settings of the run.
     """
 
-    def __init__(
-        self,
-        agent: TrXLAgent,
-        *,
-        num_minibatches: int,
-        update_epochs: int,
-        norm_adv: bool,
-        clip_coef: float,
-        clip_vloss: bool,
-        vf_coef: float,
-        max_grad_norm: float,
-        target_kl: float | None,
-        reconstruction_coef: float,
-        minibatches: str,
-    ) -> None:
+    def __init__(self, agent: TrXLAgent, config: PPOTrXLConfig) -> None:
         self.agent = agent
-        self.num_minibatches = num_minibatches
-        self.update_epochs = update_epochs
-        self.norm_adv = norm_adv
-        self.clip_coef = clip_coef
-        self.clip_vloss = clip_vloss
-        self.vf_coef = vf_coef
-        self.max_grad_norm = max_grad_norm
-        self.target_kl = target_kl
-        self.reconstruction_coef = reconstruction_coef
-        self.by_environment = minibatches == "environments"
+        self.config = config
+        self.by_environment = config.minibatches == "environments"
         self.parameters = FlatParameters([agent])
         self.optimizer = torch.optim.AdamW([self.parameters.whole], eps=1e-5, fused=True)
 
@@ -145,7 +123,7 @@ class Learner:
         found: list[Tensor] = []
         names: tuple[str, ...] = ()
         epochs = 0
-        for _ in range(self.update_epochs):
+        for _ in range(self.config.update_epochs):
             begun = len(found)
             for index, envs in self._minibatches(rows, bank):
                 metrics = self._step(rows.at(index), reader, envs, ent_coef)
@@ -153,8 +131,8 @@ class Learner:
                 found.append(torch.stack(list(metrics.values())))
             epochs += 1
             if (
-                self.target_kl is not None
-                and torch.stack(found[begun:]).mean(0)[names.index("kl/approximate")] > self.target_kl
+                self.config.target_kl is not None
+                and torch.stack(found[begun:]).mean(0)[names.index("kl/approximate")] > self.config.target_kl
             ):
                 break
         means = torch.stack(found).mean(0)
@@ -170,12 +148,12 @@ class Learner:
         environments."""
         device = rows.advantages.device
         if not self.by_environment:
-            for index in torch.randperm(len(rows), device=device).tensor_split(self.num_minibatches):
+            for index in torch.randperm(len(rows), device=device).tensor_split(self.config.num_minibatches):
                 if len(index):
                     yield index, None
             return
         num_envs = len(bank.cursor)
-        for envs in torch.randperm(num_envs, device=device).tensor_split(self.num_minibatches):
+        for envs in torch.randperm(num_envs, device=device).tensor_split(self.config.num_minibatches):
             chosen = torch.zeros(num_envs, dtype=torch.bool, device=device)
             chosen[envs] = True
             index = chosen[rows.env].nonzero().squeeze(-1)
@@ -189,7 +167,7 @@ class Learner:
         loss, metrics = self.loss(rows, reader, envs, ent_coef)
         self.parameters.zero_grad()
         backward(loss)
-        metrics["grad/norm"] = self.parameters.clip_grad_norm_(self.max_grad_norm)
+        metrics["grad/norm"] = self.parameters.clip_grad_norm_(self.config.max_grad_norm)
         if not bool(torch.isfinite(metrics["loss/total"] + metrics["grad/norm"])):
             bad = ", ".join(name for name, value in metrics.items() if not bool(torch.isfinite(value)))
             raise NonFiniteError(f"PPO-TrXL: {bad} not finite; that gradient step was not taken")
@@ -204,23 +182,33 @@ class Learner:
         policy, values, features, _ = self.agent.read(
             rows.obs, reader.banks(envs), reader.window(rows, envs), transformer.maps()
         )
-        advantages = standardize(rows.advantages) if self.norm_adv else rows.advantages
+        advantages = standardize(rows.advantages) if self.config.norm_adv else rows.advantages
         log_ratio = policy.log_prob(rows.actions) - rows.log_probs
-        policy_loss = clipped_surrogate(log_ratio, advantages.unsqueeze(-1), self.clip_coef).mean()
+        policy_loss = clipped_surrogate(log_ratio, advantages.unsqueeze(-1), self.config.clip_coef).mean()
         value_loss = clipped_value_loss(
-            values, rows.returns, rows.values, self.clip_coef if self.clip_vloss else None
+            values, rows.returns, rows.values, self.config.clip_coef if self.config.clip_vloss else None
         ).mean()
         entropy = policy.entropy().mean()
-        loss = policy_loss + self.vf_coef * value_loss - ent_coef * entropy
+        loss = policy_loss + self.config.vf_coef * value_loss - ent_coef * entropy
         metrics = {"loss/policy": policy_loss, "loss/value": value_loss, "train/entropy": entropy}
-        if self.reconstruction_coef > 0:
+        if self.config.reconstruction_coef > 0:
             metrics["loss/reconstruction"] = reconstruction_loss(
                 self.agent.decode(features), self.agent.normalized(rows.obs)
             )
-            loss = loss + self.reconstruction_coef * metrics["loss/reconstruction"]
+            loss = loss + self.config.reconstruction_coef * metrics["loss/reconstruction"]
         metrics["loss/total"] = loss
         with torch.no_grad():
             detached = log_ratio.detach()
             metrics["kl/approximate"] = approximate_kl(detached).mean()
-            metrics["train/clipped_frac"] = (torch.expm1(detached).abs() > self.clip_coef).float().mean()
+            metrics["train/clipped_frac"] = (
+                (torch.expm1(detached).abs() > self.config.clip_coef).float().mean()
+            )
         return loss, {name: value.detach() for name, value in metrics.items()}
+
+    def state_dict(self) -> dict[str, Any]:
+        """The network with its observation statistics."""
+        return self.agent.state_dict()
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Counterpart of `state_dict`."""
+        self.agent.load_state_dict(state)

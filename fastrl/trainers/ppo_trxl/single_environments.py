@@ -22,7 +22,7 @@ from fastrl.trainers.ppo_trxl.video import OF_THE_STREAM, record_episode
 class SingleEnvironmentTrainer(Trainer):
     """The part of `PPOTRxLTrainer` that makes them."""
 
-    settings: PPOTrXLConfig
+    config: PPOTrXLConfig
     run_name: str
     video_folder: Path  # of the run, while `train` goes on
     _eval_env: gym.Env | None = None
@@ -39,14 +39,14 @@ class SingleEnvironmentTrainer(Trainer):
                 `train` do.
         """
         metrics = super().evaluate(n_episodes, seed)
-        if self.settings.capture_video and hasattr(self, "video_folder") and metrics:
+        if self.config.capture_video and hasattr(self, "video_folder") and metrics:
             self._record(derived_seed(self.seed, "video", self.env_steps) if seed is None else seed)
         return metrics
 
     def _record(self, seed: int) -> None:
         env = self._make_env(seed=seed, env_index=0, record_video=True)
         try:
-            record_episode(self.player(1), env, seed, options=self.env_options)
+            record_episode(self.actor(1), env, seed, options=self.env_options)
         finally:
             self._close_env(env)
 
@@ -62,10 +62,10 @@ class SingleEnvironmentTrainer(Trainer):
             raise SettingError(
                 "env_id is an environment object, which cannot be made again; give an id or a factory"
             )
-        assert not isinstance(self.env_id, gym.Env | VectorEnv)
+        assert not isinstance(self.config.env_id, gym.Env | VectorEnv)
         options = self._drawing_options() if recorded else self.env_options["env_kwargs"]
         env = make_gymnasium_env(
-            self.env_id, max_episode_steps=self.settings.max_episode_steps, options=options
+            self.config.env_id, max_episode_steps=self.config.max_episode_steps, options=options
         )
         env.action_space.seed(seed + env_index)
         env.reset(seed=seed + env_index)  # before a recorder would take it for an episode
@@ -108,8 +108,8 @@ class SingleEnvironmentTrainer(Trainer):
         Raises:
             SettingError: neither tells.
         """
-        if self.settings.max_episode_steps is not None:
-            return self.settings.max_episode_steps
+        if self.config.max_episode_steps is not None:
+            return self.config.max_episode_steps
         limit = time_limit(env)
         if limit is None:
             raise SettingError(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial
@@ -25,18 +24,15 @@ from fastrl.nn.memory_transformer import MultiHeadAttention, Transformer, Transf
 from fastrl.nn.normalizer import RewardScaler
 from fastrl.nn.positions import PositionalEncoding
 from fastrl.nn.precision import without_autocast
-from fastrl.runs.config import config_of_arguments
-from fastrl.runs.intervals import Intervals
 from fastrl.runs.metrics import _format_metrics
 from fastrl.runs.optimizers import load_keeping_settings, require_optimizer_state
 from fastrl.runs.state_check import Checked, Maybe, Within
-from fastrl.runs.threads import choose_threads
 from fastrl.runs.trainer_state import MOST_STEPS, rollout_outline
+from fastrl.trainers.ppo_trxl.actor import TrXLActor
 from fastrl.trainers.ppo_trxl.agent import TrXLAgent
 from fastrl.trainers.ppo_trxl.config import PPOTrXLConfig
 from fastrl.trainers.ppo_trxl.learner import Learner, Rows
 from fastrl.trainers.ppo_trxl.memory import ActingMemory, MemoryBank, build_memory_helpers
-from fastrl.trainers.ppo_trxl.player import TrXLPlayer
 from fastrl.trainers.ppo_trxl.refresh import ObservationBank, refresh_bank
 from fastrl.trainers.ppo_trxl.single_environments import SingleEnvironmentTrainer
 from fastrl.trainers.ppo_trxl.video import require_video
@@ -52,8 +48,6 @@ __all__ = [
     "batched_index_select",
     "layer_init",
 ]
-
-DEFAULT_INTERVALS = Intervals()
 
 
 def batched_index_select(input_tensor: Tensor, dim: int, index: Tensor) -> Tensor:
@@ -148,6 +142,7 @@ class PPOTRxLTrainer(SingleEnvironmentTrainer):
     """
 
     algorithm = "ppo-trxl"
+    run_name = "ppo-trxl"
     takes_images = True
 
     def __init__(
@@ -181,47 +176,57 @@ class PPOTRxLTrainer(SingleEnvironmentTrainer):
         reconstruction_coef: float,
         capture_video: bool = False,
         run_name: str | None = None,
-        endless: bool = False,
-        trxl_gating: str = "residual",
-        shared_head_projection: bool = False,
-        normalize_observation: bool = False,
-        normalize_reward: bool = False,
-        memory_refresh: str = "never",
-        minibatches: str = "rows",
-        threads: int | None = None,
-        env_threads: int | None = None,
-        env_timeout: float | None = None,
-        obs_keys: tuple[str, ...] | None = None,
-        max_episode_steps: int | None = None,
-        env_kwargs: Mapping[str, Any] | None = None,
-        intervals: Intervals = DEFAULT_INTERVALS,
+        **settings: Any,
     ) -> None:
-        given = {
-            name: value for name, value in locals().items() if name in PPOTrXLConfig.__dataclass_fields__
-        }
-        config = config_of_arguments(PPOTrXLConfig, given | intervals.settings())
-        if capture_video:
-            require_video(env_id)
-        super().__init__(seed=config.seed, intervals=intervals)
         self.run_name = run_name or self.algorithm
-        self.settings = config
-        weights = config.trxl_num_layers * 5 * config.trxl_dim**2
-        self.open_environments(
-            config, choose_threads(config.num_envs, config.threads, config.env_threads, weights)
+        super().__init__(
+            PPOTrXLConfig.documented(
+                env_id=env_id,
+                seed=seed,
+                device=str(device),
+                num_envs=num_envs,
+                num_steps=num_steps,
+                num_minibatches=num_minibatches,
+                update_epochs=update_epochs,
+                init_lr=init_lr,
+                final_lr=final_lr,
+                anneal_steps=anneal_steps,
+                gamma=gamma,
+                gae_lambda=gae_lambda,
+                norm_adv=norm_adv,
+                clip_coef=clip_coef,
+                clip_vloss=clip_vloss,
+                init_ent_coef=init_ent_coef,
+                final_ent_coef=final_ent_coef,
+                vf_coef=vf_coef,
+                max_grad_norm=max_grad_norm,
+                target_kl=target_kl,
+                trxl_num_layers=trxl_num_layers,
+                trxl_num_heads=trxl_num_heads,
+                trxl_dim=trxl_dim,
+                trxl_memory_length=trxl_memory_length,
+                trxl_positional_encoding=trxl_positional_encoding,
+                reconstruction_coef=reconstruction_coef,
+                capture_video=capture_video,
+                **settings,
+            )
         )
+
+    def open_environments(self) -> None:
+        """See `Trainer.open_environments`."""
+        if self.config.capture_video:
+            require_video(self.config.env_id)
+        super().open_environments()
+
+    def set_up(self) -> None:
+        """See `Trainer.set_up`."""
+        config = self.config
         self.max_episode_steps = self._episode_limit(self.env.max_episode_steps)
         self.agent = self._make_agent()
-        self.learner = Learner(
-            self.agent,
-            **{
-                name: getattr(config, name)
-                for name in inspect.signature(Learner).parameters
-                if name != "agent"
-            },
-        )
-        self.reward_scaler = (
-            RewardScaler(self.env.num_envs, gamma=config.gamma).to(self.device) if normalize_reward else None
-        )
+        self.learner = Learner(self.agent, config)
+        self.reward_scaler = None
+        if config.normalize_reward:
+            self.reward_scaler = RewardScaler(self.env.num_envs, gamma=config.gamma).to(self.device)
         self._allocate()
         self.rows: Rows | None = None
         self._begin(self.env.reset())
@@ -231,11 +236,11 @@ class PPOTRxLTrainer(SingleEnvironmentTrainer):
 
     def _episode_limit(self, limit: int | None) -> int | None:
         """The longest episode in steps, or None if they are endless."""
-        window = self.settings.trxl_memory_length
-        if self.settings.endless:
+        window = self.config.trxl_memory_length
+        if self.config.endless:
             return None
         limit = (
-            limit or self.settings.max_episode_steps
+            limit or self.config.max_episode_steps
         )  # of a vector environment that tells none, the user may know one
         if limit is None:
             self.env.reset()  # some tell it only then
@@ -252,7 +257,7 @@ class PPOTRxLTrainer(SingleEnvironmentTrainer):
         return limit
 
     def _make_agent(self) -> TrXLAgent:
-        settings, action = self.settings, self.env.action
+        settings, action = self.config, self.env.action
         observation_space, _ = spaces_of(self.env.obs_shape, action, self.env.obs_dtype)
         continuous = action.kind == "continuous"
         return TrXLAgent(
@@ -271,7 +276,7 @@ class PPOTRxLTrainer(SingleEnvironmentTrainer):
 
     def _allocate(self) -> None:
         """Rollout, memory bank and acting memory, if the machine has the memory for them."""
-        settings = self.settings
+        settings = self.config
         sizes: dict[str, Any] = {"num_steps": settings.num_steps, "num_envs": self.env.num_envs}
         bank_sizes = {
             **sizes,
@@ -314,20 +319,20 @@ class PPOTRxLTrainer(SingleEnvironmentTrainer):
             if settings.memory_refresh == "rollout"
             else None
         )
-        self.acting = self._new_player(self.env.num_envs)
+        self.acting = self._new_actor(self.env.num_envs)
 
-    def _new_player(self, num_envs: int) -> TrXLPlayer:
+    def _new_actor(self, num_envs: int) -> TrXLActor:
         limit = (
             self.max_episode_steps if self.agent.transformer.position_table is not None else None
         )  # only tables have an end
-        return TrXLPlayer(
-            self.agent, num_envs, self.settings.trxl_memory_length, limit, self.device, action=self.env.action
+        return TrXLActor(
+            self.agent, num_envs, self.config.trxl_memory_length, limit, self.device, action=self.env.action
         )
 
     def _begin(self, obs: Tensor) -> None:
         """New episodes in all environments: nothing is remembered."""
         self.rollout.reset()
-        self.acting = self._new_player(self.env.num_envs)
+        self.acting = self._new_actor(self.env.num_envs)
         self.obs = obs
 
     @staticmethod
@@ -362,14 +367,10 @@ class PPOTRxLTrainer(SingleEnvironmentTrainer):
                 only at the end; None: as the trainer was built.
             out_dir: run folder: metrics.csv, eval.csv, TensorBoard events, curve.png, checkpoints/, videos/.
         """
-        chosen = {"evaluate": eval_interval, "save": save_interval}
-        self.intervals = replace(
-            self.intervals, **{name: value for name, value in chosen.items() if value is not None}
-        )
-        if isinstance(self.config, PPOTrXLConfig):
-            self.config = replace(
-                self.config, eval_interval=self.intervals.evaluate, save_interval=self.intervals.save
-            )
+        given: dict[str, Any] = {"eval_interval": eval_interval, "save_interval": save_interval}
+        config = replace(self.config, **{name: value for name, value in given.items() if value is not None})
+        config.check()
+        self.config = config
         self.video_folder = Path(out_dir).absolute() / "videos"
         self.run(total_steps, out_dir)
 
@@ -447,8 +448,8 @@ class PPOTRxLTrainer(SingleEnvironmentTrainer):
             self.values,
             rollout.terminated,
             rollout.truncated,
-            gamma=self.settings.gamma,
-            gae_lambda=self.settings.gae_lambda,
+            gamma=self.config.gamma,
+            gae_lambda=self.config.gae_lambda,
             valid=rollout.valid,
         )
         envs = torch.arange(self.env.num_envs, device=self.device).expand(rollout.num_steps, -1)
@@ -470,7 +471,7 @@ class PPOTRxLTrainer(SingleEnvironmentTrainer):
         assert self.rows is not None
         if len(self.rows) == 0:
             return {}  # every row of a very short rollout can be a reset row
-        settings = self.settings
+        settings = self.config
         lr = self._annealed(settings.init_lr, settings.final_lr)
         ent_coef = self._annealed(settings.init_ent_coef, settings.final_ent_coef)
         metrics = self.learner.learn(self.rows, self.bank, lr=lr, ent_coef=ent_coef)
@@ -483,16 +484,11 @@ class PPOTRxLTrainer(SingleEnvironmentTrainer):
         """Linear from `initial` to `final` over `anneal_steps`; the update belongs to the steps before its
         rollout."""
         begun = self.env_steps - int(self.rollout.valid.sum())
-        return initial + (final - initial) * min(begun / self.settings.anneal_steps, 1.0)
+        return initial + (final - initial) * min(begun / self.config.anneal_steps, 1.0)
 
-    def player(self, num_envs: int) -> TrXLPlayer:
-        """The mode of the policy, with an empty memory."""
-        return self._new_player(num_envs)
-
-    def draw(self, obs: Tensor) -> Tensor:
-        """See `Trainer.draw`; each observation is taken for the first one of its episode."""
-        player = self._new_player(len(obs))
-        return player.as_environments_take(player.look(obs).policy.sample())
+    def actor(self, num_envs: int) -> TrXLActor:
+        """The policy with an empty memory."""
+        return self._new_actor(num_envs)
 
     def follow_parameters(self) -> None:
         """See `Trainer.follow_parameters`."""
@@ -506,7 +502,7 @@ class PPOTRxLTrainer(SingleEnvironmentTrainer):
 
     def describe(self) -> str:
         """Environments, network, threads and memory."""
-        settings = self.settings
+        settings = self.config
         parameters = sum(parameter.numel() for parameter in self.agent.parameters())
         return (
             f"PPO-TrXL on {self.env.name}: {self.env.num_envs} environments × {settings.num_steps} steps "
@@ -522,7 +518,7 @@ class PPOTRxLTrainer(SingleEnvironmentTrainer):
         """Optimiser, memory, the observations to go on from, and a half-collected rollout with the ring that
         acts in it."""
         clock = self.acting.memory.clock
-        half_collected = 0 < self.rollout.position < self.settings.num_steps
+        half_collected = 0 < self.rollout.position < self.config.num_steps
         return {
             "optimizer": self.learner.optimizer.state_dict(),
             "reward_scaler": None if self.reward_scaler is None else self.reward_scaler.state_dict(),

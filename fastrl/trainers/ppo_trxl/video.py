@@ -11,7 +11,7 @@ import torch
 
 from fastrl.envs import make_vector_env
 from fastrl.errors import SettingError
-from fastrl.runs.evaluation import Player, step_bound
+from fastrl.runs.evaluation import Actor, step_bound
 
 OF_THE_STREAM = ("crop", "num_actions")  # options of `make_vector_env`, not of the environment
 
@@ -27,7 +27,7 @@ def require_video(env_id: Any) -> None:
         )
 
 
-def record_episode(player: Player, env: gym.Env, seed: int, *, options: Mapping[str, Any]) -> None:
+def record_episode(actor: Actor, env: gym.Env, seed: int, *, options: Mapping[str, Any]) -> None:
     """Play one episode in an environment that records, as a vector environment of one, so that the player
     sees what it was trained on."""
     seen = {name: value for name, value in (options["env_kwargs"] or {}).items() if name in OF_THE_STREAM}
@@ -37,7 +37,7 @@ def record_episode(player: Player, env: gym.Env, seed: int, *, options: Mapping[
         over, steps, bound = False, 0, step_bound(stream.max_episode_steps, None)
         while not over and (bound is None or steps < bound):
             steps += 1
-            timestep = stream.step(player.choose(obs))
-            player.observe(timestep)
+            timestep = stream.step(actor.act(obs, deterministic=True))
+            actor.observe(timestep)
             obs = timestep.obs
             over = bool(torch.any(timestep.terminated | timestep.truncated))

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from fastrl.runs.config import Ranges, RunConfig, check_choice, check_ranges, find_preset
 from fastrl.runs.memory import COPIES, Need, action_size, network_need, obs_size, perceptron, row_bytes
+from fastrl.runs.threads import hidden_weights
 
 if TYPE_CHECKING:
     from fastrl.envs import VectorEnv
@@ -58,6 +59,13 @@ RANGES: Ranges = (
 @dataclass(kw_only=True)
 class VMPOConfig(RunConfig):
     """Settings of a V-MPO run. Fields of the same name mean what they mean in `VMPOTrainer`."""
+
+    DOCUMENTED: ClassVar[dict[str, Any]] = {
+        **RunConfig.DOCUMENTED,
+        "num_envs": 1,
+        "m_steps": 1,
+        "advantage_estimator": "returns",
+    }
 
     rollout_steps: int = 256
     """Steps of each environment per rollout; a batch is rollout_steps × num_envs rows."""
@@ -135,9 +143,9 @@ class VMPOConfig(RunConfig):
     clip_reward: float | None = 10.0
     """Bound of scaled rewards; none: unbounded."""
 
-    def train_arguments(self) -> dict[str, Any]:
-        """Arguments of `VMPOTrainer.train` besides total_steps and out_dir."""
-        return {"updates_per_step": self.updates_per_step}
+    def hidden_weights(self) -> int:
+        """See `RunConfig.hidden_weights`."""
+        return hidden_weights(self.policy_layer_sizes) + hidden_weights(self.value_layer_sizes)
 
     @classmethod
     def fixed_on_resume(cls) -> tuple[str, ...]:

@@ -13,7 +13,7 @@ from torch import Tensor
 from fastrl.envs import make_vector_env
 from fastrl.envs.wrappers import _find_wrapper
 from fastrl.nn.normalizer import merge_moments
-from fastrl.runs.evaluation import MemorylessPlayer, evaluate_policy
+from fastrl.runs.evaluation import MemorylessActor, evaluate_policy
 from fastrl.trainers.vmpo.agent import VMPOAgent
 
 Moments = tuple[np.ndarray, np.ndarray, float]  # mean, population variance, count
@@ -94,9 +94,10 @@ def _evaluate_vectorized(
     _apply_obs_rms_stats(eval_envs, obs_rms_stats)
     env = make_vector_env(eval_envs, eval_envs.num_envs, seed=seed)
 
-    def choose(obs: Tensor) -> Tensor:
-        return torch.as_tensor(agent.act(obs.reshape(env.num_envs, -1).cpu().numpy(), deterministic=True)[0])
+    def act(obs: torch.Tensor, deterministic: bool) -> torch.Tensor:
+        rows = obs.reshape(env.num_envs, -1).cpu().numpy()
+        return torch.as_tensor(agent.act(rows, deterministic)[0])
 
-    metrics = evaluate_policy(MemorylessPlayer(choose), env, env.num_envs)
+    metrics = evaluate_policy(MemorylessActor(act), env, env.num_envs)
     assert metrics is not None  # nothing interrupts it
     return metrics

@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from typing import Any, Literal, Self
+from typing import Any, Literal
 
 import gymnasium as gym
 import numpy as np
@@ -27,12 +27,10 @@ from fastrl.nn.encoders import as_vectors
 from fastrl.nn.normalizer import RewardScaler
 from fastrl.nn.observations import as_rows
 from fastrl.nn.precision import without_autocast
-from fastrl.runs.config import RunConfig, Unsaid, config_of_arguments
-from fastrl.runs.evaluation import MemorylessPlayer, Player
-from fastrl.runs.intervals import Intervals
+from fastrl.runs.config import Unsaid
+from fastrl.runs.evaluation import Actor, MemorylessActor
 from fastrl.runs.metrics import _format_metrics
 from fastrl.runs.state_check import Maybe
-from fastrl.runs.threads import choose_threads, hidden_weights
 from fastrl.runs.trainer import Trainer
 from fastrl.runs.trainer_state import rollout_outline
 from fastrl.trainers.vmpo.agent import DiagonalGaussianPolicy, VMPOAgent
@@ -62,7 +60,6 @@ __all__ = [
     "_transform_reward",
 ]
 
-DEFAULT_INTERVALS = Intervals()
 ActionKind = Literal["continuous", "discrete"]
 
 
@@ -135,49 +132,51 @@ class VMPOTrainer(Trainer):
         optimizer_type: str = "adam",
         sgd_momentum: float = 0.9,
         num_envs: int = 1,
-        *,
-        m_steps: int = 1,
-        shared_encoder: bool = False,
-        alpha_mu_init: float = 1.0,
-        alpha_sigma_init: float = 1.0,
-        target_update_period: int = 1,
-        initial_log_std: float = 0.0,
-        kl_stop: float | None = None,
-        dae_epochs: int = 16,
-        dae_mini_batches: int = 1,
-        dae_lambda: float = 1.0,
-        advantage_lr: float | None = None,
-        normalize_observation: bool = True,
-        clip_observation: float | None = 10.0,
-        normalize_reward: bool = True,
-        clip_reward: float | None = 10.0,
-        threads: int | None = None,
-        env_threads: int | None = None,
-        env_timeout: float | None = None,
-        obs_keys: tuple[str, ...] | None = None,
-        max_episode_steps: int | None = None,
-        env_kwargs: Mapping[str, Any] | None = None,
-        intervals: Intervals = DEFAULT_INTERVALS,
+        **settings: Any,
     ) -> None:
-        given = {name: value for name, value in locals().items() if name in VMPOConfig.__dataclass_fields__}
-        config = config_of_arguments(VMPOConfig, given | intervals.settings())
-        super().__init__(seed=config.seed, intervals=intervals)
-        self.rollout_steps = config.rollout_steps
-        self.normalize_observation = config.normalize_observation
-        self.updates_per_step = config.updates_per_step
-        weights = hidden_weights(config.policy_layer_sizes) + hidden_weights(config.value_layer_sizes)
-        self.open_environments(
-            config, choose_threads(config.num_envs, config.threads, config.env_threads, weights)
+        super().__init__(
+            VMPOConfig.documented(
+                env_id=env_id,
+                seed=seed,
+                device=str(device),
+                policy_layer_sizes=policy_layer_sizes,
+                value_layer_sizes=value_layer_sizes,
+                rollout_steps=rollout_steps,
+                normalize_advantages=normalize_advantages,
+                gamma=gamma,
+                advantage_estimator=advantage_estimator,
+                gae_lambda=gae_lambda,
+                policy_lr=policy_lr,
+                value_lr=value_lr,
+                topk_fraction=topk_fraction,
+                temperature_init=temperature_init,
+                temperature_lr=temperature_lr,
+                epsilon_eta=epsilon_eta,
+                epsilon_mu=epsilon_mu,
+                epsilon_sigma=epsilon_sigma,
+                alpha_lr=alpha_lr,
+                max_grad_norm=max_grad_norm,
+                optimizer_type=optimizer_type,
+                sgd_momentum=sgd_momentum,
+                num_envs=num_envs,
+                **settings,
+            )
         )
+
+    def set_up(self) -> None:
+        """See `Trainer.set_up`."""
+        config = self.config
         obs_dim, act_dim, kind = _spaces(self.env)
         learner = {name: value for name, value in config.to_dict().items() if name in _AGENT_SETTINGS}
         self.agent: VMPOAgent = VMPOAgent(obs_dim, act_dim, self.device, action_kind=kind, **learner)
-        self.agent.policy.obs_normalizer.clip = clip_observation if normalize_observation else None
-        self.reward_scaler = (
-            RewardScaler(self.env.num_envs, gamma=gamma, clip=clip_reward).to(self.device)
-            if normalize_reward
-            else None
+        self.learner = self.agent
+        self.agent.policy.obs_normalizer.clip = (
+            config.clip_observation if config.normalize_observation else None
         )
+        self.reward_scaler = None
+        if config.normalize_reward:
+            scaler = RewardScaler(self.env.num_envs, gamma=config.gamma, clip=config.clip_reward)
+            self.reward_scaler = scaler.to(self.device)
         self.rollout = self._make_rollout(obs_dim, act_dim)
         self.rows: Rows | None = None
         self._fitted: dict[str, Tensor] = {}  # what the last fit of advantages has to say
@@ -203,12 +202,12 @@ class VMPOTrainer(Trainer):
             "extras": {"logits" if self.agent.discrete else "means": per_action},
         }
         wanted = Rollout(
-            self.rollout_steps, self.env.num_envs, **fields, device="meta"
+            self.config.rollout_steps, self.env.num_envs, **fields, device="meta"
         ).nbytes  # counted without being taken
         self._memory = require_memory(
             {"rollout": wanted}, "num_envs or rollout_steps", device=str(self.device)
         )
-        return Rollout(self.rollout_steps, self.env.num_envs, **fields, device=self.device)
+        return Rollout(self.config.rollout_steps, self.env.num_envs, **fields, device=self.device)
 
     def _reset_rollout(self) -> None:
         """Empty the rollout."""
@@ -220,14 +219,6 @@ class VMPOTrainer(Trainer):
 
     # ------------------------------------------------------------------------------------- one round
 
-    @classmethod
-    def from_config(cls, config: RunConfig) -> Self:
-        """A trainer with the settings of a configuration, `updates_per_step` included."""
-        assert isinstance(config, VMPOConfig)
-        trainer = super().from_config(config)
-        trainer.updates_per_step = config.updates_per_step
-        return trainer
-
     def train(self, total_steps: int, out_dir: str, updates_per_step: int = Unsaid(1)) -> None:
         """Train, write the run folder, evaluate at the end.
 
@@ -236,11 +227,10 @@ class VMPOTrainer(Trainer):
             out_dir: run folder: metrics.csv, eval.csv, TensorBoard events, curve.png, checkpoints/.
             updates_per_step: `agent.update` calls per full rollout, ≥ 1; left out: the configuration's.
         """
-        assert isinstance(self.config, VMPOConfig)
-        said = not isinstance(updates_per_step, Unsaid)
-        config = replace(self.config, updates_per_step=updates_per_step if said else self.updates_per_step)
-        config.check()
-        self.config, self.updates_per_step = config, config.updates_per_step
+        if not isinstance(updates_per_step, Unsaid):
+            config = replace(self.config, updates_per_step=updates_per_step)
+            config.check()
+            self.config = config
         self.run(total_steps, out_dir)
 
     @without_autocast
@@ -326,33 +316,23 @@ class VMPOTrainer(Trainer):
         assert self.rows is not None
         if len(self.rows) == 0:
             return {}  # every row of a very short rollout can be a reset row
-        for update in range(self.updates_per_step):
+        for update in range(self.config.updates_per_step):
             metrics = self.agent.learn(self.rows if update == 0 else replace(self.rows, unmoved=False))
             self.updates += 1
-        if self.normalize_observation:
+        if self.config.normalize_observation:
             self.agent.policy.obs_normalizer.update(self.rows.obs)
         return metrics | self._fitted
 
-    def player(self, num_envs: int) -> Player:
-        """The mode of the acting policy, which remembers nothing."""
-        return MemorylessPlayer(self.choose)
+    def actor(self, num_envs: int) -> Actor:
+        """The acting policy, which remembers nothing."""
+        return MemorylessActor(self._act)
 
     @without_autocast
     @torch.no_grad()
-    def choose(self, obs: Tensor) -> Tensor:
-        """The mode of the acting policy, in policy units, for observations [N, ...], or for one of them.
-
-        Raises:
-            NonFiniteError: one is not finite.
-            ValueError: they have another shape.
-        """
-        rows, single = as_rows("VMPOTrainer.choose", obs, self.env.obs_shape, self.device)
-        actions = self.agent.acting_policy.distribution(as_vectors(rows)).mode()
-        return actions[0] if single else actions
-
-    def draw(self, obs: Tensor) -> Tensor:
-        """See `Trainer.draw`."""
-        return self.agent.acting_policy.distribution(as_vectors(obs)).sample()
+    def _act(self, obs: Tensor, deterministic: bool) -> Tensor:
+        rows, _ = as_rows("VMPOTrainer", obs, self.env.obs_shape, self.device)
+        distribution = self.agent.acting_policy.distribution(as_vectors(rows))
+        return distribution.mode() if deterministic else distribution.sample()
 
     def describe(self) -> str:
         """Environments, threads and the memory of the rollout."""
@@ -361,7 +341,7 @@ class VMPOTrainer(Trainer):
         ]
         parameters = sum(parameter.numel() for network in networks for parameter in network.parameters())
         return (
-            f"V-MPO on {self.env.name}: {self.env.num_envs} environments × {self.rollout_steps} steps per "
+            f"V-MPO on {self.env.name}: {self.env.num_envs} environments × {self.config.rollout_steps} steps per "
             "rollout, "
             f"{parameters:,} parameters; {self._memory}; {self.threads}"
         )
@@ -370,7 +350,7 @@ class VMPOTrainer(Trainer):
 
     def trainer_state(self) -> dict[str, Any]:
         """Observations to go on from, reward statistics, and a half-collected rollout."""
-        half_collected = 0 < self.rollout.position < self.rollout_steps
+        half_collected = 0 < self.rollout.position < self.config.rollout_steps
         return {
             "obs": self.obs,
             "reward_scaler": None if self.reward_scaler is None else self.reward_scaler.state_dict(),

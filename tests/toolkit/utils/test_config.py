@@ -339,12 +339,12 @@ def test_the_models_of_a_default_are_there(name):
 
 
 def test_wheels_hold_the_defaults_and_archs():
-    project = Path(__file__).parents[2]
+    project = Path(__file__).parents[3]
     patterns = tomllib.loads((project / "pyproject.toml").read_text())["tool"]["setuptools"]["package-data"][
         "fastrl"
     ]
     packed = {path for pattern in patterns for path in (project / "fastrl").glob(pattern)}
-    assert set((project / "fastrl" / "utils").glob("*/*.yaml")) <= packed and len(packed) >= 7
+    assert set((project / "fastrl" / "toolkit" / "utils").glob("*/*.yaml")) <= packed and len(packed) >= 7
 
 
 def test_settings_of_the_algorithms():

@@ -24,7 +24,7 @@ class Acted(NamedTuple):
     tokens: Tensor
 
 
-class TrXLPlayer:
+class TrXLActor:
     """An agent in N environments, each with a memory of its present episode.
 
     Args:
@@ -49,7 +49,7 @@ class TrXLPlayer:
         self.agent = agent
         self.num_envs = num_envs
         self.action = action
-        self._chosen: Tensor | None = None  # what memory will keep of the row that `choose` acted on
+        self._chosen: Tensor | None = None  # what memory will keep of the row that `act` acted on
         self.memory = ActingMemory(agent.transformer, num_envs, memory_length, limit, device)
 
     @without_autocast
@@ -60,8 +60,8 @@ class TrXLPlayer:
         policy, values, _, tokens = self.agent.read(obs, memory.banks, memory.window(), memory.maps)
         return Acted(policy, values, self.agent.transformer.stored(tokens, memory.clock.position))
 
-    def choose(self, obs: Tensor) -> Tensor:
-        """The most probable actions for observations [N, *shape], as environments take them; `observe` comes
+    def act(self, obs: Tensor, deterministic: bool = False) -> Tensor:
+        """Actions for observations [N, *shape], as environments take them; `observe` comes
         next.
 
         One observation [*shape] will do where there is one environment.
@@ -69,15 +69,16 @@ class TrXLPlayer:
         Raises:
             ValueError: they have another shape, or are not as many as the environments.
         """
-        rows, single = as_rows("TrXLPlayer.choose", obs, self.agent.obs_shape)
+        rows, single = as_rows("TrXLActor.choose", obs, self.agent.obs_shape)
         if len(rows) != self.num_envs:
             raise ValueError(
-                f"TrXLPlayer.choose: obs must be one of each of its {self.num_envs} environments, got "
+                f"TrXLActor.choose: obs must be one of each of its {self.num_envs} environments, got "
                 f"{len(rows)}"
             )
         acted = self.look(rows)
         self._chosen = acted.tokens
-        actions = self.as_environments_take(acted.policy.mode())
+        policy = acted.policy
+        actions = self.as_environments_take(policy.mode() if deterministic else policy.sample())
         return actions[0] if single else actions
 
     def observe(self, timestep: Timestep) -> None:
