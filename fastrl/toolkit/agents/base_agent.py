@@ -18,7 +18,7 @@ from fastrl.errors import SettingError
 from fastrl.nn.observations import as_rows
 from fastrl.nn.precision import require_float32_default
 from fastrl.runs.checkpoint import load_checkpoint, save_checkpoint
-from fastrl.runs.evaluation import Evaluation, evaluate_policy
+from fastrl.runs.evaluation import Actor, Evaluation, evaluate_policy
 from fastrl.runs.process import ProcessSettings
 from fastrl.runs.seeding import require_rng_state, rng_state, set_rng_state
 from fastrl.runs.state_check import Checked, ListOf, require_like

@@ -8,7 +8,6 @@ from collections.abc import Sequence
 import gymnasium as gym
 import numpy as np
 import torch
-from torch import Tensor
 
 from fastrl.envs import make_vector_env
 from fastrl.envs.wrappers import _find_wrapper
