@@ -13,9 +13,7 @@ from fastrl.nn.memory_attention import Bank, Window
 from fastrl.nn.memory_transformer import Transformer
 
 
-def window_tables(
-    memory_length: int, max_episode_steps: int, device: torch.device
-) -> tuple[Tensor, Tensor]:
+def window_tables(memory_length: int, max_episode_steps: int, device: torch.device) -> tuple[Tensor, Tensor]:
     """Which slots a step sees, as tables: at step p the window is slots `indices[p]`, of which `mask[min(p,
     W)]` are seen.
 

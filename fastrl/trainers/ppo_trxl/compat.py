@@ -10,8 +10,8 @@ import gymnasium as gym
 from torch import Tensor
 
 from fastrl import ops
+from fastrl.envs.adapters.time_limit import time_limit
 from fastrl.envs.make import make_gymnasium_env
-from fastrl.envs.time_limit import time_limit
 from fastrl.errors import SettingError
 from fastrl.runs.video import make_recorded_env
 

@@ -266,7 +266,9 @@ class PPOTrXLTrainer(Trainer):
             out_dir: run folder: metrics.csv, eval.csv, TensorBoard events, curve.png, checkpoints/, videos/.
         """
         intervals: dict[str, Any] = {"eval_interval": eval_interval, "save_interval": save_interval}
-        config = replace(self.config, **{name: steps for name, steps in intervals.items() if steps is not None})
+        config = replace(
+            self.config, **{name: steps for name, steps in intervals.items() if steps is not None}
+        )
         config.check()
         self.config = config
         self.video_folder = Path(out_dir).absolute() / "videos"
