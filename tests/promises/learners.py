@@ -23,11 +23,7 @@ def play(trainer: Any, rounds: float = 1) -> None:
 
 def modules_of(trainer: Any) -> dict[str, nn.Module]:
     """The networks and multipliers of a trainer's learner by name, those that are copies of others too."""
-    if isinstance(trainer.agent, nn.Module):
-        return {"agent": trainer.agent}
-    if hasattr(trainer, "pg_agent"):
-        return dict(trainer.pg_agent.models)
-    return _own_modules(trainer.agent)
+    return modules_of_learner(learner_of(trainer))
 
 
 def _own_modules(owner: Any) -> dict[str, nn.Module]:
@@ -77,7 +73,7 @@ def update_on_same_data(trainer: Any) -> Callable[[Any], None]:
     elif trainer.algorithm == "vmpo":
         data = lambda learner: learner.learn(trainer.rows)  # noqa: E731
     elif trainer.algorithm == "ppo-trxl":
-        data = lambda learner: learner.learn(trainer.rows, trainer.bank, lr=1e-3, ent_coef=0.01)  # noqa: E731
+        data = lambda learner: learner.learn(trainer.rows, trainer.bank, learning_rate=1e-3, ent_coef=0.01)  # noqa: E731
     else:
         data = lambda learner: learner.learn(Batch(trainer.batch))  # noqa: E731
 

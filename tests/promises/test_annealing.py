@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-RATES = ("JointOpt/LR", "train/lr")
+RATES = ("JointOpt/LR", "train/learning_rate")
 
 
 def rates_of(trainer: Any, total_steps: int, folder: Any) -> list[float]:
@@ -33,7 +33,8 @@ def test_the_learning_rate_goes_over_the_steps_of_the_run(
     if "anneal_lr" in fields:
         settings, total, begin, end = {"anneal_lr": True, "lr": 0.5}, 128, 0.5, 0.5 / 4
     elif "anneal_steps" in fields:
-        settings, total, begin, end = {"init_lr": 0.5, "final_lr": 0.1, "anneal_steps": 96}, 128, 0.5, 0.1
+        settings = {"learning_rate": 0.5, "final_learning_rate": 0.1, "anneal_steps": 96}
+        total, begin, end = 128, 0.5, 0.1
     else:
         settings, total, begin, end = {}, 128, 0.0, 0.0
     for configured in (64, 1_000_000):

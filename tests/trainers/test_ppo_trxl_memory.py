@@ -2,17 +2,18 @@
 
 import pytest
 import torch
-from fastrl.trainers.ppo_trxl.memory import ActingMemory, EpisodeClock, MemoryBank
 
+from fastrl.data.memory_bank import MemoryBank
+from fastrl.data.memory_ring import EpisodeClock, MemoryRing
 from fastrl.errors import SettingError
 from fastrl.nn.memory_transformer import Transformer
-from fastrl.trainers.ppo_trxl.trainer import PPOTRxLTrainer, batched_index_select
+from fastrl.trainers.ppo_trxl.trainer import PPOTrXLTrainer, batched_index_select
 
 CPU = torch.device("cpu")
 
 
 def test_the_tables_for_a_window_of_four():
-    mask, indices = PPOTRxLTrainer._build_memory_helpers(memory_length=4, max_episode_steps=7, device=CPU)
+    mask, indices = PPOTrXLTrainer._build_memory_helpers(memory_length=4, max_episode_steps=7, device=CPU)
     assert mask.int().tolist() == [[0, 0, 0, 0], [1, 0, 0, 0], [1, 1, 0, 0], [1, 1, 1, 0], [1, 1, 1, 1]]
     assert indices.tolist() == [[0, 1, 2, 3]] * 5 + [[1, 2, 3, 4], [2, 3, 4, 5]]
     assert mask.dtype == torch.bool and indices.dtype == torch.int64
@@ -79,7 +80,7 @@ def test_a_bank_takes_as_many_slots_as_there_are_steps():
 def test_refilling_the_ring_gives_what_writing_gave(encoding, heads):
     torch.manual_seed(0)
     transformer = Transformer(2, 8, heads, 20, encoding)
-    memory = ActingMemory(transformer, 2, 3, 20, CPU)
+    memory = MemoryRing(transformer, 2, 3, CPU)
     bank = MemoryBank(num_layers=2, num_envs=2, num_steps=12, memory_length=3, dim=8)
     with torch.no_grad():
         for step in range(11):
@@ -101,7 +102,7 @@ def test_refilling_the_ring_gives_what_writing_gave(encoding, heads):
 
 def test_a_ring_of_nothing():
     transformer = Transformer(1, 4, 1, 20, "none")
-    memory = ActingMemory(transformer, 2, 0, None, CPU)
+    memory = MemoryRing(transformer, 2, 0, CPU)
     memory.write(torch.randn(1, 2, 4), flags(1, 0))
     memory.refill(torch.zeros(1, 2, 0, 4), torch.zeros(2, 0, dtype=torch.int64))
     assert memory.window().index.shape == (2, 0)

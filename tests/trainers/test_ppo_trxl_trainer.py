@@ -10,14 +10,14 @@ import numpy as np
 import pytest
 import torch
 
+from fastrl.data.memory_bank import BankReader
 from fastrl.envs import make_vector_env
 from fastrl.envs.single import SingleEnv
 from fastrl.errors import CheckpointError, NonFiniteError, SettingError
 from fastrl.machine import in_words
 from fastrl.runs.seeding import derived_seed
 from fastrl.trainers.ppo_trxl.config import PPOTrXLConfig
-from fastrl.trainers.ppo_trxl.learner import BankReader
-from fastrl.trainers.ppo_trxl.trainer import PPOTRxLTrainer, TrXLAgent
+from fastrl.trainers.ppo_trxl.trainer import PPOTrXLTrainer, TrXLAgent
 
 CPU = torch.device("cpu")
 SETTINGS = {
@@ -55,7 +55,7 @@ def make_trainer(env_id="Counter-v0", **settings):
         env_id == "Counter-v0"
     ):  # episodes of several lengths: shorter than the window, as long, longer, and longer than a rollout
         settings = {"env_kwargs": {"length": 9, "end": "truncated"}, "max_episode_steps": 30} | settings
-    return PPOTRxLTrainer(env_id=env_id, **SETTINGS | settings)
+    return PPOTrXLTrainer(env_id=env_id, **SETTINGS | settings)
 
 
 def counters(lengths, end="terminated"):
@@ -73,7 +73,7 @@ def one_round(trainer):
 
 def weights_hash(trainer):
     digest = hashlib.sha256()
-    for name, value in sorted(trainer.agent.state_dict().items()):
+    for name, value in sorted(trainer.learner.agent.state_dict().items()):
         digest.update(name.encode() + value.numpy().tobytes())
     return digest.hexdigest()
 
@@ -84,7 +84,7 @@ class Shadow:
 
     def __init__(self, trainer):
         self.trainer = trainer
-        self.window = trainer.settings.trxl_memory_length
+        self.window = trainer.config.trxl_memory_length
         self.past = [
             [] for _ in range(trainer.env.num_envs)
         ]  # per environment: [L, D] of each step of the episode
@@ -92,7 +92,7 @@ class Shadow:
     def row(self, obs, actions):
         """(log-probabilities, values) of one row of all environments; remembers what the row leaves
         behind."""
-        agent = self.trainer.agent
+        agent = self.trainer.learner.agent
         layers, dim = agent.transformer.num_layers, agent.transformer.dim
         mask = torch.zeros(len(self.past), self.window, dtype=torch.bool)
         indices = torch.zeros(len(self.past), self.window, dtype=torch.int64)
@@ -164,20 +164,20 @@ def require_agreement(factory, **variant):
             trainer.collect()
             rollout = trainer.rollout
             for t in range(16):
-                log_probs, values = shadow.row(rollout.obs[t], rollout.actions[t])
+                log_probs, values = shadow.row(rollout.obs[t], rollout.actions[t, :, None])
                 torch.testing.assert_close(rollout.extras["log_probs"][t], log_probs, atol=1e-5, rtol=1e-5)
-                torch.testing.assert_close(trainer.values[t], values, atol=1e-5, rtol=1e-5)
+                torch.testing.assert_close(rollout.extras["values"][t], values, atol=1e-5, rtol=1e-5)
                 shadow.after(rollout.valid[t].tolist(), ended)
                 ended = (rollout.terminated[t] | rollout.truncated[t]).numpy()
-            _, following = shadow.row(rollout.obs[16], rollout.actions[15])
-            torch.testing.assert_close(trainer.values[16], following, atol=1e-5, rtol=1e-5)
+            _, following = shadow.row(rollout.obs[16], rollout.actions[15, :, None])
+            torch.testing.assert_close(trainer.bootstrap_values, following, atol=1e-5, rtol=1e-5)
 
             trainer.estimate()
-            reader = BankReader(trainer.agent.transformer, trainer.bank)
+            reader = BankReader(trainer.learner.agent.transformer, trainer.bank)
             rows = trainer.rows
-            maps = trainer.agent.transformer.maps()
-            policy, values, _, _ = trainer.agent.read(
-                rows.obs, reader.banks(None), reader.window(rows, None), maps
+            maps = trainer.learner.agent.transformer.maps()
+            policy, values, _, _ = trainer.learner.agent.read(
+                rows.obs, reader.banks(None), reader.window(rows.env, rows.slot, rows.position, None), maps
             )
 
             torch.testing.assert_close(policy.log_prob(rows.actions), rows.log_probs, atol=1e-5, rtol=1e-5)
@@ -191,10 +191,10 @@ def test_the_bootstrap_value_is_bit_for_bit_what_acting_returns_on_that_row():
     with make_trainer(counters([30, 2, 16, 5])) as trainer:
         for _ in range(3):
             trainer.collect()
-            bootstrap = trainer.values[-1].clone()
+            bootstrap = trainer.bootstrap_values.clone()
             # the same weights: the next rollout's first row is the one that was bootstrapped from
             trainer.collect()
-            assert torch.equal(trainer.values[0], bootstrap)
+            assert torch.equal(trainer.rollout.extras["values"][0], bootstrap)
 
 
 def test_a_truncated_episode_bootstraps_and_a_terminated_one_does_not():
@@ -202,8 +202,11 @@ def test_a_truncated_episode_bootstraps_and_a_terminated_one_does_not():
         with make_trainer(env_kwargs={"length": 3, "end": end}, gae_lambda=1.0, num_minibatches=1) as trainer:
             trainer.collect()
             trainer.estimate()
+            values = trainer.rollout.extras["values"]
             # the counter's rewards are 0, 1, 2; row 3 shows the last observation
-            expected = 0.9 * 1 + 0.81 * 2 + (0.9**3 * trainer.values[3, 0] if bootstraps else 0.0)
+            expected = (
+                0.9 * 1 + 0.81 * 2 + (0.9**3 * values[3, 0] if bootstraps else 0.0)
+            )
             torch.testing.assert_close(
                 trainer.rows.returns[0], expected if bootstraps else torch.tensor(expected)
             )
@@ -219,14 +222,18 @@ def test_rows_that_are_no_transition_are_in_no_loss_and_no_memory():
             len(rows) == int(trainer.rollout.valid.sum()) == 4 * 12
         )  # every fourth row shows a last observation
         assert (rows.obs < 3).all()  # and a last observation reads 3
-        before = float(trainer.learner.loss(rows, BankReader(trainer.agent.transformer, bank), None, 0.01)[0])
+        before = float(
+            trainer.learner.loss(rows, BankReader(trainer.learner.agent.transformer, bank), None, 0.01)[0]
+        )
         window = bank.window(rows.env, rows.slot, rows.position)
         visible = torch.zeros(bank.positions.shape, dtype=torch.bool)
         for env, index, mask in zip(window.episode, window.index, window.mask, strict=True):
             visible[env, index[mask]] = True
         assert (bank.positions[visible] < 3).all()
         bank.tokens[:, ~visible] = 1e9  # everything else may be anything
-        after = float(trainer.learner.loss(rows, BankReader(trainer.agent.transformer, bank), None, 0.01)[0])
+        after = float(
+            trainer.learner.loss(rows, BankReader(trainer.learner.agent.transformer, bank), None, 0.01)[0]
+        )
         assert before == after
 
 
@@ -234,7 +241,7 @@ def test_minibatches_of_environments_cover_every_row_once_and_give_the_same_loss
     with make_trainer(counters([3, 30, 5, 8]), minibatches="environments") as trainer:
         trainer.collect()
         trainer.estimate()
-        reader = BankReader(trainer.agent.transformer, trainer.bank)
+        reader = BankReader(trainer.learner.agent.transformer, trainer.bank)
         seen = []
         for index, envs in trainer.learner._minibatches(trainer.rows, trainer.bank):
             rows = trainer.rows.at(index)
@@ -247,9 +254,9 @@ def test_minibatches_of_environments_cover_every_row_once_and_give_the_same_loss
 
 def test_an_update_from_learned_positions_moves_them():
     with make_trainer("ProofofMemory-v0", trxl_positional_encoding="learned") as trainer:
-        before = trainer.agent.transformer.position_table.detach().clone()
+        before = trainer.learner.agent.transformer.position_table.detach().clone()
         one_round(trainer)
-        assert not torch.equal(before, trainer.agent.transformer.position_table)
+        assert not torch.equal(before, trainer.learner.agent.transformer.position_table)
 
 
 @pytest.mark.parametrize(
@@ -286,10 +293,10 @@ def test_refreshed_memory_is_what_the_present_weights_would_have_left():
         tokens, _ = trainer.bank.recent()
         shadow = Shadow(trainer)
         for t in range(8):
-            shadow.row(trainer.rollout.obs[t], trainer.rollout.actions[t])
+            shadow.row(trainer.rollout.obs[t], trainer.rollout.actions[t, :, None])
             shadow.after([True] * 4, [False] * 4)
         left = torch.stack([torch.stack(past) for past in shadow.past]).permute(2, 0, 1, 3)  # [L, N, 8, D]
-        stored = trainer.agent.transformer.stored(left, torch.arange(8).expand(4, 8))
+        stored = trainer.learner.agent.transformer.stored(left, torch.arange(8).expand(4, 8))
         torch.testing.assert_close(tokens[:, :, 4:], stored, atol=1e-5, rtol=1e-5)
 
 
@@ -348,10 +355,10 @@ def test_pictures_branches_and_reconstruction():
         metrics = one_round(trainer)
         assert 0 < metrics["loss/reconstruction"] and metrics["train/epochs"] == 2
         assert trainer.rollout.extras["log_probs"].shape == (8, 2, 2)
-        agent = trainer.agent
+        agent = trainer.learner.agent
         with pytest.raises(RuntimeError, match="call get_action_and_value first"):
             agent.reconstruct_observation()
-        obs, nothing = trainer.obs, torch.zeros(2, 4, dtype=torch.bool)
+        obs, nothing = trainer.collector.obs, torch.zeros(2, 4, dtype=torch.bool)
         action, log_prob, entropy, value, memory = agent.get_action_and_value(
             obs, torch.zeros(2, 4, 2, 8), nothing, nothing.long()
         )
@@ -485,7 +492,7 @@ def test_reconstruction_is_learned_normalised_and_shown_raw():
     }
     with make_trainer(counters([30, 25, 20, 15]), **settings, final_lr=0.0) as trainer:
         one_round(trainer)
-        agent, normalizer = trainer.agent, trainer.agent.obs_normalizer
+        agent, normalizer = trainer.learner.agent, trainer.learner.agent.obs_normalizer
         normalizer.set_statistics(torch.tensor([1e4]), torch.tensor([1e6]), count=100)
         torch.nn.init.zeros_(agent.decoder.layer.weight)  # decodes 0: the mean
         torch.nn.init.zeros_(agent.decoder.layer.bias)
@@ -495,7 +502,7 @@ def test_reconstruction_is_learned_normalised_and_shown_raw():
         )
         nothing = torch.zeros(4, 4, dtype=torch.bool)
         normalizer.set_statistics(torch.tensor([1e4]), torch.tensor([1e6]), count=100)
-        agent.get_action_and_value(trainer.obs, torch.zeros(4, 4, 2, 8), nothing, nothing.long())
+        agent.get_action_and_value(trainer.collector.obs, torch.zeros(4, 4, 2, 8), nothing, nothing.long())
         torch.testing.assert_close(agent.reconstruct_observation(), torch.full((4, 1), 1e4))
 
 
@@ -548,19 +555,20 @@ def test_refreshing_the_memory_of_no_layers(encoding):
     ) as trainer:
         one_round(trainer)
         one_round(trainer)
-        assert trainer.updates == 2 and all(bool(torch.isfinite(p).all()) for p in trainer.agent.parameters())
+        assert trainer.updates == 2 and all(
+            bool(torch.isfinite(p).all()) for p in trainer.learner.agent.parameters()
+        )
 
 
 def test_everything_large_is_counted_before_it_is_taken():
-    """Rollout, bank, ring, and for refreshed memory the observations that belong to the bank."""
+    """Rollout, bank (for refreshed memory with observations), ring."""
     with make_trainer(
         memory_refresh="rollout", trxl_positional_encoding="relative", normalize_observation=True
     ) as trainer:
         ring = 2 * 2 * (4 * 4 + 1) * 8 * 4  # keys and values: L (N W + 1) D numbers
         parts = {
-            "memory bank": trainer.bank.tokens.nbytes,
+            "memory bank": trainer.bank.nbytes,
             "acting": ring,
-            "observations of the bank": trainer.seen.obs.nbytes,
         }
         for name, size in parts.items():
             assert f"{name} {in_words(size)}" in trainer.describe()
@@ -605,7 +613,7 @@ def test_two_halves_with_a_checkpoint_between_equal_one_run(variant, tmp_path):
 
 
 @pytest.mark.parametrize("num_envs", [1, 4])
-def test_a_half_collected_rollout_goes_on_where_it_stopped_bit_for_bit(num_envs, tmp_path):
+def test_a_half_collected_rollout_goes_on_where_it_stopped_bit_for_bit(num_envs, tmp_path, monkeypatch):
     """Also with one environment, where a product over one slot and one over all slots are rounded
     differently."""
     sizes = {"num_envs": num_envs, "trxl_dim": 64, "trxl_num_heads": 4, "trxl_memory_length": 8}
@@ -614,10 +622,9 @@ def test_a_half_collected_rollout_goes_on_where_it_stopped_bit_for_bit(num_envs,
         one_round(whole)
     with make_trainer("ProofofMemory-v0", **sizes) as first:
         one_round(first)
-        first.rollout.reset()
-        first._start_rollout()
-        for _ in range(7):
-            first._step()
+        stop = iter([False] * 7 + [True])
+        monkeypatch.setattr(first, "stop_requested", lambda: next(stop))
+        assert not first.collect() and first.rollout.position == 7
         first.save(tmp_path)
     with make_trainer("ProofofMemory-v0", **sizes) as second:
         second.load(tmp_path)
@@ -648,12 +655,14 @@ def test_another_network_cannot_be_loaded(tmp_path):
 def test_learning_rate_and_entropy_go_from_init_to_final():
     with make_trainer(anneal_steps=100) as trainer:
         metrics = one_round(trainer)
-        assert metrics["train/lr"] == pytest.approx(1e-3) and metrics["train/ent_coef"] == pytest.approx(0.01)
+        assert metrics["train/learning_rate"] == pytest.approx(1e-3) and metrics[
+            "train/ent_coef"
+        ] == pytest.approx(0.01)
         steps = trainer.env_steps
         metrics = one_round(trainer)
-        assert metrics["train/lr"] == pytest.approx(1e-3 - 9e-4 * steps / 100)
+        assert metrics["train/learning_rate"] == pytest.approx(1e-3 - 9e-4 * steps / 100)
         metrics = one_round(trainer)
-        assert metrics["train/lr"] == pytest.approx(1e-4) and metrics["train/ent_coef"] == 0
+        assert metrics["train/learning_rate"] == pytest.approx(1e-4) and metrics["train/ent_coef"] == 0
 
 
 def test_target_kl_ends_an_update_early():
@@ -663,7 +672,7 @@ def test_target_kl_ends_an_update_early():
 
 def test_an_episode_longer_than_the_positions_stops_the_run():
     with make_trainer(counters([30, 30, 30, 30])) as trainer:
-        trainer.agent.transformer.max_episode_steps = 10
+        trainer.learner.agent.transformer.max_episode_steps = 10
         trainer.acting.memory.clock.limit = 10
         with pytest.raises(SettingError, match="max_episode_steps is 10"):
             trainer.collect()
@@ -773,7 +782,7 @@ def test_closing_hides_no_error():
             raise OSError("disk full")
 
     with pytest.raises(OSError, match="disk full"):
-        PPOTRxLTrainer._close_env(Broken())
+        PPOTrXLTrainer._close_env(Broken())
 
 
 def test_presets_and_configuration_fit_the_trainer():
@@ -786,8 +795,8 @@ def test_presets_and_configuration_fit_the_trainer():
         trxl_dim=8,
     )
     config.check()
-    with PPOTRxLTrainer.from_config(config) as trainer:
-        assert trainer.settings.num_steps == 8 and trainer.config is config
+    with PPOTrXLTrainer.from_config(config) as trainer:
+        assert trainer.config.num_steps == 8 and trainer.config is config
 
 
 def test_an_episode_is_recorded_after_an_evaluation(tmp_path):
