@@ -23,11 +23,11 @@ def play(trainer: Any, rounds: float = 1) -> None:
 
 def modules_of(trainer: Any) -> dict[str, nn.Module]:
     """The networks and multipliers of a trainer's learner by name, those that are copies of others too."""
-    if isinstance(trainer.agent, nn.Module):
+    if isinstance(getattr(trainer, "agent", None), nn.Module):
         return {"agent": trainer.agent}
     if hasattr(trainer, "pg_agent"):
         return dict(trainer.pg_agent.models)
-    return _own_modules(trainer.agent)
+    return _own_modules(learner_of(trainer))
 
 
 def _own_modules(owner: Any) -> dict[str, nn.Module]:

@@ -180,7 +180,7 @@ def test_a_network_that_another_one_replaces_is_followed_or_refused(
                 if hasattr(trainer, "pg_agent")
                 else trainer
                 if name == "agent"
-                else trainer.agent
+                else learner_of(trainer)
             )
             setattr(owner, name, copy.deepcopy(module))
 
