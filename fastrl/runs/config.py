@@ -433,7 +433,7 @@ def find_preset(presets: Mapping[str, dict[str, Any]], env_id: str) -> dict[str,
     """A copy of an environment's preset, empty when there is none; `dm_control/<domain>-<task>` is looked up
     as EnvPool's id."""
     if env_id.startswith("dm_control/"):
-        from fastrl.envs.envpool import dm_control_id
+        from fastrl.envs.adapters.envpool_ids import dm_control_id
 
         env_id = dm_control_id(env_id) or env_id
     return dict(presets.get(env_id, {}))
