@@ -30,8 +30,8 @@ import record  # noqa: E402
 STEPS, EPOCHS, MINI_BATCHES, LAYERS = 128, 4, 4, (64, 64)
 NORMALISED = {"normalize_observation": True, "normalize_reward": True}
 SETTINGS: tuple[tuple[str, int, dict[str, Any]], ...] = (
-    ("CartPole-v1", 8, {"entropy_coef": 0.01}),
-    ("CartPole-v1", 64, {"entropy_coef": 0.01}),
+    ("CartPole-v1", 8, {"ent_coef": 0.01}),
+    ("CartPole-v1", 64, {"ent_coef": 0.01}),
     ("HalfCheetah-v5", 64, NORMALISED),
 )
 
@@ -79,8 +79,8 @@ def training_rounds(env_id: str, num_envs: int, changes: dict[str, Any], rounds:
         env_id=env_id,
         num_envs=num_envs,
         num_steps=STEPS,
-        num_epochs=EPOCHS,
-        num_mini_batches=MINI_BATCHES,
+        update_epochs=EPOCHS,
+        num_minibatches=MINI_BATCHES,
         layer_sizes=LAYERS,
         threads=1,
         env_threads=1,
@@ -128,7 +128,7 @@ def stable_baselines_rate(env_id: str, num_envs: int, changes: dict[str, Any], r
         n_steps=STEPS,
         batch_size=STEPS * num_envs // MINI_BATCHES,
         n_epochs=EPOCHS,
-        ent_coef=changes.get("entropy_coef", 0.0),
+        ent_coef=changes.get("ent_coef", 0.0),
         policy_kwargs={"net_arch": list(LAYERS)},
         device="cpu",
     )

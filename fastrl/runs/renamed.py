@@ -121,4 +121,5 @@ def value_clip_message(number: Any, clip_coef: float) -> str | None:
     where nothing changes."""
     if not _is_given(number) or float(number) == float(clip_coef):
         return None
-    return f"values are clipped with clip_coef = {clip_coef:g} too, not with value_clip_range = {float(number):g}"
+    width = f"{float(number):g}"
+    return f"values are clipped with clip_coef = {clip_coef:g} too, not with value_clip_range = {width}"

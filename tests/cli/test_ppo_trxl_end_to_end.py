@@ -52,9 +52,9 @@ def test_train_resume_and_eval(tmp_path, capsys):
     assert {
         "loss/policy",
         "loss/value",
-        "kl/approximate",
+        "train/approx_kl",
         "train/entropy",
-        "train/lr",
+        "train/learning_rate",
         "value/explained_var",
     } <= set(header.split(","))
     capsys.readouterr()
