@@ -15,10 +15,11 @@ ROUNDS = {"mpo": 12}  # a round is a step there
 
 def play(trainer: Any, rounds: float = 1) -> None:
     """So many rounds of a trainer, as its loop makes them, without files."""
-    for _ in range(int(rounds * ROUNDS.get(trainer.algorithm, 1))):
-        assert trainer.collect()
-        trainer.estimate()
-        trainer.learn()
+    with trainer.session():
+        for _ in range(int(rounds * ROUNDS.get(trainer.algorithm, 1))):
+            assert trainer.collect()
+            trainer.estimate()
+            trainer.learn()
 
 
 def modules_of(trainer: Any) -> dict[str, nn.Module]:
