@@ -44,7 +44,7 @@ def test_close_puts_back_what_was_found(
     before = state()
     with trainer_of(algorithm, env_id="CartPole-v1", max_episode_steps=20) as trainer:
         assert torch.get_num_threads() == 1
-        trainer.train(total_steps=32, out_dir=str(tmp_path), **config_of(algorithm).train_arguments())
+        trainer.train(total_steps=32, out_dir=str(tmp_path))
     assert state() == before
 
 

@@ -12,7 +12,7 @@ import torch
 from fastrl.runs.intervals import Intervals
 
 from fastrl.envs import make_vector_env
-from fastrl.envs.toy_gymnasium import ToyVectorGym
+from fastrl.envs.toys.gymnasium import ToyVectorGym
 from fastrl.errors import CheckpointError, NonFiniteError, SettingError
 from fastrl.trainers.vmpo.config import VMPOConfig
 from fastrl.trainers.vmpo.gymnasium_evaluation import _evaluate_vectorized

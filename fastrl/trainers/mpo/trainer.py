@@ -14,7 +14,8 @@ import torch
 from torch import Tensor
 
 from fastrl.data.replay import SequenceReplay
-from fastrl.envs import VectorEnv, make_vector_env, wrappers
+from fastrl.envs import VectorEnv, make_vector_env
+from fastrl.envs.toolkit import wrappers
 from fastrl.errors import SettingError
 from fastrl.machine import require_memory
 from fastrl.nn.encoders import as_vectors, byte_range

@@ -9,8 +9,8 @@ from typing import Any
 import gymnasium as gym
 
 from fastrl.envs import VectorEnv
+from fastrl.envs.adapters.time_limit import time_limit
 from fastrl.envs.make import make_gymnasium_env
-from fastrl.envs.time_limit import time_limit
 from fastrl.errors import SettingError
 from fastrl.runs.evaluation import Evaluation
 from fastrl.runs.seeding import derived_seed

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from fastrl.envs import make_vector_env
-from fastrl.envs.wrappers import _find_wrapper
+from fastrl.envs.toolkit.wrappers import _find_wrapper
 from fastrl.nn.normalizer import merge_moments
 from fastrl.runs.evaluation import MemorylessActor, evaluate_policy
 from fastrl.trainers.vmpo.agent import VMPOAgent

@@ -14,12 +14,12 @@ from torch import Tensor
 
 from fastrl.data.rollout import Field, Rollout
 from fastrl.envs import VectorEnv
-from fastrl.envs.final_info import (
+from fastrl.envs.adapters.final_info import (
     _extract_episode_returns,
     _extract_final_observations,
     _iter_final_info_entries,
 )
-from fastrl.envs.wrappers import _find_wrapper, _make_env, _transform_observation, _transform_reward
+from fastrl.envs.toolkit.wrappers import _find_wrapper, _make_env, _transform_observation, _transform_reward
 from fastrl.errors import SettingError
 from fastrl.machine import require_memory
 from fastrl.nn.distributions import Categorical, DiagonalGaussian, Distribution

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from fastrl.envs import make_vector_env
-from fastrl.envs.shared_core import new_threads, on_one_core
+from fastrl.envs.adapters.shared_core import new_threads, on_one_core
 
 LINUX = hasattr(os, "sched_setaffinity")
 needs_affinity = pytest.mark.skipif(not LINUX, reason="this system does not let a process choose its cores")

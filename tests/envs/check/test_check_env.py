@@ -11,7 +11,7 @@ from gymnasium.vector import AutoresetMode
 
 from fastrl.envs import VectorEnv, check_env, make_vector_env
 from fastrl.envs.check import Finding, Report
-from fastrl.envs.toy_gymnasium import ToyVectorGym
+from fastrl.envs.toys.gymnasium import ToyVectorGym
 from fastrl.errors import SettingError
 
 BOX = spaces.Box(-1, 1, (3,))

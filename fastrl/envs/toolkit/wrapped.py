@@ -10,11 +10,13 @@ import gymnasium as gym
 import numpy as np
 import torch
 
-from fastrl.envs.gymnasium import GymnasiumEnv
-from fastrl.envs.make import _split, env_source, one_gymnasium_env
+from fastrl.envs.adapters.gymnasium import GymnasiumEnv
+from fastrl.envs.adapters.objects import require_one
+from fastrl.envs.families import family_of
 from fastrl.envs.returned import step_values
 from fastrl.envs.single import SingleEnv
 from fastrl.envs.timestep import Episode
+from fastrl.envs.vector_settings import split_options
 from fastrl.errors import SettingError
 
 Wrapper = Callable[[gym.Env[Any, Any]], gym.Env[Any, Any]]
@@ -107,24 +109,22 @@ def make_wrapped_envs(
     Raises:
         SettingError: no such environment, or a setting that does not fit.
     """
-    own = not isinstance(env_id, str)
     placement: dict[str, Any] = {
-        "name": None if own else env_id,
+        "name": env_id if isinstance(env_id, str) else None,
         "seed": seed,
         "device": device,
         "scale_actions": scale_actions,
     }
-    if isinstance(env_id, gym.Env) and num_envs != 1:
-        raise SettingError(
-            f"num_envs must be 1 for a single environment object, got {num_envs}; give a factory to make more"
-        )
-    if not own and env_source(env_id) != "gymnasium" and video is None:
+    if isinstance(env_id, gym.Env):
+        require_one(num_envs)
+    family = family_of(env_id)
+    if family.source != "gymnasium" and video is None:
         make = {"obs_keys": obs_keys, "max_episode_steps": max_episode_steps, **(env_kwargs or {})}
         return WrappedEnvs([SingleEnv(env_id, **make) for _ in range(num_envs)], wrappers, **placement)
-    options, maps = _split(env_kwargs)
+    options, maps = split_options(env_kwargs)
     if video is not None:
         options["render_mode"] = "rgb_array"
-    envs = [one_gymnasium_env(env_id, options, max_episode_steps) for _ in range(num_envs)]
+    envs = [family.make_single(env_id, options, max_episode_steps) for _ in range(num_envs)]
     if video is not None:
         envs[0] = gym.wrappers.RecordVideo(envs[0], video, episode_trigger=lambda _: True)
     return WrappedEnvs([CountedEnv(env) for env in envs], wrappers, obs_keys=obs_keys, **maps, **placement)

@@ -6,7 +6,7 @@ import pytest
 from gymnasium.utils.env_checker import check_env
 
 from fastrl.envs.single import SingleEnv
-from fastrl.envs.wrappers import _find_wrapper, _make_env, _transform_observation, _transform_reward
+from fastrl.envs.toolkit.wrappers import _find_wrapper, _make_env, _transform_observation, _transform_reward
 from fastrl.errors import SettingError
 
 
@@ -84,7 +84,7 @@ def test_single_environments_pass_gymnasiums_own_check(env_id):
 
 
 def test_toys_are_registered_with_gymnasium_by_their_module():
-    env = gym.make("fastrl.envs.toy_gymnasium:ProofofMemory-v0")
+    env = gym.make("fastrl.envs.toys.gymnasium:ProofofMemory-v0")
     first, again = env.reset(seed=4)[0], env.reset(seed=4)[0]
     assert first.shape == (3,) and np.array_equal(first, again)
     assert any(not np.array_equal(env.reset()[0], first) for _ in range(10))

@@ -1,7 +1,7 @@
-"""The toy environments as Gymnasium environments, over the same dynamics as `fastrl.envs.toy`.
+"""The toy environments as Gymnasium environments, over the same dynamics as `fastrl.envs.toys`.
 
 `ToyVectorGym` is a Gymnasium vector environment of any autoreset mode, to try adapters on. Single
-environments: `SingleEnv(env_id)`, or `gymnasium.make("fastrl.envs.toy_gymnasium:ProofofMemory-v0")`.
+environments: `SingleEnv(env_id)`, or `gymnasium.make("fastrl.envs.toys.gymnasium:ProofofMemory-v0")`.
 """
 
 from __future__ import annotations
@@ -15,14 +15,14 @@ from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 
 from fastrl.envs.single import spaces_of
-from fastrl.envs.toy import TOYS, make_dynamics
+from fastrl.envs.toys import TOYS, make_dynamics
 
 
 class ToyVectorGym(VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
     """N toy environments as a Gymnasium vector environment.
 
     Args:
-        env_id: a key of `fastrl.envs.toy.TOYS`.
+        env_id: a key of `fastrl.envs.toys.TOYS`.
         num_envs: N.
         autoreset_mode: NEXT_STEP, SAME_STEP or DISABLED.
         options: options of the dynamics.

@@ -10,7 +10,7 @@ import torch
 
 from fastrl.envs.base import VectorEnv, environment_seeds
 from fastrl.envs.timestep import Advance
-from fastrl.envs.toy import make_dynamics
+from fastrl.envs.toys import make_dynamics
 from fastrl.errors import SettingError
 
 

@@ -14,9 +14,9 @@ from gymnasium.vector.utils import batch_space
 
 from fastrl.envs import EnvironmentFailure, make_vector_env
 from fastrl.envs.actions import ActionMap
-from fastrl.envs.autoreset import found_mode
+from fastrl.envs.adapters.autoreset import found_mode
 from fastrl.envs.observations import ObservationMap
-from fastrl.envs.toy_gymnasium import ToyVectorGym
+from fastrl.envs.toys.gymnasium import ToyVectorGym
 from fastrl.errors import SettingError
 
 MODES = {
@@ -123,7 +123,9 @@ def test_actions_that_seldom_matter_do_not_look_like_ignored_ones(
 ) -> None:
     found: dict[str, set[str | None]] = {name: set() for name in MODES}
     for mode, starts in ((mode, starts) for mode in MODES for starts in range(4)):
-        monkeypatch.setattr("fastrl.envs.autoreset.SEEDS", tuple(range(10 * starts, 10 * starts + 5)))
+        monkeypatch.setattr(
+            "fastrl.envs.adapters.autoreset.SEEDS", tuple(range(10 * starts, 10 * starts + 5))
+        )
         env: Any = silent(Lost("Identity-v0", 2, MODES[mode], num_symbols=num_symbols))
         maps = ObservationMap(env.single_observation_space), ActionMap(env.single_action_space, name="Lost")
         found[mode].add(found_mode(env, *maps)[0])

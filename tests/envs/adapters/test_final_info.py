@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from gymnasium.vector import AutoresetMode, SyncVectorEnv
 
-from fastrl.envs.final_info import (
+from fastrl.envs.adapters.final_info import (
     _extract_episode_returns,
     _extract_final_observations,
     _iter_final_info_entries,

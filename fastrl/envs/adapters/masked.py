@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from fastrl.envs.envpool import EnvPoolEnv
+from fastrl.envs.adapters.envpool import EnvPoolEnv
 from fastrl.envs.timestep import Advance
 
 

@@ -12,7 +12,7 @@ import torch
 from gymnasium.vector import AsyncVectorEnv
 
 from fastrl.envs import EnvironmentFailure, make_vector_env
-from fastrl.envs.workers import Workers
+from fastrl.envs.adapters.workers import Workers
 from fastrl.errors import NonFiniteError
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import warnings
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
@@ -13,22 +12,18 @@ import torch
 from gymnasium.spaces import Dict
 
 from fastrl.envs.actions import ActionMap
+from fastrl.envs.adapters.envpool_entries import default_space, left_out, why_left_out
+from fastrl.envs.adapters.envpool_ids import CRASHING
+from fastrl.envs.adapters.envpool_options import check_steps, checked_options, description
+from fastrl.envs.adapters.shared_core import new_threads, on_one_core
+from fastrl.envs.adapters.time_limit import as_limit
 from fastrl.envs.base import VectorEnv, environment_seeds
 from fastrl.envs.construction import constructing
-from fastrl.envs.default_entries import default_space, left_out, why_left_out
-from fastrl.envs.envpool_options import check_steps, checked_options, description
 from fastrl.envs.observations import ObservationMap
-from fastrl.envs.shared_core import new_threads, on_one_core
-from fastrl.envs.time_limit import as_limit
 from fastrl.envs.timestep import Advance
 from fastrl.errors import SettingError
 from fastrl.machine import available_cores, require_envs, require_threads
 
-# ids whose environments end the whole process, and why
-CRASHING = {
-    env_id: "EnvPool's game of several players ends the process at once"
-    for env_id in ("Cig-v1", "MultiDuel-v1")
-}
 _SAID: set[str] = set()  # what a user has been told once in this process
 
 
@@ -213,24 +208,3 @@ def _say_once(text: str) -> None:
     if text not in _SAID:
         _SAID.add(text)
         warnings.warn(text, stacklevel=4)
-
-
-def envpool_ids() -> list[str]:
-    """All ids EnvPool has, without those that would end the process; none when it is not installed."""
-    try:
-        import envpool
-    except ImportError:
-        return []
-    return [env_id for env_id in envpool.list_all_envs() if env_id not in CRASHING]
-
-
-def dm_control_id(name: str) -> str | None:
-    """EnvPool's id of `dm_control/<domain>-<task>` or `dm_control/<domain>/<task>`; None when it has no such
-    task.
-
-    Hyphens, underscores and case do not matter, a version is ignored: `dm_control/ball_in_cup-catch-v0` is
-    `BallInCupCatch-v1`.
-    """
-    task = re.sub(r"-v\d+$", "", name.removeprefix("dm_control/"))
-    wanted = re.sub(r"[-_/]", "", task).lower() + "-v1"
-    return next((env_id for env_id in envpool_ids() if env_id.lower() == wanted), None)

@@ -28,8 +28,8 @@ import gymnasium as gym
 import numpy as np
 
 from fastrl.envs.actions import ActionMap
+from fastrl.envs.adapters.final_info import _extract_final_observations
 from fastrl.envs.base import EnvironmentFailure
-from fastrl.envs.final_info import _extract_final_observations
 from fastrl.envs.observations import ObservationMap
 from fastrl.errors import SettingError
 

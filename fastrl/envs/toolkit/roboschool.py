@@ -5,7 +5,7 @@ from __future__ import annotations
 import warnings
 from typing import Any
 
-from fastrl.envs.gym_env import GymEnv
+from fastrl.envs.toolkit.gym_env import GymEnv
 from fastrl.errors import SettingError
 
 SUCCESSORS = {

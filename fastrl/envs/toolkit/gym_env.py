@@ -18,13 +18,13 @@ from fastrl.envs.base import VectorEnv
 from fastrl.envs.make import env_source, make_vector_env
 from fastrl.envs.own import is_environment, is_factory, label
 from fastrl.envs.space_info import SpaceInfo, require_same, space_info
-from fastrl.envs.toolkit import BaseEnv
+from fastrl.envs.toolkit.base_env import BaseEnv
 from fastrl.errors import SettingError
 
 if TYPE_CHECKING:
     import gymnasium as gym
 
-    from fastrl.envs.wrapped import Wrapper
+    from fastrl.envs.toolkit.wrapped import Wrapper
 
 # arguments that environments of this kind once had
 _MOVED = ("fixed_normalize_states", "running_normalize_states", "scale_reward")
@@ -143,7 +143,7 @@ class GymEnv(BaseEnv):
     def _make(self, num_envs: int, seed: int, **more: Any) -> VectorEnv:
         settings: dict[str, Any] = {"seed": seed, "video": self._video, **self._settings, **more}
         if self._wrappers or settings["video"] is not None:
-            from fastrl.envs.wrapped import make_wrapped_envs  # here, since it loads Gymnasium
+            from fastrl.envs.toolkit.wrapped import make_wrapped_envs  # here, since it loads Gymnasium
 
             return make_wrapped_envs(self._source, num_envs, self._wrappers, **settings)
         del settings["video"]

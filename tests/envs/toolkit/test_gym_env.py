@@ -11,9 +11,9 @@ import pytest
 import torch
 
 from fastrl.envs import BaseEnv, GymEnv, RoboschoolEnv, make_vector_env
-from fastrl.envs.roboschool import SUCCESSORS
 from fastrl.envs.single import SingleEnv
 from fastrl.envs.space_info import SpaceInfo
+from fastrl.envs.toolkit.roboschool import SUCCESSORS
 from fastrl.errors import SettingError
 
 

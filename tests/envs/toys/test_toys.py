@@ -5,7 +5,8 @@ import pytest
 import torch
 
 from fastrl.envs import make_vector_env
-from fastrl.envs.toy import TOYS, ColumnRandom, LinearQuadratic, ProofofMemory
+from fastrl.envs.toys import TOYS, LinearQuadratic, ProofofMemory
+from fastrl.envs.toys.dynamics import ColumnRandom
 from fastrl.errors import SettingError
 
 ALL = np.ones

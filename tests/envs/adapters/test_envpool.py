@@ -7,8 +7,9 @@ import pytest
 import torch
 
 from fastrl.envs import make_vector_env
+from fastrl.envs.adapters.envpool import EnvPoolEnv, default_num_threads
+from fastrl.envs.adapters.envpool_ids import dm_control_id
 from fastrl.envs.base import environment_seeds
-from fastrl.envs.envpool import EnvPoolEnv, default_num_threads, dm_control_id
 from fastrl.errors import SettingError
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*precision lowered.*")

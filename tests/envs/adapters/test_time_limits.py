@@ -6,10 +6,10 @@ import pytest
 import torch
 
 from fastrl.envs import make_vector_env
+from fastrl.envs.adapters.time_limit import as_limit, time_limit
 from fastrl.envs.single import SingleEnv
-from fastrl.envs.time_limit import as_limit, time_limit
 from fastrl.errors import SettingError
-from fastrl.runs.evaluation import MemorylessPlayer, evaluate_policy
+from fastrl.runs.evaluation import MemorylessActor, evaluate_policy
 
 
 class Walk(gym.Env):
@@ -122,9 +122,9 @@ def test_of_environments_with_several_limits_the_longest_is_told():
 
 def test_an_evaluation_goes_by_a_limit_that_is_told_late(monkeypatch):
     monkeypatch.setattr("fastrl.runs.evaluation.LONGEST_EPISODE", 3)  # where no limit is told
-    player = MemorylessPlayer(lambda obs: torch.zeros(len(obs), dtype=torch.int64))
+    actor = MemorylessActor(lambda obs, _: torch.zeros(len(obs), dtype=torch.int64))
     with make_vector_env(ToldLate) as env:
-        assert evaluate_policy(player, env, 1)["eval/length_mean"] == 12
+        assert evaluate_policy(actor, env, 1)["eval/length_mean"] == 12
 
 
 def test_a_spec_that_nothing_enforces_is_not_told():

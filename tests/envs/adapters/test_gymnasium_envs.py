@@ -8,10 +8,11 @@ import torch
 from gymnasium.vector import AsyncVectorEnv, AutoresetMode, SyncVectorEnv
 
 from fastrl.envs import EnvironmentFailure, make_vector_env
-from fastrl.envs.gymnasium import GymnasiumEnv, GymnasiumVectorEnv
+from fastrl.envs.adapters.gymnasium import GymnasiumEnv
+from fastrl.envs.adapters.gymnasium_vector import GymnasiumVectorEnv
 from fastrl.envs.single import SingleEnv
-from fastrl.envs.toy_gymnasium import ToyVectorGym
-from fastrl.envs.toy_vector import ToyVectorEnv
+from fastrl.envs.toys.gymnasium import ToyVectorGym
+from fastrl.envs.toys.vector import ToyVectorEnv
 from fastrl.errors import SettingError
 
 MODES = list(AutoresetMode)
