@@ -27,7 +27,7 @@ from fastrl.trainers.policy_gradient.trainer import PolicyGradientTrainer
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import record  # noqa: E402
 
-STEPS, EPOCHS, MINIBATCHES, LAYERS = 128, 4, 4, (64, 64)
+STEPS, EPOCHS, MINI_BATCHES, LAYERS = 128, 4, 4, (64, 64)
 NORMALISED = {"normalize_observation": True, "normalize_reward": True}
 SETTINGS: tuple[tuple[str, int, dict[str, Any]], ...] = (
     ("CartPole-v1", 8, {"ent_coef": 0.01}),
@@ -80,7 +80,7 @@ def training_rounds(env_id: str, num_envs: int, changes: dict[str, Any], rounds:
         num_envs=num_envs,
         num_steps=STEPS,
         update_epochs=EPOCHS,
-        num_minibatches=MINIBATCHES,
+        num_minibatches=MINI_BATCHES,
         layer_sizes=LAYERS,
         threads=1,
         env_threads=1,
@@ -127,7 +127,7 @@ def stable_baselines_rate(env_id: str, num_envs: int, changes: dict[str, Any], r
         "MlpPolicy",
         env,
         n_steps=STEPS,
-        batch_size=STEPS * num_envs // MINIBATCHES,
+        batch_size=STEPS * num_envs // MINI_BATCHES,
         n_epochs=EPOCHS,
         ent_coef=changes.get("ent_coef", 0.0),
         policy_kwargs={"net_arch": list(LAYERS)},
@@ -148,7 +148,7 @@ def measure(env_id: str, num_envs: int, changes: dict[str, Any], rounds: int) ->
     row["over_envpool"] = row["env_steps_per_s"] / row["envpool_steps_per_s"]
     obs_dim, outputs = {"CartPole-v1": (4, 2), "HalfCheetah-v5": (17, 6)}[env_id]
     row["products_s"] = (
-        EPOCHS * MINIBATCHES * seconds_of_products(obs_dim, outputs, STEPS * num_envs // MINIBATCHES)
+        EPOCHS * MINI_BATCHES * seconds_of_products(obs_dim, outputs, STEPS * num_envs // MINI_BATCHES)
     )
     print(
         f"{env_id}, {num_envs} environments: {row['env_steps_per_s']:,.0f} env steps/s, "

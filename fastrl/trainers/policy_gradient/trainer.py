@@ -134,11 +134,12 @@ class PolicyGradientTrainer(Trainer):
                 self.advantages, self.returns, fitted = self.learner.fit_advantages(
                     self._segments(), self.steps_before
                 )
-        metrics = self.learner.learn(self._rows(), self.steps_before)
+        metrics = self.learner.learn(self.rows(), self.steps_before)
         self.updates += 1
         return metrics | fitted
 
-    def _rows(self) -> Rows:
+    def rows(self) -> Rows:
+        """The transitions of the rollout, as the learner takes them."""
         take = self.rollout.valid_rows
         acted, actions, advantages = take(self.acted), take(self.rollout.actions), take(self.advantages)
         if self.config.normalize_advantages and self.config.advantage_estimator == "gae":
