@@ -41,7 +41,11 @@ FREE = {
 }  # import nothing of fastrl, may be imported by all
 BESIDE = {"testing": 2.5}  # above the ops, below everything else
 FILES = sorted(PACKAGE.rglob("*.py"))
-LOW = [path for path in FILES if path.relative_to(PACKAGE).parts[0] in {"ops", "native.py", "testing", "torch_private.py"}]
+LOW = [
+    path
+    for path in FILES
+    if path.relative_to(PACKAGE).parts[0] in {"ops", "native.py", "testing", "torch_private.py"}
+]
 
 
 def imports(source: str, package: str) -> Iterator[str]:
