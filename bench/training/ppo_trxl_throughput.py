@@ -39,15 +39,15 @@ import record  # noqa: E402
 PPO = {
     "seed": 1,
     "device": torch.device("cpu"),
-    "init_lr": 3e-4,
-    "final_lr": 3e-5,
+    "learning_rate": 3e-4,
+    "final_learning_rate": 3e-5,
     "anneal_steps": 1_000_000,
     "gamma": 0.99,
     "gae_lambda": 0.95,
-    "norm_adv": True,
+    "normalize_advantages": True,
     "clip_coef": 0.1,
     "clip_vloss": True,
-    "init_ent_coef": 1e-3,
+    "ent_coef": 1e-3,
     "final_ent_coef": 1e-4,
     "vf_coef": 0.5,
     "max_grad_norm": 0.5,
@@ -193,7 +193,7 @@ class Published:
         policy_loss = torch.max(-gain * ratio, -gain * ratio.clamp(1 - clip, 1 + clip)).mean()
         near = rows.values + (values - rows.values).clamp(-clip, clip)
         value_loss = 0.5 * torch.max((values - rows.returns) ** 2, (near - rows.returns) ** 2).mean()
-        return policy_loss - settings.init_ent_coef * entropy.mean() + settings.vf_coef * value_loss
+        return policy_loss - settings.ent_coef * entropy.mean() + settings.vf_coef * value_loss
 
     def acting_seconds(self) -> float:
         """One step of acting in all environments: windows are gathered and projected anew."""
@@ -220,7 +220,7 @@ def published(trainer: PPOTRxLTrainer, minibatches: int) -> dict[str, Any]:
     rows: Rows = way.rows
     reader = BankReader(trainer.agent.transformer, trainer.bank)
     few = torch.randperm(len(rows))[:256]
-    ours, _ = trainer.learner.loss(rows.at(few), reader, None, settings.init_ent_coef)
+    ours, _ = trainer.learner.loss(rows.at(few), reader, None, settings.ent_coef)
     torch.testing.assert_close(way.loss(few), ours, atol=1e-4, rtol=1e-4)
     del ours, reader
     found = []

@@ -73,8 +73,7 @@ class TakesEarlierNames(type):
     @property
     def __signature__(cls) -> inspect.Signature:
         """That of `__init__`, which `inspect` would not see behind `__call__`."""
-        init: Callable[..., None] = vars(cls)["__init__"]
-        signature = inspect.signature(init)
+        signature = inspect.signature(cls.__init__)  # type: ignore[misc]
         return signature.replace(parameters=list(signature.parameters.values())[1:])
 
 

@@ -44,7 +44,8 @@ RENAMED: dict[str, Renamed] = {
     "clip_grad_norm": Renamed("max_grad_norm"),
     "entropy_coef": Renamed("ent_coef"),
     "init_ent_coef": Renamed("ent_coef"),
-    "value_coef": Renamed("vf_coef"),
+    # the value loss has a half in front now, whether it is clipped or not
+    "value_coef": Renamed("vf_coef", lambda value: 2.0 * float(value)),
     "norm_adv": Renamed("normalize_advantages"),
     "shared_body": Renamed("shared_encoder"),
     "initial_log_std": Renamed("log_std_init"),
@@ -121,4 +122,5 @@ def value_clip_message(number: Any, clip_coef: float) -> str | None:
     where nothing changes."""
     if not _is_given(number) or float(number) == float(clip_coef):
         return None
-    return f"values are clipped with clip_coef = {clip_coef:g} too, not with value_clip_range = {float(number):g}"
+    width = f"{float(number):g}"
+    return f"values are clipped with clip_coef = {clip_coef:g} too, not with value_clip_range = {width}"

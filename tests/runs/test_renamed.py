@@ -1,4 +1,4 @@
-"""Earlier names of settings work in Python, in files and as flags, with one warning that names the new one."""
+"""Earlier names of settings work in Python, in files and as flags, with a warning that names the new."""
 
 from __future__ import annotations
 
