@@ -32,10 +32,16 @@ LAYERS = [
     {"__main__"},
 ]
 RANK = {room: rank for rank, rooms in enumerate(LAYERS) for room in rooms}
-FREE = {"autograd", "errors", "machine", "__init__"}  # import nothing of fastrl, may be imported by all
+FREE = {
+    "autograd",
+    "errors",
+    "machine",
+    "torch_private",
+    "__init__",
+}  # import nothing of fastrl, may be imported by all
 BESIDE = {"testing": 2.5}  # above the ops, below everything else
 FILES = sorted(PACKAGE.rglob("*.py"))
-LOW = [path for path in FILES if path.relative_to(PACKAGE).parts[0] in {"ops", "native.py", "testing"}]
+LOW = [path for path in FILES if path.relative_to(PACKAGE).parts[0] in {"ops", "native.py", "testing", "torch_private.py"}]
 
 
 def imports(source: str, package: str) -> Iterator[str]:

@@ -44,7 +44,8 @@ RENAMED: dict[str, Renamed] = {
     "clip_grad_norm": Renamed("max_grad_norm"),
     "entropy_coef": Renamed("ent_coef"),
     "init_ent_coef": Renamed("ent_coef"),
-    "value_coef": Renamed("vf_coef"),
+    # the value loss has a half in front now, whether it is clipped or not
+    "value_coef": Renamed("vf_coef", lambda value: 2.0 * float(value)),
     "norm_adv": Renamed("normalize_advantages"),
     "shared_body": Renamed("shared_encoder"),
     "initial_log_std": Renamed("log_std_init"),

@@ -61,8 +61,8 @@ def test_a_resumed_run_follows_its_new_end(name: str, trainer_of: Callable[..., 
 
 def test_a_run_of_one_rollout_learns(trainer_of: Callable[..., Any], tmp_path: Any) -> None:
     with trainer_of("ppo", anneal_lr=True) as trainer:
-        before = [parameter.clone() for parameter in trainer.pg_agent.models.policy.parameters()]
+        before = [parameter.clone() for parameter in trainer.learner.policy.parameters()]
         assert rates_of(trainer, 1, tmp_path / "run") == [pytest.approx(3e-4)]
         assert not all(
-            (a == b).all() for a, b in zip(before, trainer.pg_agent.models.policy.parameters(), strict=True)
+            (a == b).all() for a, b in zip(before, trainer.learner.policy.parameters(), strict=True)
         )

@@ -175,13 +175,7 @@ def test_a_network_that_another_one_replaces_is_followed_or_refused(
 ) -> None:
     def replace_all(trainer: Any) -> None:
         for name, module in modules_of(trainer).items():
-            owner = (
-                trainer.pg_agent.models
-                if hasattr(trainer, "pg_agent")
-                else trainer
-                if name == "agent"
-                else trainer.agent
-            )
+            owner = trainer if name == "agent" else learner_of(trainer)
             setattr(owner, name, copy.deepcopy(module))
 
     def replace_parts(trainer: Any) -> None:
@@ -194,7 +188,7 @@ def test_a_network_that_another_one_replaces_is_followed_or_refused(
         with trainer_of(algorithm, **CONTINUOUS) as trainer:
             play(trainer)
             change(trainer)
-            if change is replace_all and algorithm not in ("vmpo", "mpo"):
+            if change is replace_all and algorithm == "ppo-trxl":
                 with pytest.raises(
                     SettingError, match="agent is not the one that its (optimiser|learner) trains"
                 ):

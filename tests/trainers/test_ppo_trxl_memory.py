@@ -2,10 +2,10 @@
 
 import pytest
 import torch
+from fastrl.trainers.ppo_trxl.memory import ActingMemory, EpisodeClock, MemoryBank
 
 from fastrl.errors import SettingError
 from fastrl.nn.memory_transformer import Transformer
-from fastrl.trainers.ppo_trxl.memory import ActingMemory, EpisodeClock, MemoryBank
 from fastrl.trainers.ppo_trxl.trainer import PPOTRxLTrainer, batched_index_select
 
 CPU = torch.device("cpu")

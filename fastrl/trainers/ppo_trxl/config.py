@@ -26,7 +26,7 @@ RANGES: Ranges = (
     (
         "finite and at least 0",
         lambda value: 0 <= value < math.inf,
-        ("init_lr", "final_lr", "init_ent_coef", "final_ent_coef", "vf_coef"),
+        ("learning_rate", "final_learning_rate", "ent_coef", "final_ent_coef", "vf_coef"),
     ),
     ("finite and at least 0", lambda value: 0 <= value < math.inf, ("reconstruction_coef",)),
     ("finite and above 0", lambda value: 0 < value < math.inf, ("clip_coef", "max_grad_norm", "target_kl")),
@@ -35,7 +35,7 @@ RANGES: Ranges = (
 
 @dataclass(kw_only=True)
 class PPOTrXLConfig(RunConfig):
-    """Settings of a PPO-TrXL run. Fields of the same name mean what they mean in `PPOTRxLTrainer`."""
+    """Settings of a PPO-TrXL run. See `PPOTrXLTrainer`."""
 
     DOCUMENTED: ClassVar[dict[str, Any]] = {**RunConfig.DOCUMENTED, "normalize_observation": False}
 
@@ -45,9 +45,9 @@ class PPOTrXLConfig(RunConfig):
     """Minibatches per epoch, a divisor of num_envs × num_steps."""
     update_epochs: int = 4
     """Passes over a rollout, ≥ 1."""
-    init_lr: float = 3e-4
+    learning_rate: float = 3e-4
     """Learning rate at the start."""
-    final_lr: float = 3e-5
+    final_learning_rate: float = 3e-5
     """Learning rate from anneal_steps on."""
     anneal_steps: int = 1_000_000
     """Environment steps over which learning rate and entropy coefficient go from init to final."""
@@ -55,13 +55,13 @@ class PPOTrXLConfig(RunConfig):
     """Discount per environment step, in [0, 1]."""
     gae_lambda: float = 0.95
     """λ of GAE, in [0, 1]."""
-    norm_adv: bool = True
+    normalize_advantages: bool = True
     """Standardise advantages over each minibatch."""
     clip_coef: float = 0.1
     """How far a ratio of probabilities counts, and a value may move."""
     clip_vloss: bool = True
     """Clip the value loss too."""
-    init_ent_coef: float = 0.001
+    ent_coef: float = 0.001
     """Weight of the entropy at the start."""
     final_ent_coef: float = 0.0001
     """Weight of the entropy from anneal_steps on."""
@@ -194,11 +194,11 @@ PRESETS: dict[str, dict[str, Any]] = {
         "trxl_num_heads": 1,
         "trxl_dim": 64,
         "trxl_memory_length": 16,
-        "init_lr": 5e-4,
-        "final_lr": 1e-4,
+        "learning_rate": 5e-4,
+        "final_learning_rate": 1e-4,
         "anneal_steps": 25_000,
         "clip_coef": 0.2,
-        "init_ent_coef": 0.01,
+        "ent_coef": 0.01,
         "final_ent_coef": 0.0,
     },
     "MaskedCartPole-v1": {
@@ -212,12 +212,12 @@ PRESETS: dict[str, dict[str, Any]] = {
         "trxl_dim": 64,
         "trxl_memory_length": 8,
         "trxl_positional_encoding": "relative",
-        "init_lr": 1e-3,
-        "final_lr": 1e-4,
+        "learning_rate": 1e-3,
+        "final_learning_rate": 1e-4,
         "anneal_steps": 500_000,
         "clip_coef": 0.2,
         "clip_vloss": False,
-        "init_ent_coef": 0.0,
+        "ent_coef": 0.0,
         "final_ent_coef": 0.0,
         "normalize_reward": True,
     },
@@ -234,12 +234,12 @@ PRESETS: dict[str, dict[str, Any]] = {
         "trxl_dim": 64,
         "trxl_memory_length": 32,
         "trxl_positional_encoding": "relative",
-        "init_lr": 5e-4,
-        "final_lr": 1e-4,
+        "learning_rate": 5e-4,
+        "final_learning_rate": 1e-4,
         "anneal_steps": 1_500_000,
         "gamma": 0.995,
         "clip_coef": 0.2,
-        "init_ent_coef": 0.01,
+        "ent_coef": 0.01,
         "final_ent_coef": 0.001,
     },
     "MiniGrid-MemoryS9-v0": {
@@ -255,13 +255,13 @@ PRESETS: dict[str, dict[str, Any]] = {
         "trxl_dim": 64,
         "trxl_memory_length": 48,
         "trxl_positional_encoding": "relative",
-        "init_lr": 5e-4,
-        "final_lr": 1e-4,
+        "learning_rate": 5e-4,
+        "final_learning_rate": 1e-4,
         "anneal_steps": 4_000_000,
         "gamma": 0.998,
         "gae_lambda": 0.97,
         "clip_coef": 0.2,
-        "init_ent_coef": 0.02,
+        "ent_coef": 0.02,
         "final_ent_coef": 0.01,
     },
 }
