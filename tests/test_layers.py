@@ -1,5 +1,4 @@
-"""Imports point downwards: cli -> trainers, agents -> models -> utils -> training -> nn, envs, data, losses
--> ops -> native."""
+"""Imports point downwards: cli -> trainers | toolkit -> runs -> data -> nn, envs, losses -> ops -> native."""
 
 from __future__ import annotations
 
@@ -18,8 +17,7 @@ LAYERS = [
     {"nn", "envs", "losses"},
     {"data"},
     {"runs"},
-    {"toolkit"},
-    {"trainers"},
+    {"toolkit", "trainers"},
     {
         "agents",
         "models",
@@ -41,7 +39,8 @@ FREE = {
 }  # import nothing of fastrl, may be imported by all
 BESIDE = {"testing": 2.5}  # above the ops, below everything else
 FILES = sorted(PACKAGE.rglob("*.py"))
-LOW = [path for path in FILES if path.relative_to(PACKAGE).parts[0] in {"ops", "native.py", "testing", "torch_private.py"}]
+NEAR_TORCH = {"ops", "native.py", "testing", "torch_private.py"}
+LOW = [path for path in FILES if path.relative_to(PACKAGE).parts[0] in NEAR_TORCH]
 
 
 def imports(source: str, package: str) -> Iterator[str]:
