@@ -234,8 +234,8 @@ class PPOConfig(PolicyGradientConfig):
     num_minibatches: int = 4
     """Minibatches of a pass, ≥ 1."""
     clip_coef: float = 0.2
-    """How far a probability ratio may be from 1 before it is clipped, > 0; with clip_vloss also how far a value
-    may move."""
+    """How far a probability ratio may be from 1 before it is clipped, > 0; with clip_vloss also how far a
+    value may move."""
     clip_vloss: bool = False
     """Clip the change of values to clip_coef in the value loss."""
 

@@ -58,8 +58,8 @@ class PPOTrXLConfig(RunConfig):
     normalize_advantages: bool = True
     """Standardise advantages, over each minibatch."""
     clip_coef: float = 0.1
-    """How far a probability ratio may be from 1 before it is clipped, > 0; with clip_vloss also how far a value
-    may move."""
+    """How far a probability ratio may be from 1 before it is clipped, > 0; with clip_vloss also how far a
+    value may move."""
     clip_vloss: bool = True
     """Clip the change of values to clip_coef in the value loss."""
     ent_coef: float = 0.001
