@@ -81,7 +81,7 @@ def require_memory(parts: Mapping[str, int], settings: str, *, device: str = "cp
 
     Args:
         parts: bytes by what they are for ("rollout", "replay", ...).
-        settings: what the user can lower, for the message ("num_envs or rollout_steps").
+        settings: what the user can lower, for the message ("num_envs or num_steps").
         device: where the memory will be taken.
 
     Raises:

@@ -1,8 +1,6 @@
-"""What maximum-a-posteriori policy optimisation is made of: E-step weights, the temperature, the KL
-multipliers.
+"""What MPO is made of: E-step weights at each state, the temperature, the KL multipliers.
 
-V-MPO weighs the rows of a batch of visited states, MPO the actions that were sampled at each state; both move
-the same duals. What is named after samples takes [B, S], or [B, A] with all A actions of a discrete policy.
+What is named after samples takes [B, S], or [B, A] with all A actions of a discrete policy.
 """
 
 from __future__ import annotations
@@ -48,70 +46,6 @@ class Dual(nn.Module):
         """Keep the multiplier at or above 1e-8; call after each optimiser step."""
         if self.multiplier.requires_grad:  # a frozen one is somebody else's to set
             self.multiplier.clamp_(min=MINIMUM_DUAL)
-
-
-def top_fraction(advantages: Tensor, fraction: float) -> Tensor:
-    """Rows of the largest advantages: exactly k = max(1, ⌊fraction · M⌋) of them, ties broken by position in
-    the sort.
-
-    Args:
-        advantages: [M], valid rows only.
-        fraction: share to keep, in (0, 1].
-
-    Returns:
-        Indices [k] int64, in no particular order.
-    """
-    k = max(1, math.floor(fraction * advantages.numel() + 1e-9))  # 1e-9: 0.29 · 100 is 28.999… in binary
-    return torch.topk(advantages, k, sorted=False).indices
-
-
-def e_step_weights(advantages: Tensor, temperature: Tensor, log_importance: Tensor | None = None) -> Tensor:
-    """Non-parametric policy over the selected rows: ψ_i = λ_i exp(A_i/η) / Σ_j λ_j exp(A_j/η), constant to
-    autograd.
-
-    Args:
-        advantages: [K].
-        temperature: η > 0, a 0-d tensor.
-        log_importance: log λ [K] for rows that another policy produced; None is λ = 1.
-
-    Returns:
-        Weights [K] that sum to 1.
-
-    Reference: Song et al. 2019, eq. 4.
-    """
-    scaled = advantages / temperature.detach()
-    if log_importance is not None:
-        scaled = scaled + log_importance
-    return torch.softmax(scaled, dim=0).detach()
-
-
-def temperature_loss(
-    advantages: Tensor, temperature: Tensor, epsilon: float, log_importance: Tensor | None = None
-) -> Tensor:
-    """Dual of the E-step's KL bound, to be minimised over η.
-
-    L_η = η ε_η + η log (1/K) Σ_i λ_i exp(A_i/η)
-
-    The largest advantage is taken out before and put back after the sum, so that neither the loss nor its
-    gradient loses digits at small η.
-
-    Args:
-        advantages: [K], constants.
-        temperature: η > 0, a 0-d tensor with gradient.
-        epsilon: ε_η, bound on the KL between the weights and the uniform distribution over the K rows, in
-            nats.
-        log_importance: as in `e_step_weights`.
-
-    Returns:
-        0-d loss.
-
-    Reference: Song et al. 2019, eq. 5.
-    """
-    largest = advantages.max().detach()
-    shifted = (advantages.detach() - largest) / temperature
-    if log_importance is not None:
-        shifted = shifted + log_importance
-    return largest + temperature * (epsilon + torch.logsumexp(shifted, dim=0) - math.log(advantages.numel()))
 
 
 def multiplier_loss(multiplier: Tensor, epsilon: float, kl: Tensor) -> Tensor:

@@ -3,7 +3,7 @@ import math
 import pytest
 import torch
 
-from fastrl.losses.ppo import approximate_kl, clipped_surrogate, clipped_value_loss
+from fastrl.losses.ppo import approximate_kl, clipped_surrogate, clipped_value_loss, ppo_loss
 from fastrl.losses.value import standardize
 
 
@@ -79,3 +79,101 @@ def test_a_second_gradient_of_the_surrogate_is_an_error():
     )
     with pytest.raises(RuntimeError, match="once_differentiable"):
         gradient.sum().backward()
+
+
+def row_of(*numbers):
+    return torch.tensor(numbers, dtype=torch.float64)
+
+
+def whole(**changes):
+    """Ratios 1.5 and 1, advantages 2 and −1, values 1 and 4, returns 4 and 4, entropies 0.4 and 0.6."""
+    arguments = {
+        "log_probs": row_of(math.log(0.3), math.log(0.5)),
+        "old_log_probs": row_of(math.log(0.2), math.log(0.5)),
+        "advantages": row_of(2.0, -1.0),
+        "values": row_of(1.0, 4.0),
+        "returns": row_of(4.0, 4.0),
+        "entropy": row_of(0.4, 0.6),
+        "clip_coef": 0.2,
+        "vf_coef": 0.5,
+        "ent_coef": 0.01,
+    }
+    loss, metrics = ppo_loss(**arguments | changes)
+    return loss.item(), {name: value.item() for name, value in metrics.items()}
+
+
+def test_the_whole_loss_by_hand():
+    loss, metrics = whole()
+    policy, value, entropy = (-2.4 + 1.0) / 2, 0.5 * (9.0 + 0.0) / 2, 0.5
+    assert loss == pytest.approx(policy + 0.5 * value - 0.01 * entropy, abs=1e-14)
+    assert metrics == pytest.approx(
+        {
+            "loss/total": loss,
+            "loss/policy": policy,
+            "loss/value": value,
+            "train/entropy": entropy,
+            "train/approx_kl": (1.5 - 1.0 - math.log(1.5)) / 2,
+            "train/clip_fraction": 0.5,
+        },
+        abs=1e-14,
+    )
+
+
+def test_values_that_may_not_move_far():
+    """V_old = 0 and 4: the first may count as 0.2 at most, the second has not moved."""
+    assert whole(old_values=row_of(0.0, 4.0))[1]["loss/value"] == pytest.approx(0.5 * 3.8**2 / 2, abs=1e-14)
+
+
+def test_what_is_not_asked_for_is_left_out():
+    loss, metrics = whole(values=None, returns=None, entropy=None, ent_coef=0.0, diagnostics=False)
+    assert loss == pytest.approx(-0.7, abs=1e-14)
+    assert metrics == {"loss/policy": loss, "loss/total": loss}
+
+
+def test_each_branch_has_a_ratio_of_its_own():
+    """Of one row: the ratios 1.5 and 1 under advantage 2, then −1."""
+    branches = {
+        "log_probs": row_of(math.log(1.5), 0.0)[None].repeat(2, 1),
+        "old_log_probs": torch.zeros(2, 2),
+    }
+    loss, metrics = whole(**branches)
+    assert metrics["loss/policy"] == pytest.approx((-2.4 - 2.0 + 1.5 + 1.0) / 4, abs=1e-14)
+    assert metrics["train/clip_fraction"] == 0.5
+    one_branch = {name: value.unsqueeze(-1) for name, value in both_log_probs().items()}
+    assert whole(**one_branch) == whole()
+
+
+def both_log_probs():
+    return {
+        "log_probs": row_of(math.log(0.3), math.log(0.5)),
+        "old_log_probs": row_of(math.log(0.2), math.log(0.5)),
+    }
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"advantages": torch.ones(2, 1)},
+        {"advantages": torch.ones(3)},
+        {"old_log_probs": torch.zeros(2, 1)},
+        {"returns": torch.zeros(2, 1)},
+    ],
+)
+def test_what_would_be_broadcast_is_refused(changes):
+    with pytest.raises(ValueError, match=r"ppo_loss|clipped_value_loss"):
+        whole(**changes)
+
+
+def test_the_gradient_of_the_whole_loss():
+    log_probs, values = (
+        tensor.requires_grad_() for tensor in (row_of(math.log(0.3), math.log(0.5)), row_of(1, 4))
+    )
+    rest = (row_of(math.log(0.2), math.log(0.5)), row_of(2.0, -1.0))
+    loss, metrics = ppo_loss(
+        log_probs, *rest, values, row_of(4.0, 4.0), -log_probs, clip_coef=0.2, vf_coef=0.5, ent_coef=0.01
+    )
+    loss.backward()
+    # the first ratio is clipped; the entropy is −log π here
+    torch.testing.assert_close(log_probs.grad, row_of(0.005, 0.5 + 0.005))
+    torch.testing.assert_close(values.grad, row_of(0.5 * (1.0 - 4.0) / 2, 0.0))
+    assert not any(value.requires_grad for value in metrics.values())

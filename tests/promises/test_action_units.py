@@ -63,7 +63,7 @@ def learned(trainer: Any, rounds: int) -> tuple[Any, dict[str, torch.Tensor]]:
         trainer.estimate()
         trainer.learn()
         rounds = max(rounds - 1, 0)
-    return encode_state(trainer.agent.state_dict())
+    return encode_state(trainer.learner.state_dict())
 
 
 def test_units_of_the_actions_make_no_difference(algorithm: str, trainer_of: Callable[..., Any]) -> None:
