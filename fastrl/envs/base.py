@@ -213,9 +213,9 @@ class VectorEnv(LookedAtEnvs):
         """Step every environment once; one whose episode ended in the last step is reset instead.
 
         Args:
-            actions: discrete int64 [N], multi-discrete int64 [N, branches], continuous float32 [N, A], which are
-                clipped to the bounds of `action` here: in [−1, 1] where the environment has finite bounds,
-                unless `scale_actions` is off.
+            actions: discrete int64 [N], multi-discrete int64 [N, branches], continuous float32 [N, A].
+                Continuous ones are clipped to the bounds of `action` here: to [−1, 1] where the environment
+                has finite bounds, unless `scale_actions` is off.
 
         Raises:
             ValueError: the actions are not of that shape and type, or out of range.
