@@ -18,8 +18,7 @@ LAYERS = [
     {"nn", "envs", "losses"},
     {"data"},
     {"runs"},
-    {"toolkit"},
-    {"trainers"},
+    {"toolkit", "trainers"},
     {
         "agents",
         "models",
