@@ -1,5 +1,6 @@
-"""From the words after `fastrl train <algorithm>` to a configuration: defaults < preset < --config file <
-flags.
+"""From the words after `fastrl train <algorithm>` to a configuration.
+
+Later ones win: defaults, preset, --config file, flags.
 
 tyro reads the flags from the config dataclass. Around it this module does what tyro leaves open: where the
 defaults come from, spellings that people try (`--normalize-reward false`, `none`), and errors of one sentence
@@ -115,8 +116,7 @@ def _from_file(algorithm: Algorithm, given: Mapping[str, list[str]]) -> dict[str
 def _defaults(
     algorithm: Algorithm, given: Mapping[str, list[str]], from_file: dict[str, Any], resume: RunFolder | None
 ) -> dict[str, Any]:
-    """Settings before the flags: those of the run to continue, else the preset; over them those of the
-    --config file."""
+    """Settings before the flags: of the run to continue, else the preset; over them the --config file's."""
     config_class = algorithm.config_class()
     if resume is not None:
         return (

@@ -1,5 +1,4 @@
-"""What learning reads of an episode's past: the memory that a rollout's steps, and the W steps before it, left
-behind.
+"""What learning reads of an episode's past: the memory of a rollout's steps and of the W steps before it.
 
 The bank has, for each environment, the W slots before the rollout and one for each of its transitions. A row
 that is no transition writes a slot that the next row overwrites. So the row in slot s at step p of its episode
@@ -65,8 +64,10 @@ class MemoryBank:
         return self.tokens.nbytes + self.positions.nbytes + (0 if self.obs is None else self.obs.nbytes)
 
     def write(self, tokens: Tensor, position: Tensor, obs: Tensor | None = None) -> None:
-        """Keep what is stored [L, N, D] of the present row at episode steps [N], and its observations
-        [N, *shape] where the bank has room for them."""
+        """Keep the memory [L, N, D] and observations [N, *shape] of the present row, at episode steps [N].
+
+        Observations are kept where the bank has room for them.
+        """
         slot = self._first + self.cursor
         self._flat.index_copy_(1, slot, tokens)
         self.positions.view(-1).index_copy_(0, slot, position)
@@ -75,8 +76,7 @@ class MemoryBank:
             self.obs.flatten(0, 1).index_copy_(0, slot, obs)
 
     def advance(self, valid: Tensor) -> None:
-        """Go on by one row: the slot that was written is kept where `valid` [N] says that it was a
-        transition."""
+        """Go on by one row; what was written is kept where `valid` [N] says that it was a transition."""
         self.cursor = self.cursor + valid
 
     def recent(self) -> tuple[Tensor, Tensor]:
