@@ -1,8 +1,8 @@
 """What learning reads of an episode's past: the memory of a rollout's steps and of the W steps before it.
 
 The bank has, for each environment, the W slots before the rollout and one for each of its transitions. A row
-that is no transition writes a slot that the next row overwrites. So the row in slot s at step p of its episode
-sees slots s − min(p, W) … s − 1.
+that is no transition writes a slot that the next row overwrites. So the row in slot s at step p of its
+episode sees slots s − min(p, W) … s − 1.
 """
 
 from __future__ import annotations
