@@ -95,8 +95,10 @@ class MemoryBank:
         self.cursor = torch.full_like(self.cursor, length)
 
     def window(self, env: Tensor, slot: Tensor, position: Tensor, *, episode: Tensor | None = None) -> Window:
-        """What rows in these slots [B] of these environments [B], at these episode steps [B], see; `episode`
-        [B] numbers the environments where only some of them are read."""
+        """The memory that rows in slots [B] of environments [B] see at episode steps [B].
+
+        `episode` [B] numbers the environments where only some of them are read.
+        """
         mask = self._before >= -position[:, None]
         return Window(env if episode is None else episode, slot[:, None] + self._before, mask, position)
 

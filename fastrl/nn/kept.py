@@ -53,8 +53,7 @@ class KeptParameters:
         self._remember(self._places(self.modules))
 
     def follow(self, modules: Iterable[nn.Module] | None = None) -> None:
-        """Make sure that these are what the modules compute with. Call it before an update looks at the
-        modules.
+        """Make sure that these are what the modules compute with; call it before an update looks at them.
 
         Args:
             modules: as they are now, in the order of the constructor, where their owner may have got others

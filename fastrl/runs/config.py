@@ -60,8 +60,7 @@ LARGEST_LEARNING_RATE = 1e6
 
 
 class Unsaid(int):
-    """The default of an argument in place of which the configuration's value counts: it tells an argument
-    left out from one given."""
+    """The default of an argument that the configuration has too: it tells "left out" from "given"."""
 
 
 class TakesEarlierNames(type):
@@ -79,8 +78,10 @@ class TakesEarlierNames(type):
 
 @dataclass(kw_only=True)
 class RunConfig(metaclass=TakesEarlierNames):
-    """Settings that every algorithm has; an algorithm adds its own in a subclass. Each field's docstring is
-    its help text."""
+    """Settings that every algorithm has; an algorithm adds its own in a subclass.
+
+    Each field's docstring is its help text.
+    """
 
     # defaults of a trainer's documented constructor where they differ from those of the command line
     DOCUMENTED: ClassVar[dict[str, Any]] = {"eval_interval": 0, "save_interval": 0}
@@ -153,8 +154,10 @@ class RunConfig(metaclass=TakesEarlierNames):
 
     @classmethod
     def fixed_on_resume(cls) -> tuple[str, ...]:
-        """Settings that cannot change when a run is continued: what the saved state belongs to, or what is
-        used at the start alone."""
+        """Settings that cannot change when a run is continued.
+
+        What the saved state belongs to, or what is used at the start alone.
+        """
         return ("env_id", "obs_keys", "max_episode_steps", "env_kwargs", "num_envs", "seed", "exact_resume")
 
     def check(self) -> None:
@@ -188,8 +191,10 @@ class RunConfig(metaclass=TakesEarlierNames):
         return 0
 
     def needs(self, env: VectorEnv) -> list[Need]:
-        """The memory that a run on these environments will take beside them: networks, rollout, replay. An
-        algorithm says its own."""
+        """The memory that a run on these environments will take beside them; an algorithm says its own.
+
+        Networks, rollout, replay.
+        """
         return []
 
     def to_dict(self) -> dict[str, Any]:
@@ -297,8 +302,9 @@ def field_types(config_class: type[RunConfig]) -> Mapping[str, Any]:
 
 
 def convert(name: str, hint: Any, value: Any) -> Any:
-    """`value` as the type of the setting `name`: int for float, 1e6 for int, numpy's, list for tuple and
-    "none" for None are accepted.
+    """`value` as the type of the setting `name`.
+
+    int for float, 1e6 for int, numpy's numbers, a list for a tuple and "none" for None are accepted.
 
     Raises: SettingError naming the setting.
     """
@@ -430,8 +436,10 @@ def _largest(name: str, number: float) -> tuple[str, float]:
 
 
 def find_preset(presets: Mapping[str, dict[str, Any]], env_id: str) -> dict[str, Any]:
-    """A copy of an environment's preset, empty when there is none; `dm_control/<domain>-<task>` is looked up
-    as EnvPool's id."""
+    """A copy of an environment's preset; empty when there is none.
+
+    `dm_control/<domain>-<task>` is looked up as EnvPool's id.
+    """
     if env_id.startswith("dm_control/"):
         from fastrl.envs.adapters.envpool_ids import dm_control_id
 
