@@ -24,19 +24,11 @@ from fastrl.cli.arguments import whole_word
 from fastrl.cli.pair_flags import pairs_registry
 from fastrl.cli.renamed_flags import earlier_value, with_new_flags
 from fastrl.errors import SettingError, nearest
-from fastrl.runs.config import (
-    ALGORITHM_KEY,
-    NONE_WORDS,
-    RunConfig,
-    convert,
-    describe,
-    field_types,
-    parse_toml,
-    values_from_toml,
-)
+from fastrl.runs.config import ALGORITHM_KEY, RunConfig, field_types, parse_toml, values_from_toml
 from fastrl.runs.plain_values import agrees, plain
 from fastrl.runs.renamed import value_clip_message
 from fastrl.runs.run_folder import RunFolder, open_run
+from fastrl.runs.typed_values import NONE_WORDS, convert, describe
 from fastrl.trainers.registry import Algorithm
 
 HELP_FLAGS = ("-h", "--help")

@@ -23,7 +23,7 @@ from fastrl.errors import CheckpointError, RunFolderError, SettingError
 from fastrl.nn.observations import as_rows
 from fastrl.nn.precision import require_float32_default, without_autocast
 from fastrl.runs.checkpoint import load_checkpoint, save_checkpoint
-from fastrl.runs.config import RunConfig, convert
+from fastrl.runs.config import RunConfig
 from fastrl.runs.evaluation import Actor, Evaluation, evaluate_policy
 from fastrl.runs.loop import Loop
 from fastrl.runs.memory import require_needs
@@ -35,6 +35,7 @@ from fastrl.runs.seeding import derived_seed
 from fastrl.runs.stopwatch import Stopwatch
 from fastrl.runs.threads import choose_threads
 from fastrl.runs.trainer_state import load_state, state_of
+from fastrl.runs.typed_values import convert
 
 MAX_EVALUATION_ENVS = 64
 RECENT_EPISODES = 100  # `rollout/ep_return_mean` is over this many finished episodes
