@@ -1,9 +1,8 @@
-"""What learning reads of an episode's past: the memory that a rollout's steps, and the W steps before it, left
-behind.
+"""What learning reads of an episode's past: the memory that a rollout's steps and the W steps before it left.
 
 The bank has, for each environment, the W slots before the rollout and one for each of its transitions. A row
-that is no transition writes a slot that the next row overwrites. So the row in slot s at step p of its episode
-sees slots s − min(p, W) … s − 1.
+that is no transition writes a slot that the next row overwrites. So the row in slot s at step p of its
+episode sees slots s − min(p, W) … s − 1.
 """
 
 from __future__ import annotations

@@ -1,5 +1,5 @@
-"""What acting reads of an episode's past: a ring of the last W steps' keys and values for each environment, and
-the clock that tells where each episode stands."""
+"""What acting reads of an episode's past: a ring of the last W steps' keys and values for each environment,
+and the clock that tells where each episode stands."""
 
 from __future__ import annotations
 

@@ -59,9 +59,8 @@ class TransformerLayer(nn.Module):
     ) -> None:
         super().__init__()
         if gating not in ("residual", "gru"):
-            raise SettingError(
-                f'trxl_gating must be "residual" or "gru", got {gating!r}{nearest(gating, ["residual", "gru"])}'
-            )
+            hint = nearest(gating, ["residual", "gru"])
+            raise SettingError(f'trxl_gating must be "residual" or "gru", got {gating!r}{hint}')
         self.attention = MultiHeadAttention(dim, num_heads, shared_head_projection=shared_head_projection)
         self.norm_query = nn.LayerNorm(dim)
         self.norm_memory = nn.LayerNorm(dim, elementwise_affine=False)

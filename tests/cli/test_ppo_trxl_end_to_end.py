@@ -55,7 +55,7 @@ def test_train_resume_and_eval(tmp_path, capsys):
         "train/approx_kl",
         "train/entropy",
         "train/learning_rate",
-        "value/explained_var",
+        "train/explained_variance",
     } <= set(header.split(","))
     capsys.readouterr()
     assert main(["eval", str(run), "--episodes", "6", "--json"]) == 0

@@ -142,14 +142,3 @@ class BasePGModel(BaseModel):
         if "dist" in batch:  # training was not called off before it began
             self.add_log("Entropy", batch.dist.entropy().mean())
             self.add_tf_only_log("Policy/log_prob", batch.new_log_prob.mean())
-
-
-def require_rows(name: str, values: Tensor) -> Tensor:
-    """The values [M], one for each row.
-
-    Raises:
-        ValueError: they have another number of dimensions: something was broadcast that should not have been.
-    """
-    if values.dim() != 1:
-        raise ValueError(f"{name} must have one value for each row, got shape {list(values.shape)}")
-    return values

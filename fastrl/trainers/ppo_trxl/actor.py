@@ -15,7 +15,8 @@ from fastrl.trainers.ppo_trxl.networks import TrXLAgent
 
 
 class TrXLActor:
-    """An agent in N environments, each with a memory of its present episode; see `fastrl.runs.evaluation.Actor`.
+    """An agent in N environments, each with a memory of its present episode (an
+    `fastrl.runs.evaluation.Actor`).
 
     Args:
         agent: the network.

@@ -42,33 +42,34 @@ class PPOTrXLConfig(RunConfig):
     num_steps: int = 128
     """Steps of each environment per rollout."""
     num_minibatches: int = 8
-    """Minibatches per epoch, a divisor of num_envs × num_steps."""
+    """Minibatches of a pass, ≥ 1, a divisor of num_envs × num_steps."""
     update_epochs: int = 4
     """Passes over a rollout, ≥ 1."""
     learning_rate: float = 3e-4
-    """Learning rate at the start."""
+    """Learning rate to start from."""
     final_learning_rate: float = 3e-5
     """Learning rate from anneal_steps on."""
     anneal_steps: int = 1_000_000
-    """Environment steps over which learning rate and entropy coefficient go from init to final."""
+    """Environment steps over which learning rate and ent_coef go to their final values."""
     gamma: float = 0.99
     """Discount per environment step, in [0, 1]."""
     gae_lambda: float = 0.95
     """λ of GAE, in [0, 1]."""
     normalize_advantages: bool = True
-    """Standardise advantages over each minibatch."""
+    """Standardise advantages, over each minibatch."""
     clip_coef: float = 0.1
-    """How far a ratio of probabilities counts, and a value may move."""
+    """How far a probability ratio may be from 1 before it is clipped, > 0; with clip_vloss also how far a
+    value may move."""
     clip_vloss: bool = True
-    """Clip the value loss too."""
+    """Clip the change of values to clip_coef in the value loss."""
     ent_coef: float = 0.001
-    """Weight of the entropy at the start."""
+    """Factor of the entropy bonus, ≥ 0, to start from."""
     final_ent_coef: float = 0.0001
-    """Weight of the entropy from anneal_steps on."""
+    """Factor of the entropy bonus from anneal_steps on, ≥ 0."""
     vf_coef: float = 0.5
-    """Weight of the value loss."""
+    """Factor of the value loss, half the mean squared error; ≥ 0."""
     max_grad_norm: float = 0.5
-    """Largest norm of the gradient."""
+    """Largest gradient norm, of all parameters together."""
     target_kl: float | None = None
     """End an update after an epoch whose mean approximate KL is above this; none: never."""
     trxl_num_layers: int = 3
@@ -88,9 +89,9 @@ class PPOTrXLConfig(RunConfig):
     reconstruction_coef: float = 0.0
     """Weight of the reconstruction of observations; 0: no decoder."""
     normalize_observation: bool = True
-    """Run observations that are numbers through a running mean and variance."""
+    """Run observations through a running mean and variance, if they are numbers and not pictures."""
     normalize_reward: bool = False
-    """Learn from rewards over the running standard deviation of the return."""
+    """Learn from rewards over the running standard deviation of the discounted return."""
     memory_refresh: str = "never"
     """Whether memory of earlier rollouts is made anew with the present weights: never or rollout."""
     minibatches: str = "rows"

@@ -388,14 +388,17 @@ class PPOTrXLTrainer(Trainer):
         """
         metrics = super().evaluate(n_episodes, seed)
         if self.config.capture_video and self.video_folder is not None and metrics:
-            record_episode(
-                self.actor(1),
-                self.config.env_id,
-                seed=derived_seed(self.seed, "video", self.env_steps) if seed is None else seed,
-                folder=self.video_folder,
-                name=f"{self.run_name}-{self.env_steps}",
-                options=self.env_options,
-            )
+            chosen = derived_seed(self.seed, "video", self.env_steps) if seed is None else seed
+            name = f"{self.run_name}-{self.env_steps}"
+            with self.session():
+                record_episode(
+                    self.actor(1),
+                    self.config.env_id,
+                    seed=chosen,
+                    folder=self.video_folder,
+                    name=name,
+                    options=self.env_options,
+                )
         return metrics
 
     def describe(self) -> str:
