@@ -45,6 +45,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 import record  # noqa: E402
 import runs  # noqa: E402
+from fastrl.trainers.vmpo.direct_advantage import AdvantageNetwork, Segments  # noqa: E402
 
 from fastrl import ops  # noqa: E402
 from fastrl.errors import SettingError  # noqa: E402
@@ -52,7 +53,6 @@ from fastrl.losses.dae import centred_advantages  # noqa: E402
 from fastrl.losses.value import standardize  # noqa: E402
 from fastrl.trainers.vmpo.agent import VMPOAgent  # noqa: E402
 from fastrl.trainers.vmpo.batch import Rows  # noqa: E402
-from fastrl.trainers.vmpo.direct_advantage import AdvantageNetwork, Segments  # noqa: E402
 from fastrl.trainers.vmpo.trainer import VMPOTrainer  # noqa: E402
 
 FOR_TRUTH, FOR_UPDATES = 200, 20  # rollouts

@@ -13,6 +13,7 @@ import dataclasses
 import io
 import re
 import typing
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +21,7 @@ from typing import Annotated, Any
 
 from fastrl.cli.arguments import whole_word
 from fastrl.cli.pair_flags import pairs_registry
+from fastrl.cli.renamed_flags import earlier_value, with_new_flags
 from fastrl.errors import SettingError, nearest
 from fastrl.runs.config import (
     ALGORITHM_KEY,
@@ -32,6 +34,7 @@ from fastrl.runs.config import (
     values_from_toml,
 )
 from fastrl.runs.plain_values import agrees, plain
+from fastrl.runs.renamed import value_clip_message
 from fastrl.runs.run_folder import RunFolder, open_run
 from fastrl.trainers.registry import Algorithm
 
@@ -72,7 +75,7 @@ def read_train_flags(algorithm: Algorithm, arguments: Sequence[str]) -> TrainOrd
         **{name: Path | None for name in FOLDER_FLAGS},
         "trust": bool,
     }
-    words = _normalized(arguments, hints, prog)
+    words = _normalized(with_new_flags(arguments, hints), hints, prog)
     given = _values_of(words)
     help_wanted = any(word in HELP_FLAGS for word in words)
 
@@ -89,6 +92,9 @@ def read_train_flags(algorithm: Algorithm, arguments: Sequence[str]) -> TrainOrd
     parsed = _parse(config_class, values, words, hints, prog)
     config: RunConfig = parsed.settings
     config.check()
+    value_clip = earlier_value(arguments, "value_clip_range", hints)
+    if value_clip and (message := value_clip_message(value_clip, getattr(config, "clip_coef", 0.0))):
+        warnings.warn(message, FutureWarning, stacklevel=2)
     if resume is not None:
         _require_same(config, resume)
     return TrainOrder(

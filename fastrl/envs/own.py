@@ -25,6 +25,13 @@ def is_factory(value: Any) -> bool:
     return callable(value) and not _is_object(value)
 
 
+def env_name(env: Any) -> str:
+    """The environment's id, or its class name."""
+    spec = getattr(env, "spec", None)
+    env_id = getattr(spec, "id", None)
+    return env_id if isinstance(env_id, str) else type(getattr(env, "unwrapped", env)).__name__
+
+
 def _is_object(value: Any) -> bool:
     import gymnasium as gym
 
@@ -42,8 +49,6 @@ def label(value: Any) -> str:
     of = type(named) if kind == "object" else named
     known = ""
     if _is_object(value):
-        from fastrl.envs.gymnasium import env_name
-
         known = f" of {value.name if isinstance(value, VectorEnv) else env_name(value)}"
     return f"<{kind}: {getattr(of, '__module__', None) or '?'}.{getattr(of, '__qualname__', type(of).__name__)}{known}>"
 

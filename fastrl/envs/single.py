@@ -13,7 +13,9 @@ import torch
 from fastrl.envs.action_spec import ActionSpec
 from fastrl.envs.base import VectorEnv
 from fastrl.envs.bounds import inward_float32
+from fastrl.envs.families import make_environments
 from fastrl.envs.timestep import Episode
+from fastrl.envs.vector_settings import VectorSettings
 
 
 class SingleEnv(gym.Env[np.ndarray, Any]):
@@ -41,7 +43,11 @@ class SingleEnv(gym.Env[np.ndarray, Any]):
         **options: Any,
     ) -> None:
         self._env_id = env_id
-        self._settings = {"obs_keys": obs_keys, "max_episode_steps": max_episode_steps, "env_kwargs": options}
+        self._settings: dict[str, Any] = {
+            "obs_keys": obs_keys,
+            "max_episode_steps": max_episode_steps,
+            "env_kwargs": options,
+        }
         self._env = self._make(seed)
         self._max_episode_steps = (
             self._env.max_episode_steps
@@ -54,9 +60,8 @@ class SingleEnv(gym.Env[np.ndarray, Any]):
         )
 
     def _make(self, seed: int) -> VectorEnv:
-        from fastrl.envs.make import make_vector_env  # below, since it knows every adapter
-
-        return make_vector_env(self._env_id, 1, seed=seed, scale_actions=False, **self._settings)
+        settings = VectorSettings(seed=seed, scale_actions=False, **self._settings)
+        return make_environments(self._env_id, settings)
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
 
-from fastrl.nn.distributions import Categorical, DiagonalGaussian
+from fastrl.nn.distributions import Categorical, DiagonalGaussian, Distribution
 from fastrl.nn.layers import layer_init
 from fastrl.nn.linear import Linear
 
@@ -91,6 +91,34 @@ class JointBranches(Branches):
         """KL(self ‖ new) [B] in nats, the sum over branches."""
         first, *others = (old.kl(other) for old, other in zip(self.choices, new.choices, strict=True))
         return sum(others, start=first)
+
+
+Policy = Distribution | JointBranches
+
+
+def distribution(parameters: Tensor, action_info: Mapping[str, Any]) -> Policy:
+    """The distribution over actions that a network with `fastrl.nn.containers.ActionLinear` at its end
+    describes: log-probabilities, entropy and KL divergence are those of whole actions, one number for each
+    row.
+
+    Args:
+        parameters: logits [..., A], side by side where there are branches, or mean and log standard deviation
+            [..., A, 2].
+        action_info: `space` ("discrete", "continuous" or "multi_discrete") of the actions, and for the last
+            the choices of the branches, as `nvec` or `shape`.
+
+    Raises:
+        ValueError: there is no distribution for these actions.
+    """
+    space = action_info["space"]
+    if space == "discrete":
+        return Categorical(parameters)
+    if space == "continuous":
+        mean, log_std = parameters.unbind(-1)
+        return DiagonalGaussian(mean, log_std)
+    if space == "multi_discrete":
+        return JointBranches.from_logits(parameters, tuple(action_info.get("nvec", action_info["shape"])))
+    raise ValueError(f"create_dist: there is no distribution for {space} actions")
 
 
 class OneRatioGaussian(DiagonalGaussian):

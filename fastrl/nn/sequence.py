@@ -8,12 +8,12 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.modules.module import _has_any_global_hook
 
 from fastrl.autograd import transformed
 from fastrl.nn.activations import Tanh
 from fastrl.nn.dense import ELU, NONE, RELU, TANH, Dense, PreparedChain, dense_chain
 from fastrl.nn.linear import Linear
+from fastrl.torch_private import has_global_hook
 
 Step = Any  # a module, or a function of a tensor
 
@@ -120,4 +120,4 @@ def is_changed(module: nn.Module) -> bool:
 def _calls_each() -> bool:
     """Whether every module has to be called: in compiled programs, under forward derivatives and torch.func,
     with hooks on all modules."""
-    return torch.compiler.is_compiling() or transformed() or _has_any_global_hook()
+    return torch.compiler.is_compiling() or transformed() or has_global_hook()

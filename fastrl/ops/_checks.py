@@ -10,15 +10,12 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
-from torch._subclasses.fake_tensor import FakeTensor
 
 from fastrl.autograd import has_tangent, transformed
+from fastrl.torch_private import autocasting as autocasting
+from fastrl.torch_private import is_fake
 
 FLOATING = (torch.float32, torch.float64, torch.bfloat16, torch.float16)
-
-autocasting = (
-    torch._C._is_any_autocast_enabled
-)  # of any kind of device; asked in every call, so it must cost nothing
 
 
 def check_tensors(
@@ -241,7 +238,7 @@ def _reach(tensor: torch.Tensor) -> tuple[int, int]:
 def can_look_at(tensor: torch.Tensor) -> bool:
     """Whether elements of a tensor can be read here and now: on the CPU, on a GPU if FASTRL_DEBUG=1, never
     while tracing."""
-    if torch.compiler.is_compiling() or isinstance(tensor, FakeTensor):
+    if torch.compiler.is_compiling() or is_fake(tensor):
         return False
     return tensor.device.type == "cpu" or (tensor.device.type != "meta" and debugging())
 

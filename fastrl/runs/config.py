@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+import inspect
 import math
 import types
 import typing
+import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,6 +16,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 from fastrl.errors import SettingError, nearest
 from fastrl.machine import require_envs, require_threads
 from fastrl.runs.plain_values import plain, read_back, written
+from fastrl.runs.renamed import find_renamed, value_clip_message, with_new_names
 
 if TYPE_CHECKING:
     from fastrl.envs import VectorEnv
@@ -61,8 +64,21 @@ class Unsaid(int):
     left out from one given."""
 
 
+class TakesEarlierNames(type):
+    """Classes of settings whose constructors take the earlier names of `fastrl.runs.renamed` too."""
+
+    def __call__(cls, *args: Any, **settings: Any) -> Any:
+        return super().__call__(*args, **new_names(cls, settings, stacklevel=3))
+
+    @property
+    def __signature__(cls) -> inspect.Signature:
+        """That of `__init__`, which `inspect` would not see behind `__call__`."""
+        signature = inspect.signature(cls.__init__)  # type: ignore[misc]
+        return signature.replace(parameters=list(signature.parameters.values())[1:])
+
+
 @dataclass(kw_only=True)
-class RunConfig:
+class RunConfig(metaclass=TakesEarlierNames):
     """Settings that every algorithm has; an algorithm adds its own in a subclass. Each field's docstring is
     its help text."""
 
@@ -118,6 +134,7 @@ class RunConfig:
 
         Raises: SettingError if one of them is no setting; the message names the nearest.
         """
+        settings = new_names(cls, settings, stacklevel=3)
         known = [setting.name for setting in dataclasses.fields(cls)]
         for name in settings:
             if name not in known:
@@ -127,7 +144,7 @@ class RunConfig:
     @classmethod
     def documented(cls, **settings: Any) -> Self:
         """These settings, and for the rest the defaults of the trainer's documented constructor; see `of`."""
-        return cls.of({**cls.DOCUMENTED, **settings})
+        return cls.of({**cls.DOCUMENTED, **new_names(cls, settings, stacklevel=3)})
 
     @classmethod
     def preset(cls, env_id: str) -> dict[str, Any]:
@@ -219,6 +236,24 @@ class RunConfig:
         return cls(**values)
 
 
+def new_names(
+    config_class: Any,
+    settings: Mapping[str, Any],
+    *,
+    category: type[Warning] = DeprecationWarning,
+    stacklevel: int = 2,
+) -> dict[str, Any]:
+    """Settings of a configuration class by their new names; see `fastrl.runs.renamed.with_new_names`."""
+    known = {setting.name for setting in dataclasses.fields(config_class)}
+    result = with_new_names(settings, known, category=category, stacklevel=stacklevel + 1)
+    if "value_clip_range" in settings and find_renamed("value_clip_range", known):
+        clip_coef = result.get("clip_coef", config_class.clip_coef)
+        message = value_clip_message(settings["value_clip_range"], clip_coef)
+        if message is not None:
+            warnings.warn(message, category, stacklevel=stacklevel)
+    return result
+
+
 def values_from_toml(config_class: type[RunConfig], text: str, source: str = "config.toml") -> dict[str, Any]:
     """The fields that TOML text sets, checked for name and type; others are not in the result.
 
@@ -227,6 +262,10 @@ def values_from_toml(config_class: type[RunConfig], text: str, source: str = "co
     document = parse_toml(text, source)
     document.pop(ALGORITHM_KEY, None)
     hints = field_types(config_class)
+    try:
+        document = new_names(config_class, document, category=FutureWarning)  # a category that users see
+    except SettingError as error:
+        raise SettingError(f"{source}: {error}") from None
     values = {}
     for name, value in document.items():
         if name not in hints:
@@ -367,7 +406,8 @@ def check_magnitudes(config: RunConfig) -> None:
     """Raises SettingError naming the first number that is too large to count or to learn with.
 
     Whole numbers are at most 2^53, those that say how often a round repeats something (epochs, episodes)
-    10^6, others 1e15, learning rates (settings named `lr` or `..._lr`) 1e6; lists of numbers likewise.
+    10^6, others 1e15, learning rates (settings named `..._lr` or `...learning_rate`) 1e6; lists of numbers
+    likewise.
     """
     for name, value in config.to_dict().items():
         for number in value if isinstance(value, tuple) else (value,):
@@ -384,7 +424,7 @@ def _largest(name: str, number: float) -> tuple[str, float]:
         return "10^6", MOST_REPETITIONS
     if isinstance(number, int):
         return "2^53", LARGEST_WHOLE_NUMBER
-    if name == "lr" or name.endswith("_lr"):
+    if name.endswith(("_lr", "learning_rate")) or name == "lr":
         return "1e6", LARGEST_LEARNING_RATE
     return "1e15", LARGEST_NUMBER
 
@@ -393,7 +433,7 @@ def find_preset(presets: Mapping[str, dict[str, Any]], env_id: str) -> dict[str,
     """A copy of an environment's preset, empty when there is none; `dm_control/<domain>-<task>` is looked up
     as EnvPool's id."""
     if env_id.startswith("dm_control/"):
-        from fastrl.envs.envpool import dm_control_id
+        from fastrl.envs.adapters.envpool_ids import dm_control_id
 
         env_id = dm_control_id(env_id) or env_id
     return dict(presets.get(env_id, {}))

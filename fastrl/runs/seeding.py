@@ -39,6 +39,24 @@ def seed_everything(seed: int) -> None:
     random.seed(seed)
 
 
+def seeded_rng_state(seed: int, device: torch.device) -> dict[str, Any]:
+    """The state that the generators have after `seed_everything(seed)`, without touching them.
+
+    Args:
+        seed: in [0, 2^32).
+        device: of the GPUs' generators those are included that a trainer on this device draws from: none on
+            a CPU, all of them on a GPU.
+    """
+    on_gpus = device.type == "cuda"
+    gpus = [torch.device("cuda", index) for index in range(torch.cuda.device_count())] if on_gpus else []
+    return {
+        "torch": torch.Generator().manual_seed(seed).get_state(),
+        "cuda": [torch.Generator(gpu).manual_seed(seed).get_state() for gpu in gpus],
+        "numpy": dict(np.random.RandomState(seed).get_state(legacy=False)),
+        "python": random.Random(seed).getstate(),
+    }
+
+
 def derived_seed(seed: int, purpose: str, number: int = 0) -> int:
     """A seed in [0, 2^31) for a purpose of its own, independent of `seed` itself and of those of other
     purposes and numbers."""
@@ -99,6 +117,12 @@ def set_rng_state(state: Mapping[str, Any]) -> None:
     """
     state = {**state, "torch": state["torch"].cpu()} if isinstance(state.get("torch"), Tensor) else state
     require_rng_state(state)
+    put_rng_state(state)
+
+
+def put_rng_state(state: Mapping[str, Any]) -> None:
+    """`set_rng_state` for a state that `rng_state` or `seeded_rng_state` of this process returned: nothing is
+    checked."""
     torch.set_rng_state(state["torch"])
     if state["cuda"] and torch.cuda.is_available():
         for index, generator in enumerate(state["cuda"][: torch.cuda.device_count()]):

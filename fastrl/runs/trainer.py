@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import warnings
-import weakref
 from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Mapping
@@ -29,10 +28,10 @@ from fastrl.runs.evaluation import Actor, Evaluation, evaluate_policy
 from fastrl.runs.loop import Loop
 from fastrl.runs.memory import require_needs
 from fastrl.runs.observation_kinds import require_vectors
-from fastrl.runs.process import ProcessSettings
+from fastrl.runs.process import ProcessSettings, Session
 from fastrl.runs.run_folder import CHECKPOINTS
 from fastrl.runs.safe_files import require_folder
-from fastrl.runs.seeding import derived_seed, seed_everything
+from fastrl.runs.seeding import derived_seed
 from fastrl.runs.stopwatch import Stopwatch
 from fastrl.runs.threads import choose_threads
 from fastrl.runs.trainer_state import load_state, state_of
@@ -84,8 +83,17 @@ class Trainer(ABC):
         self.interrupted: str | None = None  # name of the signal that ended the last run early
         self.unwritten: list[str] = []  # logs of the last run that found no room, by name
         self._loop: Loop | None = None  # while a run is going on
-        self.open_environments()
-        self.set_up()
+        self.threads = choose_threads(
+            config.num_envs, config.threads, config.env_threads, config.hidden_weights()
+        )
+        self._session = Session(ProcessSettings(self.threads.torch), self.seed, self.device)
+        with self.session():
+            try:
+                self.open_environments()
+                self.set_up()
+            except BaseException:  # at once: whoever keeps the error keeps the trainer
+                self.close()
+                raise
 
     @classmethod
     def from_config(cls, config: RunConfig) -> Self:
@@ -96,7 +104,24 @@ class Trainer(ABC):
 
     @abstractmethod
     def set_up(self) -> None:
-        """Make the learner and what is collected; the environments are there and the generators seeded."""
+        """Make the learner and what is collected; the environments are there, and the trainer's session is
+        entered."""
+
+    def session(self) -> Session:
+        """A context in which the process works for this trainer: with its number of torch threads, freed
+        memory kept, and the trainer's own random generators, which its seed alone determines. The process is
+        put back at the end.
+
+        `run`, `evaluate` and `load` enter it; it can be entered inside itself. Whoever calls `collect`,
+        `estimate` and `learn` in a loop of one's own should enter it: without it they draw from the process's
+        generators, with the process's threads.
+
+            with trainer.session():
+                trainer.collect()
+                trainer.estimate()
+                trainer.learn()
+        """
+        return self._session
 
     @abstractmethod
     def train(self, total_steps: int, out_dir: str) -> None:
@@ -121,27 +146,12 @@ class Trainer(ABC):
         """The policy as it acts in training, about to begin episodes in that many environments."""
 
     def open_environments(self) -> None:
-        """Set threads and seeds, and make the training environments.
-
-        Until `close` the process has the trainer's number of torch threads, and keeps freed memory.
-        """
+        """Make the training environments."""
         require_float32_default()
         config = self.config
-        self.threads = choose_threads(
-            config.num_envs, config.threads, config.env_threads, config.hidden_weights()
-        )
         self.can_make_envs = isinstance(config.env_id, str) or is_factory(config.env_id)
-        settings = ProcessSettings(self.threads.torch)
-        # a trainer that is dropped without `close`, or whose constructor fails, leaves nothing behind either
-        self._restore_process = weakref.finalize(self, settings.restore)
-        settings.apply()
-        seed_everything(self.seed)
-        try:
-            self.env = self.make_env(config.num_envs, self.seed)
-            self._require_fit()
-        except BaseException:  # at once: whoever keeps the error keeps the trainer
-            self.close()
-            raise
+        self.env = self.make_env(config.num_envs, self.seed)
+        self._require_fit()
         scales = {
             f"scales_{what}s": bool(getattr(config, f"normalize_{what}", False))
             for what in ("observation", "reward")
@@ -261,7 +271,8 @@ class Trainer(ABC):
         )  # an environment may change the working directory
         self._loop = loop
         try:
-            loop.run()
+            with self.session():
+                loop.run()
         finally:
             self.interrupted, self.unwritten, self._loop = loop.stop.requested, loop.unwritten, None
 
@@ -299,7 +310,7 @@ class Trainer(ABC):
         normalised here.
 
         A policy with a memory takes each observation for the first one of its episode; for whole episodes
-        there is `player`.
+        there is `actor`. Drawn actions come from torch's global generator.
 
         Args:
             obs: one observation [*obs_shape], or a batch [B, *obs_shape].
@@ -346,7 +357,8 @@ class Trainer(ABC):
                 "a factory"
             )
         chosen = derived_seed(self.seed, "evaluation") if seed is None else seed
-        with self.make_env(self.fixed_num_envs or min(n_episodes, MAX_EVALUATION_ENVS), chosen) as env:
+        num_envs = self.fixed_num_envs or min(n_episodes, MAX_EVALUATION_ENVS)
+        with self.session(), self.make_env(num_envs, chosen) as env:
             bounds: dict[str, Any] = {
                 "interrupted": self.stop_requested,
                 "max_steps": self.config.eval_max_steps,
@@ -394,7 +406,8 @@ class Trainer(ABC):
             CheckpointError: it is of another algorithm or other settings, or is none; the message names the
                 key, and the trainer is as it was.
         """
-        load_state(self, state)
+        with self.session():
+            load_state(self, state)
         self.loaded, self.saved_updates = True, self.updates
 
     def renew_environments(self) -> None:
@@ -407,13 +420,9 @@ class Trainer(ABC):
         )
 
     def close(self) -> None:
-        """Close the environments, and put the process back: torch's threads, and what becomes of freed
-        memory."""
-        try:
-            if hasattr(self, "env"):  # not so where they could not be made
-                self.env.close()
-        finally:
-            self._restore_process()
+        """Close the environments; a second call does nothing."""
+        if hasattr(self, "env"):  # not so where they could not be made
+            self.env.close()
 
     def __enter__(self) -> Self:
         return self

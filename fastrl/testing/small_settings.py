@@ -16,8 +16,8 @@ SMALL: dict[str, Any] = {
         "seed": 1,
     },
     **dict.fromkeys(("layer_sizes", "policy_layer_sizes", "value_layer_sizes", "critic_layer_sizes"), (8,)),
-    **dict.fromkeys(("rollout_steps", "num_steps", "update_after"), 16),
-    **dict.fromkeys(("num_mini_batches", "num_minibatches", "num_epochs", "update_epochs", "m_steps"), 2),
+    **dict.fromkeys(("num_steps", "update_after"), 16),
+    **dict.fromkeys(("num_minibatches", "update_epochs", "m_steps"), 2),
     **{"batch_size": 8, "replay_size": 1000, "action_samples": 4},
     **{"trxl_num_layers": 1, "trxl_num_heads": 1, "trxl_dim": 8, "trxl_memory_length": 4},
 }

@@ -11,12 +11,12 @@ import torch
 from fastrl.envs import GymEnv, VectorEnv, make_vector_env
 from fastrl.envs.action_scale import ActionScale, RawActionsWarning, require_same_scale
 from fastrl.envs.action_spec import ActionSpec
+from fastrl.envs.adapters.masked import MaskedEnv
 from fastrl.envs.base import Advance
 from fastrl.envs.bounds import inward_float32
-from fastrl.envs.masked import MaskedEnv
 from fastrl.envs.single import SingleEnv
-from fastrl.envs.toy_gymnasium import ToyVectorGym
-from fastrl.envs.wrapped import make_wrapped_envs
+from fastrl.envs.toolkit.wrapped import make_wrapped_envs
+from fastrl.envs.toys.gymnasium import ToyVectorGym
 from fastrl.errors import CheckpointError, SettingError
 from fastrl.toolkit.utils.config import Config
 

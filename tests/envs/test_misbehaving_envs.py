@@ -12,7 +12,7 @@ import torch
 
 from fastrl.envs import EnvironmentFailure, make_vector_env
 from fastrl.envs.deadline import NoAnswer, within
-from fastrl.envs.wrapped import make_wrapped_envs
+from fastrl.envs.toolkit.wrapped import make_wrapped_envs
 from fastrl.errors import NonFiniteError
 
 ZEROS = np.zeros(3, np.float32)

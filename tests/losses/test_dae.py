@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from fastrl.envs.toy import LinearQuadratic
+from fastrl.envs.toys import LinearQuadratic
 from fastrl.losses.dae import advantage_scale, advantage_variance, centred_advantages, dae_loss
 from fastrl.nn import AdvantageLinear
 from fastrl.nn.action_heads import JointBranches

@@ -29,21 +29,22 @@ def test_one_observation_is_a_row_of_a_batch_and_of_an_evaluation(
 ) -> None:
     with made(trainer_of, algorithm, env_id) as trainer:
         obs = 3.0 * torch.randn(5, *trainer.env.obs_shape)
-        played = trainer.player(5).choose(obs).numpy()
+        played = trainer.actor(5).act(obs, deterministic=True).numpy()
         many = trainer.act(obs, deterministic=True)
         assert np.array_equal(many, played) and isinstance(many, np.ndarray)
         for row, action in zip(obs, played, strict=True):
             for one in (row, row.numpy(), row.double().numpy(), row.tolist()):
                 np.testing.assert_allclose(trainer.act(one, deterministic=True), action, rtol=1e-4, atol=1e-6)
-            np.testing.assert_allclose(trainer.player(1).choose(row).numpy(), action, rtol=1e-4, atol=1e-6)
+            (acted,) = trainer.actor(1).act(row[None], deterministic=True).numpy()
+            np.testing.assert_allclose(acted, action, rtol=1e-4, atol=1e-6)
         whole = [3] * int(np.prod(trainer.env.obs_shape))
         assert np.array_equal(
             trainer.act(whole, deterministic=True),
             trainer.act(np.array(whole, np.float32), deterministic=True),
         )
         assert torch.equal(
-            trainer.player(1).choose(torch.tensor(whole)),
-            trainer.player(1).choose(torch.tensor(whole).float()),
+            trainer.actor(1).act(torch.tensor([whole]), deterministic=True),
+            trainer.actor(1).act(torch.tensor([whole]).float(), deterministic=True),
         )
         drawn = [trainer.act(obs) for _ in range(20)]
         assert (
@@ -78,7 +79,7 @@ def test_other_shapes_are_refused_by_name(algorithm: str, trainer_of: Callable[.
                 ):
                     trainer.act(obs, deterministic=deterministic)
         with pytest.raises(ValueError, match=r"obs must have shape \[4\] or \[B, 4\], got \[2, 3\]"):
-            trainer.player(2).choose(torch.zeros(2, 3))
+            trainer.actor(2).act(torch.zeros(2, 3), deterministic=True)
 
 
 def test_learning_under_autocast_is_learning_without_it(

@@ -10,7 +10,6 @@ import gymnasium as gym
 import numpy as np
 import pytest
 import torch
-from learners import learner_of
 
 from fastrl.errors import CheckpointError
 from fastrl.runs.state_codec import encode_state
@@ -64,7 +63,7 @@ def learned(trainer: Any, rounds: int) -> tuple[Any, dict[str, torch.Tensor]]:
         trainer.estimate()
         trainer.learn()
         rounds = max(rounds - 1, 0)
-    return encode_state(learner_of(trainer).state_dict())
+    return encode_state(trainer.learner.state_dict())
 
 
 def test_units_of_the_actions_make_no_difference(algorithm: str, trainer_of: Callable[..., Any]) -> None:

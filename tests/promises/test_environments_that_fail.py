@@ -92,7 +92,7 @@ def numbers_of(state: Any) -> Iterator[torch.Tensor]:
 
 
 def train(trainer: Any, config: Any, folder: Path) -> None:
-    trainer.train(total_steps=64, out_dir=str(folder), **config.train_arguments())
+    trainer.train(total_steps=64, out_dir=str(folder))
 
 
 @pytest.mark.parametrize(

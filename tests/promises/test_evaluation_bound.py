@@ -36,7 +36,7 @@ def test_the_user_sets_the_bound(
 ) -> None:
     trainer = trainer_of(algorithm, eval_max_steps=5)
     with pytest.warns(UserWarning, match="were left after 5 steps"):
-        trainer.train(total_steps=32, out_dir=str(tmp_path / "run"), **config_of(algorithm).train_arguments())
+        trainer.train(total_steps=32, out_dir=str(tmp_path / "run"))
     header, row = (tmp_path / "run" / "eval.csv").read_text().splitlines()[:2]
     values = dict(zip(header.split(","), row.split(","), strict=True))
     assert float(values["eval/length_mean"]) == 5.0 and float(values["eval/cut_episodes"]) == 2.0

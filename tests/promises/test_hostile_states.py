@@ -37,7 +37,7 @@ KNOWN: list[tuple[tuple[Any, ...], Any, str]] = [
     (("updates",), -1, "updates must be a whole number"),
     (("recent",), [[1.0, 2, 3]], r"recent\[0\] must be a list of 2 items"),
     (("marks", "save"), None, r"marks\['save'\] must be a whole number"),
-    (("agent",), [], "agent must be a dict"),
+    (("learner",), [], "learner must be a dict"),
     (("rng", "numpy", "state", "pos"), 10**9, r"rng\['numpy'\]\['state'\]\['pos'\] must be in \[0, 624\]"),
     (
         ("rng", "numpy", "state", "key"),

@@ -54,7 +54,7 @@ def test_what_came_after_the_last_row_is_logged_and_no_cell_is_nan(
         monkeypatch, lambda count, timestep: timestep._replace(reward=timestep.reward * 0.0)
     )  # all returns are one number
     trainer = trainer_of(algorithm, log_interval=10_000)
-    trainer.train(total_steps=64, out_dir=str(tmp_path), **config_of(algorithm).train_arguments())
+    trainer.train(total_steps=64, out_dir=str(tmp_path))
     [row] = rows_of(tmp_path)
     assert int(row["env_steps"]) == trainer.env_steps >= 64
     assert any(
@@ -75,7 +75,7 @@ def test_a_run_that_ends_before_its_first_update_has_a_row(
         monkeypatch, lambda count, timestep: (count == 3 and os.kill(os.getpid(), signal.SIGTERM)) or timestep
     )
     trainer = trainer_of(algorithm)
-    trainer.train(total_steps=64, out_dir=str(tmp_path), **config_of(algorithm).train_arguments())
+    trainer.train(total_steps=64, out_dir=str(tmp_path))
     assert trainer.interrupted == "SIGTERM" and trainer.updates == 0
     assert int(rows_of(tmp_path)[-1]["env_steps"]) == trainer.env_steps > 0
 
@@ -84,12 +84,11 @@ def test_rows_of_a_run_that_was_stopped_between_two_are_those_of_one_that_was_no
     algorithm: str, trainer_of: Callable[..., Any], config_of: Callable[..., Any], tmp_path: Path
 ) -> None:
     changes: dict[str, Any] = {"log_interval": 50} | ({"save_replay": True} if algorithm == "mpo" else {})
-    arguments = config_of(algorithm).train_arguments()
-    trainer_of(algorithm, **changes).train(total_steps=96, out_dir=str(tmp_path / "whole"), **arguments)
-    trainer_of(algorithm, **changes).train(total_steps=64, out_dir=str(tmp_path / "parts"), **arguments)
+    trainer_of(algorithm, **changes).train(total_steps=96, out_dir=str(tmp_path / "whole"))
+    trainer_of(algorithm, **changes).train(total_steps=64, out_dir=str(tmp_path / "parts"))
     again = trainer_of(algorithm, **changes)
     again.load(tmp_path / "parts")
-    again.train(total_steps=96, out_dir=str(tmp_path / "parts"), **arguments)
+    again.train(total_steps=96, out_dir=str(tmp_path / "parts"))
     assert without_times(rows_of(tmp_path / "parts")) == without_times(rows_of(tmp_path / "whole"))
 
 

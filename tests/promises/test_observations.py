@@ -71,7 +71,7 @@ def train(trainer: Any, config: Any, folder: Path, steps: int = 64) -> list[str]
     """Train, and what was warned of."""
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        trainer.train(total_steps=steps, out_dir=str(folder), **config.train_arguments())
+        trainer.train(total_steps=steps, out_dir=str(folder))
     return [str(warning.message) for warning in caught]
 
 

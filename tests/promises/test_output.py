@@ -38,7 +38,7 @@ def test_a_reader_that_goes_away_ends_the_run_with_a_checkpoint(
     monkeypatch.setattr(sys, "stdout", Failing(BrokenPipeError(errno.EPIPE, "Broken pipe")))
     trainer = trainer_of(algorithm, log_interval=0)
     with pytest.warns(UserWarning, match="nobody reads it any more, so the run is saved and ends"):
-        trainer.train(total_steps=2_000, out_dir=str(tmp_path), **config_of(algorithm).train_arguments())
+        trainer.train(total_steps=2_000, out_dir=str(tmp_path))
     assert trainer.interrupted == "SIGPIPE"
     assert load_checkpoint(tmp_path / "checkpoints")["env_steps"] == trainer.env_steps > 0
     assert "nobody reads it any more" in (tmp_path / "notes.txt").read_text()
@@ -59,7 +59,7 @@ def test_a_disk_without_room_for_logs_and_output_ends_nothing(
     for module in ("csv_table", "event_file", "curve"):
         monkeypatch.setattr(f"fastrl.runs.{module}.replace_file", full)
     trainer = trainer_of(algorithm)
-    trainer.train(total_steps=64, out_dir=str(tmp_path), **config_of(algorithm).train_arguments())
+    trainer.train(total_steps=64, out_dir=str(tmp_path))
     assert trainer.interrupted is None
     assert load_checkpoint(tmp_path / "checkpoints")["env_steps"] == trainer.env_steps >= 64
     assert {"metrics.csv", "eval.csv", "events.out.tfevents.*"} <= set(trainer.unwritten)

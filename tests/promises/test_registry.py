@@ -11,7 +11,7 @@ def test_trains_saves_and_loads(
     algorithm: str, trainer_of: Callable[..., Any], config_of: Callable[..., Any], tmp_path: Path
 ) -> None:
     trainer = trainer_of(algorithm)
-    trainer.train(total_steps=64, out_dir=str(tmp_path / "run"), **config_of(algorithm).train_arguments())
+    trainer.train(total_steps=64, out_dir=str(tmp_path / "run"))
     assert trainer.env_steps >= 64 and trainer.updates > 0
     again = trainer_of(algorithm)
     again.load(tmp_path / "run" / "checkpoints")

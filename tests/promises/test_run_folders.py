@@ -30,7 +30,7 @@ class Killed(BaseException):
 
 
 def train(trainer: Any, folder: Path, steps: int) -> None:
-    trainer.train(total_steps=steps, out_dir=str(folder), **trainer.config.train_arguments())
+    trainer.train(total_steps=steps, out_dir=str(folder))
 
 
 def die_at_round(trainer: Any, rounds: int) -> None:
@@ -57,7 +57,7 @@ def rows(folder: Path) -> list[dict[str, str]]:
 
 def learned(folder: Path) -> tuple[Any, dict[str, torch.Tensor]]:
     """The agent of a run's newest checkpoint."""
-    return encode_state(load_checkpoint(folder / "checkpoints")["agent"])
+    return encode_state(load_checkpoint(folder / "checkpoints")["learner"])
 
 
 def assert_same_run(one: Path, other: Path) -> None:

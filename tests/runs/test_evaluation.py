@@ -8,10 +8,10 @@ import torch
 from fastrl.envs import make_vector_env
 from fastrl.envs.base import ActionSpec, Advance, VectorEnv
 from fastrl.runs import evaluation
-from fastrl.runs.evaluation import MemorylessPlayer, evaluate_policy
+from fastrl.runs.evaluation import MemorylessActor, evaluate_policy
 
 
-def zeros(obs):
+def zeros(obs, deterministic):
     return torch.zeros(obs.shape[0], dtype=torch.int64)
 
 
@@ -19,7 +19,7 @@ def test_short_episodes_are_not_counted_more_often_than_long_ones():
     """Environments with episodes of 2 and of 8 steps: each gives its share, though the first could give four
     times as many."""
     env = make_vector_env("Counter-v0", 2, env_kwargs={"length": [2, 8]})
-    metrics = evaluate_policy(MemorylessPlayer(zeros), env, 6)
+    metrics = evaluate_policy(MemorylessActor(zeros), env, 6)
     assert metrics["eval/length_mean"] == 5.0
     assert (metrics["eval/return_min"], metrics["eval/return_max"]) == (1.0, 28.0)
     assert metrics["eval/return_mean"] == 14.5 and metrics["eval/return_std"] == 13.5
@@ -27,14 +27,14 @@ def test_short_episodes_are_not_counted_more_often_than_long_ones():
 
 def test_an_uneven_number_of_episodes_is_shared_out():
     env = make_vector_env("Counter-v0", 4, env_kwargs={"length": [2, 4, 6, 8]})
-    assert evaluate_policy(MemorylessPlayer(zeros), env, 5)["eval/length_mean"] == (2 * 2 + 4 + 6 + 8) / 5
+    assert evaluate_policy(MemorylessActor(zeros), env, 5)["eval/length_mean"] == (2 * 2 + 4 + 6 + 8) / 5
 
 
 def test_it_can_be_interrupted():
     calls = iter([False] * 3 + [True])
     assert (
         evaluate_policy(
-            MemorylessPlayer(zeros), make_vector_env("Counter-v0", 2), 4, interrupted=lambda: next(calls)
+            MemorylessActor(zeros), make_vector_env("Counter-v0", 2), 4, interrupted=lambda: next(calls)
         )
         is None
     )
@@ -42,7 +42,7 @@ def test_it_can_be_interrupted():
 
 def test_no_episodes_are_an_error():
     with pytest.raises(ValueError, match="n_episodes"):
-        evaluate_policy(MemorylessPlayer(zeros), make_vector_env("Counter-v0", 2), 0)
+        evaluate_policy(MemorylessActor(zeros), make_vector_env("Counter-v0", 2), 0)
 
 
 class Endless(VectorEnv):
@@ -72,7 +72,7 @@ class Endless(VectorEnv):
 def test_an_episode_without_end_is_left_and_counts_as_it_stands(monkeypatch):
     monkeypatch.setattr(evaluation, "LONGEST_EPISODE", 20)
     with pytest.warns(UserWarning, match="1 of 3 episodes of Endless were left after 20 steps"):
-        metrics = evaluate_policy(MemorylessPlayer(zeros), Endless(), 4)
+        metrics = evaluate_policy(MemorylessActor(zeros), Endless(), 4)
     assert metrics["eval/cut_episodes"] == 1.0
     assert (metrics["eval/return_min"], metrics["eval/return_max"]) == (3.0, 20.0)
     assert metrics["eval/length_mean"] == pytest.approx((20 + 3 + 3) / 3)
@@ -96,4 +96,4 @@ def test_the_bound_of_an_episode(limit, wanted, bound):
 
 def test_a_bound_below_one_is_refused():
     with pytest.raises(ValueError, match="max_steps must be at least 1"):
-        evaluate_policy(MemorylessPlayer(zeros), Endless(), 4, max_steps=0)
+        evaluate_policy(MemorylessActor(zeros), Endless(), 4, max_steps=0)

@@ -430,7 +430,7 @@ def test_an_agent_goes_on_exactly_from_its_state(discrete):
     first, second = make_learner(discrete, use_retrace=True), make_learner(discrete, use_retrace=True)
     batch = make_batch(first)
     for _ in range(3):
-        first.update(batch)
+        update(first, batch)
     second.load_state_dict(copy.deepcopy(first.state_dict()))
     results = []
     for learner in (first, second):

@@ -13,8 +13,8 @@ import torch
 
 from fastrl.envs import make_vector_env
 from fastrl.envs.action_spec import ActionSpec
-from fastrl.envs.toy import TOYS, LinearQuadratic, ToyDynamics
-from fastrl.envs.toy_gymnasium import ToyVectorGym
+from fastrl.envs.toys import TOYS, LinearQuadratic, ToyDynamics
+from fastrl.envs.toys.gymnasium import ToyVectorGym
 from fastrl.errors import CheckpointError, NonFiniteError, SettingError
 from fastrl.trainers.mpo.config import MPOConfig
 from fastrl.trainers.mpo.trainer import MPOTrainer, _evaluate_vectorized

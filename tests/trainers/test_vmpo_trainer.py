@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from fastrl.envs.toy_gymnasium import ToyVectorGym
+from fastrl.envs.toys.gymnasium import ToyVectorGym
 from fastrl.errors import SettingError
 from fastrl.trainers.vmpo.agent import VMPOAgent
 from fastrl.trainers.vmpo.config import VMPOConfig

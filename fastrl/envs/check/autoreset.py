@@ -9,7 +9,7 @@ from typing import Any
 import gymnasium as gym
 
 from fastrl.envs.actions import ActionMap
-from fastrl.envs.autoreset import found_mode, told_mode
+from fastrl.envs.adapters.autoreset import found_mode, told_mode
 from fastrl.envs.check.report import Report
 from fastrl.envs.observations import ObservationMap
 

@@ -10,6 +10,7 @@ import gymnasium as gym
 import numpy as np
 
 from fastrl.envs.actions import ActionMap
+from fastrl.envs.adapters.time_limit import time_limit
 from fastrl.envs.check.actions import mask_of, random_actions
 from fastrl.envs.check.contract import Contract, Stepped
 from fastrl.envs.check.repeats import check_repeats
@@ -18,7 +19,6 @@ from fastrl.envs.check.watches import EntryWatch, EpisodeWatch, RewardWatch
 from fastrl.envs.failures import ObservationFault
 from fastrl.envs.observation_entries import Leaf, entries
 from fastrl.envs.observations import dig
-from fastrl.envs.time_limit import time_limit
 
 
 class SingleCheck:

@@ -10,10 +10,10 @@ from torch import Tensor, nn
 
 from fastrl.errors import SettingError
 from fastrl.losses.dae import advantage_scale, centred_advantages, dae_loss
+from fastrl.nn.action_heads import distribution
 from fastrl.nn.containers import AdvantageLinear, Shape
 from fastrl.toolkit.batchers.batch import Batch
 from fastrl.toolkit.models.base_model import BaseModel
-from fastrl.toolkit.models.base_pg_model import distribution
 from fastrl.toolkit.models.value_model import ValueModel
 from fastrl.toolkit.utils.estimators.rollout import VALUES, entry, flags, state_values
 

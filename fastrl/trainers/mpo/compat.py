@@ -16,7 +16,8 @@ from torch import Tensor
 
 from fastrl.data.feed import harmless
 from fastrl.data.replay import Sequences
-from fastrl.envs import make_vector_env, wrappers
+from fastrl.envs import make_vector_env
+from fastrl.envs.toolkit import wrappers
 from fastrl.errors import SettingError
 from fastrl.nn.distributions import Distribution
 from fastrl.nn.encoders import as_vectors

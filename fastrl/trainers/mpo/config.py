@@ -85,7 +85,7 @@ class MPOConfig(RunConfig):
     samples_per_insert: float | None = None
     """Transitions drawn for each one stored; none: batch_size, one update per environment step."""
     m_steps: int = 1
-    """Policy steps on each E-step."""
+    """Gradient steps per update, ≥ 1, of the policy on one E-step."""
     policy_layer_sizes: tuple[int, ...] = (256, 256)
     """Widths of the policy's hidden layers."""
     critic_layer_sizes: tuple[int, ...] = (256, 256)
@@ -105,9 +105,9 @@ class MPOConfig(RunConfig):
     mstep_kl_epsilon_std: float | None = 1e-6
     """Bound of the M-step's KL of the deviation, in nats; none: that of the mean."""
     temperature_init: float = 1.0
-    """Temperatures to start from, in [1e-8, 1e8]."""
+    """Temperature to start from, in [1e-8, 1e8]; that of the action penalty too."""
     temperature_lr: float = 1e-2
-    """Learning rate of the temperatures."""
+    """Learning rate of the temperature."""
     lambda_init: float = 1.0
     """Factor of both KL multipliers to start from, in [1e-8, 1e8]."""
     lambda_lr: float = 1e-2
@@ -140,7 +140,7 @@ class MPOConfig(RunConfig):
     """Logarithm of the actions' standard deviation to start from, in [-18, 2]; bounds of actions are -1 and
     1."""
     optimizer_type: str = "adam"
-    """adam or sgd."""
+    """Optimiser: adam or sgd."""
     sgd_momentum: float = 0.9
     """Momentum of sgd, in [0, 1)."""
     bfloat16: bool = False

@@ -14,12 +14,12 @@ import torch
 from torch import Tensor
 
 from fastrl.envs import make_vector_env
-from fastrl.envs.final_info import (
+from fastrl.envs.adapters.final_info import (
     _extract_episode_returns,
     _extract_final_observations,
     _iter_final_info_entries,
 )
-from fastrl.envs.wrappers import _find_wrapper, _make_env, _transform_observation, _transform_reward
+from fastrl.envs.toolkit.wrappers import _find_wrapper, _make_env, _transform_observation, _transform_reward
 from fastrl.errors import SettingError
 from fastrl.nn.distributions import DiagonalGaussian
 from fastrl.nn.normalizer import merge_moments

@@ -76,7 +76,7 @@ class VMPOConfig(RunConfig):
     updates_per_step: int = 1
     """Learner updates per full rollout, ≥ 1."""
     m_steps: int = 16
-    """Gradient steps on the batch per update, ≥ 1."""
+    """Gradient steps per update, ≥ 1, each on the whole batch."""
     policy_layer_sizes: tuple[int, ...] = (256, 256)
     """Widths of the policy's hidden layers."""
     value_layer_sizes: tuple[int, ...] = (256, 256)
@@ -100,7 +100,7 @@ class VMPOConfig(RunConfig):
     advantage_lr: float | None = None
     """With dae: learning rate of the advantage function; none: value_lr."""
     normalize_advantages: bool = True
-    """Standardise advantages over the valid rows of a batch; with dae divide them by their deviation under
+    """Standardise advantages, over the valid rows of a batch; with dae divide them by their deviation under
     the policy."""
     policy_lr: float = 0.0005
     """Learning rate of the policy."""
@@ -109,7 +109,7 @@ class VMPOConfig(RunConfig):
     topk_fraction: float = 0.5
     """Share of the rows, by advantage, that the policy learns from, in (0, 1]."""
     temperature_init: float = 1.0
-    """Temperature η to start from, > 0."""
+    """Temperature to start from, η > 0."""
     temperature_lr: float = 0.0001
     """Learning rate of the temperature."""
     epsilon_eta: float = 0.1
@@ -135,7 +135,7 @@ class VMPOConfig(RunConfig):
     max_grad_norm: float = 10.0
     """Largest gradient norm, of policy and value function separately."""
     optimizer_type: str = "adam"
-    """adam or sgd."""
+    """Optimiser: adam or sgd."""
     sgd_momentum: float = 0.9
     """Momentum of sgd, in [0, 1)."""
     normalize_observation: bool = True
@@ -143,7 +143,7 @@ class VMPOConfig(RunConfig):
     clip_observation: float | None = 10.0
     """Bound of normalised observations; none: unbounded."""
     normalize_reward: bool = True
-    """Learn from rewards over the running standard deviation of the return."""
+    """Learn from rewards over the running standard deviation of the discounted return."""
     clip_reward: float | None = 10.0
     """Bound of scaled rewards; none: unbounded."""
 
