@@ -131,9 +131,8 @@ class PolicyGradientTrainer(Trainer):
         fitted: dict[str, Tensor] = {}
         if self.config.advantage_estimator == "dae":
             with self.stopwatch("fitting"):
-                self.advantages, self.returns, fitted = self.learner.fit_advantages(
-                    self._segments(), self.steps_before
-                )
+                *estimates, fitted = self.learner.fit_advantages(self._segments(), self.steps_before)
+                self.advantages, self.returns = (estimate.transpose(0, 1) for estimate in estimates)
         metrics = self.learner.learn(self.rows(), self.steps_before)
         self.updates += 1
         return metrics | fitted
