@@ -1,15 +1,22 @@
-"""What a trainer changes of the process it lives in, and puts back: torch's threads, and what the C library
-does with freed memory."""
+"""What a trainer changes of its process while it works, and puts back.
+
+Torch's threads, what the C library does with freed memory, and the process's random generators.
+
+How many threads: `fastrl.runs.threads`; freed memory: `fastrl.runs.allocator`; generators:
+`fastrl.runs.seeding`. Nothing else of fastrl sets any of them.
+"""
 
 from __future__ import annotations
 
 import threading
+from collections.abc import Mapping
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 import torch
 
 from fastrl.runs.allocator import Thresholds, keep_freed_memory, replace_thresholds
+from fastrl.runs.seeding import put_rng_state, require_rng_state, rng_state, seeded_rng_state, set_rng_state
 
 
 class ProcessSettings:
@@ -71,3 +78,54 @@ class ProcessSettings:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.restore()
+
+
+class Session:
+    """While it is entered, the process works for one trainer, with its threads and random generators.
+
+    Afterwards the process is as it was, and the next time the generators go on where they stopped.
+
+    It can be entered inside itself, which changes nothing, and inside another trainer's. The generators are
+    those of the whole process: other threads that draw meanwhile draw from them too.
+
+    Args:
+        settings: what is applied meanwhile.
+        seed: of the generators, in [0, 2^32).
+        device: where the trainer draws.
+    """
+
+    def __init__(self, settings: ProcessSettings, seed: int, device: torch.device) -> None:
+        self._settings = settings
+        self._own: Mapping[str, Any] = seeded_rng_state(seed, device)  # while it is not entered
+        self._outside: Mapping[str, Any] = {}  # while it is
+        self._depth = 0
+
+    @property
+    def generators(self) -> Mapping[str, Any]:
+        """The state of the trainer's generators (see `fastrl.runs.seeding.rng_state`)."""
+        return rng_state() if self._depth else self._own
+
+    @generators.setter
+    def generators(self, state: Mapping[str, Any]) -> None:
+        if self._depth:
+            set_rng_state(state)
+        else:
+            require_rng_state(state)
+            self._own = state
+
+    def __enter__(self) -> Self:
+        if self._depth == 0:
+            self._outside = rng_state()
+            self._settings.apply()
+            put_rng_state(self._own)
+        self._depth += 1
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._depth -= 1
+        if self._depth == 0:
+            self._own = rng_state()
+            put_rng_state(self._outside)
+            self._settings.restore()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import warnings
-import weakref
 from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Mapping
@@ -24,18 +23,19 @@ from fastrl.errors import CheckpointError, RunFolderError, SettingError
 from fastrl.nn.observations import as_rows
 from fastrl.nn.precision import require_float32_default, without_autocast
 from fastrl.runs.checkpoint import load_checkpoint, save_checkpoint
-from fastrl.runs.config import RunConfig, convert
+from fastrl.runs.config import RunConfig
 from fastrl.runs.evaluation import Actor, Evaluation, evaluate_policy
 from fastrl.runs.loop import Loop
 from fastrl.runs.memory import require_needs
 from fastrl.runs.observation_kinds import require_vectors
-from fastrl.runs.process import ProcessSettings
+from fastrl.runs.process import ProcessSettings, Session
 from fastrl.runs.run_folder import CHECKPOINTS
 from fastrl.runs.safe_files import require_folder
-from fastrl.runs.seeding import derived_seed, seed_everything
+from fastrl.runs.seeding import derived_seed
 from fastrl.runs.stopwatch import Stopwatch
 from fastrl.runs.threads import choose_threads
 from fastrl.runs.trainer_state import load_state, state_of
+from fastrl.runs.typed_values import convert
 
 MAX_EVALUATION_ENVS = 64
 RECENT_EPISODES = 100  # `rollout/ep_return_mean` is over this many finished episodes
@@ -84,8 +84,17 @@ class Trainer(ABC):
         self.interrupted: str | None = None  # name of the signal that ended the last run early
         self.unwritten: list[str] = []  # logs of the last run that found no room, by name
         self._loop: Loop | None = None  # while a run is going on
-        self.open_environments()
-        self.set_up()
+        self.threads = choose_threads(
+            config.num_envs, config.threads, config.env_threads, config.hidden_weights()
+        )
+        self._session = Session(ProcessSettings(self.threads.torch), self.seed, self.device)
+        with self.session():
+            try:
+                self.open_environments()
+                self.set_up()
+            except BaseException:  # at once: whoever keeps the error keeps the trainer
+                self.close()
+                raise
 
     @classmethod
     def from_config(cls, config: RunConfig) -> Self:
@@ -96,17 +105,38 @@ class Trainer(ABC):
 
     @abstractmethod
     def set_up(self) -> None:
-        """Make the learner and what is collected; the environments are there and the generators seeded."""
+        """Make the learner and the data.
+
+        The environments are there, and the trainer's session is entered.
+        """
+
+    def session(self) -> Session:
+        """A context in which the process works for this trainer, and is put back at the end.
+
+        It has the trainer's number of torch threads, keeps freed memory, and draws from random generators of
+        the trainer's own, which its seed alone determines.
+
+        `run`, `evaluate` and `load` enter it; it can be entered inside itself. Whoever calls `collect`,
+        `estimate` and `learn` in a loop of one's own should enter it: without it they draw from the process's
+        generators, with the process's threads.
+
+            with trainer.session():
+                trainer.collect()
+                trainer.estimate()
+                trainer.learn()
+        """
+        return self._session
 
     @abstractmethod
     def train(self, total_steps: int, out_dir: str) -> None:
-        """Train until `env_steps` reaches `total_steps` and write the run folder `out_dir`; an algorithm may
-        add arguments."""
+        """Train until `env_steps` reaches `total_steps`, and write the run folder `out_dir`.
+
+        An algorithm may add arguments.
+        """
 
     @abstractmethod
     def collect(self) -> bool:
-        """Step the environments until there is enough to learn from; False when a signal asked to stop
-        first."""
+        """Step the environments until there is enough to learn from; False when a signal asked to stop."""
 
     @abstractmethod
     def estimate(self) -> None:
@@ -121,27 +151,12 @@ class Trainer(ABC):
         """The policy as it acts in training, about to begin episodes in that many environments."""
 
     def open_environments(self) -> None:
-        """Set threads and seeds, and make the training environments.
-
-        Until `close` the process has the trainer's number of torch threads, and keeps freed memory.
-        """
+        """Make the training environments."""
         require_float32_default()
         config = self.config
-        self.threads = choose_threads(
-            config.num_envs, config.threads, config.env_threads, config.hidden_weights()
-        )
         self.can_make_envs = isinstance(config.env_id, str) or is_factory(config.env_id)
-        settings = ProcessSettings(self.threads.torch)
-        # a trainer that is dropped without `close`, or whose constructor fails, leaves nothing behind either
-        self._restore_process = weakref.finalize(self, settings.restore)
-        settings.apply()
-        seed_everything(self.seed)
-        try:
-            self.env = self.make_env(config.num_envs, self.seed)
-            self._require_fit()
-        except BaseException:  # at once: whoever keeps the error keeps the trainer
-            self.close()
-            raise
+        self.env = self.make_env(config.num_envs, self.seed)
+        self._require_fit()
         scales = {
             f"scales_{what}s": bool(getattr(config, f"normalize_{what}", False))
             for what in ("observation", "reward")
@@ -191,7 +206,8 @@ class Trainer(ABC):
         }
 
     def follow_parameters(self) -> None:
-        """Let the learner's optimisers follow what was done to the networks since the last update;
+        """Let the learner's optimisers follow changes of its networks since the last update.
+
         SettingError where they cannot.
 
         Each update does so itself; `run` does it before the first step, since networks that were moved or
@@ -200,8 +216,7 @@ class Trainer(ABC):
         self.learner.follow()
 
     def anneal_over(self, total_steps: int) -> None:  # noqa: B027  # most trainers have no schedule of the whole run
-        """Let what is annealed over the whole run go over this many environment steps; `run` calls it with
-        those that it was given."""
+        """Let what is annealed over the whole run end after this many environment steps; `run` calls it."""
 
     @abstractmethod
     def describe(self) -> str:
@@ -213,12 +228,15 @@ class Trainer(ABC):
 
     @abstractmethod
     def load_trainer_state(self, state: Mapping[str, Any], *, environments_continue: bool) -> None:
-        """Counterpart of `trainer_state`; when the environments could not be saved they have just been made
-        anew."""
+        """Counterpart of `trainer_state`.
+
+        When the environments could not be saved they have just been made anew.
+        """
 
     def state_outline(self) -> dict[str, Any]:
-        """What `trainer_state` of a checkpoint must look like (see `fastrl.runs.state_check`); by default
-        like the present one.
+        """What `trainer_state` of a checkpoint must look like, by default like the present one.
+
+        See `fastrl.runs.state_check`.
 
         A subclass says here what can be absent, or must lie in a range: a place in a ring, a half-collected
         rollout.
@@ -226,8 +244,7 @@ class Trainer(ABC):
         return self.trainer_state()
 
     def stop_requested(self) -> bool:
-        """Whether a signal asked the present run to end; loops over environment steps ask this at every
-        step."""
+        """Whether a signal asked the present run to end; asked at every environment step."""
         return self._loop is not None and self._loop.stop.requested is not None
 
     # -------------------------------------------------------------------------------------- the loop
@@ -261,7 +278,8 @@ class Trainer(ABC):
         )  # an environment may change the working directory
         self._loop = loop
         try:
-            loop.run()
+            with self.session():
+                loop.run()
         finally:
             self.interrupted, self.unwritten, self._loop = loop.stop.requested, loop.unwritten, None
 
@@ -276,8 +294,10 @@ class Trainer(ABC):
             self.recent.append((episode.episode_return, episode.length))
 
     def progress(self, env_steps_per_s: float | None) -> dict[str, float]:
-        """Episode statistics of the last 100 finished episodes, counters, the rate where known, seconds per
-        phase since the last call."""
+        """Statistics of the last 100 episodes, counters, steps per second, and seconds of each phase.
+
+        Seconds are those since the last call; the rate is there where it is known.
+        """
         metrics = {"rollout/episodes": float(self.episodes), "train/updates": float(self.updates)}
         if self.recent:
             returns, lengths = zip(*self.recent, strict=True)
@@ -295,11 +315,10 @@ class Trainer(ABC):
     @without_autocast
     @torch.no_grad()
     def act(self, obs: Any, deterministic: bool = False) -> np.ndarray:
-        """Choose actions for observations as the environments give them; what the trainer normalises is
-        normalised here.
+        """Choose actions for observations as the environments give them; they are normalised here.
 
         A policy with a memory takes each observation for the first one of its episode; for whole episodes
-        there is `player`.
+        there is `actor`. Drawn actions come from torch's global generator.
 
         Args:
             obs: one observation [*obs_shape], or a batch [B, *obs_shape].
@@ -346,7 +365,8 @@ class Trainer(ABC):
                 "a factory"
             )
         chosen = derived_seed(self.seed, "evaluation") if seed is None else seed
-        with self.make_env(self.fixed_num_envs or min(n_episodes, MAX_EVALUATION_ENVS), chosen) as env:
+        num_envs = self.fixed_num_envs or min(n_episodes, MAX_EVALUATION_ENVS)
+        with self.session(), self.make_env(num_envs, chosen) as env:
             bounds: dict[str, Any] = {
                 "interrupted": self.stop_requested,
                 "max_steps": self.config.eval_max_steps,
@@ -356,15 +376,16 @@ class Trainer(ABC):
     # ----------------------------------------------------------------------------------------- state
 
     def save(self, path: str | Path) -> Path:
-        """Write a checkpoint below the directory `path` and point its `LATEST` at it; returns the
-        checkpoint's own directory."""
+        """Write a checkpoint below the directory `path`, point `LATEST` at it, and return its directory."""
         saved = save_checkpoint(Path(path), self.state_dict(), step=self.env_steps)
         self.saved_updates = self.updates
         return saved
 
     def load(self, path: str | Path) -> None:
-        """Continue from a checkpoint: a run folder, a directory of checkpoints (its newest good one), or one
-        checkpoint's directory.
+        """Continue from a checkpoint.
+
+        `path` is a run folder, a directory of checkpoints (its newest good one is taken), or one checkpoint's
+        directory.
 
         Everything of the learner comes back exactly. Environments that can save their state continue where
         they were; others (EnvPool) start new episodes under a new seed, and a half-collected rollout is
@@ -394,12 +415,15 @@ class Trainer(ABC):
             CheckpointError: it is of another algorithm or other settings, or is none; the message names the
                 key, and the trainer is as it was.
         """
-        load_state(self, state)
+        with self.session():
+            load_state(self, state)
         self.loaded, self.saved_updates = True, self.updates
 
     def renew_environments(self) -> None:
-        """Make environments anew, under a new seed once there are steps: the first one would replay the
-        episodes of the first session."""
+        """Make environments anew, under a new seed once there are steps.
+
+        The first seed would replay the episodes of the first session.
+        """
         num_envs = self.env.num_envs
         self.env.close()
         self.env = self.make_env(
@@ -407,13 +431,9 @@ class Trainer(ABC):
         )
 
     def close(self) -> None:
-        """Close the environments, and put the process back: torch's threads, and what becomes of freed
-        memory."""
-        try:
-            if hasattr(self, "env"):  # not so where they could not be made
-                self.env.close()
-        finally:
-            self._restore_process()
+        """Close the environments; a second call does nothing."""
+        if hasattr(self, "env"):  # not so where they could not be made
+            self.env.close()
 
     def __enter__(self) -> Self:
         return self

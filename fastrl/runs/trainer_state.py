@@ -12,7 +12,7 @@ from fastrl.envs import EnvironmentFailure
 from fastrl.envs.action_scale import require_same_scale
 from fastrl.envs.action_spec import ActionSpec
 from fastrl.errors import CheckpointError, NonFiniteError
-from fastrl.runs.seeding import require_rng_state, rng_state, set_rng_state
+from fastrl.runs.seeding import require_rng_state
 from fastrl.runs.state_check import Checked, ListOf, StateError, Within, require_like
 from fastrl.runs.state_codec import decode_state, encode_state
 
@@ -37,7 +37,7 @@ def state_of(trainer: Trainer) -> dict[str, Any]:
         "env": None if trainer.env.broken else trainer.env.state_dict(),
         "action_bounds": trainer.env.scaled_bounds(),
         "trainer": trainer.trainer_state(),
-        "rng": rng_state(),
+        "rng": trainer.session().generators,
     }
 
 
@@ -65,7 +65,7 @@ def load_state(trainer: Trainer, state: Mapping[str, Any]) -> None:
                 break
             reached = max(reached, number)
             part(trainer, given)
-        set_rng_state(given["rng"])
+        trainer.session().generators = given["rng"]
 
     load_or_go_back(
         state, check=lambda: _require_state(trainer, state), own=lambda: state_of(trainer), load=take
@@ -73,13 +73,15 @@ def load_state(trainer: Trainer, state: Mapping[str, Any]) -> None:
 
 
 def begin_new_episodes(trainer: Trainer) -> None:
-    """Do to the environments what loading the present state would do: those that cannot save theirs are made
-    anew. Nothing is drawn."""
+    """Make environments that cannot save their state anew, as loading the present state would.
+
+    Nothing is drawn.
+    """
     state = state_of(trainer)
     if state["env"] is None:
         _take_environments(trainer, state)
         _take_rest(trainer, state)
-        set_rng_state(state["rng"])
+        trainer.session().generators = state["rng"]
 
 
 def load_or_go_back(

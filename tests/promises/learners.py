@@ -15,16 +15,16 @@ ROUNDS = {"mpo": 12}  # a round is a step there
 
 def play(trainer: Any, rounds: float = 1) -> None:
     """So many rounds of a trainer, as its loop makes them, without files."""
-    for _ in range(int(rounds * ROUNDS.get(trainer.algorithm, 1))):
-        assert trainer.collect()
-        trainer.estimate()
-        trainer.learn()
+    with trainer.session():
+        for _ in range(int(rounds * ROUNDS.get(trainer.algorithm, 1))):
+            assert trainer.collect()
+            trainer.estimate()
+            trainer.learn()
 
 
 def modules_of(trainer: Any) -> dict[str, nn.Module]:
     """The networks and multipliers of a trainer's learner by name, those that are copies of others too."""
-    agent = getattr(trainer, "agent", None)
-    return {"agent": agent} if isinstance(agent, nn.Module) else _own_modules(learner_of(trainer))
+    return modules_of_learner(learner_of(trainer))
 
 
 def _own_modules(owner: Any) -> dict[str, nn.Module]:
@@ -70,7 +70,7 @@ def update_on_same_data(trainer: Any) -> Callable[[Any], None]:
     elif trainer.algorithm == "vmpo":
         data = lambda learner: learner.learn(trainer.rows)  # noqa: E731
     elif trainer.algorithm == "ppo-trxl":
-        data = lambda learner: learner.learn(trainer.rows, trainer.bank, lr=1e-3, ent_coef=0.01)  # noqa: E731
+        data = lambda learner: learner.learn(trainer.rows, trainer.bank, learning_rate=1e-3, ent_coef=0.01)  # noqa: E731
     else:
         data = lambda learner: learner.learn(trainer.rows(), trainer.env_steps)  # noqa: E731
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-RATES = ("train/learning_rate", "train/lr")
+RATE = "train/learning_rate"
 
 
 def rates_of(trainer: Any, total_steps: int, folder: Any) -> list[float]:
@@ -17,7 +17,7 @@ def rates_of(trainer: Any, total_steps: int, folder: Any) -> list[float]:
 
     def noted() -> Any:
         metrics = learn()
-        rates.extend(float(metrics[name]) for name in RATES if name in metrics)
+        rates.extend(float(metrics[name]) for name in [RATE] if name in metrics)
         return metrics
 
     trainer.learn = noted
@@ -31,9 +31,11 @@ def test_the_learning_rate_goes_over_the_steps_of_the_run(
 ) -> None:
     fields = vars(config_of(algorithm))
     if "anneal_lr" in fields:
-        settings, total, begin, end = {"anneal_lr": True, "learning_rate": 0.5}, 128, 0.5, 0.5 / 4
+        settings: dict[str, Any] = {"anneal_lr": True, "learning_rate": 0.5}
+        total, begin, end = 128, 0.5, 0.5 / 4
     elif "anneal_steps" in fields:
-        settings, total, begin, end = {"init_lr": 0.5, "final_lr": 0.1, "anneal_steps": 96}, 128, 0.5, 0.1
+        settings = {"learning_rate": 0.5, "final_learning_rate": 0.1, "anneal_steps": 96}
+        total, begin, end = 128, 0.5, 0.1
     else:
         settings, total, begin, end = {}, 128, 0.0, 0.0
     for configured in (64, 1_000_000):

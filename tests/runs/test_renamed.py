@@ -1,4 +1,4 @@
-"""Earlier names of settings work in Python, in files and as flags, with one warning that names the new one."""
+"""Earlier names of settings work in Python, in files and as flags, with a warning that names the new."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ OLD_AND_NEW = {
     "clip_grad_norm": (0.5, 0.5),
     "entropy_coef": (0.5, 0.5),
     "init_ent_coef": (0.5, 0.5),
-    "value_coef": (0.5, 0.5),
+    "value_coef": (0.25, 0.5),
     "norm_adv": (True, True),
     "shared_body": (True, True),
     "initial_log_std": (-0.5, -0.5),

@@ -203,8 +203,10 @@ class RolloutBatcher:
         return Batch(batch | {"state_t": states[:-1], "state_tp1": states[1:]})
 
     def actor(self, policy: Callable[[Tensor, bool], Tensor]) -> ViewActor:
-        """An actor for other environments: `policy` gets states [N, ...] as models see them, and whether it
-        is to be deterministic."""
+        """An actor for other environments.
+
+        `policy` gets states [N, ...] as models see them, and whether it is to be deterministic.
+        """
         return ViewActor(self.transforms, policy, self.env.obs_shape)
 
     def pop_episodes(self) -> list[Episode]:

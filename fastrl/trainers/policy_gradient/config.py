@@ -63,36 +63,37 @@ class PolicyGradientConfig(RunConfig):
     gae_lambda: float = 0.95
     """λ of GAE, in [0, 1]."""
     advantage_estimator: str = "gae"
-    """gae, or dae: an advantage function fitted together with the value function before the policy learns
-    from it."""
+    """How advantages are estimated: gae, or dae, an advantage function that is fitted together with the value
+    function before the policy learns from it."""
     dae_epochs: int = 16
-    """With dae: passes over a batch in which both are fitted."""
+    """With dae: passes over a rollout in which Â and V are fitted together, before the policy learns from
+    Â."""
     dae_minibatches: int = 1
     """With dae: minibatches of a pass, each of whole environments; at most num_envs."""
     dae_lambda: float = 1.0
     """With dae: λ of the sums that Â and V are fitted to, in [0, 1]; 1: up to where the episode or the
     rollout ends, as published."""
     normalize_advantages: bool = True
-    """Standardise advantages over the batch; with dae divide them by their deviation under the policy."""
+    """Standardise advantages, over the batch; with dae divide them by their deviation under the policy."""
     learning_rate: float = 3e-4
     """Learning rate to start from."""
     anneal_lr: bool = False
     """Let the learning rate fall linearly over total_steps: learning_rate in the first update, nearly 0 in
     the last."""
     update_epochs: int = 1
-    """Passes over a batch."""
+    """Passes over a rollout, ≥ 1."""
     num_minibatches: int = 1
-    """Minibatches of a pass."""
+    """Minibatches of a pass, ≥ 1."""
     ent_coef: float = 0.0
     """Factor of the entropy bonus, ≥ 0."""
     vf_coef: float = 1.0
-    """Factor of the value loss, which is half the mean squared error, ≥ 0."""
+    """Factor of the value loss, half the mean squared error; ≥ 0."""
     max_grad_norm: float = 0.5
-    """Largest gradient norm of policy and value function together."""
+    """Largest gradient norm, of policy and value function together."""
     normalize_observation: bool = False
-    """Run observations through a running normaliser."""
+    """Run observations through a running mean and variance."""
     clip_observation: float | None = 10.0
-    """Bound of normalised observations; none leaves them unbounded."""
+    """Bound of normalised observations; none: unbounded."""
     normalize_reward: bool = False
     """Learn from rewards over the running standard deviation of the discounted return; reported returns are
     raw."""
@@ -179,9 +180,9 @@ class A2CConfig(PolicyGradientConfig):
     learning_rate: float = 7e-4
     """Learning rate to start from."""
     optimizer_type: str = "rmsprop"
-    """rmsprop or adam."""
+    """Optimiser: rmsprop or adam."""
     normalize_advantages: bool = False
-    """Standardise advantages over the batch."""
+    """Standardise advantages, over the batch."""
     gae_lambda: float = 1.0
     """λ of GAE, in [0, 1]; 1 is the bootstrapped return less the value."""
 
@@ -229,13 +230,14 @@ class PPOConfig(PolicyGradientConfig):
     """Settings of a PPO run with clipped ratios."""
 
     update_epochs: int = 4
-    """Passes over a batch."""
+    """Passes over a rollout, ≥ 1."""
     num_minibatches: int = 4
-    """Minibatches of a pass."""
+    """Minibatches of a pass, ≥ 1."""
     clip_coef: float = 0.2
-    """Clip range of the ratio, > 0."""
+    """How far a probability ratio may be from 1 before it is clipped, > 0; with clip_vloss also how far a
+    value may move."""
     clip_vloss: bool = False
-    """Clip the value's change to clip_coef in the value loss."""
+    """Clip the change of values to clip_coef in the value loss."""
 
     ALGORITHM: ClassVar[str] = "ppo"
     PRESETS: ClassVar[dict[str, dict[str, Any]]] = {
@@ -270,9 +272,9 @@ class PPOAdaptiveConfig(PolicyGradientConfig):
     """Settings of a PPO run with a KL penalty that adapts."""
 
     update_epochs: int = 4
-    """Passes over a batch."""
+    """Passes over a rollout, ≥ 1."""
     num_minibatches: int = 4
-    """Minibatches of a pass."""
+    """Minibatches of a pass, ≥ 1."""
     kl_target: float = 0.01
     """KL divergence that the penalty aims at, in nats."""
     kl_penalty: float = 1.0

@@ -1,27 +1,22 @@
-"""Where PPO-TrXL keeps what earlier steps left behind: a bank for learning, a ring for acting.
+"""What acting reads of an episode's past: a ring of the last W steps' keys and values per environment.
 
-Both hold real steps only. The bank has, for each environment, the W slots before the rollout and one for each
-of its transitions; a row that is no transition writes a slot that the next row overwrites. Row and window are
-contiguous in it: the row in slot s at step p of its episode sees slots s − min(p, W) … s − 1.
+Beside it stands the clock that tells where each episode is.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 import torch
 from torch import Tensor
 
 from fastrl.errors import SettingError
-from fastrl.nn.memory_transformer import Bank, Transformer, Window
+from fastrl.nn.memory_attention import Bank, Window
+from fastrl.nn.memory_transformer import Transformer
 
 
-def build_memory_helpers(
-    *, memory_length: int, max_episode_steps: int, device: torch.device
-) -> tuple[Tensor, Tensor]:
-    """Which slots a step sees, as tables: at step p the window is slots `indices[p]`, of which `mask[min(p,
-    W)]` are seen.
+def window_tables(memory_length: int, max_episode_steps: int, device: torch.device) -> tuple[Tensor, Tensor]:
+    """Tables of the slots that a step sees: step p sees `indices[p]` where `mask[min(p, W)]` is set.
 
     For W = 4 (█ seen, · not):
 
@@ -62,9 +57,8 @@ class EpisodeClock:
     def __init__(self, num_envs: int, limit: int | None, device: torch.device) -> None:
         self.limit = limit
         self.position = torch.zeros(num_envs, dtype=torch.int64, device=device)
-        self.over = torch.zeros(
-            num_envs, dtype=torch.bool, device=device
-        )  # the present row shows the last observation of an episode
+        # where the present row shows the last observation of an episode
+        self.over = torch.zeros(num_envs, dtype=torch.bool, device=device)
 
     def advance(self, valid: Tensor, done: Tensor) -> None:
         """Go on by one row: `valid` [N] whether it was a transition, `done` [N] whether it ended an episode.
@@ -79,113 +73,45 @@ class EpisodeClock:
             if bool(too_long.any()):
                 raise SettingError(
                     f"max_episode_steps is {self.limit}, but environment {int(too_long.nonzero()[0])} is in "
-                    "a longer episode; "
-                    f"give the true limit, or relative positions with endless episodes"
+                    "a longer episode; give the true limit, or relative positions with endless episodes"
                 )
 
-
-class MemoryBank:
-    """What learning reads: the memory (`Transformer.stored`) of a rollout's steps and of the W steps before
-    it.
-
-    Args:
-        num_layers, num_envs, num_steps, memory_length, dim: L, N, T, W, D.
-        device: where tensors live.
-
-    Attributes:
-        tokens: [L, N, W + T, D], what is stored of the layers' inputs.
-        positions: int64 [N, W + T], the episode step of each slot.
-        cursor: int64 [N], the slot of the present row.
-    """
-
-    def __init__(
-        self,
-        *,
-        num_layers: int,
-        num_envs: int,
-        num_steps: int,
-        memory_length: int,
-        dim: int,
-        device: torch.device | str = "cpu",
-    ) -> None:
-        slots = memory_length + num_steps
-        self.memory_length = memory_length
-        self.tokens = torch.zeros(num_layers, num_envs, slots, dim, device=device)
-        self.positions = torch.zeros(num_envs, slots, dtype=torch.int64, device=device)
-        self.cursor = torch.full((num_envs,), memory_length, dtype=torch.int64, device=device)
-        self._first = slots * torch.arange(num_envs, device=device)
-        self._flat = self.tokens.view(num_layers, num_envs * slots, dim)
-        self._before = torch.arange(-memory_length, 0, device=device)
-        self._envs = torch.arange(num_envs, device=device)[:, None]
-
-    def write(self, tokens: Tensor, position: Tensor) -> None:
-        """Keep what is stored [L, N, D] of the present row at episode steps [N]."""
-        slot = self._first + self.cursor
-        self._flat.index_copy_(1, slot, tokens)
-        self.positions.view(-1).index_copy_(0, slot, position)
-
-    def advance(self, valid: Tensor) -> None:
-        """Keep what was written where it belongs to a transition."""
-        self.cursor = self.cursor + valid
-
-    def recent(self) -> tuple[Tensor, Tensor]:
-        """The W slots before the present row, oldest first: (tokens [L, N, W, D], positions [N, W])."""
-        slots = self.cursor[:, None] + self._before
-        return self.tokens[:, self._envs, slots], self.positions[self._envs, slots]
-
-    def start(self) -> None:
-        """Begin a rollout: what went before is moved to the front."""
-        tokens, positions = self.recent()
-        self.tokens[:, :, : self.memory_length] = tokens
-        self.positions[:, : self.memory_length] = positions
-        self.cursor = torch.full_like(self.cursor, self.memory_length)
-
-    def window(self, env: Tensor, slot: Tensor, position: Tensor, *, episode: Tensor | None = None) -> Window:
-        """What rows in these slots [B] of these environments [B], at these episode steps [B], see; `episode`
-        if not all are in the bank."""
-        mask = self._before >= -position[:, None]
-        return Window(env if episode is None else episode, slot[:, None] + self._before, mask, position)
-
-    def state_dict(self) -> dict[str, Any]:
+    def state_dict(self) -> dict[str, Tensor]:
         """For a checkpoint."""
-        return {"tokens": self.tokens.clone(), "positions": self.positions.clone(), "cursor": self.cursor}
+        return {"position": self.position, "over": self.over}
 
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+    def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
         """Counterpart of `state_dict`."""
-        self.tokens.copy_(state["tokens"])
-        self.positions.copy_(state["positions"])
-        self.cursor = state["cursor"].to(self.cursor.device)
+        device = self.position.device
+        self.position, self.over = state["position"].to(device), state["over"].to(device)
 
 
-class ActingMemory:
-    """What acting reads: for each environment a ring of the last W steps' keys and values, to which a step
-    adds one.
+class MemoryRing:
+    """For each environment a ring of the last W steps' keys and values, to which a step adds one.
 
-    The step at episode step p lies in slot p mod W. After the weights have changed, `refill` makes the ring
-    anew. A row is written once it
-    is known to be a transition: on others the clock may stand, and slot p mod W still holds step p − W, which
-    the next row sees.
+    Step p of an episode lies in slot p mod W. After the weights have changed, `refill` makes the ring anew. A
+    row is written once it is known to be a transition: on others the clock may stand, and slot p mod W still
+    holds step p − W, which the next row sees.
 
     Args:
         transformer: whose memory it is.
         num_envs: N.
         memory_length: W.
-        limit: steps that an episode may have, or None.
         device: where tensors live.
+
+    Attributes:
+        clock: the step of the episode at which each environment stands.
+        banks: keys and values of each layer, [N, W, H, K].
+        maps: each layer's query and output maps under the weights of the last `refill`.
     """
 
     def __init__(
-        self,
-        transformer: Transformer,
-        num_envs: int,
-        memory_length: int,
-        limit: int | None,
-        device: torch.device,
+        self, transformer: Transformer, num_envs: int, memory_length: int, device: torch.device
     ) -> None:
         self.transformer = transformer
         self.memory_length = memory_length
-        self.clock = EpisodeClock(num_envs, limit, device)
-        self._mask, _ = build_memory_helpers(memory_length=memory_length, max_episode_steps=0, device=device)
+        self.clock = EpisodeClock(num_envs, transformer.position_limit, device)
+        self._mask, _ = window_tables(memory_length, 0, device)
         self._episode = torch.arange(num_envs, device=device)
         self._index = torch.arange(memory_length, device=device).repeat(num_envs, 1)
         layers, dim = transformer.num_layers, transformer.dim
@@ -221,19 +147,19 @@ class ActingMemory:
         self._store(torch.where(valid, slot, self._nowhere), tokens.unsqueeze(2), position[:, None])
 
     def refill(self, tokens: Tensor, positions: Tensor) -> None:
-        """Make the ring anew, with the present weights, from what is stored [L, N, W, D] of the last W steps,
-        at [N, W]."""
+        """Compute keys and values anew, with the present weights, from memory [L, N, W, D] at [N, W]."""
         self.maps = self.transformer.maps()
         if self.memory_length == 0:
             return
-        in_ring = (
-            self.clock.position[:, None] + self._index
-        ) % self.memory_length  # slot of the j-th of them
+        # slot of the j-th of them
+        in_ring = (self.clock.position[:, None] + self._index) % self.memory_length
         self._store((self._episode[:, None] * self.memory_length + in_ring).flatten(), tokens, positions)
 
     def state_dict(self) -> dict[str, Tensor]:
-        """For a checkpoint between two steps: keys and values made again from the bank would be equal up to
-        rounding only."""
+        """The ring as it is, for a checkpoint between two steps.
+
+        Keys and values computed again from the bank would be equal up to rounding only.
+        """
         return {"keys": self._keys.clone(), "values": self._values.clone()}
 
     def load_state_dict(self, state: Mapping[str, Tensor]) -> None:

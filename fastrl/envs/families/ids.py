@@ -1,13 +1,7 @@
-"""The families of environments that `make_vector_env` takes, one class each, and the table that they stand in.
-
-A family knows its ids or objects, makes vector environments of them, and a single Gymnasium environment where Gymnasium
-has one. The first family of `FAMILIES` that says an environment is its own makes it. Simulators are imported by the
-family that needs them, when it does.
-"""
+"""Families of environments by their ids: fastrl's own, EnvPool's and Gymnasium's."""
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -15,8 +9,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from fastrl.envs.adapters.envpool_ids import envpool_id, envpool_ids
 from fastrl.envs.base import VectorEnv
 from fastrl.envs.construction import build_many, constructing
-from fastrl.envs.modules import GYMNASIUM, find_in_module, names_module, present_folder, require_allowed
-from fastrl.envs.own import require_present
+from fastrl.envs.families.base import Family
+from fastrl.envs.modules import GYMNASIUM, names_module, require_allowed
 from fastrl.envs.toys import TOYS
 from fastrl.envs.toys.vector import ToyVectorEnv
 from fastrl.envs.vector_settings import VectorSettings, split_options
@@ -34,47 +28,6 @@ class EnvId(NamedTuple):
 
     env_id: str
     source: str
-
-
-class Family(ABC):
-    """One kind of environments.
-
-    Attributes:
-        source: whose they are: "fastrl", "envpool" or "gymnasium".
-        listed_under: beginning of what is looked for, where its ids are listed only then.
-    """
-
-    source: str = "gymnasium"
-    listed_under: str = ""
-
-    @abstractmethod
-    def has(self, env: Any) -> bool:
-        """Whether an id or object is of this family.
-
-        Raises:
-            SettingError: it can be of no other, and this one does not have it.
-        """
-
-    @abstractmethod
-    def make_vector(self, env: Any, settings: VectorSettings) -> VectorEnv:
-        """N of them."""
-
-    @abstractmethod
-    def make_single(
-        self, env: Any, options: Mapping[str, Any], max_episode_steps: int | None
-    ) -> gym.Env[Any, Any]:
-        """One of them, as Gymnasium or a user made it.
-
-        Raises:
-            SettingError: there is none.
-        """
-
-    def ids(self) -> list[str]:
-        """Its ids; none where they cannot be told."""
-        return []
-
-
-# ----------------------------------------------------------------------------------------------- ids
 
 
 class GymnasiumIds(Family):
@@ -207,133 +160,8 @@ class EnvPoolIds(_NotGymnasiums):
         return EnvPoolEnv(envpool_id(env) or env, settings.num_envs, **_pool_options(settings))
 
 
-class ModuleNames(Family):
-    """`module:name`: the id that a module registers with Gymnasium, or its class or function of that name."""
-
-    def has(self, env: Any) -> bool:
-        return names_module(env)
-
-    def make_vector(self, env: str, settings: VectorSettings) -> VectorEnv:
-        with present_folder():
-            found, family = self._find(env)
-            return family.make_vector(found, settings.named(env))
-
-    def make_single(
-        self, env: str, options: Mapping[str, Any], max_episode_steps: int | None
-    ) -> gym.Env[Any, Any]:
-        with present_folder():
-            found, family = self._find(env)
-            return family.make_single(found, options, max_episode_steps)
-
-    @staticmethod
-    def _find(env: str) -> tuple[Any, Family]:
-        found = find_in_module(env)
-        return found, GYMNASIUM_IDS if isinstance(found, str) else family_of(found)
-
-
-# ------------------------------------------------------------------------------------------- objects
-
-
-class VectorEnvs(Family):
-    """A `VectorEnv` that is already made."""
-
-    def has(self, env: Any) -> bool:
-        return isinstance(env, VectorEnv)
-
-    def make_vector(self, env: VectorEnv, settings: VectorSettings) -> VectorEnv:
-        from fastrl.envs.adapters.objects import as_it_is
-
-        return as_it_is(env, settings)
-
-    def make_single(self, env: Any, options: Mapping[str, Any], max_episode_steps: int | None) -> Any:
-        raise SettingError(
-            f"env_id is a {type(env).__name__}; a single environment is made from an id, a Gymnasium "
-            "environment or a factory of them"
-        )
-
-
-class GymnasiumVectors(VectorEnvs):
-    """A Gymnasium vector environment."""
-
-    def has(self, env: Any) -> bool:
-        if isinstance(env, str):
-            return False
-        import gymnasium as gym
-
-        return isinstance(env, gym.vector.VectorEnv)
-
-    def make_vector(self, env: Any, settings: VectorSettings) -> VectorEnv:
-        from fastrl.envs.adapters.objects import from_vector
-
-        return from_vector(env, settings)
-
-
-class GymnasiumEnvs(Family):
-    """A single Gymnasium environment."""
-
-    def has(self, env: Any) -> bool:
-        if isinstance(env, str):
-            return False
-        import gymnasium as gym
-
-        return isinstance(env, gym.Env)
-
-    def make_vector(self, env: Any, settings: VectorSettings) -> VectorEnv:
-        from fastrl.envs.adapters.objects import from_single
-
-        return from_single(env, settings)
-
-    def make_single(self, env: Any, options: Mapping[str, Any], max_episode_steps: int | None) -> Any:
-        from fastrl.envs.adapters.time_limit import limited
-
-        return limited(env, max_episode_steps)
-
-
-class Factories(Family):
-    """Whatever else is no id: a factory, or a mistake."""
-
-    def has(self, env: Any) -> bool:
-        return not isinstance(env, str)
-
-    def make_vector(self, env: Any, settings: VectorSettings) -> VectorEnv:
-        from fastrl.envs.adapters.objects import from_factory
-
-        return from_factory(env, settings)
-
-    def make_single(
-        self, env: Any, options: Mapping[str, Any], max_episode_steps: int | None
-    ) -> gym.Env[Any, Any]:
-        from fastrl.envs.adapters.objects import single_of_factory
-
-        return single_of_factory(env, options, max_episode_steps)
-
-
-# --------------------------------------------------------------------------------------------- table
-
 GYMNASIUM_IDS = GymnasiumIds()
-FAMILIES: tuple[Family, ...] = (
-    VectorEnvs(),
-    GymnasiumVectors(),
-    GymnasiumEnvs(),
-    Factories(),
-    ModuleNames(),
-    PrefixedGymnasiumIds(),
-    Toys(),
-    MaskedIds(),
-    EnvPoolIds(),
-    GYMNASIUM_IDS,
-)
-
-
-def family_of(env: Any) -> Family:
-    """The first family whose environment it is."""
-    return next(family for family in FAMILIES if family.has(env))
-
-
-def make_environments(env: Any, settings: VectorSettings) -> VectorEnv:
-    """`make_vector_env`, with its settings as one value."""
-    require_present(env, settings.env_kwargs)
-    return family_of(env).make_vector(env, settings)
+ID_FAMILIES: tuple[Family, ...] = (PrefixedGymnasiumIds(), Toys(), MaskedIds(), EnvPoolIds(), GYMNASIUM_IDS)
 
 
 def list_env_ids(contains: str = "") -> list[EnvId]:
@@ -344,16 +172,11 @@ def list_env_ids(contains: str = "") -> list[EnvId]:
     """
     wanted = contains.lower()
     sources: dict[str, str] = {}
-    for family in FAMILIES:
+    for family in ID_FAMILIES:
         if wanted.startswith(family.listed_under):
             for env_id in family.ids():
                 sources.setdefault(env_id, family.source)
     return [EnvId(env_id, source) for env_id, source in sources.items() if wanted in env_id.lower()]
-
-
-def env_source(env_id: str) -> str:
-    """Whose environment `make_vector_env` takes for an id; "gymnasium" for unknown ids too."""
-    return family_of(env_id).source
 
 
 def _refuse_mode(env_id: str, settings: VectorSettings) -> None:

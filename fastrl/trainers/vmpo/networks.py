@@ -1,5 +1,5 @@
-"""Policies of V-MPO: a Gaussian for continuous actions and its categorical twin, each with its value
-function."""
+"""Networks of V-MPO: a Gaussian policy for continuous actions and its categorical twin, each with its value
+function, and the advantage function of "dae"."""
 
 from __future__ import annotations
 
@@ -9,9 +9,11 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from fastrl.nn.containers import AdvantageLinear
 from fastrl.nn.distributions import Categorical, DiagonalGaussian, Distribution
 from fastrl.nn.layers import layer_init, mlp
 from fastrl.nn.normalizer import RunningNormalizer
+from fastrl.nn.sequence import run_layers
 
 
 class ActorCritic(nn.Module, ABC):
@@ -178,3 +180,24 @@ class CategoricalPolicy(ActorCritic):
     def forward(self, obs: Tensor) -> Tensor:
         """Logits [B, A] at obs [B, obs_dim]."""
         return self.policy_logits(self.policy_encoder(self.obs_normalizer(obs)))
+
+
+class AdvantageNetwork(nn.Module):
+    """f(s, ·) behind tanh layers; `fastrl.losses.dae` makes Â of it.
+
+    Args:
+        obs_dim: features of an observation, which comes in normalised.
+        act_dim: A, action dimensions, or the number of actions when they are discrete.
+        layer_sizes: widths of the hidden layers.
+        discrete: whether actions are.
+    """
+
+    def __init__(self, obs_dim: int, act_dim: int, layer_sizes: tuple[int, ...], *, discrete: bool) -> None:
+        super().__init__()
+        self.encoder = mlp(obs_dim, layer_sizes)
+        space = "discrete" if discrete else "continuous"
+        self.head = AdvantageLinear(_width(obs_dim, layer_sizes), {"space": space, "shape": act_dim})
+
+    def forward(self, obs: Tensor) -> Tensor:
+        """obs [B, obs_dim] to [B, A], or to Hermite coefficients [B, A, 2]."""
+        return run_layers((self.encoder, self.head), obs)

@@ -16,7 +16,8 @@ from fastrl.nn.action_heads import BranchedPolicy, DiscreteHead, GaussianHead
 from fastrl.nn.encoders import in_unit_range, observation_decoder, observation_encoder
 from fastrl.nn.layers import layer_init
 from fastrl.nn.linear import Linear
-from fastrl.nn.memory_transformer import Bank, Maps, Transformer, Window
+from fastrl.nn.memory_attention import Bank, Maps, Window
+from fastrl.nn.memory_transformer import Transformer
 from fastrl.nn.normalizer import RunningNormalizer
 from fastrl.nn.precision import require_float32_default, without_autocast
 

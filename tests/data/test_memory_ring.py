@@ -1,21 +1,14 @@
-"""Where PPO-TrXL keeps the past: the tables, the bank, the ring."""
+"""The ring and the clock: what acting reads of the past."""
 
 import pytest
 import torch
 
+from fastrl.data.memory_bank import MemoryBank
+from fastrl.data.memory_ring import EpisodeClock, MemoryRing
 from fastrl.errors import SettingError
 from fastrl.nn.memory_transformer import Transformer
-from fastrl.trainers.ppo_trxl.memory import ActingMemory, EpisodeClock, MemoryBank
-from fastrl.trainers.ppo_trxl.trainer import PPOTRxLTrainer, batched_index_select
 
 CPU = torch.device("cpu")
-
-
-def test_the_tables_for_a_window_of_four():
-    mask, indices = PPOTRxLTrainer._build_memory_helpers(memory_length=4, max_episode_steps=7, device=CPU)
-    assert mask.int().tolist() == [[0, 0, 0, 0], [1, 0, 0, 0], [1, 1, 0, 0], [1, 1, 1, 0], [1, 1, 1, 1]]
-    assert indices.tolist() == [[0, 1, 2, 3]] * 5 + [[1, 2, 3, 4], [2, 3, 4, 5]]
-    assert mask.dtype == torch.bool and indices.dtype == torch.int64
 
 
 def flags(*values):
@@ -55,31 +48,12 @@ def test_an_episode_beyond_the_limit_is_an_error_and_no_silent_overwrite():
         clock.advance(flags(1, 1), flags(1, 0))
 
 
-def test_the_bank_keeps_real_steps_only_and_carries_the_last_ones_over():
-    """One number per token: the step's name. The second row is no transition, and leaves nothing."""
-    bank = MemoryBank(num_layers=1, num_envs=1, num_steps=5, memory_length=3, dim=1)
-    for token, valid in ((1.0, 1), (99.0, 0), (2.0, 1), (3.0, 1), (4.0, 1)):
-        bank.write(torch.full((1, 1, 1), token), torch.tensor([int(token)]))
-        bank.advance(flags(valid))
-    tokens, positions = bank.recent()
-    assert tokens.flatten().tolist() == [2.0, 3.0, 4.0] and positions.tolist() == [[2, 3, 4]]
-    bank.start()
-    window = bank.window(torch.tensor([0]), bank.cursor, torch.tensor([2]))
-    assert bank.tokens[0, 0, window.index[0]].flatten().tolist() == [2.0, 3.0, 4.0]
-    assert window.mask.tolist() == [[False, True, True]]  # two steps into its episode
-
-
-def test_a_bank_takes_as_many_slots_as_there_are_steps():
-    bank = MemoryBank(num_layers=2, num_envs=3, num_steps=5, memory_length=4, dim=8)
-    assert bank.tokens.shape == (2, 3, 4 + 5, 8)  # and not the longest episode's
-
-
 @pytest.mark.parametrize("encoding", ["absolute", "learned", "relative", "none"])
 @pytest.mark.parametrize("heads", [1, 2])
 def test_refilling_the_ring_gives_what_writing_gave(encoding, heads):
     torch.manual_seed(0)
     transformer = Transformer(2, 8, heads, 20, encoding)
-    memory = ActingMemory(transformer, 2, 3, 20, CPU)
+    memory = MemoryRing(transformer, 2, 3, CPU)
     bank = MemoryBank(num_layers=2, num_envs=2, num_steps=12, memory_length=3, dim=8)
     with torch.no_grad():
         for step in range(11):
@@ -101,14 +75,7 @@ def test_refilling_the_ring_gives_what_writing_gave(encoding, heads):
 
 def test_a_ring_of_nothing():
     transformer = Transformer(1, 4, 1, 20, "none")
-    memory = ActingMemory(transformer, 2, 0, None, CPU)
+    memory = MemoryRing(transformer, 2, 0, CPU)
     memory.write(torch.randn(1, 2, 4), flags(1, 0))
     memory.refill(torch.zeros(1, 2, 0, 4), torch.zeros(2, 0, dtype=torch.int64))
     assert memory.window().index.shape == (2, 0)
-
-
-def test_every_sample_selects_for_itself():
-    tensor = torch.arange(24.0).view(2, 4, 3)
-    index = torch.tensor([[3, 0], [1, 1]])
-    expected = torch.stack([tensor[0][[3, 0]], tensor[1][[1, 1]]])
-    assert torch.equal(batched_index_select(tensor, 1, index), expected)
