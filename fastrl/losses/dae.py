@@ -78,6 +78,7 @@ def dae_loss(
     gamma: float,
     dae_lambda: float = 1.0,
     valid: Tensor | None = None,
+    environments_first: bool = False,
 ) -> tuple[Tensor, Tensor]:
     """L = mean_t e_t², over pieces of episodes that end in s_T.
 
@@ -102,6 +103,7 @@ def dae_loss(
         gamma: discount per step, in [0, 1].
         dae_lambda: λ, in [0, 1]; 1 is the paper's loss.
         valid: [T, N] bool; rows that are no transition count for nothing.
+        environments_first: all of these, and the second result, are [N, T], and bootstrap [N, T+1].
 
     Returns: (L, 0-d; what V(s_t) is fitted to, y_t = e_t + V(s_t) [T, N], a constant).
     Raises: TypeError or ValueError, naming the argument.
@@ -110,6 +112,12 @@ def dae_loss(
     """
     if not 0.0 <= dae_lambda <= 1.0:
         raise ValueError(f"dae_loss: dae_lambda must be in [0, 1], got {dae_lambda}")
+    if environments_first:
+        fields = (advantages, values, rewards, bootstrap, terminated, truncated)
+        time_major = (field.transpose(0, 1) for field in fields)
+        flags = None if valid is None else valid.transpose(0, 1)
+        loss, targets = dae_loss(*time_major, gamma=gamma, dae_lambda=dae_lambda, valid=flags)
+        return loss, targets.transpose(0, 1)
     if bootstrap.shape[1:] != rewards.shape[1:] or bootstrap.shape[0] != rewards.shape[0] + 1:
         raise ValueError(
             f"dae_loss: bootstrap must have a row more than rewards {list(rewards.shape)}, got "

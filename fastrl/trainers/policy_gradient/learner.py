@@ -80,15 +80,19 @@ class Learner:
         return torch.optim.Adam([parameters.whole], fused=True, **settings)
 
     def learning_rate(self, env_steps: int) -> float:
-        """Of an update whose rollout began after so many environment steps: constant, or falling linearly to
-        0."""
+        """The learning rate of an update whose rollout began after so many environment steps.
+
+        It is constant, or falls linearly to 0.
+        """
         if not self.config.anneal_lr:
             return self.config.learning_rate
         return self.config.learning_rate * (1.0 - min(env_steps / self.total_steps, 1.0))
 
     def follow(self) -> None:
-        """Follow parameters that were replaced, see `fastrl.nn.kept`; SettingError if that cannot be. Every
-        update does it by itself."""
+        """Follow parameters that were replaced; every update calls it.
+
+        See `fastrl.nn.kept`; SettingError if that cannot be.
+        """
         self.parameters.follow(self._trained())
         if self.advantage is not None:
             self.dae_parameters.follow([self.advantage, self.value])
@@ -100,8 +104,7 @@ class Learner:
         return obs if self.obs_normalizer is None else self.obs_normalizer(obs)
 
     def sampler(self) -> Function:
-        """A function from observations [N, F] to drawn actions, for a rollout: layers are looked through
-        once."""
+        """A function from observations [N, F] to drawn actions, for one rollout."""
         draw = self.policy.sampler()
         return draw if self.obs_normalizer is None else lambda obs: draw(self.normalized(obs))
 
@@ -114,10 +117,20 @@ class Learner:
 
     # ------------------------------------------------------------------------------------------- learning
 
+    def policy_loss(self, rows: Rows, policy: Policy, log_probs: Tensor) -> Tensor:
+        """L_π of a minibatch, 0-d.
+
+        Args:
+            rows: the minibatch.
+            policy: π at its observations, with gradient.
+            log_probs: log π(a|s) [M] in nats, with gradient.
+        """
+        raise NotImplementedError
+
     def loss(
         self, rows: Rows, policy: Policy, values: Tensor | None, *, diagnostics: bool
     ) -> tuple[Tensor, Metrics]:
-        """The loss of a minibatch, 0-d, and what it is made of, detached.
+        """L = L_π + vf_coef ½ mean (V − G)² − ent_coef mean H of a minibatch, and its parts, detached.
 
         Args:
             rows: the minibatch.
@@ -125,10 +138,25 @@ class Learner:
             values: V [M] at its observations, with gradient; None where DAE has fitted it already.
             diagnostics: work out too how far π has moved from the policy before the update.
         """
-        raise NotImplementedError
+        config, log_probs = self.config, policy.log_prob(rows.actions)
+        entropy = policy.entropy() if config.ent_coef or diagnostics else None
+        policy_loss = self.policy_loss(rows, policy, log_probs)
+        value_loss = None if values is None else half_squared_error(values, rows.returns).mean()
+        loss, metrics = total_loss(
+            policy_loss, value_loss, entropy, vf_coef=config.vf_coef, ent_coef=config.ent_coef
+        )
+        if diagnostics:
+            metrics |= self.distance(log_probs.detach() - rows.old_log_probs)
+        return loss, metrics
+
+    def distance(self, log_ratio: Tensor) -> Metrics:
+        """How far the policy has moved, from log π − log π_old [M] in nats."""
+        return {"train/approx_kl": approximate_kl(log_ratio).mean()}
 
     def learn(self, rows: Rows, env_steps: int) -> Metrics:
-        """Epochs of minibatches; metrics are means over those of the last epoch.
+        """Epochs of minibatches; metrics are means over gradient steps.
+
+        Those that only the last epoch measures are means over its steps.
 
         Args:
             rows: the transitions of a rollout; without any nothing is done.
@@ -145,16 +173,17 @@ class Learner:
         policy, value = self.policy.prepared(), self.value.prepared()  # once for all minibatches
         residual_variance = (rows.returns - rows.values).var(correction=0)
         explained = explained_variance(rows.returns, residual_variance)
+        steps: list[Metrics] = []
         for epoch in range(config.update_epochs):
-            diagnostics = epoch == config.update_epochs - 1
-            steps = [
-                self._step(part, policy, value, diagnostics)
-                for part in minibatches(rows, config.num_minibatches)
-            ]
+            for part in minibatches(rows, config.num_minibatches):
+                values = value(part.obs).flatten() if self.advantage is None else None
+                now = self.policy.distribution(policy(part.obs))
+                loss, metrics = self.loss(part, now, values, diagnostics=epoch == config.update_epochs - 1)
+                steps.append(metrics | {"grad/norm": self._descend(loss, self.parameters, self.optimizer)})
             if self._stops_after_epoch(rows, policy):
                 break
         self.updates += 1
-        means = {name: torch.stack([step[name] for step in steps]).mean() for name in steps[-1]}
+        means = _means(steps)
         if config.update_epochs * config.num_minibatches == 1:  # the only minibatch was before the step
             means |= self._moved(rows, policy)
         return means | {
@@ -167,13 +196,6 @@ class Learner:
         self.follow()
         for group in optimizer.param_groups:
             group["lr"] = self.learning_rate(env_steps)
-
-    def _step(self, rows: Rows, policy: Function, value: Function, diagnostics: bool) -> Metrics:
-        values = value(rows.obs).flatten() if self.advantage is None else None
-        acting = self.policy.distribution(policy(rows.obs))
-        loss, metrics = self.loss(rows, acting, values, diagnostics=diagnostics)
-        metrics["grad/norm"] = self._descend(loss, self.parameters, self.optimizer)
-        return metrics
 
     def _descend(self, loss: Tensor, parameters: FlatParameters, optimizer: torch.optim.Optimizer) -> Tensor:
         """One gradient step; returns the gradient's norm before it was clipped, 0-d."""
@@ -188,25 +210,6 @@ class Learner:
         parameters.step(optimizer)
         return norm
 
-    def _entropy(self, policy: Policy, diagnostics: bool) -> Tensor | None:
-        return policy.entropy() if self.config.ent_coef or diagnostics else None
-
-    def _total(
-        self, policy_loss: Tensor, rows: Rows, values: Tensor | None, entropy: Tensor | None
-    ) -> tuple[Tensor, Metrics]:
-        value_loss = None if values is None else half_squared_error(values, rows.returns).mean()
-        return total_loss(
-            policy_loss, value_loss, entropy, vf_coef=self.config.vf_coef, ent_coef=self.config.ent_coef
-        )
-
-    def _distance(self, log_probs: Tensor, rows: Rows, diagnostics: bool) -> Metrics:
-        if not diagnostics:
-            return {}
-        return self._ratio_metrics(log_probs.detach() - rows.old_log_probs)
-
-    def _ratio_metrics(self, log_ratio: Tensor) -> Metrics:
-        return {"train/approx_kl": approximate_kl(log_ratio).mean()}
-
     def _stops_after_epoch(self, rows: Rows, policy: Function) -> bool:
         """Whether to leave out the epochs that are left."""
         return False
@@ -216,21 +219,22 @@ class Learner:
         """Entropy, and how far the policy has moved, by all rows after the update."""
         now = self.policy.distribution(policy(rows.obs))
         log_ratio = now.log_prob(rows.actions) - rows.old_log_probs
-        return {"train/entropy": now.entropy().mean()} | self._ratio_metrics(log_ratio)
+        return {"train/entropy": now.entropy().mean()} | self.distance(log_ratio)
 
     # --------------------------------------------------------------------------- direct advantage estimation
 
     def fit_advantages(self, segments: Segments, env_steps: int) -> tuple[Tensor, Tensor, Metrics]:
-        """Fit Â and V together on a rollout, `dae_epochs` times, and look at Â afterwards. The policy does
-        not move.
+        """Fit Â and V together on a rollout, `dae_epochs` times; the policy does not move.
+
+        Â is looked at afterwards.
 
         Args:
             segments: the rollout; without a transition nothing is fitted.
             env_steps: as for `learn`.
 
         Returns:
-            (Â [T, E], 0 on rows that are no transition, over sqrt(mean_s E_π Â²) with `normalize_advantages`;
-            what V is fitted to with this Â, [T, E]; metrics).
+            (Â [E, T], 0 on rows that are no transition, over sqrt(mean_s E_π Â²) with `normalize_advantages`;
+            what V is fitted to with this Â, [E, T]; metrics).
 
         Raises:
             NonFiniteError, SettingError: as for `learn`.
@@ -244,27 +248,31 @@ class Learner:
                 steps.append({"loss/dae": loss.detach(), "grad/dae_norm": norm})
         with torch.no_grad():
             loss, targets, advantages, deviation = self._dae_loss(segments)
-        metrics = {name: torch.stack([step[name] for step in steps]).mean() for name in (steps or [{}])[0]}
-        metrics |= {"dae/loss_after": loss, "dae/advantage_std": deviation}
-        advantages = torch.where(segments.valid, advantages, 0.0).transpose(0, 1)
-        return advantages / deviation if self.config.normalize_advantages else advantages, targets, metrics
+        advantages = torch.where(segments.valid, advantages, 0.0)
+        if self.config.normalize_advantages:
+            advantages = advantages / deviation
+        after = {"dae/loss_after": loss, "dae/advantage_std": deviation}
+        return advantages, targets, _means(steps) | after
 
     def _dae_loss(self, segments: Segments) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """(loss 0-d; what V is fitted to [T, E]; Â [E, T]; its deviation under the policy 0-d)."""
+        """(loss 0-d; what V is fitted to [E, T]; Â [E, T]; its deviation under the policy 0-d)."""
         assert self.advantage is not None
         obs, sizes = segments.obs.flatten(0, 1), segments.rewards.shape
         acted = self.policy.distribution(segments.acted)
         values = self.value(obs).view(sizes)
         outputs = self.advantage(obs).unflatten(0, sizes)
         advantages = centred_advantages(outputs, acted, segments.actions)
-        steps = (segments.rewards, segments.bootstrap, segments.terminated, segments.truncated)
         loss, targets = dae_loss(
-            advantages.transpose(0, 1),
-            values.transpose(0, 1),
-            *(field.transpose(0, 1) for field in steps),
+            advantages,
+            values,
+            segments.rewards,
+            segments.bootstrap,
+            segments.terminated,
+            segments.truncated,
             gamma=self.config.gamma,
             dae_lambda=self.config.dae_lambda,
-            valid=segments.valid.transpose(0, 1),
+            valid=segments.valid,
+            environments_first=True,
         )
         return loss, targets, advantages, advantage_scale(outputs.detach(), acted, segments.valid)
 
@@ -279,37 +287,33 @@ class Learner:
         return {name: part.state_dict() for name, part in self._parts().items()} | {"updates": self.updates}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Counterpart of `state_dict`; learning rates and the like stay as this learner was built with
-        them."""
+        """Counterpart of `state_dict`; learning rates and the like stay as they were built."""
         load_parts(self._parts(), state)
         self.updates = int(state["updates"])
 
 
-class VanillaPGLearner(Learner):
-    """L_π = −mean log π(a|s) A, see `fastrl.losses.policy_gradient.vanilla_pg_loss`; A2C is the same."""
+def _means(steps: list[Metrics]) -> Metrics:
+    """Of each metric of the last step the mean over the steps that have it."""
+    names = steps[-1] if steps else {}
+    return {name: torch.stack([step[name] for step in steps if name in step]).mean() for name in names}
 
-    def loss(
-        self, rows: Rows, policy: Policy, values: Tensor | None, *, diagnostics: bool
-    ) -> tuple[Tensor, Metrics]:
-        log_probs, entropy = policy.log_prob(rows.actions), self._entropy(policy, diagnostics)
-        loss, metrics = self._total(vanilla_pg_loss(log_probs, rows.advantages), rows, values, entropy)
-        return loss, metrics | self._distance(log_probs, rows, diagnostics)
+
+class VanillaPGLearner(Learner):
+    """L_π = −mean log π(a|s) A; A2C is the same."""
+
+    def policy_loss(self, rows: Rows, policy: Policy, log_probs: Tensor) -> Tensor:
+        return vanilla_pg_loss(log_probs, rows.advantages)
 
 
 class SurrogatePGLearner(Learner):
-    """L_π = −mean r A, see `fastrl.losses.policy_gradient.surrogate_loss`."""
+    """L_π = −mean r A,  r = π(a|s) / π_old(a|s)."""
 
-    def loss(
-        self, rows: Rows, policy: Policy, values: Tensor | None, *, diagnostics: bool
-    ) -> tuple[Tensor, Metrics]:
-        log_probs, entropy = policy.log_prob(rows.actions), self._entropy(policy, diagnostics)
-        policy_loss = surrogate_loss(log_probs, rows.old_log_probs, rows.advantages)
-        loss, metrics = self._total(policy_loss, rows, values, entropy)
-        return loss, metrics | self._distance(log_probs, rows, diagnostics)
+    def policy_loss(self, rows: Rows, policy: Policy, log_probs: Tensor) -> Tensor:
+        return surrogate_loss(log_probs, rows.old_log_probs, rows.advantages)
 
 
 class PPOLearner(Learner):
-    """The clipped surrogate, see `fastrl.losses.ppo.ppo_loss`."""
+    """L_π = −mean min(r A, clip(r, 1 − c, 1 + c) A), see `fastrl.losses.ppo.ppo_loss`."""
 
     config: PPOConfig
 
@@ -323,7 +327,7 @@ class PPOLearner(Learner):
             rows.advantages,
             values,
             rows.returns,
-            self._entropy(policy, diagnostics),
+            policy.entropy() if config.ent_coef or diagnostics else None,
             clip_coef=config.clip_coef,
             vf_coef=config.vf_coef,
             ent_coef=config.ent_coef,
@@ -331,7 +335,7 @@ class PPOLearner(Learner):
             diagnostics=diagnostics,
         )
 
-    def _ratio_metrics(self, log_ratio: Tensor) -> Metrics:
+    def distance(self, log_ratio: Tensor) -> Metrics:
         return ratio_metrics(log_ratio, self.config.clip_coef)
 
 
@@ -350,19 +354,15 @@ class PPOAdaptiveLearner(Learner):
         self.early_stops = 0  # updates of which epochs were left out
         self._after: Metrics = {}  # the policy on all rows after the latest epoch
 
-    def loss(
-        self, rows: Rows, policy: Policy, values: Tensor | None, *, diagnostics: bool
-    ) -> tuple[Tensor, Metrics]:
-        log_probs, entropy = policy.log_prob(rows.actions), self._entropy(policy, False)
-        policy_loss = surrogate_loss(log_probs, rows.old_log_probs, rows.advantages)
-        kl = self.policy.distribution(rows.acted).kl(policy).mean()  # type: ignore[arg-type]
-        policy_loss = policy_loss + kl_penalty_loss(kl, self.kl_penalty, self.config.kl_target)
-        return self._total(policy_loss, rows, values, entropy)
+    def policy_loss(self, rows: Rows, policy: Policy, log_probs: Tensor) -> Tensor:
+        kl = self.policy.distribution(rows.acted).kl(policy).mean()  # type: ignore[arg-type]  # of the same kind
+        penalty = kl_penalty_loss(kl, self.kl_penalty, self.config.kl_target)
+        return surrogate_loss(log_probs, rows.old_log_probs, rows.advantages) + penalty
 
     @torch.no_grad()
     def _stops_after_epoch(self, rows: Rows, policy: Function) -> bool:
         now, old = self.policy.distribution(policy(rows.obs)), self.policy.distribution(rows.acted)
-        kl = old.kl(now).mean()  # type: ignore[arg-type]  # both are of the same kind
+        kl = old.kl(now).mean()  # type: ignore[arg-type]  # of the same kind
         self._after = {"train/approx_kl": kl, "train/entropy": now.entropy().mean()}
         stops = float(kl) > 4.0 * self.config.kl_target
         self.early_stops += stops
