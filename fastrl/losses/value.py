@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+import torch
 from torch import Tensor
 
 
@@ -13,6 +16,17 @@ def half_squared_error(values: Tensor, targets: Tensor) -> Tensor:
             f"{list(targets.shape)}"
         )
     return 0.5 * (values - targets.detach()).square()
+
+
+def critic_loss(q_values: Sequence[Tensor], targets: Tensor, row_weights: Tensor) -> Tensor:
+    """Σ_i Σ_B b ½ (Q_i(s, a) − G)², 0-d: of one critic, or the sum over twins.
+
+    Args:
+        q_values: Q_i [B] of each critic, with gradient.
+        targets: G [B], constants.
+        row_weights: b [B], what each row counts, summing to 1.
+    """
+    return torch.stack([(row_weights * half_squared_error(q, targets)).sum() for q in q_values]).sum()
 
 
 def explained_variance(targets: Tensor, residual_variance: Tensor) -> Tensor:
