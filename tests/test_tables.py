@@ -10,7 +10,6 @@ import pytest
 
 from fastrl.runs.config import field_types
 from fastrl.runs.renamed import RENAMED
-from fastrl.trainers.registry import ALGORITHMS
 
 DOCS = Path(__file__).parents[1] / "docs"
 

@@ -257,7 +257,7 @@ class VMPOTrainer(Trainer):
         assert self.segments is not None
         metrics: dict[str, Tensor] = {}
         if self.config.advantage_estimator == "dae":
-            with self.stopwatch("fit_advantages"):
+            with self.stopwatch("fitting"):
                 advantages, returns, metrics = self.learner.fit_advantages(self.segments)
             self.rows = self._rows(advantages, returns)
         rows = self.rows
