@@ -1,8 +1,9 @@
-"""Docstrings begin with a sentence on one line, and no line of Python is longer than 110 characters."""
+"""Docstrings begin with a sentence on one line; lines are of at most 110 characters, directives apart."""
 
 from __future__ import annotations
 
 import ast
+import re
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -68,7 +69,7 @@ def test_no_line_is_too_long() -> None:
         for path in paths
         if path.exists()
         for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1)
-        if len(line) > LONGEST
+        if len(re.split(r"  # (?:noqa|type: ignore)", line)[0]) > LONGEST
     ]
     assert long == []
 
