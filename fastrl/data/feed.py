@@ -65,8 +65,10 @@ class Feed:
         self._count, self._stopwatch = count, stopwatch
 
     def restart(self) -> None:
-        """Reset all environments. Windows do not lead from what is stored into the new episodes; a first
-        observation that cannot be used breaks the first transition only."""
+        """Reset all environments; windows do not lead from what is stored into the new episodes.
+
+        A first observation that cannot be used breaks the first transition only.
+        """
         if self.replay.index.rows:
             self._break_sequences()
         self._following = None
@@ -104,8 +106,9 @@ class Feed:
         return transitions
 
     def ready(self, update_after: int, batch_size: int, seq_len: int) -> bool:
-        """Whether to learn: `update_after` environment steps were made, and a batch can be drawn: the replay
-        holds as many transitions as it takes, or is full.
+        """Whether to learn: `update_after` steps were made, and a batch can be drawn.
+
+        For that the replay holds as many transitions as a batch takes, or is full.
 
         Args:
             batch_size: transitions of a batch.

@@ -27,8 +27,7 @@ EVENTS = (
 
 
 class BaseOpt(ABC):
-    """One torch optimiser over the parameters of some models; a parameter that several of them share is there
-    once.
+    """One torch optimiser over the parameters of some models, each parameter once.
 
     Parameters that are frozen (`requires_grad` is False) stay as they are, also by momentum and a decay of
     weights, and go on where they were once they are free again. Those that are frozen when the optimiser is
@@ -111,8 +110,9 @@ class BaseOpt(ABC):
         return list(dict.fromkeys(key for model in self.models for key in model.batch_keys))
 
     def follow(self) -> None:
-        """Follow parameters that were replaced since the last batch, see `fastrl.nn.kept`; every batch does
-        it by itself.
+        """Follow parameters that were replaced since the last batch; every batch calls it.
+
+        See `fastrl.nn.kept`.
 
         Raises:
             SettingError: they have changed so that the optimiser cannot follow.

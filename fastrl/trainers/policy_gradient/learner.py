@@ -76,15 +76,19 @@ class Learner:
         return torch.optim.Adam([whole], fused=True, **settings)
 
     def learning_rate(self, env_steps: int) -> float:
-        """Of an update whose rollout began after so many environment steps: constant, or falling linearly to
-        0."""
+        """The learning rate of an update whose rollout began after so many environment steps.
+
+        It is constant, or falls linearly to 0.
+        """
         if not self.config.anneal_lr:
             return self.config.learning_rate
         return self.config.learning_rate * (1.0 - min(env_steps / self.total_steps, 1.0))
 
     def follow(self) -> None:
-        """Follow parameters that were replaced, see `fastrl.nn.kept`; SettingError if that cannot be. Every
-        update does it by itself."""
+        """Follow parameters that were replaced; every update calls it.
+
+        See `fastrl.nn.kept`; SettingError if that cannot be.
+        """
         self.optimizer.weights.follow(self._trained())
         if self.advantage is not None:
             self.dae_optimizer.weights.follow([self.advantage, self.value])
@@ -96,8 +100,7 @@ class Learner:
         return obs if self.obs_normalizer is None else self.obs_normalizer(obs)
 
     def sampler(self) -> Function:
-        """A function from observations [N, F] to drawn actions, for a rollout: layers are looked through
-        once."""
+        """A function from observations [N, F] to drawn actions, for one rollout."""
         draw = self.policy.sampler()
         return draw if self.obs_normalizer is None else lambda obs: draw(self.normalized(obs))
 
@@ -123,8 +126,7 @@ class Learner:
     def loss(
         self, rows: Rows, policy: Policy, values: Tensor | None, *, diagnostics: bool
     ) -> tuple[Tensor, Metrics]:
-        """L = L_π + vf_coef ½ mean (V − G)² − ent_coef mean H of a minibatch, and what it is made of,
-        detached.
+        """L = L_π + vf_coef ½ mean (V − G)² − ent_coef mean H of a minibatch, and its parts, detached.
 
         Args:
             rows: the minibatch.
@@ -148,8 +150,9 @@ class Learner:
         return {"train/approx_kl": approximate_kl(log_ratio).mean()}
 
     def learn(self, rows: Rows, env_steps: int) -> Metrics:
-        """Epochs of minibatches; metrics are means over gradient steps, of what only the last epoch measures
-        over those of that epoch.
+        """Epochs of minibatches; metrics are means over gradient steps.
+
+        Those that only the last epoch measures are means over its steps.
 
         Args:
             rows: the transitions of a rollout; without any nothing is done.
@@ -208,8 +211,9 @@ class Learner:
     # --------------------------------------------------------------------------- direct advantage estimation
 
     def fit_advantages(self, segments: Segments, env_steps: int) -> tuple[Tensor, Tensor, Metrics]:
-        """Fit Â and V together on a rollout, `dae_epochs` times, and look at Â afterwards. The policy does
-        not move.
+        """Fit Â and V together on a rollout, `dae_epochs` times; the policy does not move.
+
+        Â is looked at afterwards.
 
         Args:
             segments: the rollout; without a transition nothing is fitted.
@@ -238,8 +242,7 @@ class Learner:
         return {name: part.state_dict() for name, part in self._parts().items()} | {"updates": self.updates}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Counterpart of `state_dict`; learning rates and the like stay as this learner was built with
-        them."""
+        """Counterpart of `state_dict`; learning rates and the like stay as they were built."""
         load_parts(self._parts(), state)
         self.updates = int(state["updates"])
 

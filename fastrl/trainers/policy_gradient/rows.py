@@ -57,8 +57,10 @@ class Segments(NamedTuple):
 
 
 def minibatches(rows: Fields, count: int) -> Iterator[Fields]:
-    """The rows in random order, in groups whose sizes differ by at most one; at most one group for each row,
-    and a single group is the rows as they are."""
+    """The rows in random order, in groups whose sizes differ by at most one.
+
+    At most one group for each row; a single group is the rows as they are.
+    """
     total = rows.obs.shape[0]
     count = min(count, total)
     if count == 1:

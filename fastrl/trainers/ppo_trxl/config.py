@@ -146,8 +146,7 @@ class PPOTrXLConfig(RunConfig):
             )
 
     def needs(self, env: VectorEnv) -> list[Need]:
-        """Network, its table of learned positions, memory bank, rollout, and what the layers of a minibatch
-        leave for its gradient."""
+        """Network, learned positions, memory bank, rollout, and what a minibatch leaves for its gradient."""
         dim, layers, rows = self.trxl_dim, self.trxl_num_layers, self.num_steps * env.num_envs
         # attention and feed-forward part, two gates, and what is around the layers
         parameters = dim * dim * (

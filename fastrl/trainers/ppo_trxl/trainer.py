@@ -61,8 +61,9 @@ __all__ = [  # documented under this path
 
 
 class PPOTrXLTrainer(Trainer):
-    """Train a `TrXLAgent` with PPO: the policy sees the present observation and what the last W steps of the
-    episode left in memory.
+    """Train a `TrXLAgent` with PPO.
+
+    The policy sees the present observation and what the last W steps of the episode left in memory.
 
     A round collects `num_steps` steps of each of `num_envs` environments, estimates advantages with GAE, and
     makes `update_epochs` passes of `num_minibatches` gradient steps over the valid rows (see
@@ -378,8 +379,9 @@ class PPOTrXLTrainer(Trainer):
         self.acting.follow(self.learner.agent)
 
     def evaluate(self, n_episodes: int = 10, seed: int | None = 42) -> Evaluation:
-        """Play whole episodes with the most probable actions in environments of their own; see
-        `Trainer.evaluate`. With `capture_video`, one more episode is recorded into the folder of the run.
+        """Play whole episodes with the most probable actions in fresh environments; see `Trainer.evaluate`.
+
+        With `capture_video`, one more episode is recorded into the folder of the run.
 
         Args:
             n_episodes: episodes, ≥ 1.
@@ -414,8 +416,7 @@ class PPOTrXLTrainer(Trainer):
     # ----------------------------------------------------------------------------------------- state
 
     def trainer_state(self) -> dict[str, Any]:
-        """Observations to go on from, memory, reward statistics, and a half-collected rollout with the ring
-        that acts in it."""
+        """Observations, memory, reward statistics, a half-collected rollout and the ring that acts in it."""
         half_collected = 0 < self.rollout.position < self.rollout.num_steps
         memory = self.acting.memory
         return {
@@ -427,8 +428,7 @@ class PPOTrXLTrainer(Trainer):
         }
 
     def state_outline(self) -> dict[str, Any]:
-        """As `trainer_state`, with the places that ring, bank and episodes have, and a rollout that may be
-        half collected or not."""
+        """As `trainer_state`, with the places of ring, bank and episodes, and perhaps half a rollout."""
         state, memory = self.trainer_state(), self.acting.memory
         window, slots = self.bank.memory_length, self.bank.positions.shape[1]
         longest = MOST_STEPS if memory.clock.limit is None else memory.clock.limit
