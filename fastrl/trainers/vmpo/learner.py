@@ -276,7 +276,8 @@ class VMPOLearner:
         alpha_loss = torch.stack([part.loss(kls[name]) for name, part in multipliers.items()]).sum()
         backward(alpha_loss)
         bias, entropy = sums.pop("bias"), sums.pop("train/entropy")
-        losses = sums | {"loss/alpha": alpha_loss.detach()}
+        total = torch.stack(list(sums.values())).sum()
+        losses = {"loss/total": total, **sums, "loss/alpha": alpha_loss.detach()}
         norms = {f"grad/{name}_norm": self._clip(name) for name in ("policy", "value")}
         require_finite_step("V-MPO", self.updates, losses | norms)
         self.optimizer.step()
@@ -285,7 +286,6 @@ class VMPOLearner:
             part.project_()
         residual_variance = 2.0 * losses["loss/value"] - bias.square()
         return kls, {
-            "loss/total": torch.stack(list(losses.values())).sum(),
             **losses,
             **norms,
             "train/entropy": entropy,
