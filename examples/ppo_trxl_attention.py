@@ -18,33 +18,33 @@ import torch
 
 from fastrl.envs import make_vector_env
 from fastrl.trainers.ppo_trxl.config import PPOTrXLConfig
-from fastrl.trainers.ppo_trxl.trainer import PPOTRxLTrainer
+from fastrl.trainers.ppo_trxl.trainer import PPOTrXLTrainer
 
 ENV_ID = "ProofofMemory-v0"
 
 
-def train(total_steps: int) -> PPOTRxLTrainer:
+def train(total_steps: int) -> PPOTrXLTrainer:
     """The preset of ProofofMemory, trained for so many steps."""
     config = PPOTrXLConfig(env_id=ENV_ID, seed=1, **PPOTrXLConfig.preset(ENV_ID))
     config.eval_interval = config.save_interval = 0
-    trainer = PPOTRxLTrainer.from_config(config)
+    trainer = PPOTrXLTrainer.from_config(config)
     with tempfile.TemporaryDirectory() as folder:
         trainer.train(total_steps=total_steps, out_dir=folder)
     return trainer
 
 
 @torch.no_grad()
-def attention_of_an_episode(trainer: PPOTRxLTrainer, seed: int) -> tuple[torch.Tensor, list[str]]:
+def attention_of_an_episode(trainer: PPOTrXLTrainer, seed: int) -> tuple[torch.Tensor, list[str]]:
     """(attention [L, steps, steps], mean over heads; what was seen at each step) of one episode in an
     environment with this seed."""
-    agent, window = trainer.agent, trainer.settings.trxl_memory_length
+    agent, window = trainer.learner.agent, trainer.config.trxl_memory_length
     mask_table, index_table = trainer._build_memory_helpers(
         memory_length=window, max_episode_steps=trainer.max_episode_steps, device=torch.device("cpu")
     )
-    found: list[torch.Tensor] = []
+    attended: list[torch.Tensor] = []  # of each layer, at the present step
 
     def keep(_: object, __: object, output: tuple[torch.Tensor, torch.Tensor]) -> None:
-        found.append(output[1][0, :, 0].mean(0))  # [window], mean over heads
+        attended.append(output[1][0, :, 0].mean(0))  # [window], mean over heads
 
     hooks = [layer.register_forward_hook(keep) for layer in agent.transformer.layers]
     layers, dim = agent.transformer.num_layers, agent.transformer.dim
@@ -54,13 +54,13 @@ def attention_of_an_episode(trainer: PPOTRxLTrainer, seed: int) -> tuple[torch.T
         obs, over, step = env.reset(), False, 0
         while not over:
             index = index_table[step][None]
-            found.clear()
+            attended.clear()
             action, _, _, _, left = agent.get_action_and_value(
                 obs, memory[:, index[0]], mask_table[min(step, window)][None], index, deterministic=True
             )
             memory[:, step] = left
-            spread = torch.zeros(len(found), trainer.max_episode_steps)
-            spread[:, index[0]] = torch.stack(found)
+            spread = torch.zeros(len(attended), trainer.max_episode_steps)
+            spread[:, index[0]] = torch.stack(attended)
             rows.append(spread)
             goals = {1.0: "good right", -1.0: "good left", 0.0: "hidden"}[float(obs[0, 2])]
             seen.append(

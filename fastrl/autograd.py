@@ -1,4 +1,9 @@
-"""What the library's hand-written gradients have in common."""
+"""What the library's hand-written gradients have in common.
+
+A native call knows the gradient that goes backward alone. Where derivatives are taken forward, or by
+`torch.func` (`transformed`), it gives way to operations of torch: it would drop the derivative that goes
+forward, and the result would pass for a constant.
+"""
 
 from __future__ import annotations
 
@@ -10,30 +15,22 @@ import torch
 from torch import Tensor
 from torch.autograd import forward_ad, function
 
+from fastrl.torch_private import in_dual_level, transformed
 
-def transformed() -> bool:
-    """Whether derivatives are being taken forward, or by `torch.func`: native calls then give way to
-    operations of torch.
-
-    A native call knows the gradient that goes backward alone. Without this it would drop the derivative that
-    goes forward, and the result would pass for a constant.
-    """
-    return forward_ad._current_level >= 0 or torch._C._are_functorch_transforms_active()
+__all__ = ["has_tangent", "once_differentiable", "transformed"]
 
 
 def has_tangent(tensor: Tensor) -> bool:
     """Whether a derivative goes forward with a tensor."""
-    return forward_ad._current_level >= 0 and forward_ad.unpack_dual(tensor).tangent is not None
+    return in_dual_level() and forward_ad.unpack_dual(tensor).tangent is not None
 
 
 def once_differentiable(backward: Callable[..., Any]) -> Callable[..., Any]:
-    """Decorator of `torch.autograd.Function.backward`: a gradient of its gradient raises an error, whatever
-    the gradient came from.
+    """Decorator of `torch.autograd.Function.backward`: a gradient of its gradient is always an error.
 
     torch's decorator of that name takes the result for a constant where the incoming gradient is one, that of
-    a sum for example, though it
-    depends on what was saved: a penalty on the gradient would then go without effect, and nobody would be
-    told.
+    a sum for example, though it depends on what was saved: a penalty on the gradient would then go without
+    effect, and nobody would be told.
     """
     refusing = function.once_differentiable(backward)
 

@@ -1,9 +1,9 @@
-"""Imports point downwards: cli -> trainers, agents -> models -> utils -> training -> nn, envs, data, losses
--> ops -> native."""
+"""Imports point downwards: cli -> trainers | toolkit -> runs -> data -> nn, envs, losses -> ops -> native."""
 
 from __future__ import annotations
 
 import ast
+import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 PACKAGE = Path(__file__).parents[1] / "fastrl"
+DOORS = {"agents", "models", "optimizers", "batchers", "utils", "training"}  # names of what lies elsewhere
 LAYERS = [
     {"_native"},
     {"native"},
@@ -18,24 +19,18 @@ LAYERS = [
     {"nn", "envs", "losses"},
     {"data"},
     {"runs"},
-    {"toolkit"},
-    {"trainers"},
-    {
-        "agents",
-        "models",
-        "optimizers",
-        "batchers",
-        "utils",
-        "training",
-    },  # doors: names of what lies elsewhere
+    {"toolkit", "trainers"},
+    DOORS,
     {"cli"},
     {"__main__"},
 ]
 RANK = {room: rank for rank, rooms in enumerate(LAYERS) for room in rooms}
-FREE = {"autograd", "errors", "machine", "__init__"}  # import nothing of fastrl, may be imported by all
+# import nothing of fastrl, may be imported by all
+FREE = {"autograd", "errors", "machine", "torch_private", "__init__"}
 BESIDE = {"testing": 2.5}  # above the ops, below everything else
 FILES = sorted(PACKAGE.rglob("*.py"))
-LOW = [path for path in FILES if path.relative_to(PACKAGE).parts[0] in {"ops", "native.py", "testing"}]
+NEAR_TORCH = {"ops", "native.py", "testing", "torch_private.py"}
+LOW = [path for path in FILES if path.relative_to(PACKAGE).parts[0] in NEAR_TORCH]
 
 
 def imports(source: str, package: str) -> Iterator[str]:
@@ -128,3 +123,46 @@ def test_ops_need_torch_alone(path: Path) -> None:
 )
 def test_the_walk_finds_what_it_looks_for(file: str, source: str, wrong: bool) -> None:
     assert bool(complaints(PACKAGE / file, source)) is wrong
+
+
+# ------------------------------------------------------------------- the page that describes the house
+
+NO_MODULES = {"check_env"}  # a function that the page speaks of
+ROOT = PACKAGE.parent
+PAGE = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+ROOMS = PAGE.split("## Rooms")[1].split("\nImports go down only")[0]
+BULLETS = [" ".join(bullet.split()) for bullet in re.split(r"^- ", ROOMS, flags=re.MULTILINE)[1:]]
+
+
+def test_the_line_of_layers_is_that_of_the_page() -> None:
+    """Doors, the native module and `__main__` are not in it."""
+    [line] = re.findall(r"^cli → .*$", PAGE, flags=re.MULTILINE)
+    described = [set(re.split(r" \| |, ", rooms)) for rooms in line.split(" → ")]
+    assert described[::-1] == [rooms for rooms in LAYERS if rooms not in ({"_native"}, DOORS, {"__main__"})]
+
+
+def test_the_page_names_every_room_and_none_that_is_gone() -> None:
+    named = set(re.findall(r"`((?:fastrl|csrc|tests|bench|docs|examples)/[\w./]*)`", PAGE))
+    assert {path for path in named if not (ROOT / path).exists()} == set()
+    rooms = {
+        f"fastrl/{path.name}" + "/" * path.is_dir()
+        for path in PACKAGE.iterdir()
+        if (path.suffix == ".py" and not path.name.startswith("__")) or (path / "__init__.py").exists()
+    }
+    rooms |= {f"csrc/{path.name}/" for path in (ROOT / "csrc").iterdir() if path.is_dir()}
+    in_list = set(re.findall(r"`((?:fastrl|csrc)/[\w./]*)`", ROOMS))
+    assert {room for room in rooms if room not in in_list} == set()
+
+
+@pytest.mark.parametrize(
+    "bullet",
+    [bullet for bullet in BULLETS if re.match(r"`fastrl/\w+/`: ", bullet)],
+    ids=lambda b: b.split("`")[1],
+)
+def test_the_modules_that_a_room_is_said_to_have_exist(bullet: str) -> None:
+    room, _, text = bullet.partition(": ")
+    folder = ROOT / room.strip("`")
+    names = re.findall(r"`([a-z]\w*)`", text)
+    assert [
+        name for name in names if not (folder / name).is_dir() and not (folder / f"{name}.py").exists()
+    ] == [name for name in names if name in NO_MODULES]

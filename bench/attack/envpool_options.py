@@ -35,7 +35,7 @@ def families() -> list[str]:
 
 def options_of(env_id: str, draw: random.Random) -> dict[str, Any]:
     """One to three options, of which most have the right type and few a value that makes sense."""
-    from fastrl.envs.envpool_options import _RESERVED, description
+    from fastrl.envs.adapters.envpool_options import _RESERVED, description
 
     defaults = description(env_id)
     own = sorted(
@@ -106,7 +106,7 @@ def _in_child(env_id: str, options: dict[str, Any]) -> int:
 
 def run(calls: int, seed: int) -> dict[str, int]:
     """Counts of OUTCOMES over random calls; what should not be is printed with its options."""
-    import fastrl.envs.envpool  # noqa: F401  # before the forks, which would each import it again
+    import fastrl.envs.adapters.envpool  # noqa: F401  # before the forks, which would each import it again
     from fastrl.errors import SettingError
 
     draw, counts = random.Random(seed), dict.fromkeys(OUTCOMES, 0)

@@ -46,11 +46,13 @@ NUMBERS = "0 -1 1 2 3 0.5 -0.5 1e-30 1e30 1e400 nan inf -inf -0.0 1_0 7.0 1e1".s
     "9" * 5000,
 ]
 WORDS = [
-    *"none None true false yes ² ٣ １ é -- - = a=b [1] {} ../.. /dev/null cpu cuda cuda:0 cuda:-1 cpu:7 adam gae dae $HOME %s {0}".split(),
+    *"none None true false yes ² ٣ １ é -- - = a=b [1] {} ../.. /dev/null".split(),
+    *"cpu cuda cuda:0 cuda:-1 cpu:7 adam gae dae $HOME %s {0}".split(),
     *("", " ", "\n", "\t", "'", '"', "\\", "a=1 b", "a" * 3000, "\u202e", "\udcff"),
 ]
 TOML = [
-    *"nan inf -inf 0 -1 2 0.5 1e300 0x10 1_000 true false 1979-05-27 07:32:00 [] [0] [-1] [1.5] [[1]] [true] [inf] {} [[[[]]]]".split(),
+    *"nan inf -inf 0 -1 2 0.5 1e300 0x10 1_000 true false 1979-05-27 07:32:00".split(),
+    *"[] [0] [-1] [1.5] [[1]] [true] [inf] {} [[[[]]]]".split(),
     *(
         '""',
         "''",

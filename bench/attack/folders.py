@@ -14,7 +14,10 @@ from pathlib import Path
 
 from small_runs import ALGORITHMS, in_child, train, trainer_of
 
-FILES = "config.toml metrics.csv eval.csv curve.png checkpoints/LATEST events.out.tfevents.1.x metrics.csv.tmp .config.toml.tmp".split()
+FILES = (
+    *("config.toml", "metrics.csv", "eval.csv", "curve.png", "checkpoints/LATEST"),
+    *("events.out.tfevents.1.x", "metrics.csv.tmp", ".config.toml.tmp"),
+)
 COMMANDS = ("eval", "plot", "resume")
 MINE = b"years of work\n"
 

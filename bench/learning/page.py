@@ -14,22 +14,27 @@ from rows import Published, Row
 HEAD = """\
 # Scoreboard
 
-Written by `make scoreboard` ([bench/learning](../bench/learning), rows in [rows.py](../bench/learning/rows.py)), from the files in
-[bench/results](../bench/results); do not edit. `make scoreboard ROWS='vmpo/*'` runs some rows, `python bench/learning/scoreboard.py --list`
-prints their names and state, `--page` writes this page without running anything.
+Written by `make scoreboard` ([bench/learning](../bench/learning), rows in
+[rows.py](../bench/learning/rows.py)), from the files in [bench/results](../bench/results); do not edit.
+`make scoreboard ROWS='vmpo/*'` runs some rows, `python bench/learning/scoreboard.py --list` prints their
+names and state, `--page` writes this page without running anything.
 
-- **steps**: valid environment steps of a run, over all its environments; rows that only reset an environment are not counted.
-- **seeds**: how many, and which; each trains from nothing. The toolkit's rows begin at 11, with dae at 21, and V-MPO's on HalfCheetah at
-  31: their settings were chosen on other seeds.
-- **return**: of the last evaluation of each seed, deterministic policy, 20 episodes in environments of its own; the mean over seeds and the
-  95 % percentile bootstrap interval of the mean (10,000 resamples of the seeds). With 3 seeds such an interval is no wider than from the
-  worst seed to the best. The files have Student's t beside it.
-- **time**: wall-clock time to the first evaluation of at least the threshold, the median over seeds: the share of the run's steps that were
-  made until then, of the seconds of the run, evaluations included. A run has about twenty evaluations: the return may have been there up
-  to a twentieth of the run earlier. Where not every seed got there, how many did; the seconds of a run that was killed are not known.
-  Other processes ran on the machine at the time ({machines}; machine and load of a row are in its file).
-- **published**: CleanRL's are mean episodic returns of PPO as its documentation lists them, on MuJoCo's v4 environments; those of RL
-  Baselines3 Zoo are of one trained agent, deterministic, on the v3 ones. —: none was found for this algorithm, environment and steps.
+- **steps**: valid environment steps of a run, over all its environments; rows that only reset an
+  environment are not counted.
+- **seeds**: how many, and which; each trains from nothing. Policy-gradient rows begin at 11, with dae at 21,
+  and V-MPO's on HalfCheetah at 31: their settings were chosen on other seeds.
+- **return**: of the last evaluation of each seed, deterministic policy, 20 episodes in environments of its
+  own; the mean over seeds and the 95 % percentile bootstrap interval of the mean (10,000 resamples of the
+  seeds). With 3 seeds such an interval is no wider than from the worst seed to the best. The files have
+  Student's t beside it.
+- **time**: wall-clock time to the first evaluation of at least the threshold, the median over seeds: the
+  share of the run's steps that were made until then, of the seconds of the run, evaluations included. A run
+  has about twenty evaluations: the return may have been there up to a twentieth of the run earlier. Where
+  not every seed got there, how many did; the seconds of a run that was killed are not known. Other
+  processes ran on the machine at the time ({machines}; machine and load of a row are in its file).
+- **published**: CleanRL's are mean episodic returns of PPO as its documentation lists them, on MuJoCo's v4
+  environments; those of RL Baselines3 Zoo are of one trained agent, deterministic, on the v3 ones. —: none
+  was found for this algorithm, environment and steps.
 - **commit**: what was trained; the code of the row, its preset included, is that of the commit.
 """
 COLUMNS = (

@@ -46,7 +46,8 @@ def train_here(algorithm: str, configs: Sequence[RunConfig], work_dir: Path) -> 
     for config in configs:
         try:
             runs.run_seed(algorithm, config, work_dir)
-        except Exception as error:  # whatever it is: in a process of its own it would not keep the other seeds from running either
+        # whatever it is: in a process of its own it would not keep the other seeds from running either
+        except Exception as error:
             traceback.print_exc()
             failed[config.seed] = error
     if failed:
@@ -81,9 +82,8 @@ def train(algorithm: str, configs: Sequence[RunConfig], work_dir: Path, free: li
     except KeyboardInterrupt:
         sys.exit("interrupted; the same command goes on")
     finally:
-        stop(
-            running
-        )  # after an error here too: seeds that went on unseen would be trained a second time by the next command
+        # after an error here too: seeds that went on unseen would be trained again by the next command
+        stop(running)
         signal.signal(signal.SIGTERM, before)
     if failed:
         complain(algorithm, configs[0].env_id, failed)

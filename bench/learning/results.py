@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import re
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -73,7 +74,9 @@ def same_settings(row: Row, content: dict[str, Any]) -> bool:
         return False
     try:
         wanted = runs.settings(row.algorithm, row.env_id, row.first_seed, row.total_steps, row.changes)
-        config = find_algorithm(row.algorithm).config_class().from_toml(content["config"])
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", FutureWarning)  # results keep the names that settings had
+            config = find_algorithm(row.algorithm).config_class().from_toml(content["config"])
     except SettingError:  # a setting that is gone; whether its device is here is not looked at
         return False
     return settings_in_use(config) == settings_in_use(wanted)

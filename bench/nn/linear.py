@@ -43,16 +43,15 @@ def main() -> None:
     options = parser.parse_args()
     torch.set_num_threads(1)
     print(
-        f"{'rows, in, out':<18}{'fastrl µs':>11}{'torch µs':>11}{'× fastrl':>10}{'fastrl GFLOP/s':>16}{'torch GFLOP/s':>15}"
+        f"{'rows, in, out':<18}{'fastrl µs':>11}{'torch µs':>11}{'× fastrl':>10}"
+        f"{'fastrl GFLOP/s':>16}{'torch GFLOP/s':>15}"
     )
     results = []
     for sizes in SIZES:
         results.append(row := compare(*sizes, options.rounds))
         times = f"{row['fastrl_us']:>11.2f}{row['torch_us']:>11.2f}{row['times_fastrl']:>10.2f}"
-        print(
-            f"{'×'.join(map(str, sizes)):<18}{times}{row['fastrl_gflop_per_s']:>16.0f}{row['torch_gflop_per_s']:>15.0f}",
-            flush=True,
-        )
+        rates = f"{row['fastrl_gflop_per_s']:>16.0f}{row['torch_gflop_per_s']:>15.0f}"
+        print(f"{'×'.join(map(str, sizes)):<18}{times}{rates}", flush=True)
     if options.write:
         print("written to", record.write_result("linear", {"threads": 1, "rows": results}))
 

@@ -1,8 +1,8 @@
-"""Environment steps per second of the toolkit's PPO, where the time goes, and what bounds it.
+"""Environment steps per second of PPO, where the time goes, and what bounds it.
 
     python bench/training/policy_gradient_throughput.py [--rounds 20] [--write]
 
-One thread, networks (64, 64), 128 steps a rollout, 4 epochs of 4 mini-batches: CartPole-v1 with 8 and with 64
+One thread, networks (64, 64), 128 steps a rollout, 4 epochs of 4 minibatches: CartPole-v1 with 8 and with 64
 environments, HalfCheetah-v5 with 64 and running normalisers. In the same run: EnvPool alone, and, where
 Stable-Baselines3 is installed, its PPO with the same settings on the environments it makes itself.
 """
@@ -30,8 +30,8 @@ import record  # noqa: E402
 STEPS, EPOCHS, MINI_BATCHES, LAYERS = 128, 4, 4, (64, 64)
 NORMALISED = {"normalize_observation": True, "normalize_reward": True}
 SETTINGS: tuple[tuple[str, int, dict[str, Any]], ...] = (
-    ("CartPole-v1", 8, {"entropy_coef": 0.01}),
-    ("CartPole-v1", 64, {"entropy_coef": 0.01}),
+    ("CartPole-v1", 8, {"ent_coef": 0.01}),
+    ("CartPole-v1", 64, {"ent_coef": 0.01}),
     ("HalfCheetah-v5", 64, NORMALISED),
 )
 
@@ -57,7 +57,7 @@ def environment_rate(env_id: str, num_envs: int, seconds: float = 0.5) -> float:
 
 def seconds_of_products(obs_dim: int, outputs: int, rows: int) -> float:
     """Seconds that the matrix products of one update take by themselves: of both networks, forward and
-    backward, on a mini-batch."""
+    backward, on a minibatch."""
     sizes, pairs = (obs_dim, *LAYERS), []
     for head in (outputs, 1):
         for index, (n_in, n_out) in enumerate(zip(sizes, (*LAYERS, head), strict=True)):
@@ -79,8 +79,8 @@ def training_rounds(env_id: str, num_envs: int, changes: dict[str, Any], rounds:
         env_id=env_id,
         num_envs=num_envs,
         num_steps=STEPS,
-        num_epochs=EPOCHS,
-        num_mini_batches=MINI_BATCHES,
+        update_epochs=EPOCHS,
+        num_minibatches=MINI_BATCHES,
         layer_sizes=LAYERS,
         threads=1,
         env_threads=1,
@@ -99,7 +99,8 @@ def training_rounds(env_id: str, num_envs: int, changes: dict[str, Any], rounds:
             for name, spent in zip(seconds, (*np.diff(times), times[-1] - times[0]), strict=True):
                 seconds[name].append(float(spent))
             rates.append((trainer.env_steps - steps) / seconds["round"][-1])
-        parameters = sum(p.numel() for model in trainer.pg_agent.models.values() for p in model.parameters())
+        learner = trainer.learner
+        parameters = sum(p.numel() for net in (learner.policy, learner.value) for p in net.parameters())
     return {
         "env_steps_per_s": statistics.median(rates),
         "parameters": parameters,
@@ -128,7 +129,7 @@ def stable_baselines_rate(env_id: str, num_envs: int, changes: dict[str, Any], r
         n_steps=STEPS,
         batch_size=STEPS * num_envs // MINI_BATCHES,
         n_epochs=EPOCHS,
-        ent_coef=changes.get("entropy_coef", 0.0),
+        ent_coef=changes.get("ent_coef", 0.0),
         policy_kwargs={"net_arch": list(LAYERS)},
         device="cpu",
     )

@@ -29,25 +29,27 @@ from typing import Any
 
 import torch
 
+from fastrl.data.memory_bank import BankReader
 from fastrl.nn.linear import product
-from fastrl.trainers.ppo_trxl.learner import BankReader, Rows
-from fastrl.trainers.ppo_trxl.trainer import PPOTRxLTrainer
+from fastrl.trainers.ppo_trxl.config import PPOTrXLConfig
+from fastrl.trainers.ppo_trxl.learner import Rows
+from fastrl.trainers.ppo_trxl.trainer import PPOTrXLTrainer
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import record  # noqa: E402
 
 PPO = {
     "seed": 1,
-    "device": torch.device("cpu"),
-    "init_lr": 3e-4,
-    "final_lr": 3e-5,
+    "device": "cpu",
+    "learning_rate": 3e-4,
+    "final_learning_rate": 3e-5,
     "anneal_steps": 1_000_000,
     "gamma": 0.99,
     "gae_lambda": 0.95,
-    "norm_adv": True,
+    "normalize_advantages": True,
     "clip_coef": 0.1,
     "clip_vloss": True,
-    "init_ent_coef": 1e-3,
+    "ent_coef": 1e-3,
     "final_ent_coef": 1e-4,
     "vf_coef": 0.5,
     "max_grad_norm": 0.5,
@@ -77,7 +79,7 @@ WAYS = ("rows", "environments", "published")
 # ------------------------------------------------------------------------------------- the fast path
 
 
-def rounds_of(trainer: PPOTRxLTrainer, rounds: int) -> dict[str, Any]:
+def rounds_of(trainer: PPOTrXLTrainer, rounds: int) -> dict[str, Any]:
     """Environment steps per second over rounds of collect, estimate and learn, and seconds of each phase in a
     round."""
     rates, phases = [], []
@@ -96,10 +98,10 @@ def rounds_of(trainer: PPOTRxLTrainer, rounds: int) -> dict[str, Any]:
     return {"env_steps_per_s": statistics.median(rates), "seconds": seconds, "rows": len(trainer.rows or [])}
 
 
-def learning_operations(trainer: PPOTRxLTrainer, rows: int) -> float:
+def learning_operations(trainer: PPOTrXLTrainer, rows: int) -> float:
     """Floating-point operations that one update on so many rows cannot do without: products forward, and
     backward for what is learned."""
-    settings, agent = trainer.settings, trainer.agent
+    settings, agent = trainer.config, trainer.learner.agent
     dim, layers, window = settings.trxl_dim, settings.trxl_num_layers, settings.trxl_memory_length
     heads = sum(
         parameter.numel()
@@ -140,12 +142,12 @@ def matrix_rate(dim: int, rows: int) -> float:
 
 def _seconds(call: Callable[[], Any], repeats: int = 30) -> float:
     call()
-    found = []
+    seconds = []
     for _ in range(repeats):
         start = time.perf_counter()
         call()
-        found.append(time.perf_counter() - start)
-    return statistics.median(found)
+        seconds.append(time.perf_counter() - start)
+    return statistics.median(seconds)
 
 
 # --------------------------------------------------------------------------------- the published way
@@ -154,22 +156,22 @@ def _seconds(call: Callable[[], Any], repeats: int = 30) -> float:
 class Published:
     """One rollout's rows with the memory of whole episodes, as the published trainer keeps them."""
 
-    def __init__(self, trainer: PPOTRxLTrainer) -> None:
+    def __init__(self, trainer: PPOTrXLTrainer) -> None:
         assert trainer.rows is not None and trainer.max_episode_steps is not None
         self.trainer, self.rows = trainer, trainer.rows
-        rows, window = trainer.rows, trainer.settings.trxl_memory_length
+        rows, window = trainer.rows, trainer.config.trxl_memory_length
         begins = rows.slot - rows.position  # a number of its own for each episode of an environment
         _, self.episode = torch.stack([rows.env, begins]).unique(dim=1, return_inverse=True)
-        reader, transformer = BankReader(trainer.agent.transformer, trainer.bank), trainer.agent.transformer
+        transformer = trainer.learner.agent.transformer
+        reader = BankReader(transformer, trainer.bank)
         self.stored = torch.zeros(
             int(self.episode.max()) + 1, trainer.max_episode_steps, transformer.num_layers, transformer.dim
         )
         with (
             torch.no_grad()
         ):  # a trainer's first rollout: all that is seen was left by its own rows, under the present weights
-            *_, tokens = trainer.agent.read(
-                rows.obs, reader.banks(None), reader.window(rows, None), transformer.maps()
-            )
+            seen = reader.window(rows.env, rows.slot, rows.position, None)
+            *_, tokens = trainer.learner.agent.read(rows.obs, reader.banks(None), seen, transformer.maps())
         self.stored[self.episode, rows.position] = tokens.transpose(0, 1)
         self.mask_table, self.index_table = trainer._build_memory_helpers(
             memory_length=window, max_episode_steps=trainer.max_episode_steps, device=torch.device("cpu")
@@ -177,13 +179,13 @@ class Published:
 
     def loss(self, index: torch.Tensor) -> torch.Tensor:
         """The loss of a minibatch, policy and value and entropy, from whole episodes to windows to scores."""
-        rows, settings = self.rows.at(index), self.trainer.settings
+        rows, settings = self.rows.at(index), self.trainer.config
         indices = self.index_table[rows.position]
         mask = self.mask_table[rows.position.clamp(max=settings.trxl_memory_length)]
         episodes = self.stored[self.episode[index]]  # [B, S, L, D]
         where = indices[:, :, None, None].expand(-1, -1, *episodes.shape[2:])
         windows = episodes.gather(1, where)
-        _, log_prob, entropy, values, _ = self.trainer.agent.get_action_and_value(
+        _, log_prob, entropy, values, _ = self.trainer.learner.agent.get_action_and_value(
             rows.obs, windows, mask, indices, action=rows.actions
         )
         advantages = (rows.advantages - rows.advantages.mean()) / (rows.advantages.std(correction=0) + 1e-8)
@@ -193,11 +195,11 @@ class Published:
         policy_loss = torch.max(-gain * ratio, -gain * ratio.clamp(1 - clip, 1 + clip)).mean()
         near = rows.values + (values - rows.values).clamp(-clip, clip)
         value_loss = 0.5 * torch.max((values - rows.returns) ** 2, (near - rows.returns) ** 2).mean()
-        return policy_loss - settings.init_ent_coef * entropy.mean() + settings.vf_coef * value_loss
+        return policy_loss - settings.ent_coef * entropy.mean() + settings.vf_coef * value_loss
 
     def acting_seconds(self) -> float:
         """One step of acting in all environments: windows are gathered and projected anew."""
-        settings, obs = self.trainer.settings, self.trainer.obs
+        settings, obs = self.trainer.config, self.trainer.collector.obs
         position = self.trainer.acting.memory.clock.position.clamp(max=self.trainer.max_episode_steps - 1)
         indices = self.index_table[position]
         mask = self.mask_table[position.clamp(max=settings.trxl_memory_length)]
@@ -206,21 +208,21 @@ class Published:
         @torch.no_grad()
         def act() -> None:
             where = indices[:, :, None, None].expand(-1, -1, *memory.shape[2:])
-            self.trainer.agent.get_action_and_value(obs, memory.gather(1, where), mask, indices)
+            self.trainer.learner.agent.get_action_and_value(obs, memory.gather(1, where), mask, indices)
 
         return _seconds(act, 5)
 
 
-def published(trainer: PPOTRxLTrainer, minibatches: int) -> dict[str, Any]:
+def published(trainer: PPOTrXLTrainer, minibatches: int) -> dict[str, Any]:
     """Seconds of one update and of a rollout's acting, from so many minibatches; the loss is compared with
     the fast path's."""
     trainer.collect()
     trainer.estimate()
-    way, settings = Published(trainer), trainer.settings
+    way, settings = Published(trainer), trainer.config
     rows: Rows = way.rows
-    reader = BankReader(trainer.agent.transformer, trainer.bank)
+    reader = BankReader(trainer.learner.agent.transformer, trainer.bank)
     few = torch.randperm(len(rows))[:256]
-    ours, _ = trainer.learner.loss(rows.at(few), reader, None, settings.init_ent_coef)
+    ours, _ = trainer.learner.loss(rows.at(few), reader, None, settings.ent_coef)
     torch.testing.assert_close(way.loss(few), ours, atol=1e-4, rtol=1e-4)
     del ours, reader
     found = []
@@ -249,14 +251,15 @@ def measure_one(name: str, way: str, rounds: int) -> dict[str, Any]:
     chosen = dict(SETTINGS[name])
     if way == "environments":
         chosen["minibatches"] = "environments"
-    with PPOTRxLTrainer(**chosen) as trainer:
+    config = PPOTrXLConfig.documented(**chosen)
+    with PPOTrXLTrainer.from_config(config) as trainer, trainer.session():
         if way == "published":
             results = published(trainer, minibatches=1 if name == "minigrid" else 8)
         else:
             results = rounds_of(trainer, rounds)
             operations = learning_operations(trainer, results["rows"])
             rate = matrix_rate(
-                trainer.settings.trxl_dim, max(results["rows"] // trainer.settings.num_minibatches, 1)
+                trainer.config.trxl_dim, max(results["rows"] // trainer.config.num_minibatches, 1)
             )
             results |= {
                 "learning_gflop": operations / 1e9,

@@ -16,15 +16,16 @@ Act = Callable[[Tensor], Mapping[str, Tensor]]
 
 
 class Collector:
-    """Steps environments with the policy of the moment until a rollout is full; a rollout that a signal cut
-    off goes on at the next call.
+    """Steps environments with the current policy until a rollout is full.
+
+    A rollout that a signal cut off goes on at the next call.
 
     Args:
         env: what is stepped; `restart` resets it and must be called before the first `fill`.
         rollout: where rows go; its fields besides observation and action are what `act` returns beside those.
         view: observations [N, ...] as acting and the rollout see them; None: as they are.
         count: called after each step with its valid transitions and the episodes that ended in it.
-        stopwatch: `stopwatch(phase)` times what is inside a `with`; the phases are "acting" and "environment".
+        stopwatch: `stopwatch(phase)` times what is inside a `with`; phases are "acting", "environment".
         inference: collect in torch's inference mode; False where what acts keeps tensors for later gradients.
 
     Attributes:
@@ -73,7 +74,7 @@ class Collector:
             Whether the rollout is full; False when `stop` asked to end first, and what is stored stays.
 
         Raises:
-            EnvironmentFailure, NonFiniteError: of the environments; nothing of that step is stored or counted.
+            EnvironmentFailure, NonFiniteError: of the environments; nothing of that step is stored.
         """
         if self.rollout.full:
             self.rollout.reset()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -22,22 +22,19 @@ class Sequences:
     Args:
         obs: [T+1, B, ...]; row t+1 is the observation that followed transition t, before any reset.
         actions: [T, B, ...], as the environments executed them.
-        raw_actions: [T, B, ...], as the policy drew them, before they were clipped to the bounds.
-        behaviour_logp: [T, B] float32, log-probability of the raw action under the policy that drew it, in
-            nats.
         rewards: [T, B] float32.
         terminated, truncated: [T, B] bool.
         valid: [T, B] bool, False where the row is no transition; a window begins with one that is.
+        extras: the replay's further fields by name, [T, B, ...].
     """
 
     obs: Tensor
     actions: Tensor
-    raw_actions: Tensor
-    behaviour_logp: Tensor
     rewards: Tensor
     terminated: Tensor
     truncated: Tensor
     valid: Tensor
+    extras: Mapping[str, Tensor] = field(default_factory=dict)
 
 
 class SequenceReplay:
@@ -52,6 +49,8 @@ class SequenceReplay:
         num_envs: N.
         obs: shape and dtype of one observation.
         action: shape and dtype of one action.
+        extras: further fields per row by name (what the policy drew, its log-probability, ...), as shape and
+            dtype.
         seed: of the generator that draws.
         device: where the rows live.
 
@@ -66,6 +65,7 @@ class SequenceReplay:
         *,
         obs: Field,
         action: Field,
+        extras: Mapping[str, Field] | None = None,
         seed: int,
         device: torch.device | str = "cpu",
     ) -> None:
@@ -76,14 +76,23 @@ class SequenceReplay:
                 "transitions"
             )
         self.num_envs = num_envs
+        self.extras = tuple(extras or ())
         self.device = torch.device(device)
-        self.storage = SequenceStorage(_fields(obs, action), rows, num_envs, self.device)
+        self.storage = SequenceStorage(_fields(obs, action, extras), rows, num_envs, self.device)
         self.index = SequenceIndex(rows, num_envs, seed)
 
     @staticmethod
-    def nbytes_of(capacity: int, num_envs: int, *, obs: Field, action: Field) -> int:
+    def nbytes_of(
+        capacity: int,
+        num_envs: int,
+        *,
+        obs: Field,
+        action: Field,
+        extras: Mapping[str, Field] | None = None,
+    ) -> int:
         """The memory that a replay of these sizes takes, in bytes."""
-        return SequenceStorage.nbytes_of(_fields(obs, action), max(capacity // num_envs, 1), num_envs)
+        fields = _fields(obs, action, extras)
+        return SequenceStorage.nbytes_of(fields, max(capacity // num_envs, 1), num_envs)
 
     def __len__(self) -> int:
         """Transitions that are stored."""
@@ -99,12 +108,11 @@ class SequenceReplay:
         *,
         obs: Tensor,
         actions: Tensor,
-        raw_actions: Tensor,
-        behaviour_logp: Tensor,
         rewards: Tensor,
         terminated: Tensor,
         truncated: Tensor,
         valid: Tensor,
+        **extras: Tensor,
     ) -> None:
         """Store one row of all environments, over the oldest one if the ring is full; every argument is [N,
         ...].
@@ -112,23 +120,20 @@ class SequenceReplay:
         Args:
             obs: observations before the step; on a row that resets an environment the last one of its
                 episode.
-            actions, raw_actions, behaviour_logp, rewards, terminated, truncated: see `Sequences`.
+            actions, rewards, terminated, truncated: see `Sequences`.
             valid: False where the row is no transition.
+            extras: the further fields, every one of them.
         """
-        row = self.index.write_position
-        self.storage.write(
-            row,
-            {
-                "obs": obs,
-                "actions": actions,
-                "raw_actions": raw_actions,
-                "behaviour_logp": behaviour_logp,
-                "rewards": rewards,
-                "terminated": terminated,
-                "truncated": truncated,
-                "valid": valid,
-            },
-        )
+        row = {
+            "obs": obs,
+            "actions": actions,
+            "rewards": rewards,
+            "terminated": terminated,
+            "truncated": truncated,
+            "valid": valid,
+            **extras,
+        }
+        self.storage.write(self.index.write_position, row)
         self.index.append(valid.cpu())
 
     def can_sample(self, seq_len: int) -> bool:
@@ -147,8 +152,9 @@ class SequenceReplay:
         """
         start, env = self.index.sample(batch_size, seq_len + 1)
         rows = self.storage.gather(start, env, seq_len + 1)
-        obs = rows.pop("obs")
-        return Sequences(obs=obs, **{name: value[:seq_len] for name, value in rows.items()})
+        obs = rows.pop("obs")  # [T+1, B, ...]
+        extras = {name: rows.pop(name)[:seq_len] for name in self.extras}
+        return Sequences(obs=obs, extras=extras, **{name: value[:seq_len] for name, value in rows.items()})
 
     def state_dict(self) -> dict[str, Any]:
         """Every stored row, the ring's bookkeeping and the generator that draws."""
@@ -174,13 +180,12 @@ class SequenceReplay:
             place.copy_(saved)
 
 
-def _fields(obs: Field, action: Field) -> dict[str, Field]:
+def _fields(obs: Field, action: Field, extras: Mapping[str, Field] | None) -> dict[str, Field]:
     number, flag = ((), torch.float32), ((), torch.bool)
     return {
         "obs": obs,
         "actions": action,
-        "raw_actions": action,
-        "behaviour_logp": number,
+        **(extras or {}),
         "rewards": number,
         "terminated": flag,
         "truncated": flag,

@@ -134,21 +134,18 @@ class VectorEnv(ABC):
 
     @property
     def reference_returns(self) -> Mapping[str, float]:
-        """Known returns by name, averaged over starts, for learning curves: an optimum, a bound; empty where
-        none is known."""
+        """Known returns by name, averaged over starts, for learning curves: an optimum, a bound."""
         return {}
 
     @property
     def obs_bounds(self) -> tuple[np.ndarray, np.ndarray]:
-        """Smallest and largest observation, [*obs_shape] each in the observations' dtype; infinite where no
-        bound is known."""
+        """Smallest and largest observation, [*obs_shape] each, in their dtype; infinite where not known."""
         if self.obs_dtype == torch.uint8:
             return np.zeros(self.obs_shape, np.uint8), np.full(self.obs_shape, 255, np.uint8)
         return np.full(self.obs_shape, -np.inf, np.float32), np.full(self.obs_shape, np.inf, np.float32)
 
     def scaled_bounds(self) -> dict[str, list[float]] | None:
-        """ "low" and "high" that −1 and 1 stand for, plain numbers [A], infinite where there is no bound;
-        None where nothing is scaled."""
+        """ "low" and "high" that −1 and 1 stand for, lists [A], infinite without a bound; or None."""
         if self._scale is None:
             return None
         assert self.own_action.low is not None and self.own_action.high is not None
@@ -156,18 +153,15 @@ class VectorEnv(ABC):
 
     @property
     def own_spaces(self) -> tuple[Any, Any] | None:
-        """Gymnasium's spaces of one environment's own observations and actions; None where there are none
-        behind the arrays."""
+        """Gymnasium's spaces of one environment's own observations and actions; None where there are none."""
         return None
 
     def obs_place(self, column: int) -> str:
-        """Where in the environment's own observation a number comes from, given its index in the flattened
-        one; for messages."""
+        """Where a number of the flattened observation comes from in the environment's own; for messages."""
         return f"the observation at {[int(i) for i in np.unravel_index(column, self.obs_shape)]}"
 
     def look_at_first_steps(self, *, scales_observations: bool = False, scales_rewards: bool = False) -> None:
-        """During the next steps, watch for what does not fit the spaces, and warn of each thing once;
-        trainers and batchers ask for it.
+        """Watch the next steps for what does not fit the spaces, and warn of each thing once.
 
         Args:
             scales_observations, scales_rewards: whether they are normalised before anything learns from them.
@@ -209,8 +203,7 @@ class VectorEnv(ABC):
         return self._tensor(obs)
 
     def start_episodes(self) -> Tensor:
-        """Like `reset`, but where the last step ended every episode, the reset row that follows in the
-        stream.
+        """Like `reset`, but the stream's next reset row where the last step ended every episode.
 
         So a game of several episodes, one for each life, goes on, and counts as one; `reset` forgets it.
 
@@ -281,8 +274,7 @@ class VectorEnv(ABC):
         return Timestep(*(tensors if self._on_cpu else [tensor.to(self.device) for tensor in tensors]))
 
     def many_steps(self) -> AbstractContextManager[None]:
-        """A context for a loop over `step` that waits for each result. What makes such loops faster is
-        arranged for; steps are the same."""
+        """A context for a loop over `step` that waits for each result: faster where it can be."""
         return nullcontext()
 
     def unfinished_episodes(self) -> tuple[np.ndarray, np.ndarray]:
@@ -294,8 +286,7 @@ class VectorEnv(ABC):
         return self._episodes.pop()
 
     def state_dict(self) -> dict[str, Any] | None:
-        """Everything needed to go on bit for bit, as plain values and arrays; None when the simulator cannot
-        save its state."""
+        """Everything needed to go on bit for bit, as plain values and arrays; None: it cannot be saved."""
         return None
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
@@ -326,8 +317,7 @@ class VectorEnv(ABC):
     # ---------------------------------------------------------------------------------------- inside
 
     def failure(self, error: BaseException, env_index: int | None = None) -> EnvironmentFailure:
-        """The error to raise when an environment raised `error`; env_index None means that it is not known
-        which one did."""
+        """The error to raise when an environment raised `error`; env_index None: not known which."""
         self.broken = True
         if isinstance(error, ObservationFault) and env_index is None:
             env_index = error.env_index
@@ -355,8 +345,7 @@ class VectorEnv(ABC):
         return None, error
 
     def _release(self, close: Callable[[], object], env_index: int | None = None) -> None:
-        """Call `close`, of one environment or of all; what it raises is a warning, and so is that it does not
-        return in time."""
+        """Call `close`, of one environment or of all; what it raises, or that it hangs, is a warning."""
         try:
             _ = close() if self.timeout is None else within(self.timeout, close)
         except BaseException as error:
@@ -392,8 +381,7 @@ class VectorEnv(ABC):
     def _require_finite(
         self, obs: np.ndarray, reward: np.ndarray | None = None, score: np.ndarray | None = None
     ) -> None:
-        """Raise NonFiniteError where a number is not finite; rewards of rows that are no transition are 0 by
-        now."""
+        """Raise NonFiniteError where a number is not finite; rewards of invalid rows are 0 by now."""
         if self._is_bytes or all_finite(obs):
             if reward is None or (all_finite(reward) and (score is None or all_finite(score))):
                 return
@@ -445,8 +433,7 @@ class VectorEnv(ABC):
 
 
 def environment_seeds(seed: int, num_envs: int) -> list[int]:
-    """A seed for each environment, 0 to 2^31 − 1, independent between environments and between runs with
-    different `seed`.
+    """A seed for each environment, 0 to 2^31 − 1, independent between environments and between `seed`s.
 
     (Counting up from `seed` would give two runs with neighbouring seeds almost the same environments.)
     """

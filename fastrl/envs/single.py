@@ -1,5 +1,4 @@
-"""One environment of `make_vector_env` as a Gymnasium environment, for loops and tools written for
-Gymnasium."""
+"""One environment of `make_vector_env` as a Gymnasium environment, for loops written for Gymnasium."""
 
 from __future__ import annotations
 
@@ -13,12 +12,13 @@ import torch
 from fastrl.envs.action_spec import ActionSpec
 from fastrl.envs.base import VectorEnv
 from fastrl.envs.bounds import inward_float32
+from fastrl.envs.families import make_environments
 from fastrl.envs.timestep import Episode
+from fastrl.envs.vector_settings import VectorSettings
 
 
 class SingleEnv(gym.Env[np.ndarray, Any]):
-    """A single environment with Gymnasium's interface: EnvPool's and fastrl's own ids without further
-    packages.
+    """A single environment with Gymnasium's interface, of whatever family.
 
     Observations are those of the `VectorEnv`, without its first axis; rewards are not masked, since there are
     no reset rows. Actions are in the environment's own units, and continuous ones are clipped to its bounds.
@@ -41,7 +41,11 @@ class SingleEnv(gym.Env[np.ndarray, Any]):
         **options: Any,
     ) -> None:
         self._env_id = env_id
-        self._settings = {"obs_keys": obs_keys, "max_episode_steps": max_episode_steps, "env_kwargs": options}
+        self._settings: dict[str, Any] = {
+            "obs_keys": obs_keys,
+            "max_episode_steps": max_episode_steps,
+            "env_kwargs": options,
+        }
         self._env = self._make(seed)
         self._max_episode_steps = (
             self._env.max_episode_steps
@@ -54,15 +58,13 @@ class SingleEnv(gym.Env[np.ndarray, Any]):
         )
 
     def _make(self, seed: int) -> VectorEnv:
-        from fastrl.envs.make import make_vector_env  # below, since it knows every adapter
-
-        return make_vector_env(self._env_id, 1, seed=seed, scale_actions=False, **self._settings)
+        settings = VectorSettings(seed=seed, scale_actions=False, **self._settings)
+        return make_environments(self._env_id, settings)
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[np.ndarray, dict[str, Any]]:
-        """Start an episode. A seed makes the environment anew, because a simulator may take its seed only
-        then."""
+        """Start an episode; a seed makes the environment anew, since simulators may take it only then."""
         super().reset(seed=seed)
         if seed is not None:
             self._env.close()
@@ -82,8 +84,7 @@ class SingleEnv(gym.Env[np.ndarray, Any]):
         )
 
     def pop_episodes(self) -> list[Episode]:
-        """Episodes that finished since the last call, the last 16 at most; whole games where an episode is
-        less (see `EnvPoolEnv`)."""
+        """Episodes finished since the last call, the last 16 at most; whole games (see `EnvPoolEnv`)."""
         finished = list(self._finished)
         self._finished.clear()
         return finished
@@ -104,8 +105,9 @@ def spaces_of(
     obs_dtype: torch.dtype = torch.float32,
     obs_bounds: tuple[np.ndarray, np.ndarray] | None = None,
 ) -> tuple[gym.Space[Any], gym.Space[Any]]:
-    """Gymnasium's spaces for the observations and actions of one environment; without `obs_bounds` images
-    have 0 and 255, others none.
+    """Gymnasium's spaces for the observations and actions of one environment.
+
+    Without `obs_bounds` images have 0 and 255, others none.
 
     Bounds of actions are those of the spec, as float32 rounded inwards.
     """

@@ -1,131 +1,28 @@
-"""What maximum-a-posteriori policy optimisation is made of: E-step weights, the temperature, the KL
-multipliers.
+"""The losses of MPO as functions of tensors.
 
-V-MPO weighs the rows of a batch of visited states, MPO the actions that were sampled at each state; both move
-the same duals. What is named after samples takes [B, S], or [B, A] with all A actions of a discrete policy.
+    w_s = exp(Q'(s, a_s)/η) / Σ exp(Q'(s, a)/η)                             E-step at each state, `e_step`
+    L_η = η (ε + mean_B log mean_S exp(Q'(s, a)/η))                         temperature
+    H   = −Σ_S w [log N(a; μ, σ') + log N(a; μ', σ)]                        `decoupled_gaussian_loss`
+    L   = mean_B H + Σ_k sg(α_k) mean_B KL_k(π' ‖ π)                        M-step, `mpo_loss`
+    L_α = Σ_k α_k (ε_k − sg(mean_B KL_k))                                   multipliers
+    L_Q = mean_B ½ (Q(s, a) − G)²                                           `fastrl.losses.value.critic_loss`
+
+Q' and π' are the target networks, a_1 … a_S were drawn from π', and G are targets by `fastrl.ops.retrace`.
+Tensors over actions are [B, S] with S samples, or [B, A] with all A actions of a discrete policy.
+
+Reference: Abdolmaleki et al. 2018a, "Maximum a Posteriori Policy Optimisation"; 2018b, "Relative Entropy
+    Regularized Policy Iteration".
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-MINIMUM_DUAL = 1e-8
-
-
-class Dual(nn.Module):
-    """A positive Lagrange multiplier (a temperature η, a KL multiplier α), kept and moved in real units.
-
-    `project_` must follow every optimiser step. The gradient of its loss does not shrink with the multiplier,
-    so one that was driven onto its floor comes back; parametrisations through exp or softplus lose their
-    gradient there.
-
-    Args:
-        initial: value to start from, > 0.
-        shape: () for one multiplier, [A] for one per action dimension.
-
-    Raises:
-        ValueError: initial is not a positive finite number.
-
-    Reference: Song et al. 2019, section 4 (projection onto values above 1e-8).
-    """
-
-    def __init__(self, initial: float, shape: tuple[int, ...] = ()) -> None:
-        super().__init__()
-        if not (math.isfinite(initial) and initial > 0):
-            raise ValueError(f"Dual: initial must be a positive finite number, got {initial}")
-        self.multiplier = nn.Parameter(torch.full(shape, float(initial)))
-
-    def forward(self) -> Tensor:
-        """The multiplier, of the given shape, with its gradient."""
-        return self.multiplier
-
-    @torch.no_grad()
-    def project_(self) -> None:
-        """Keep the multiplier at or above 1e-8; call after each optimiser step."""
-        if self.multiplier.requires_grad:  # a frozen one is somebody else's to set
-            self.multiplier.clamp_(min=MINIMUM_DUAL)
-
-
-def top_fraction(advantages: Tensor, fraction: float) -> Tensor:
-    """Rows of the largest advantages: exactly k = max(1, ⌊fraction · M⌋) of them, ties broken by position in
-    the sort.
-
-    Args:
-        advantages: [M], valid rows only.
-        fraction: share to keep, in (0, 1].
-
-    Returns:
-        Indices [k] int64, in no particular order.
-    """
-    k = max(1, math.floor(fraction * advantages.numel() + 1e-9))  # 1e-9: 0.29 · 100 is 28.999… in binary
-    return torch.topk(advantages, k, sorted=False).indices
-
-
-def e_step_weights(advantages: Tensor, temperature: Tensor, log_importance: Tensor | None = None) -> Tensor:
-    """Non-parametric policy over the selected rows: ψ_i = λ_i exp(A_i/η) / Σ_j λ_j exp(A_j/η), constant to
-    autograd.
-
-    Args:
-        advantages: [K].
-        temperature: η > 0, a 0-d tensor.
-        log_importance: log λ [K] for rows that another policy produced; None is λ = 1.
-
-    Returns:
-        Weights [K] that sum to 1.
-
-    Reference: Song et al. 2019, eq. 4.
-    """
-    scaled = advantages / temperature.detach()
-    if log_importance is not None:
-        scaled = scaled + log_importance
-    return torch.softmax(scaled, dim=0).detach()
-
-
-def temperature_loss(
-    advantages: Tensor, temperature: Tensor, epsilon: float, log_importance: Tensor | None = None
-) -> Tensor:
-    """Dual of the E-step's KL bound, to be minimised over η.
-
-    L_η = η ε_η + η log (1/K) Σ_i λ_i exp(A_i/η)
-
-    The largest advantage is taken out before and put back after the sum, so that neither the loss nor its
-    gradient loses digits at small η.
-
-    Args:
-        advantages: [K], constants.
-        temperature: η > 0, a 0-d tensor with gradient.
-        epsilon: ε_η, bound on the KL between the weights and the uniform distribution over the K rows, in
-            nats.
-        log_importance: as in `e_step_weights`.
-
-    Returns:
-        0-d loss.
-
-    Reference: Song et al. 2019, eq. 5.
-    """
-    largest = advantages.max().detach()
-    shifted = (advantages.detach() - largest) / temperature
-    if log_importance is not None:
-        shifted = shifted + log_importance
-    return largest + temperature * (epsilon + torch.logsumexp(shifted, dim=0) - math.log(advantages.numel()))
-
-
-def multiplier_loss(multiplier: Tensor, epsilon: float, kl: Tensor) -> Tensor:
-    """Loss of a KL multiplier: L_α = Σ α (ε − sg(KL)). It raises α while the KL is above its bound and lowers
-    it below.
-
-    Args:
-        multiplier: α, a tensor with gradient.
-        epsilon: bound on the KL in nats.
-        kl: mean KL in nats, of α's shape.
-
-    Reference: Song et al. 2019, eq. 6; Abdolmaleki et al. 2018b.
-    """
-    return (multiplier * (epsilon - kl.detach())).sum()
+from fastrl.losses.multiplier import Multiplier
 
 
 def sample_weights(q_values: Tensor, temperature: Tensor, log_prior: Tensor | None = None) -> Tensor:
@@ -152,17 +49,16 @@ def sample_temperature_loss(
     temperature: Tensor,
     epsilon: float,
     log_prior: Tensor | None = None,
-    weight: Tensor | None = None,
+    row_weights: Tensor | None = None,
 ) -> Tensor:
-    """Dual of the E-step's KL bound at each state: η (ε + mean_B log mean_S exp(q/η)), to be minimised over
-    η.
+    """L_η = η (ε + mean_B log mean_S exp(q/η)), the dual of the E-step's KL bound, to be minimised over η.
 
     Args:
         q_values: [B, S], constants.
         temperature: η > 0, a 0-d tensor with gradient.
         epsilon: ε, bound on the mean KL between the weights and the old policy, in nats.
         log_prior: as in `sample_weights`; None is uniform over the S samples.
-        weight: [B], what each state counts, summing to 1; None: all alike.
+        row_weights: [B], what each state counts, summing to 1; None: all alike.
 
     Reference: Abdolmaleki et al. 2018a, eq. 9.
     """
@@ -171,9 +67,32 @@ def sample_temperature_loss(
     shifted = (q_values - largest) / temperature
     shifted = shifted - math.log(q_values.shape[1]) if log_prior is None else shifted + log_prior
     log_means = torch.logsumexp(shifted, dim=1)
-    if weight is None:
+    if row_weights is None:
         return temperature * (epsilon + log_means.mean()) + largest.mean()
-    return temperature * (epsilon + (weight * log_means).sum()) + (weight * largest[:, 0]).sum()
+    return temperature * (epsilon + (row_weights * log_means).sum()) + (row_weights * largest[:, 0]).sum()
+
+
+def e_step(
+    q_values: Tensor,
+    temperature: Multiplier,
+    row_weights: Tensor,
+    log_prior: Tensor | None = None,
+) -> tuple[Tensor, Tensor]:
+    """The weights of all actions and the loss of the temperature; see `sample_weights` and
+    `sample_temperature_loss`.
+
+    Args:
+        q_values: what the weights improve, [B, S], constants.
+        temperature: η with its bound ε.
+        row_weights: [B], what each state counts, summing to 1.
+        log_prior: log π_old [B, A] where all actions are there instead of samples.
+
+    Returns:
+        (w [B, S], L_η, 0-d).
+    """
+    weights = sample_weights(q_values, temperature(), log_prior)
+    loss = sample_temperature_loss(q_values, temperature(), temperature.bound, log_prior, row_weights)
+    return weights, loss
 
 
 def decoupled_gaussian_loss(
@@ -224,14 +143,48 @@ def gaussian_kl_parts(
     return kl_mean, 0.5 * (torch.expm1(twice) - twice)
 
 
-def kl_metrics(kls: Sequence[Tensor], epsilons: Sequence[float]) -> dict[str, Tensor]:
-    """KLs of the mean, or of discrete actions, and of the deviation, each in nats and over its bound; of
-    several dimensions the mean."""
-    metrics: dict[str, Tensor] = {}
-    for name, kl, epsilon in zip(("mean", "std"), kls, epsilons, strict=False):
-        mean_kl = kl.detach().mean()
-        metrics |= {f"kl/{name}": mean_kl, f"mpo/kl_{name}_rel": mean_kl / epsilon}
-    return metrics
+def mpo_loss(
+    cross_entropy: Tensor,
+    kls: Mapping[str, Tensor],
+    alphas: Mapping[str, Multiplier],
+    row_weights: Tensor,
+) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
+    """The M-step's losses of the policy and of its KL multipliers.
+
+    L = Σ_B b H_B + Σ_k sg(α_k) Σ_B b KL_k(π_old ‖ π),   L_α = Σ_k α_k (ε_k − sg(Σ_B b KL_k))
+
+    Args:
+        cross_entropy: H [B], −Σ_S w log π(a_s|s) with gradient; `decoupled_gaussian_loss` for Gaussians.
+        kls: the parts of KL(π_old ‖ π) by name, in nats, with gradient: [B], or [B, A] by action dimension.
+        alphas: α_k with its bound ε_k for each part, by the same names; of shape [A] each dimension of a part
+            has its own, else its dimensions are summed.
+        row_weights: b [B], what each state counts, summing to 1.
+
+    Returns:
+        (L, 0-d; L_α, 0-d; metrics).
+
+    Reference: Abdolmaleki et al. 2018a, eq. 10 to 12; 2018b, section 4.2.
+    """
+    policy_loss = (row_weights * cross_entropy).sum()
+    mean_kls = {name: _mean_kl(kl, row_weights) for name, kl in kls.items()}
+    bounded = {name: kl if alphas[name]().dim() else kl.sum() for name, kl in mean_kls.items()}
+    penalty = torch.stack([alphas[name].penalty(kl) for name, kl in bounded.items()]).sum()
+    alpha_loss = torch.stack([alphas[name].loss(kl) for name, kl in bounded.items()]).sum()
+    metrics = {
+        "loss/policy": policy_loss.detach(),
+        "loss/kl": penalty.detach(),
+        "loss/alpha": alpha_loss.detach(),
+        "train/approx_kl": torch.stack([kl.detach().sum() for kl in mean_kls.values()]).sum(),
+    }
+    for name, kl in bounded.items():
+        mean = kl.detach().mean()  # over the dimensions that have a bound of their own
+        metrics |= {f"kl/{name}": mean, f"mpo/kl_{name}_rel": mean / alphas[name].bound}
+    return policy_loss + penalty, alpha_loss, metrics
+
+
+def _mean_kl(kl: Tensor, row_weights: Tensor) -> Tensor:
+    """The mean over states of [B] or [B, A]: 0-d or [A]."""
+    return (row_weights * kl).sum() if kl.dim() == 1 else (row_weights.unsqueeze(1) * kl).sum(0)
 
 
 def weights_of_valid(valid: Tensor) -> Tensor:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
 
-from fastrl.nn.distributions import Categorical, DiagonalGaussian
+from fastrl.nn.distributions import Categorical, DiagonalGaussian, Distribution
 from fastrl.nn.layers import layer_init
 from fastrl.nn.linear import Linear
 
@@ -24,8 +24,7 @@ class BranchedPolicy(Protocol):
         """The most probable action, shaped as `sample`."""
 
     def log_prob(self, actions: Tensor) -> Tensor:
-        """Log-probability of each branch [B, branches] in nats, or of the whole action [B, 1] of a
-        Gaussian."""
+        """Log-probability in nats of each branch [B, branches], or of a Gaussian action [B, 1]."""
 
     def entropy(self) -> Tensor:
         """Entropy [B] in nats, summed over branches or action dimensions."""
@@ -74,8 +73,10 @@ class JointBranches(Branches):
         return Branches.log_prob(self, actions).sum(-1)
 
     def centred(self, outputs: Tensor, actions: Tensor) -> Tensor:
-        """The sum of what each branch centres [...], of outputs [..., n₁ + n₂ + ...] side by side at actions
-        [..., branches]."""
+        """The branches' centred outputs, summed, [...].
+
+        Outputs [..., n₁ + n₂ + ...] are side by side; actions are [..., branches].
+        """
         parts = zip(self.choices, self._split(outputs), actions.unbind(-1), strict=True)
         return torch.stack([choice.centred(part, action) for choice, part, action in parts]).sum(0)
 
@@ -91,6 +92,34 @@ class JointBranches(Branches):
         """KL(self ‖ new) [B] in nats, the sum over branches."""
         first, *others = (old.kl(other) for old, other in zip(self.choices, new.choices, strict=True))
         return sum(others, start=first)
+
+
+Policy = Distribution | JointBranches
+
+
+def distribution(parameters: Tensor, action_info: Mapping[str, Any]) -> Policy:
+    """The distribution over actions that a network ending in `ActionLinear` describes, for each row.
+
+    Log-probabilities, entropy and KL divergence are those of whole actions, one number for each row.
+
+    Args:
+        parameters: logits [..., A], side by side where there are branches, or mean and log standard deviation
+            [..., A, 2].
+        action_info: `space` ("discrete", "continuous" or "multi_discrete") of the actions, and for the last
+            the choices of the branches, as `nvec` or `shape`.
+
+    Raises:
+        ValueError: there is no distribution for these actions.
+    """
+    space = action_info["space"]
+    if space == "discrete":
+        return Categorical(parameters)
+    if space == "continuous":
+        mean, log_std = parameters.unbind(-1)
+        return DiagonalGaussian(mean, log_std)
+    if space == "multi_discrete":
+        return JointBranches.from_logits(parameters, tuple(action_info.get("nvec", action_info["shape"])))
+    raise ValueError(f"create_dist: there is no distribution for {space} actions")
 
 
 class OneRatioGaussian(DiagonalGaussian):
@@ -129,8 +158,7 @@ class DiscreteHead(nn.Module):
 
 
 class GaussianHead(nn.Module):
-    """Means from a linear layer (gain 0.01), standard deviations that do not depend on the features and start
-    at 1.
+    """Means from a linear layer (gain 0.01), and state-independent standard deviations that start at 1.
 
     Args:
         dim: D, features.

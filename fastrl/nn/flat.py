@@ -1,5 +1,4 @@
-"""All parameters of a network side by side in one tensor: an optimiser step and a norm are then one operation
-each, not one per layer."""
+"""All parameters of a network in one tensor: a step and a norm are one operation each, not one per layer."""
 
 from __future__ import annotations
 
@@ -20,7 +19,9 @@ class FlatParameters(KeptParameters):
     `follow` before each update: whatever was replaced since the last one, parameters, their data or their
     gradients, by hand or by making a copy of all this, is put into the one tensor again with the values that
     it has now. Clear gradients with `zero_grad` here, and step with `step`, which leaves alone what requires
-    no gradient.
+    no gradient. Gradients that a module cleared in between (`module.zero_grad()` in a loss) are collected
+    before a norm or a step; parameters that were moved or replaced in between are an error, never a step that
+    nobody computes with.
 
     Args:
         modules: with parameters of one dtype and device, at least one; each of them is taken once.
@@ -87,21 +88,18 @@ class FlatParameters(KeptParameters):
 
     def zero_grad(self) -> None:
         """Set the gradient of every parameter to 0."""
-        assert self.whole.grad is not None
-        self.whole.grad.zero_()
+        self._gradient().zero_()
 
     def clip_grad_norm_(self, max_norm: float) -> Tensor:
         """Scale the gradient down to this norm if it is larger; returns the norm before, 0-d."""
-        assert self.whole.grad is not None
-        norm = torch.linalg.vector_norm(self.whole.grad)
-        if (
-            norm.device.type == "cpu"
-        ):  # the number is at hand: most steps have nothing to scale, and need no more operations
+        gradient = self._gradient()
+        norm = torch.linalg.vector_norm(gradient)
+        if norm.device.type == "cpu":  # the number is at hand, and most steps have nothing to scale
             length = norm.item()
             if length > max_norm:
-                self.whole.grad.mul_(max_norm / (length + 1e-6))
+                gradient.mul_(max_norm / (length + 1e-6))
         else:
-            self.whole.grad.mul_((max_norm / (norm + 1e-6)).clamp(max=1.0))
+            gradient.mul_((max_norm / (norm + 1e-6)).clamp(max=1.0))
         return norm
 
     @torch.no_grad()
@@ -110,7 +108,13 @@ class FlatParameters(KeptParameters):
 
         Parameters that required no gradient at the last `follow` stay as they are, and so do the optimiser's
         averages of them: a gradient of 0 alone would not keep momentum and weight decay from moving them.
+
+        Raises:
+            RuntimeError: parameters were replaced since the last `follow`.
         """
+        self._gradient()
+        if self._pointers != list(map(Tensor.data_ptr, self.parameters)):
+            raise RuntimeError("parameters were replaced in the middle of an update, after follow()")
         if not self._frozen:
             optimizer.step()
             return
@@ -124,6 +128,25 @@ class FlatParameters(KeptParameters):
         for name, tensor in self._elementwise(optimizer).items():
             for position, here in enumerate(self._frozen):
                 tensor[here] = before[name][position] if name in before else 0.0
+
+    def _gradient(self) -> Tensor:
+        """The gradient of the whole, with those of parameters that are elsewhere now copied into it."""
+        now = [parameter.grad for parameter in self.parameters]
+        if self.whole.grad is None:  # the optimiser's own zero_grad took it away
+            self.whole.grad = torch.zeros_like(self.whole)
+            self._gradients = []
+        if len(now) == len(self._gradients) and all(map(is_, now, self._gradients)):
+            return self.whole.grad
+        self._gradients = []
+        for parameter, here, gradient in zip(self.parameters, self._slices, now, strict=True):
+            seat = self.whole.grad[here].view_as(parameter)
+            if gradient is None:
+                seat.zero_()
+            elif gradient.data_ptr() != seat.data_ptr():
+                seat.copy_(gradient)
+            parameter.grad = seat
+            self._gradients.append(seat)
+        return self.whole.grad
 
     def _elementwise(self, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
         """What a step changes element by element: the whole itself, and the optimiser's averages of it."""

@@ -12,7 +12,8 @@ from fastrl.runs.output import as_text, lasting
 SECONDS_BETWEEN_LINES = 5.0
 SECONDS_BETWEEN_FRAMES = 0.25
 
-# what the table shows, in this order, under names short enough for it
+# what the table shows, in this order, of the metrics in fastrl.runs.metric_names; an algorithm has a value
+# function or a critic
 ROWS = {
     "rollout/ep_return_mean": "episode return",
     "rollout/ep_length_mean": "episode length",
@@ -20,10 +21,14 @@ ROWS = {
     "loss/total": "loss",
     "loss/policy": "policy loss",
     "loss/value": "value loss",
+    "loss/q": "critic loss",
     "train/entropy": "entropy",
+    "train/approx_kl": "KL",
+    "train/clip_fraction": "clip fraction",
+    "train/explained_variance": "explained variance",
     "eval/return_mean": "evaluation return",
 }
-LINE = ("rollout/ep_return_mean", "rollout/ep_length_mean", "loss/policy", "loss/value")
+LINE = ("rollout/ep_return_mean", "rollout/ep_length_mean", "loss/policy", "loss/value", "loss/q")
 
 
 class Console:
@@ -101,8 +106,7 @@ class Console:
             self._print(text)
 
     def close(self) -> None:
-        """Leave the last table on the screen and give the terminal back; without a table, print the last line
-        if it was not shown."""
+        """Leave the last table on the screen; without a table, print the last line if it was not shown."""
         display, self._display = self._display, None
         if display is not None:
             display.update(self._table(), refresh=True)

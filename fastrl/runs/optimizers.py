@@ -30,8 +30,7 @@ def load_keeping_settings(optimizer: torch.optim.Optimizer, state: dict[str, Any
 
 
 def require_optimizer_state(optimizer: torch.optim.Optimizer, state: Any, where: str = "optimizer") -> None:
-    """Raises StateError, naming the key, unless `state` is one that an optimiser of this kind has for these
-    parameters."""
+    """Raise StateError, naming the key, unless `state` is one that this optimiser can load."""
     require_like(state, {"state": None, "param_groups": None}, where)
     groups, moments = state["param_groups"], state["state"]
     wanted = [len(group["params"]) for group in optimizer.param_groups]
@@ -76,8 +75,7 @@ def _moment(name: str, value: Any, parameter: Tensor) -> Any:
 
 
 def load_parts(parts: Mapping[str, Any], state: Mapping[str, Any]) -> None:
-    """Load modules and optimisers by name; learning rates and the like stay as the optimisers were built with
-    them."""
+    """Load modules and optimisers by name; learning rates and the like stay as they were built."""
     for name, part in parts.items():
         if isinstance(part, torch.optim.Optimizer):
             require_optimizer_state(part, state[name], name)
@@ -98,8 +96,9 @@ def backward(loss: Tensor) -> None:
 
 
 def require_gradients() -> None:
-    """Refuse to learn where gradients are switched off: optimisers would go on by their averages and the
-    decay of weights alone.
+    """Raise where gradients are switched off.
+
+    Optimisers would go on by their averages and the decay of weights alone.
 
     Raises:
         SettingError: `torch.no_grad()` or `torch.inference_mode()` is around the call.
@@ -111,8 +110,7 @@ def require_gradients() -> None:
 
 
 def names_of_non_finite(named: Mapping[str, Tensor]) -> str:
-    """Which of some 0-d tensors (losses, gradient norms) are not finite, with commas between; empty if all
-    are."""
+    """Names of the 0-d tensors (losses, gradient norms) that are not finite, with commas between."""
     if bool(torch.isfinite(torch.stack(list(named.values()))).all()):
         return ""
     return ", ".join(name for name, value in named.items() if not bool(torch.isfinite(value)))

@@ -1,5 +1,4 @@
-"""The settings at which every algorithm is at its smallest: for tests of what all of them promise, and for
-attacks on all of them."""
+"""The settings at which every algorithm is at its smallest, for tests and attacks over all of them."""
 
 from __future__ import annotations
 
@@ -16,15 +15,17 @@ SMALL: dict[str, Any] = {
         "seed": 1,
     },
     **dict.fromkeys(("layer_sizes", "policy_layer_sizes", "value_layer_sizes", "critic_layer_sizes"), (8,)),
-    **dict.fromkeys(("rollout_steps", "num_steps", "update_after"), 16),
-    **dict.fromkeys(("num_mini_batches", "num_minibatches", "num_epochs", "update_epochs", "m_steps"), 2),
+    **dict.fromkeys(("num_steps", "update_after"), 16),
+    **dict.fromkeys(("num_minibatches", "update_epochs", "m_steps"), 2),
     **{"batch_size": 8, "replay_size": 1000, "action_samples": 4},
     **{"trxl_num_layers": 1, "trxl_num_heads": 1, "trxl_dim": 8, "trxl_memory_length": 4},
 }
 
 
 def small_settings(config_class: type[Any], **changes: Any) -> dict[str, Any]:
-    """Those that a dataclass of settings has, with some changed: two environments, rollouts of 16 steps,
-    networks of eight units."""
+    """The small settings that a configuration class has, with changes.
+
+    Two environments, rollouts of 16 steps, networks of eight units.
+    """
     known = {field.name for field in dataclasses.fields(config_class)}
     return {name: value for name, value in SMALL.items() if name in known} | changes

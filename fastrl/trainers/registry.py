@@ -91,7 +91,7 @@ ALGORITHMS: dict[str, Algorithm] = {
             "ppo-trxl",
             "PPO with a Transformer-XL memory of the episode, for tasks that need one",
             "fastrl.trainers.ppo_trxl.config:PPOTrXLConfig",
-            "fastrl.trainers.ppo_trxl.trainer:PPOTRxLTrainer",
+            "fastrl.trainers.ppo_trxl.trainer:PPOTrXLTrainer",
         ),
     )
 }

@@ -27,7 +27,8 @@ def test_outcomes_of_a_run(record_tests: object, tmp_path: Path) -> None:
     junit.write_text(
         '<testsuites><testsuite><testcase classname="tests.a" name="good" time="1.26"/>'
         '<testcase classname="tests.a" name="left" time="0"><skipped message="no GPU"/></testcase>'
-        '<testcase classname="tests.b" name="bad" time="2"><failure message="assert 1 == 2">long</failure></testcase>'
+        '<testcase classname="tests.b" name="bad" time="2"><failure message="assert 1 == 2">long</failure>'
+        "</testcase>"
         "</testsuite></testsuites>"
     )
     assert record_tests.outcomes(junit) == [  # type: ignore[attr-defined]

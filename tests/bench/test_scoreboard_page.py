@@ -112,7 +112,11 @@ def test_the_newest_result_of_the_present_settings_is_taken(scoreboard: ModuleTy
     put(scoreboard, row._replace(label="other"), result(scoreboard, row, commit="other"), "2026-01-04")
     (line,) = [line for line in lines_of(scoreboard, row) if "| ppo |" in line]
     assert "| new, newer | [file](../results/2026-01-02-" in line
-    (line,) = [line for line in lines_of(scoreboard, row._replace(changes=("lr=0.5",))) if "| ppo |" in line]
+    (line,) = [
+        line
+        for line in lines_of(scoreboard, row._replace(changes=("learning_rate=0.5",)))
+        if "| ppo |" in line
+    ]
     assert "| 1 (11) | 1 | ≥ 450 |" in line and "| fewer; the row has changed since |" in line
 
 

@@ -29,8 +29,12 @@ def test_eval_prints_one_json_object_and_nothing_else(run, capfd):
     assert main(["eval", "run", "--episodes", "7", "--seed", "3", "--json"]) == 0
     captured = capfd.readouterr()
     assert json.loads(captured.out) == {
-        "eval/return_mean": 43.0, "eval/return_std": 0.0, "eval/return_min": 43.0, "eval/return_max": 43.0, "eval/length_mean": 7.0
-    }  # fmt: skip
+        "eval/return_mean": 43.0,
+        "eval/return_std": 0.0,
+        "eval/return_min": 43.0,
+        "eval/return_max": 43.0,
+        "eval/length_mean": 7.0,
+    }
     assert "a library talks" in captured.err  # what others print goes elsewhere
     assert run.made[-1].closed
 
@@ -215,8 +219,10 @@ def test_doctor_as_json(capfd):
     result = json.loads(capfd.readouterr().out)
     assert result["ok"] is True
     names = [finding["name"] for finding in result["findings"]]
-    assert names == ["fastrl", "python", "torch", "cuda", "native module", "ops on the CPU", "ops on the GPU", "envpool", "gymnasium",
-                     "threads", "wandb"]  # fmt: skip
+    assert names == [
+        *("fastrl", "python", "torch", "cuda", "native module", "ops on the CPU", "ops on the GPU"),
+        *("envpool", "gymnasium", "threads", "wandb"),
+    ]
     assert {finding["status"] for finding in result["findings"]} <= {"ok", "note"}
 
 

@@ -52,10 +52,10 @@ def test_train_resume_and_eval(tmp_path, capsys):
     assert {
         "loss/policy",
         "loss/value",
-        "kl/approximate",
+        "train/approx_kl",
         "train/entropy",
-        "train/lr",
-        "value/explained_var",
+        "train/learning_rate",
+        "train/explained_variance",
     } <= set(header.split(","))
     capsys.readouterr()
     assert main(["eval", str(run), "--episodes", "6", "--json"]) == 0

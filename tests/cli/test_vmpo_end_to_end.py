@@ -21,7 +21,7 @@ ENVIRONMENT = os.environ | {"OMP_NUM_THREADS": "1"}
 SMALL = [
     "--num-envs",
     "4",
-    "--rollout-steps",
+    "--num-steps",
     "16",
     "--m-steps",
     "2",
@@ -220,7 +220,7 @@ def test_environments_that_cannot_save_their_state_resume_too(tmp_path):
         (["--env-id", "CartPol-v1"], "did you mean 'CartPole-v1'?"),
         (["--env-id", "Identity-v0", "--gamma", "2"], "gamma"),
         (["--env-id", "Identity-v0", "--advantage-estimator", "dea"], "advantage_estimator"),
-        (["--env-id", "Identity-v0", "--rollout-steps", "0"], "rollout_steps must be at least 1"),
+        (["--env-id", "Identity-v0", "--num-steps", "0"], "num_steps must be at least 1"),
         (["--env-id", "Identity-v0", "--optimizer-type", "adm"], "optimizer_type"),
     ],
 )

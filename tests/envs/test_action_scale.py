@@ -1,5 +1,4 @@
-"""Actions in policy units and in an environment's own: the map between them, and which object speaks
-which."""
+"""Actions in policy units and an environment's own: the map between them, and who speaks which."""
 
 import warnings
 
@@ -11,12 +10,12 @@ import torch
 from fastrl.envs import GymEnv, VectorEnv, make_vector_env
 from fastrl.envs.action_scale import ActionScale, RawActionsWarning, require_same_scale
 from fastrl.envs.action_spec import ActionSpec
+from fastrl.envs.adapters.masked import MaskedEnv
 from fastrl.envs.base import Advance
 from fastrl.envs.bounds import inward_float32
-from fastrl.envs.masked import MaskedEnv
 from fastrl.envs.single import SingleEnv
-from fastrl.envs.toy_gymnasium import ToyVectorGym
-from fastrl.envs.wrapped import make_wrapped_envs
+from fastrl.envs.toolkit.wrapped import make_wrapped_envs
+from fastrl.envs.toys.gymnasium import ToyVectorGym
 from fastrl.errors import CheckpointError, SettingError
 from fastrl.toolkit.utils.config import Config
 
@@ -47,8 +46,7 @@ class Recorder(gym.Env):
 
 
 def executed(space, *actions, **options):
-    """What an environment of that space gets for actions given to `VectorEnv.step`; each lies inside the
-    space."""
+    """What an environment of that space gets for actions of `VectorEnv.step`; each lies inside."""
     recorder = Recorder(space)
     env = make_vector_env(recorder, **options)
     env.reset()

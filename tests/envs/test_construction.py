@@ -4,9 +4,9 @@ import gymnasium as gym
 import numpy as np
 import pytest
 
-from fastrl.envs import envpool as envpool_room
 from fastrl.envs import list_env_ids, make_vector_env
-from fastrl.envs.envpool_options import _of_type, description
+from fastrl.envs.adapters import envpool as envpool_room
+from fastrl.envs.adapters.envpool_options import _of_type, description
 from fastrl.envs.make import make_gymnasium_env
 from fastrl.errors import SettingError
 

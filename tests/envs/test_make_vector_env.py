@@ -10,12 +10,13 @@ import pytest
 import torch
 
 from fastrl.envs import list_env_ids, make_vector_env
-from fastrl.envs.envpool import EnvPoolEnv
-from fastrl.envs.gymnasium import GymnasiumEnv, GymnasiumVectorEnv
+from fastrl.envs.adapters.envpool import EnvPoolEnv
+from fastrl.envs.adapters.gymnasium import GymnasiumEnv
+from fastrl.envs.adapters.gymnasium_vector import GymnasiumVectorEnv
 from fastrl.envs.make import make_gymnasium_env
 from fastrl.envs.single import SingleEnv
-from fastrl.envs.toy import TOYS
-from fastrl.envs.toy_vector import ToyVectorEnv
+from fastrl.envs.toys import TOYS
+from fastrl.envs.toys.vector import ToyVectorEnv
 from fastrl.errors import SettingError
 
 

@@ -1,5 +1,4 @@
-"""Environments that return what they must not, raise what they should not or hang: one sentence with
-environment, step and seed."""
+"""Environments that misbehave or hang: one sentence with environment, step and seed."""
 
 import signal
 import time
@@ -12,7 +11,7 @@ import torch
 
 from fastrl.envs import EnvironmentFailure, make_vector_env
 from fastrl.envs.deadline import NoAnswer, within
-from fastrl.envs.wrapped import make_wrapped_envs
+from fastrl.envs.toolkit.wrapped import make_wrapped_envs
 from fastrl.errors import NonFiniteError
 
 ZEROS = np.zeros(3, np.float32)

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from fastrl.envs.toy import LinearQuadratic
+from fastrl.envs.toys import LinearQuadratic
 from fastrl.losses.dae import advantage_scale, advantage_variance, centred_advantages, dae_loss
 from fastrl.nn import AdvantageLinear
 from fastrl.nn.action_heads import JointBranches
@@ -108,6 +108,20 @@ def test_the_argument_at_fault_is_named(change):
     given |= {"terminated": flags(2, 2), "truncated": flags(2, 2), "gamma": 0.9, "dae_lambda": 0.5} | change
     with pytest.raises(ValueError, match=next(iter(change))):
         dae_loss(**given)
+
+
+def test_environments_may_come_first():
+    torch.manual_seed(0)
+    advantages, values, rewards = torch.randn(3, 5, 2).unbind(0)
+    bootstrap, ended = torch.randn(6, 2), flags(5, 2)
+    ended[2, 1] = True
+    fields = (advantages, values, rewards, bootstrap, ended, ended)
+    loss, targets = dae_loss(*fields, gamma=0.9, dae_lambda=0.8, valid=~ended)
+    swapped = [field.t() for field in fields]
+    its_loss, its_targets = dae_loss(
+        *swapped, gamma=0.9, dae_lambda=0.8, valid=~ended.t(), environments_first=True
+    )
+    assert torch.equal(loss, its_loss) and torch.equal(targets, its_targets.t())
 
 
 def test_a_loss_over_no_transition_is_zero():

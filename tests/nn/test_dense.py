@@ -134,8 +134,10 @@ from fastrl.nn.dense import Dense, dense_chain
 g = torch.Generator().manual_seed(0)
 digest = hashlib.sha256()
 for widths in ((4, 64, 64, 2), (17, 33, 6)):
-    layers = [Dense(torch.randn(o, i, generator=g).requires_grad_(), torch.randn(o, generator=g), k + 1) for k, (i, o)
-              in enumerate(zip(widths[:-1], widths[1:]))]
+    layers = []
+    for k, (i, o) in enumerate(zip(widths[:-1], widths[1:])):
+        weight, bias = torch.randn(o, i, generator=g).requires_grad_(), torch.randn(o, generator=g)
+        layers.append(Dense(weight, bias, k + 1))
     x = torch.randn(333, widths[0], generator=g).requires_grad_()
     y = dense_chain(x, layers)
     for tensor in (y, *torch.autograd.grad(y.sum(), [x, *[layer.weight for layer in layers]])):

@@ -1,5 +1,4 @@
-"""Parameters side by side: the same steps as apart, and still the modules' own after whatever is done to
-these."""
+"""Parameters side by side: the same steps as apart, and still the modules' own whatever is done to these."""
 
 import copy
 import io
@@ -65,6 +64,22 @@ def test_the_modules_state_stays_their_own():
     assert FlatParameters([shared, nn.Sequential(shared)]).whole.numel() == 4
 
 
+def converted(module, *, swap):
+    """Through float64 and back, with one of torch's two other ways of giving a module its new parameters."""
+    name = "set_swap_module_params_on_conversion" if swap else "set_overwrite_module_params_on_conversion"
+    getattr(torch.__future__, name)(True)
+    try:
+        module.double().float()
+        module.load_state_dict({key: value.clone() for key, value in module.state_dict().items()})
+    finally:
+        getattr(torch.__future__, name)(False)
+
+
+def from_vector(module):
+    vector = nn.utils.parameters_to_vector(module.parameters()).detach().clone()
+    nn.utils.vector_to_parameters(vector, module.parameters())
+
+
 CHANGES = {
     "load_state_dict(assign=True)": lambda m: m.load_state_dict(
         {k: v.clone() for k, v in m.state_dict().items()}, assign=True
@@ -76,6 +91,11 @@ CHANGES = {
     "a new layer": lambda m: m.__setitem__(2, copy.deepcopy(m[2])),
     "a new parameter": lambda m: setattr(m[0], "bias", nn.Parameter(m[0].bias.detach().clone())),
     "share_memory": lambda m: m.share_memory(),
+    "converted, parameters overwritten": lambda m: converted(m, swap=False),
+    "converted, parameters swapped": lambda m: converted(m, swap=True),
+    "vector_to_parameters": from_vector,
+    "gradients of one's own": lambda m: [setattr(p, "grad", torch.ones_like(p)) for p in m.parameters()],
+    "frozen and free again": lambda m: m.requires_grad_(False).requires_grad_(True),
 }
 
 
@@ -129,6 +149,7 @@ def test_shared_parameters_stay_shared():
         (lambda m: m.to("meta"), "on meta now and was .* on cpu"),
         (lambda m: m.__setitem__(2, nn.Linear(4, 3)), r"2.weight of Sequential is float32 \[3, 4\]"),
         (lambda m: m.__delitem__(2), "2.weight of Sequential is gone"),
+        (lambda m: nn.utils.parametrizations.weight_norm(m[0]), "0.weight of Sequential is gone"),
         (lambda m: m.append(nn.Linear(2, 2)), "3.weight of Sequential requires a gradient.* or is new"),
     ],
 )
@@ -152,6 +173,74 @@ def test_parameters_that_were_frozen_at_first_cannot_be_freed_later():
     module[0].requires_grad_(True)
     with pytest.raises(SettingError, match="0.weight of Sequential requires a gradient, which it did not"):
         flat.follow()
+
+
+CLEARED = {
+    "by the module": lambda module, optimizer: module.zero_grad(),
+    "by the optimiser": lambda module, optimizer: optimizer.zero_grad(),
+    "by both": lambda module, optimizer: (module.zero_grad(), optimizer.zero_grad()),
+    "one of them": lambda module, optimizer: setattr(module[0].weight, "grad", None),
+}
+
+
+@pytest.mark.parametrize("clear", CLEARED)
+def test_gradients_that_are_cleared_before_backward_are_collected(clear):
+    ends = []
+    for clears in (False, True):
+        module = network()
+        flat = FlatParameters([module])
+        optimizer = torch.optim.AdamW([flat.whole], lr=0.1)
+        for scale in (1.0, 100.0):
+            flat.follow()
+            flat.zero_grad()
+            if clears:
+                CLEARED[clear](module, optimizer)
+            (scale * module(torch.ones(5, 3)).square().sum()).backward()
+            norm = flat.clip_grad_norm_(5.0)
+            flat.step(optimizer)
+        ends.append([norm, *values(module)])
+    assert equal(*ends)
+
+
+def test_a_parameter_without_a_gradient_of_its_own_does_not_keep_an_old_one():
+    module = network()
+    flat = FlatParameters([module])
+    step(module, flat, torch.optim.SGD([flat.whole], lr=0.1))
+    module.zero_grad()  # and no backward after it
+    assert flat.clip_grad_norm_(5.0) == 0.0
+
+
+def test_parameters_that_are_moved_in_the_middle_of_an_update_are_an_error():
+    module = network()
+    flat = FlatParameters([module])
+    optimizer = torch.optim.AdamW([flat.whole], lr=0.1)
+    flat.follow()
+    module(torch.ones(5, 3)).square().sum().backward()
+    module[0].weight.data = module[0].weight.data.clone()
+    before = values(module)
+    with pytest.raises(RuntimeError, match="replaced in the middle of an update"):
+        flat.step(optimizer)
+    assert equal(values(module), before)
+    step(module, flat, optimizer)
+    assert not any(torch.equal(a, b) for a, b in zip(values(module), before, strict=True))
+
+
+def test_parameters_that_went_to_another_device_and_came_back_are_followed(device):
+    ends = []
+    for moves in (False, True):
+        module = network()
+        flat = FlatParameters([module])
+        optimizer = torch.optim.AdamW([flat.whole], lr=0.1)
+        step(module, flat, optimizer)
+        if moves:
+            module.to(device)
+            if device.type != "cpu":
+                with pytest.raises(SettingError, match="on cuda:0 now and was .* on cpu"):
+                    flat.follow()
+            module.to("cpu")
+        step(module, flat, optimizer)
+        ends.append(values(module))
+    assert equal(*ends)
 
 
 def saved(value):

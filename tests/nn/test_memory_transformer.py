@@ -8,7 +8,9 @@ import pytest
 import torch
 
 from fastrl.errors import SettingError
-from fastrl.nn.memory_transformer import GRUGate, MultiHeadAttention, Transformer, TransformerLayer, Window
+from fastrl.nn.memory_attention import MultiHeadAttention, Window
+from fastrl.nn.memory_layer import GRUGate, TransformerLayer
+from fastrl.nn.memory_transformer import Transformer
 from fastrl.nn.positions import ENCODINGS, PositionalEncoding, Rotation
 
 

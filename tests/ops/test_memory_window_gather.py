@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -143,16 +144,41 @@ def test_out_is_written_and_returned(device: torch.device) -> None:
             assert torch.equal(out, expected)
 
 
-BAD_OUTS = [
-    ("of another shape", ValueError, r"out must have shape \[B, W, L, D\] = \[6, 4, 2, 7\], got \[6, 4, 7\]", lambda out, _: out[:, :, 0]),
-    ("of another dtype", TypeError, "out must have the dtype of memory, torch.float32, got torch.float64", lambda out, _: out.double()),
-    ("not contiguous", ValueError, "out must be contiguous", lambda out, _: out.transpose(2, 3).contiguous().transpose(2, 3)),
+BAD_OUTS: list[tuple[str, type[Exception], str, Callable[[Tensor, Tensor], object]]] = [
+    (
+        "of another shape",
+        ValueError,
+        r"out must have shape \[B, W, L, D\] = \[6, 4, 2, 7\], got \[6, 4, 7\]",
+        lambda out, _: out[:, :, 0],
+    ),
+    (
+        "of another dtype",
+        TypeError,
+        "out must have the dtype of memory, torch.float32, got torch.float64",
+        lambda out, _: out.double(),
+    ),
+    (
+        "not contiguous",
+        ValueError,
+        "out must be contiguous",
+        lambda out, _: out.transpose(2, 3).contiguous().transpose(2, 3),
+    ),
     ("a list", TypeError, "out must be a torch.Tensor, got list", lambda out, _: [out]),
     ("on another device", ValueError, "out must be on the device of memory", lambda out, _: out.to("meta")),
-    ("over the memory", ValueError, "out must not share memory with memory", lambda _, storage: storage[200:536].view(6, 4, 2, 7)),
+    (
+        "over the memory",
+        ValueError,
+        "out must not share memory with memory",
+        lambda _, storage: storage[200:536].view(6, 4, 2, 7),
+    ),
     ("negated", ValueError, "out must not be a negated view", lambda out, _: torch._neg_view(out)),
-    ("with a gradient", ValueError, "out must not be given where gradients are wanted", lambda out, _: out.requires_grad_()),
-]  # fmt: skip
+    (
+        "with a gradient",
+        ValueError,
+        "out must not be given where gradients are wanted",
+        lambda out, _: out.requires_grad_(),
+    ),
+]
 
 
 @pytest.mark.parametrize(

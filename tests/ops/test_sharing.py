@@ -18,7 +18,8 @@ import os, sys, torch
 from fastrl import ops
 steps, envs = int(sys.argv[1]), int(sys.argv[2])
 torch.set_num_threads(1)
-rewards, values, flags = torch.zeros(steps, envs), torch.zeros(steps + 1, envs), torch.zeros(steps, envs, dtype=torch.bool)
+rewards, values = torch.zeros(steps, envs), torch.zeros(steps + 1, envs)
+flags = torch.zeros(steps, envs, dtype=torch.bool)
 torch.set_num_threads(2)
 before = len(os.listdir("/proc/self/task"))
 if sys.argv[3] == "gae":

@@ -8,8 +8,6 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from fastrl.toolkit.batchers import Batch
-
 ROUNDS = {"mpo": 12}  # a round is a step there
 
 
@@ -24,11 +22,7 @@ def play(trainer: Any, rounds: float = 1) -> None:
 
 def modules_of(trainer: Any) -> dict[str, nn.Module]:
     """The networks and multipliers of a trainer's learner by name, those that are copies of others too."""
-    if isinstance(trainer.agent, nn.Module):
-        return {"agent": trainer.agent}
-    if hasattr(trainer, "pg_agent"):
-        return dict(trainer.pg_agent.models)
-    return _own_modules(trainer.agent)
+    return modules_of_learner(learner_of(trainer))
 
 
 def _own_modules(owner: Any) -> dict[str, nn.Module]:
@@ -56,16 +50,11 @@ def learner_of(trainer: Any) -> Any:
 
 def optimizers_of(learner: Any) -> list[torch.optim.Optimizer]:
     """The torch optimisers of a learner."""
-    if hasattr(learner, "models"):
-        return [optimizer.optimizer for optimizer in learner.optimizers]
     return [part for part in vars(learner).values() if isinstance(part, torch.optim.Optimizer)]
 
 
 def modules_of_learner(learner: Any) -> dict[str, nn.Module]:
     """As `modules_of`, of a learner or its copy."""
-    models = getattr(learner, "models", None)
-    if models is not None:
-        return dict(models)
     return _own_modules(learner)
 
 
@@ -78,9 +67,9 @@ def update_on_same_data(trainer: Any) -> Callable[[Any], None]:
     elif trainer.algorithm == "vmpo":
         data = lambda learner: learner.learn(trainer.rows)  # noqa: E731
     elif trainer.algorithm == "ppo-trxl":
-        data = lambda learner: learner.learn(trainer.rows, trainer.bank, lr=1e-3, ent_coef=0.01)  # noqa: E731
+        data = lambda learner: learner.learn(trainer.rows, trainer.bank, learning_rate=1e-3, ent_coef=0.01)  # noqa: E731
     else:
-        data = lambda learner: learner.learn(Batch(trainer.batch))  # noqa: E731
+        data = lambda learner: learner.learn(trainer.rows(), trainer.env_steps)  # noqa: E731
 
     def update(learner: Any) -> None:
         torch.manual_seed(7)

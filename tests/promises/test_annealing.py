@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-RATES = ("JointOpt/LR", "train/lr")
+RATE = "train/learning_rate"
 
 
 def rates_of(trainer: Any, total_steps: int, folder: Any) -> list[float]:
@@ -17,7 +17,7 @@ def rates_of(trainer: Any, total_steps: int, folder: Any) -> list[float]:
 
     def noted() -> Any:
         metrics = learn()
-        rates.extend(float(metrics[name]) for name in RATES if name in metrics)
+        rates.extend(float(metrics[name]) for name in [RATE] if name in metrics)
         return metrics
 
     trainer.learn = noted
@@ -31,9 +31,11 @@ def test_the_learning_rate_goes_over_the_steps_of_the_run(
 ) -> None:
     fields = vars(config_of(algorithm))
     if "anneal_lr" in fields:
-        settings, total, begin, end = {"anneal_lr": True, "lr": 0.5}, 128, 0.5, 0.5 / 4
+        settings: dict[str, Any] = {"anneal_lr": True, "learning_rate": 0.5}
+        total, begin, end = 128, 0.5, 0.5 / 4
     elif "anneal_steps" in fields:
-        settings, total, begin, end = {"init_lr": 0.5, "final_lr": 0.1, "anneal_steps": 96}, 128, 0.5, 0.1
+        settings = {"learning_rate": 0.5, "final_learning_rate": 0.1, "anneal_steps": 96}
+        total, begin, end = 128, 0.5, 0.1
     else:
         settings, total, begin, end = {}, 128, 0.0, 0.0
     for configured in (64, 1_000_000):
@@ -48,10 +50,10 @@ def test_the_learning_rate_goes_over_the_steps_of_the_run(
 
 @pytest.mark.parametrize("name", ["ppo", "a2c"])
 def test_a_resumed_run_follows_its_new_end(name: str, trainer_of: Callable[..., Any], tmp_path: Any) -> None:
-    with trainer_of(name, anneal_lr=True, lr=0.5) as trainer:
+    with trainer_of(name, anneal_lr=True, learning_rate=0.5) as trainer:
         first = rates_of(trainer, 64, tmp_path / "run")
         steps = trainer.env_steps
-    with trainer_of(name, anneal_lr=True, lr=0.5) as trainer:
+    with trainer_of(name, anneal_lr=True, learning_rate=0.5) as trainer:
         trainer.load(tmp_path / "run" / "checkpoints")
         second = rates_of(trainer, 10 * steps, tmp_path / "run")
     assert first[-1] > 0 and second[0] == pytest.approx(0.5 * 0.9) and 0 < second[-1] < 0.5 * 0.06
@@ -59,8 +61,8 @@ def test_a_resumed_run_follows_its_new_end(name: str, trainer_of: Callable[..., 
 
 def test_a_run_of_one_rollout_learns(trainer_of: Callable[..., Any], tmp_path: Any) -> None:
     with trainer_of("ppo", anneal_lr=True) as trainer:
-        before = [parameter.clone() for parameter in trainer.pg_agent.models.policy.parameters()]
+        before = [parameter.clone() for parameter in trainer.learner.policy.parameters()]
         assert rates_of(trainer, 1, tmp_path / "run") == [pytest.approx(3e-4)]
         assert not all(
-            (a == b).all() for a, b in zip(before, trainer.pg_agent.models.policy.parameters(), strict=True)
+            (a == b).all() for a, b in zip(before, trainer.learner.policy.parameters(), strict=True)
         )

@@ -14,7 +14,7 @@ from fastrl import machine
 from fastrl.errors import SettingError
 from fastrl.runs.config import REPEATED
 
-SIZES = ("num_steps", "rollout_steps", "replay_size", "trxl_dim", "trxl_num_layers", "trxl_memory_length")
+SIZES = ("num_steps", "replay_size", "trxl_dim", "trxl_num_layers", "trxl_memory_length")
 
 
 def names_of(config: Any, *, ending: str = "") -> list[str]:
@@ -76,7 +76,7 @@ def test_numbers_that_cannot_be_learned_with_are_refused(
     rates = [
         name
         for name in names_of(config)
-        if name == "lr" or name.endswith("_lr") and isinstance(getattr(config, name), float)
+        if name.endswith(("_lr", "learning_rate")) and isinstance(getattr(config, name), float)
     ]
     assert rates
     for name in rates:

@@ -17,9 +17,11 @@ from fastrl.errors import CheckpointError
 from fastrl.runs.checkpoint import load_checkpoint, save_checkpoint
 
 DTYPES = [
-    torch.float64, torch.float32, torch.float16, torch.bfloat16, torch.int64, torch.int32, torch.int16, torch.int8, torch.uint8, torch.bool,
-    torch.uint16, torch.uint32, torch.uint64, torch.complex64, torch.complex128, torch.float8_e4m3fn,
-]  # fmt: skip
+    *(torch.float64, torch.float32, torch.float16, torch.bfloat16, torch.float8_e4m3fn),
+    *(torch.int64, torch.int32, torch.int16, torch.int8, torch.bool),
+    *(torch.uint64, torch.uint32, torch.uint16, torch.uint8),
+    *(torch.complex128, torch.complex64),
+]
 
 
 def round_trip(folder: Path, state: dict) -> dict:
@@ -229,7 +231,8 @@ FULL_DISK = """
     from fastrl.runs.checkpoint import load_checkpoint, save_checkpoint
     root = Path(sys.argv[1])
     save_checkpoint(root, {"x": torch.ones(10)}, step=1)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))  # from here on a file cannot grow beyond this, as on a full disk
+    # from here on a file cannot grow beyond this, as on a full disk
+    resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))
     for state in ({"x": torch.ones(100_000)}, {"x": "text" * 10_000}):
         try:
             save_checkpoint(root, state, step=2)

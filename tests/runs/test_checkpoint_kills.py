@@ -35,7 +35,8 @@ RANDOM_KILLS = """
     random.seed(0)
     checkpoint.save_checkpoint(root, state(0), step=0)
     step = inside = kill = 0
-    while kill < 50 or (min(inside, step) < 10 and kill < 500):  # a busy machine gets less done between two kills
+    # a busy machine gets less done between two kills
+    while kill < 50 or (min(inside, step) < 10 and kill < 500):
         kill += 1
         child = os.fork()
         if child == 0:
@@ -44,7 +45,8 @@ RANDOM_KILLS = """
         os.kill(child, signal.SIGKILL)
         assert os.waitpid(child, 0)[1] == signal.SIGKILL  # it did not die of anything else
         newest = root / (root / "LATEST").read_text().split()[0]
-        inside += any(checkpoint.TEMPORARY.fullmatch(entry.name) for entry in root.iterdir()) or newest != checkpoint._checkpoints(root)[-1]
+        unfinished = any(checkpoint.TEMPORARY.fullmatch(entry.name) for entry in root.iterdir())
+        inside += unfinished or newest != checkpoint._checkpoints(root)[-1]
         step = check(oldest=step)
     print("inside", inside, "steps", step)
 """
@@ -67,8 +69,9 @@ KILL_AT_EVERY_CALL = """
         at += 1
         child = os.fork()
         if child == 0:
-            for place, name in ((os, "fsync"), (os, "mkdir"), (os, "rename"), (os, "replace"), (os, "rmdir"), (os, "unlink"),
-                                (checkpoint.safetensors.torch, "save_file"), (Path, "write_bytes"), (Path, "write_text")):
+            places = [(os, name) for name in ("fsync", "mkdir", "rename", "replace", "rmdir", "unlink")]
+            places += [(Path, "write_bytes"), (Path, "write_text")]
+            for place, name in (*places, (checkpoint.safetensors.torch, "save_file")):
                 setattr(place, name, dying(getattr(place, name), at))
             checkpoint.save_checkpoint(root, state(step + 1), step=step + 1, keep=1)
             os._exit(0)

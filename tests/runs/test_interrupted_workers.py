@@ -24,8 +24,10 @@ class Slow(gym.Env):
         return np.zeros(3, np.float32), 1.0, False, False, {}
 
 if __name__ == "__main__":
-    trainer = VMPOTrainer(lambda: gym.vector.AsyncVectorEnv([Slow] * 2), seed=1, device=torch.device("cpu"), policy_layer_sizes=(8,),
-                          value_layer_sizes=(8,), rollout_steps=8)
+    trainer = VMPOTrainer(
+        lambda: gym.vector.AsyncVectorEnv([Slow] * 2), seed=1, device=torch.device("cpu"),
+        policy_layer_sizes=(8,), value_layer_sizes=(8,), rollout_steps=8,
+    )
     trainer.train(1_000_000, sys.argv[1])
     trainer.close()
     print("interrupted by", trainer.interrupted, flush=True)

@@ -15,10 +15,10 @@ def test_what_fits_is_a_line(monkeypatch):
 def test_what_does_not_fit_names_the_settings(monkeypatch):
     monkeypatch.setattr(machine, "available_memory", lambda device: 10_000)
     message = (
-        "num_envs or rollout_steps too large: rollout 9.1 kB of memory on cpu, but only 10.0 kB are available"
+        "num_envs or num_steps too large: rollout 9.1 kB of memory on cpu, but only 10.0 kB are available"
     )
     with pytest.raises(SettingError, match=message):
-        require_memory({"rollout": 9_100}, "num_envs or rollout_steps")
+        require_memory({"rollout": 9_100}, "num_envs or num_steps")
 
 
 def test_a_system_that_does_not_tell_refuses_nothing(monkeypatch):

@@ -1,4 +1,4 @@
-"""The toolkit's models in the trainers' loop: what every trainer promises, for each algorithm."""
+"""What the trainer of the policy-gradient family promises beside what all trainers do (tests/promises)."""
 
 import csv
 
@@ -36,7 +36,8 @@ def make_trainer(config_class=PPOConfig, env_id="ProofofMemory-v0", **settings):
 
 
 def weights(trainer):
-    return [value for model in trainer.pg_agent.models.values() for value in model.state_dict().values()]
+    networks = (trainer.learner.policy, trainer.learner.value, trainer.learner.advantage)
+    return [value for net in networks if net is not None for value in net.state_dict().values()]
 
 
 def rows_of(path):
@@ -50,7 +51,7 @@ def test_two_halves_with_a_checkpoint_between_equal_one_run(config_class, estima
     settings = {
         "normalize_observation": True,
         "normalize_reward": True,
-        "entropy_coef": 0.01,
+        "ent_coef": 0.01,
         "advantage_estimator": estimator,
     }
     with make_trainer(config_class, **settings) as whole:
@@ -80,7 +81,8 @@ def test_runs_on_the_command_line(config_class, tmp_path, capsys):
     assert main(["train", config_class.ALGORITHM, "--resume", str(run), "--total-steps", "500"]) == 0
     assert load_checkpoint(run / "checkpoints")["env_steps"] >= 500
     assert main(["eval", str(run), "--episodes", "2", "--json"]) == 0
-    assert {"ValueModel/Loss/Total", "rollout/ep_return_mean"} <= set(rows_of(run / "metrics.csv")[-1])
+    shown = {"loss/total", "loss/policy", "loss/value", "train/entropy", "train/approx_kl", "grad/norm"}
+    assert shown | {"train/explained_variance"} <= set(rows_of(run / "metrics.csv")[-1])
 
 
 def test_direct_advantages_on_the_command_line_and_their_settings(tmp_path, capsys):
@@ -99,7 +101,7 @@ def test_direct_advantages_on_the_command_line_and_their_settings(tmp_path, caps
     words += [
         "--dae-epochs",
         "3",
-        "--dae-mini-batches",
+        "--dae-minibatches",
         "2",
         "--dae-lambda",
         "0.5",
@@ -109,26 +111,29 @@ def test_direct_advantages_on_the_command_line_and_their_settings(tmp_path, caps
         "150",
     ]
     assert main(["train", "ppo", "--env-id", "CartPole-v1", *words, "--out-dir", str(tmp_path / "run")]) == 0
-    logged = {f"SingleOpt/AdvantageModel/{name}" for name in ("Loss", "Grad Norm", "LR")}
-    assert logged | {"AdvantageModel/Loss/dae_loss"} <= set(rows_of(tmp_path / "run" / "metrics.csv")[-1])
-    with make_trainer(**DAE, dae_epochs=3, dae_mini_batches=2, dae_lambda=0.5, gamma=0.9) as trainer:
-        model, optimizer = trainer.pg_agent.models.advantage, trainer.pg_agent.advantage.optimizer
-        assert (model.gamma, model.dae_lambda, optimizer.num_epochs, optimizer.num_mini_batches) == (
-            0.9,
-            0.5,
-            3,
-            2,
-        )
-        assert trainer.pg_agent.opt.models == [trainer.pg_agent.models.policy]
-        assert (
-            model.model.layers.head.layers.output.linear.weight.abs().max() < 0.02
-        )  # at first no action is better than another
+    logged = {"loss/dae", "grad/dae_norm", "dae/loss_after", "dae/advantage_std"}
+    assert logged <= set(rows_of(tmp_path / "run" / "metrics.csv")[-1])
+    with (tmp_path / "run" / "metrics.csv").open() as file:
+        assert "time/fitting_s" in file.readline()
+    with make_trainer(**DAE) as trainer:
+        # at first no action is better than another
+        assert trainer.learner.advantage.head.linear.weight.abs().max() < 0.02
 
 
-def test_a_shared_body_is_one_body():
-    with make_trainer(shared_body=True) as shared, make_trainer() as apart:
-        assert shared.pg_agent.models.value.body is shared.pg_agent.models.policy.body
-        assert apart.pg_agent.models.value.body is not apart.pg_agent.models.policy.body
+def test_direct_advantages_are_fitted_while_learning_and_not_before():
+    with make_trainer(**DAE) as trainer:
+        start = [value.clone() for value in weights(trainer)]
+        trainer.collect()
+        trainer.estimate()
+        assert all(torch.equal(one, other) for one, other in zip(start, weights(trainer), strict=True))
+        trainer.learn()
+        assert not any(torch.equal(one, other) for one, other in zip(start, weights(trainer), strict=True))
+
+
+def test_a_shared_encoder_is_one_body():
+    with make_trainer(shared_encoder=True) as shared, make_trainer() as apart:
+        assert shared.learner.value.encoder is shared.learner.policy.encoder
+        assert apart.learner.value.encoder is not apart.learner.policy.encoder
         shared.collect()
         shared.estimate()
         shared.learn()
@@ -146,9 +151,9 @@ def test_rewards_on_reset_rows_change_nothing(tmp_path):
 
 
 def test_the_learning_rate_falls_to_nothing(tmp_path):
-    with make_trainer(anneal_lr=True, lr=0.01, total_steps=400) as trainer:
+    with make_trainer(anneal_lr=True, learning_rate=0.01, total_steps=400) as trainer:
         trainer.train(400, str(tmp_path))
-    rates = [float(row["JointOpt/LR"]) for row in rows_of(tmp_path / "metrics.csv")]
+    rates = [float(row["train/learning_rate"]) for row in rows_of(tmp_path / "metrics.csv")]
     assert rates == sorted(rates, reverse=True) and rates[-1] < 0.002 and 0.007 < rates[0] < 0.01
 
 
@@ -164,16 +169,16 @@ def test_other_settings_than_the_checkpoints_are_an_error(tmp_path):
 @pytest.mark.parametrize(
     ("config_class", "settings", "message"),
     [
-        (PPOConfig, {"clip_range": 0.0}, "clip_range must be finite and above 0"),
-        (PPOConfig, {"num_mini_batches": 65}, "num_mini_batches must be at most the 64 rows"),
+        (PPOConfig, {"clip_coef": 0.0}, "clip_coef must be finite and above 0"),
+        (PPOConfig, {"num_minibatches": 65}, "num_minibatches must be at most the 64 rows"),
         (PPOConfig, {"env_id": "CartPol-v1"}, "CartPole-v1"),
         (A2CConfig, {"optimizer_type": "sgd"}, "optimizer_type"),
         (PPOAdaptiveConfig, {"kl_target": -1.0}, "kl_target"),
         (VanillaPGConfig, {"gamma": 1.5}, "gamma must be in"),
         (PPOConfig, {"advantage_estimator": "td"}, "advantage_estimator must be gae or dae"),
         (PPOConfig, {"dae_epochs": 0}, "dae_epochs must be at least 1"),
-        (PPOConfig, DAE | {"dae_mini_batches": 5}, "dae_mini_batches must be at most num_envs, 4, got 5"),
-        (PPOConfig, DAE | {"shared_body": True}, "shared_body must be false with dae"),
+        (PPOConfig, DAE | {"dae_minibatches": 5}, "dae_minibatches must be at most num_envs, 4, got 5"),
+        (PPOConfig, DAE | {"shared_encoder": True}, "shared_encoder must be false with dae"),
     ],
 )
 def test_bad_settings_are_named(config_class, settings, message):

@@ -1,4 +1,5 @@
-"""The V-MPO learner: documented shapes, the update against a plain reference, invariants, errors."""
+"""V-MPO's agent and the learner in it: documented shapes, the update against a plain reference, invariants,
+errors."""
 
 import copy
 import math
@@ -33,7 +34,7 @@ def make_batch(agent, rows=40, seed=0):
     rng = np.random.default_rng(seed)
     obs = rng.normal(size=(rows, OBS)).astype(np.float32)
     action, _, first, second = agent.act(obs)
-    acted = {"old_logits": first} if agent.discrete else {"old_means": first, "old_log_stds": second}
+    acted = {"old_logits": first} if agent.learner.discrete else {"old_means": first, "old_log_stds": second}
     returns, advantages = rng.normal(size=(2, rows)).astype(np.float32)
     return {"obs": obs, "actions": action, "returns": returns, "advantages": advantages} | acted
 
@@ -111,10 +112,12 @@ def reference(agent, batch):
     policy = copy.deepcopy(agent.policy).double()
     advantages = tensors["advantages"]
     advantages = (advantages - advantages.mean()) / advantages.std(correction=0)
-    best = advantages.argsort(descending=True)[: max(1, math.floor(agent.topk_fraction * len(advantages)))]
-    eta = agent.temperature().item()
+    best = advantages.argsort(descending=True)[
+        : max(1, math.floor(agent.learner.config.topk_fraction * len(advantages)))
+    ]
+    eta = agent.learner.temperature().item()
     exponentials = torch.exp(advantages[best] / eta)
-    if agent.discrete:
+    if agent.learner.discrete:
         new = td.Categorical(logits=policy(tensors["obs"]))
         kls = [td.kl_divergence(td.Categorical(logits=tensors["old_logits"]), new).mean()]
     else:
@@ -129,8 +132,10 @@ def reference(agent, batch):
         "loss/policy": -(exponentials / exponentials.sum() * new.log_prob(tensors["actions"])[best]).sum(),
         "loss/value": 0.5
         * (policy.get_value(tensors["obs"]).squeeze(-1) - tensors["returns"]).square().mean(),
-        "loss/kl": sum(alpha().item() * kl for alpha, kl in zip(agent.alphas, kls, strict=True)),
-        "vmpo/dual_loss": eta * agent.epsilon_eta + eta * torch.log(exponentials.mean()),
+        "loss/kl": sum(
+            alpha().item() * kl for alpha, kl in zip(agent.learner.alphas.values(), kls, strict=True)
+        ),
+        "loss/dual": eta * agent.learner.config.epsilon_eta + eta * torch.log(exponentials.mean()),
     }
     return losses, policy
 
@@ -170,7 +175,7 @@ def test_kl_is_zero_before_the_first_step_of_every_update(discrete):
     for seed in range(3):
         metrics = agent.update(make_batch(agent, seed=seed))
         kls = [value for name, value in metrics.items() if name.startswith("kl/")]
-        assert len(kls) == len(agent.alphas)
+        assert len(kls) == len(agent.learner.alphas)
         assert max(map(abs, kls)) < 1e-10
 
 
@@ -181,7 +186,7 @@ def test_leaving_out_a_kl_that_is_zero_changes_nothing(discrete, m_steps):
     settings = dict(optimizer_type="sgd", sgd_momentum=0.0, m_steps=m_steps)
     agents = [make_agent(discrete, **settings) for _ in range(2)]
     rows = rows_from_batch(make_batch(agents[0]), obs_dim=OBS, act_dim=ACT, discrete=discrete, device=CPU)
-    metrics = [agents[0].learn(rows), agents[1].learn(replace(rows, unmoved=True))]
+    metrics = [agents[0].learner.learn(rows), agents[1].learner.learn(replace(rows, unmoved=True))]
     for name, value in metrics[0].items():
         torch.testing.assert_close(value, metrics[1][name], rtol=1e-4, atol=1e-6, msg=name)
     for one, other in zip(agents[0].policy.parameters(), agents[1].policy.parameters(), strict=True):
@@ -238,9 +243,9 @@ def test_importance_weights_of_zero_effect_and_of_large_effect():
 def test_multipliers_follow_the_kl():
     agent = make_agent(m_steps=30, policy_lr=1e-2, alpha_lr=0.1, epsilon_mu=1e-4, epsilon_sigma=1e3)
     metrics = agent.update(make_batch(agent))
-    assert metrics["kl/mean"] > 1e-4 and agent.alphas[0]().item() > 1.0  # far above its bound
-    assert agent.alphas[1]().item() < 1.0  # far below its bound
-    assert all(alpha().item() > 0 for alpha in agent.alphas)
+    assert metrics["kl/mean"] > 1e-4 and agent.learner.alphas["mean"]().item() > 1.0  # far above its bound
+    assert agent.learner.alphas["std"]().item() < 1.0  # far below its bound
+    assert all(alpha().item() > 0 for alpha in agent.learner.alphas.values())
 
 
 def test_kl_stop_leaves_out_the_remaining_steps():
@@ -250,7 +255,7 @@ def test_kl_stop_leaves_out_the_remaining_steps():
     metrics = stopped.update(batch)
     assert 1 < metrics["vmpo/m_steps"] < 50
     assert (
-        metrics["mpo/kl_mean_rel"] > 1.0
+        metrics["vmpo/kl_mean_rel"] > 1.0
     )  # the KL that was found above its bound, on which no step was taken
     again = make_agent(m_steps=int(metrics["vmpo/m_steps"]), policy_lr=1e-3, epsilon_mu=1e-3)
     again.update(batch)
@@ -271,10 +276,10 @@ def test_act_returns_copies():
 
 @pytest.mark.parametrize("period", [1, 4])
 def test_the_standard_deviation_starts_where_it_is_told_to(period):
-    agent = make_agent(initial_log_std=-1.5, target_update_period=period)
+    agent = make_agent(log_std_init=-1.5, target_update_period=period)
     np.testing.assert_array_equal(agent.act(np.zeros((2, OBS)))[3], np.full((2, ACT), -1.5, dtype=np.float32))
     assert agent.policy.policy_logstd.tolist() == [[-1.5] * ACT]
-    make_agent(discrete=True, initial_log_std=-1.5)  # has none, and says nothing
+    make_agent(discrete=True, log_std_init=-1.5)  # has none, and says nothing
 
 
 def test_observations_pass_unclipped_until_somebody_normalises():
@@ -301,7 +306,7 @@ def test_explained_variance_is_that_of_the_value_function_whatever_the_advantage
     for scale in (1.0, 100.0):
         fresh = make_agent()
         assert fresh.update(batch | {"advantages": scale * batch["advantages"]})[
-            "value/explained_var"
+            "train/explained_variance"
         ] == pytest.approx(expected, rel=1e-4)
 
 
@@ -311,8 +316,8 @@ def test_a_learning_rate_given_anew_holds_after_loading():
     changed = make_agent(policy_lr=1e-5, alpha_lr=1e-1)
     changed.load_state_dict(copy.deepcopy(source.state_dict()))
     assert (
-        changed.optimizer.param_groups[0]["lr"] == 1e-5
-        and changed.alpha_optimizer.param_groups[0]["lr"] == 1e-1
+        changed.learner.optimizer.param_groups[0]["lr"] == 1e-5
+        and changed.learner.alpha_optimizer.param_groups[0]["lr"] == 1e-1
     )
 
 
@@ -325,7 +330,7 @@ def test_acting_policy_stays_for_its_period_and_shares_the_observation_statistic
         agent.update(batch)
         assert np.array_equal(agent.act(obs, deterministic=True)[0], first) == (update < 3)
     agent.policy.obs_normalizer.update(torch.randn(50, OBS) * 5)
-    assert agent.acting_policy.obs_normalizer is agent.policy.obs_normalizer
+    assert agent.learner.acting_policy.obs_normalizer is agent.policy.obs_normalizer
 
 
 # ---------------------------------------------------------------------------------- state and errors
@@ -352,13 +357,13 @@ def test_a_number_that_is_not_finite_stops_before_the_parameters_change(discrete
     agent = make_agent(discrete)
     batch = make_batch(agent)
     agent.update(batch)
-    before, temperature = copy.deepcopy(agent.policy.state_dict()), agent.temperature().item()
+    before, temperature = copy.deepcopy(agent.policy.state_dict()), agent.learner.temperature().item()
     with pytest.raises(NonFiniteError, match="loss/value.* in update 1"):
         agent.update(batch | {"returns": np.full(40, np.nan, dtype=np.float32)})
-    with pytest.raises(NonFiniteError, match="vmpo/dual_loss"):
+    with pytest.raises(NonFiniteError, match="loss/dual"):
         agent.update(batch | {"advantages": np.full(40, np.inf, dtype=np.float32)})
     assert all(torch.equal(value, before[name]) for name, value in agent.policy.state_dict().items())
-    assert agent.temperature().item() == temperature
+    assert agent.learner.temperature().item() == temperature
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 """V-MPO's settings: ranges, and what a continued run may change."""
 
+import inspect
 import math
 from dataclasses import fields
 
@@ -7,7 +8,9 @@ import pytest
 
 from fastrl.cli.main import main
 from fastrl.errors import SettingError
+from fastrl.trainers.vmpo.agent import VMPOAgent
 from fastrl.trainers.vmpo.config import PRESETS, VMPOConfig
+from fastrl.trainers.vmpo.trainer import VMPOTrainer
 
 POSITIVE = [
     *(
@@ -31,12 +34,12 @@ POSITIVE = [
     ),
 ]
 COUNTS = [
-    "rollout_steps",
+    "num_steps",
     "m_steps",
     "updates_per_step",
     "target_update_period",
     "dae_epochs",
-    "dae_mini_batches",
+    "dae_minibatches",
 ]
 RESUMABLE = {
     *(
@@ -59,7 +62,7 @@ RESUMABLE = {
         "gamma",
         "gae_lambda",
         "dae_epochs",
-        "dae_mini_batches",
+        "dae_minibatches",
         "dae_lambda",
         "normalize_advantages",
     ),
@@ -108,8 +111,8 @@ def test_discounts(name, value):
         ("topk_fraction", 1.5, "in (0, 1]"),
         ("sgd_momentum", 1.0, "in [0, 1)"),
         ("sgd_momentum", -0.1, "in [0, 1)"),
-        ("initial_log_std", -math.inf, "finite"),
-        ("initial_log_std", math.nan, "finite"),
+        ("log_std_init", -math.inf, "finite"),
+        ("log_std_init", math.nan, "finite"),
         ("policy_layer_sizes", (64, 0), "layer widths of at least 1"),
         ("value_layer_sizes", (-64,), "layer widths of at least 1"),
     ],
@@ -143,6 +146,23 @@ def test_presets_and_the_ends_of_ranges_pass(settings):
     VMPOConfig(env_id="Identity-v0", **(ends | settings)).check()
 
 
+@pytest.mark.parametrize("documented", [VMPOTrainer, VMPOAgent])
+def test_the_documented_configuration_has_the_defaults_of_the_constructors(documented):
+    config = VMPOConfig.documented(env_id="Identity-v0").to_dict()
+    defaults = {
+        name: parameter.default
+        for name, parameter in inspect.signature(documented).parameters.items()
+        if name in config and parameter.default is not parameter.empty
+    }
+    assert len(defaults) >= 17
+    assert {name: config[name] for name in defaults} == defaults
+
+
+def test_what_is_documented_differs_from_the_command_line():
+    own = {name: value for name, value in VMPOConfig.DOCUMENTED.items() if name in vars(VMPOConfig)}
+    assert own and all(value != getattr(VMPOConfig, name) for name, value in own.items())
+
+
 def test_every_setting_is_either_fixed_when_a_run_is_continued_or_known_to_be_free():
     fixed = set(VMPOConfig.fixed_on_resume())
     assert fixed | RESUMABLE == {field.name for field in fields(VMPOConfig)} and not fixed & RESUMABLE
@@ -151,7 +171,7 @@ def test_every_setting_is_either_fixed_when_a_run_is_continued_or_known_to_be_fr
 SMALL = [
     "--num-envs",
     "2",
-    "--rollout-steps",
+    "--num-steps",
     "8",
     "--m-steps",
     "2",
@@ -198,10 +218,10 @@ def test_options_of_the_environment_arrive(run):
         *(
             "--no-normalize-reward",
             "--no-normalize-observation",
-            "--rollout-steps 4",
+            "--num-steps 4",
             "--env-kwargs length=6",
         ),
-        *("--alpha-mu-init 2", "--initial-log-std -1"),
+        *("--alpha-mu-init 2", "--log-std-init -1"),
     ],
 )
 def test_what_the_saved_state_is_built_on_cannot_change(run, words, capsys):

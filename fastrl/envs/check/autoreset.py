@@ -1,5 +1,4 @@
-"""When a vector environment resets an environment whose episode has ended: what it tells, and what stepping
-shows."""
+"""When a vector environment resets ended environments: what it tells, and what stepping shows."""
 
 from __future__ import annotations
 
@@ -9,7 +8,7 @@ from typing import Any
 import gymnasium as gym
 
 from fastrl.envs.actions import ActionMap
-from fastrl.envs.autoreset import found_mode, told_mode
+from fastrl.envs.adapters.autoreset import found_mode, told_mode
 from fastrl.envs.check.report import Report
 from fastrl.envs.observations import ObservationMap
 

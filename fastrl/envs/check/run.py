@@ -9,6 +9,7 @@ import gymnasium as gym
 import numpy as np
 
 from fastrl.envs.actions import ActionMap
+from fastrl.envs.adapters.gymnasium_vector import single_spaces
 from fastrl.envs.base import VectorEnv
 from fastrl.envs.check.actions import random_actions
 from fastrl.envs.check.autoreset import check_autoreset, check_infos
@@ -16,9 +17,9 @@ from fastrl.envs.check.report import Report, said
 from fastrl.envs.check.single import SingleCheck
 from fastrl.envs.check.spaces import actions_of, observations_of, require_space
 from fastrl.envs.check.stream import check_runs, check_same_seed, check_stream, describe
-from fastrl.envs.gymnasium import env_name, single_spaces
 from fastrl.envs.make import env_source, make_gymnasium_env, make_vector_env
 from fastrl.envs.observations import ObservationMap
+from fastrl.envs.own import env_name
 from fastrl.errors import SettingError
 
 FEW = 64  # steps of the environments side by side, after one alone has been looked at
@@ -195,8 +196,7 @@ class Check:
         return {"env_kwargs": given} if given else {}
 
     def _maps_of(self, observation_space: Any, action_space: Any) -> tuple[ObservationMap, ActionMap] | None:
-        """How observations and actions become the environment's, with what is to be said of both spaces; None
-        with an error."""
+        """How observations and actions become the environment's, with notes on both; None: an error."""
         sound = [
             require_space(observation_space, "observations", self.report),
             require_space(action_space, "actions", self.report),

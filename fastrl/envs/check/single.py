@@ -1,5 +1,4 @@
-"""A single Gymnasium environment, stepped as it is: does it keep Gymnasium's contract, and does it return
-what its spaces declare?"""
+"""A single Gymnasium environment, stepped as it is: does it keep Gymnasium's contract and its spaces?"""
 
 from __future__ import annotations
 
@@ -10,6 +9,7 @@ import gymnasium as gym
 import numpy as np
 
 from fastrl.envs.actions import ActionMap
+from fastrl.envs.adapters.time_limit import time_limit
 from fastrl.envs.check.actions import mask_of, random_actions
 from fastrl.envs.check.contract import Contract, Stepped
 from fastrl.envs.check.repeats import check_repeats
@@ -18,7 +18,6 @@ from fastrl.envs.check.watches import EntryWatch, EpisodeWatch, RewardWatch
 from fastrl.envs.failures import ObservationFault
 from fastrl.envs.observation_entries import Leaf, entries
 from fastrl.envs.observations import dig
-from fastrl.envs.time_limit import time_limit
 
 
 class SingleCheck:

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from fastrl.data.collector import Collector
 from fastrl.data.rollout import Rollout
 from fastrl.envs import Episode, VectorEnv, make_vector_env
 from fastrl.envs.absent import AbsentEnvs
@@ -159,14 +160,23 @@ class RolloutBatcher:
     def fill(self, select_action_fn: SelectAction, stop: Callable[[], bool] = lambda: False) -> bool:
         """Step until a rollout is complete; False when `stop` asked to end first: the next call goes on with
         what there is."""
-        if self._rollout.full:
-            self._rollout.reset()
-        with self.env.many_steps():
-            while not self._rollout.full:
-                if stop():
-                    return False
-                self._step(self._rollout, select_action_fn)
-        return True
+        collector = Collector(self.env, self._rollout, count=self._count, inference=False)
+        collector.obs = self._obs
+
+        def act(obs: Tensor) -> dict[str, Tensor]:
+            if self._rollout.position == 0:
+                self._view.mark()
+            return {"actions": torch.as_tensor(select_action_fn(self._view.look(obs), self.num_steps))}
+
+        try:
+            return collector.fill(act, stop=stop, after_step=self._view.observe)
+        finally:
+            self._obs = collector.obs
+
+    def _count(self, transitions: int, finished: list[Episode]) -> None:
+        self.num_steps += transitions
+        self.num_episodes += len(finished)
+        self._finished += finished
 
     def take(self) -> Batch:
         """The complete rollout as models see it; statistics then move, once."""
@@ -192,30 +202,11 @@ class RolloutBatcher:
             transform.count(seen, _with_rewards(rollout, reward))
         return Batch(batch | {"state_t": states[:-1], "state_tp1": states[1:]})
 
-    def _step(self, rollout: Rollout, select_action_fn: SelectAction) -> None:
-        if rollout.position == 0:
-            self._view.mark()
-        actions = torch.as_tensor(select_action_fn(self._view.look(self._obs), self.num_steps))
-        timestep = self.env.step(actions)
-        rollout.append(
-            obs=self._obs,
-            actions=actions,
-            next_obs=timestep.obs,
-            rewards=timestep.reward,
-            terminated=timestep.terminated,
-            truncated=timestep.truncated,
-            valid=timestep.valid,
-        )
-        self._obs = timestep.obs
-        self._view.observe(timestep)
-        self.num_steps += timestep.transitions
-        finished = self.env.pop_episodes()
-        self.num_episodes += len(finished)
-        self._finished += finished
-
     def actor(self, policy: Callable[[Tensor, bool], Tensor]) -> ViewActor:
-        """An actor for other environments: `policy` gets states [N, ...] as models see them, and whether it is
-        to be deterministic."""
+        """An actor for other environments.
+
+        `policy` gets states [N, ...] as models see them, and whether it is to be deterministic.
+        """
         return ViewActor(self.transforms, policy, self.env.obs_shape)
 
     def pop_episodes(self) -> list[Episode]:

@@ -9,15 +9,12 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from fastrl.nn.action_heads import JointBranches
+from fastrl.nn.action_heads import Policy, distribution
 from fastrl.nn.containers import ActionLinear, Shape
 from fastrl.nn.dense import PreparedChain
-from fastrl.nn.distributions import Categorical, DiagonalGaussian, Distribution
 from fastrl.nn.observations import as_rows
 from fastrl.toolkit.models.base_model import BaseModel
 from fastrl.toolkit.utils.utils import make_callable
-
-Policy = Distribution | JointBranches
 
 
 class BasePGModel(BaseModel):
@@ -145,32 +142,3 @@ class BasePGModel(BaseModel):
         if "dist" in batch:  # training was not called off before it began
             self.add_log("Entropy", batch.dist.entropy().mean())
             self.add_tf_only_log("Policy/log_prob", batch.new_log_prob.mean())
-
-
-def distribution(parameters: Tensor, action_info: Mapping[str, Any]) -> Policy:
-    """The distribution over actions of a kind, see `BasePGModel.create_dist`.
-
-    Args:
-        parameters: logits [..., A], or mean and log standard deviation [..., A, 2].
-        action_info: `space` and `shape` of the actions, and `nvec` or the shape as the choices of branches.
-    """
-    space = action_info["space"]
-    if space == "discrete":
-        return Categorical(parameters)
-    if space == "continuous":
-        mean, log_std = parameters.unbind(-1)
-        return DiagonalGaussian(mean, log_std)
-    if space == "multi_discrete":
-        return JointBranches.from_logits(parameters, tuple(action_info.get("nvec", action_info["shape"])))
-    raise ValueError(f"create_dist: there is no distribution for {space} actions")
-
-
-def require_rows(name: str, values: Tensor) -> Tensor:
-    """The values [M], one for each row.
-
-    Raises:
-        ValueError: they have another number of dimensions: something was broadcast that should not have been.
-    """
-    if values.dim() != 1:
-        raise ValueError(f"{name} must have one value for each row, got shape {list(values.shape)}")
-    return values

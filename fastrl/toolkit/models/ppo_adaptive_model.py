@@ -7,11 +7,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from fastrl.losses.policy_gradient import adapted_kl_penalty, kl_penalty_loss
 from fastrl.toolkit.models.surrogate_pg_model import SurrogatePGModel
 from fastrl.toolkit.utils.utils import make_callable
-
-LOWEST_PENALTY, HIGHEST_PENALTY = 1e-4, 1e4
-HINGE = 50.0
 
 
 class PPOAdaptiveModel(SurrogatePGModel):
@@ -63,9 +61,7 @@ class PPOAdaptiveModel(SurrogatePGModel):
     def kl_loss(self, batch: Any) -> Tensor:
         """β KL + 50 max(0, KL − 2 d)², 0-d."""
         kl = self.kl_div(self.create_dist(batch.old_output), batch.dist)
-        return (
-            self.kl_penalty * kl + HINGE * (kl - 2.0 * self.kl_target(self.num_steps)).clamp(min=0.0).square()
-        )
+        return kl_penalty_loss(kl, self.kl_penalty, self.kl_target(self.num_steps))
 
     @torch.no_grad()
     def _stop_early(self, batch: Any) -> bool:
@@ -79,11 +75,7 @@ class PPOAdaptiveModel(SurrogatePGModel):
     def _adapt(self, batch: Any) -> None:
         """Once for each batch, from the policy as training has left it (`batch.dist`, see `_look_again`)."""
         kl, target = float(self.kl_div(batch.old_dist, batch.dist)), self.kl_target(self.num_steps)
-        if kl < target / 1.5:
-            self.kl_penalty.mul_(0.5)
-        elif kl > 1.5 * target:
-            self.kl_penalty.mul_(2.0)
-        self.kl_penalty.clamp_(LOWEST_PENALTY, HIGHEST_PENALTY)
+        self.kl_penalty.fill_(adapted_kl_penalty(float(self.kl_penalty), kl, target))
 
     def write_logs(self, batch: Any) -> None:
         """Target, penalty, and how often training was cut short."""

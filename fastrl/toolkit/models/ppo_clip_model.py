@@ -6,8 +6,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from fastrl.losses.ppo import clipped_surrogate
-from fastrl.toolkit.models.base_pg_model import require_rows
+from fastrl.losses.ppo import ppo_loss
 from fastrl.toolkit.models.surrogate_pg_model import SurrogatePGModel
 from fastrl.toolkit.utils.utils import make_callable
 
@@ -34,9 +33,8 @@ class PPOClipModel(SurrogatePGModel):
     def ppo_clip_loss(self, batch: Any) -> Tensor:
         """−mean min(r A, clip(r, 1 − c, 1 + c) A), 0-d."""
         clip = self.ppo_clip_range(self.num_steps)
-        return require_rows(
-            "surrogate", clipped_surrogate(batch.new_log_prob - batch.log_prob, batch.advantage, clip)
-        ).mean()
+        rest: dict[str, Any] = {"clip_coef": clip, "vf_coef": 0.0, "ent_coef": 0.0, "diagnostics": False}
+        return ppo_loss(batch.new_log_prob, batch.log_prob, batch.advantage, None, None, None, **rest)[0]
 
     def clip_fraction(self, ratio: Tensor) -> Tensor:
         """Share of ratios [M] outside the clip range, 0-d."""

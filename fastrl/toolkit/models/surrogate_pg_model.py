@@ -7,7 +7,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from fastrl.toolkit.models.base_pg_model import BasePGModel, Policy, require_rows
+from fastrl.losses.policy_gradient import surrogate_loss
+from fastrl.nn.action_heads import Policy
+from fastrl.toolkit.models.base_pg_model import BasePGModel
 
 
 class SurrogatePGModel(BasePGModel):
@@ -40,10 +42,7 @@ class SurrogatePGModel(BasePGModel):
 
     def surrogate_pg_loss(self, batch: Any) -> Tensor:
         """−mean r A, 0-d."""
-        return -require_rows(
-            "prob_ratio · advantage",
-            self.calculate_prob_ratio(batch.new_log_prob, batch.log_prob) * batch.advantage,
-        ).mean()
+        return surrogate_loss(batch.new_log_prob, batch.log_prob, batch.advantage)
 
     def calculate_prob_ratio(self, new_log_probs: Tensor, old_log_probs: Tensor) -> Tensor:
         """r = exp(new − old), of their shape."""

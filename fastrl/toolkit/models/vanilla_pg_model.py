@@ -6,7 +6,8 @@ from typing import Any
 
 from torch import Tensor
 
-from fastrl.toolkit.models.base_pg_model import BasePGModel, require_rows
+from fastrl.losses.policy_gradient import vanilla_pg_loss
+from fastrl.toolkit.models.base_pg_model import BasePGModel
 
 
 class VanillaPGModel(BasePGModel):
@@ -28,4 +29,4 @@ class VanillaPGModel(BasePGModel):
 
     def pg_loss(self, batch: Any) -> Tensor:
         """−mean log π(a|s) A, 0-d."""
-        return -require_rows("log_prob · advantage", batch.new_log_prob * batch.advantage).mean()
+        return vanilla_pg_loss(batch.new_log_prob, batch.advantage)

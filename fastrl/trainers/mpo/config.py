@@ -51,13 +51,16 @@ RANGES: Ranges = (
         lambda value: -18 <= value <= 1e8,
         ("init_log_alpha_mean", "init_log_alpha_stddev"),
     ),  # softplus(−18) = 1.5e-8
-    ("in [1e-8, 7.3]", lambda value: 1e-8 <= value <= 7.3, ("init_std",)),  # log σ stays below 2
+    ("in [-18, 2]", lambda value: -18 <= value <= 2, ("log_std_init",)),  # what the policy can have
 )
 
 
 @dataclass(kw_only=True)
 class MPOConfig(RunConfig):
-    """Settings of an MPO run. Fields of the same name mean what they mean in `MPOTrainer`."""
+    """Settings of an MPO run: what the command line, `MPOTrainer` and `MPOLearner` take.
+
+    The defaults are those of the command line; `documented` has those of `MPOTrainer`'s constructor.
+    """
 
     DOCUMENTED: ClassVar[dict[str, Any]] = {
         **RunConfig.DOCUMENTED,
@@ -82,7 +85,7 @@ class MPOConfig(RunConfig):
     samples_per_insert: float | None = None
     """Transitions drawn for each one stored; none: batch_size, one update per environment step."""
     m_steps: int = 1
-    """Policy steps on each E-step."""
+    """Gradient steps per update, ≥ 1, of the policy on one E-step."""
     policy_layer_sizes: tuple[int, ...] = (256, 256)
     """Widths of the policy's hidden layers."""
     critic_layer_sizes: tuple[int, ...] = (256, 256)
@@ -102,9 +105,9 @@ class MPOConfig(RunConfig):
     mstep_kl_epsilon_std: float | None = 1e-6
     """Bound of the M-step's KL of the deviation, in nats; none: that of the mean."""
     temperature_init: float = 1.0
-    """Temperatures to start from, in [1e-8, 1e8]."""
+    """Temperature to start from, in [1e-8, 1e8]; that of the action penalty too."""
     temperature_lr: float = 1e-2
-    """Learning rate of the temperatures."""
+    """Learning rate of the temperature."""
     lambda_init: float = 1.0
     """Factor of both KL multipliers to start from, in [1e-8, 1e8]."""
     lambda_lr: float = 1e-2
@@ -133,10 +136,11 @@ class MPOConfig(RunConfig):
     """λ of Retrace, in [0, 1]."""
     twin_critic: bool = False
     """Two critics, of which the lower one counts."""
-    init_std: float = 0.5
-    """Standard deviation of the actions to start from, in [1e-8, 7.3]; bounds of actions are -1 and 1."""
+    log_std_init: float = math.log(0.5)
+    """Logarithm of the actions' standard deviation to start from, in [-18, 2]; bounds of actions are -1 and
+    1."""
     optimizer_type: str = "adam"
-    """adam or sgd."""
+    """Optimiser: adam or sgd."""
     sgd_momentum: float = 0.9
     """Momentum of sgd, in [0, 1)."""
     bfloat16: bool = False
@@ -148,14 +152,25 @@ class MPOConfig(RunConfig):
 
     @classmethod
     def documented(cls, **settings: Any) -> Self:
-        """See `RunConfig.documented`. A batch_size that is left out, since `train` takes it, fits the rest."""
+        """See `RunConfig.documented`. A batch_size that is left out, since `train` takes it, fits the
+        rest."""
         config = super().documented(**settings)
-        window, capacity = (config.retrace_steps if config.use_retrace else 1), config.replay_size
+        window, capacity = config.window, config.replay_size
         if "batch_size" not in settings and all(
             isinstance(size, int) and size >= 1 for size in (window, capacity)
         ):
             config.batch_size = max(min(cls.batch_size, capacity) // window, 1) * window
         return config
+
+    @property
+    def window(self) -> int:
+        """T, transitions of a replayed window."""
+        return self.retrace_steps if self.use_retrace else 1
+
+    @property
+    def updates_per_transition(self) -> float:
+        """Updates that each stored transition makes due."""
+        return 1.0 if self.samples_per_insert is None else self.samples_per_insert / self.batch_size
 
     def hidden_weights(self) -> int:
         """See `RunConfig.hidden_weights`."""
@@ -177,7 +192,7 @@ class MPOConfig(RunConfig):
             "lambda_init",
             "init_log_alpha_mean",
             "init_log_alpha_stddev",
-            "init_std",
+            "log_std_init",
         )
         return (*super().fixed_on_resume(), *networks, *started_from, "replay_size", "save_replay")
 

@@ -26,7 +26,7 @@ RANGES: Ranges = (
     (
         "finite and at least 0",
         lambda value: 0 <= value < math.inf,
-        ("init_lr", "final_lr", "init_ent_coef", "final_ent_coef", "vf_coef"),
+        ("learning_rate", "final_learning_rate", "ent_coef", "final_ent_coef", "vf_coef"),
     ),
     ("finite and at least 0", lambda value: 0 <= value < math.inf, ("reconstruction_coef",)),
     ("finite and above 0", lambda value: 0 < value < math.inf, ("clip_coef", "max_grad_norm", "target_kl")),
@@ -35,40 +35,41 @@ RANGES: Ranges = (
 
 @dataclass(kw_only=True)
 class PPOTrXLConfig(RunConfig):
-    """Settings of a PPO-TrXL run. Fields of the same name mean what they mean in `PPOTRxLTrainer`."""
+    """Settings of a PPO-TrXL run. See `PPOTrXLTrainer`."""
 
     DOCUMENTED: ClassVar[dict[str, Any]] = {**RunConfig.DOCUMENTED, "normalize_observation": False}
 
     num_steps: int = 128
     """Steps of each environment per rollout."""
     num_minibatches: int = 8
-    """Minibatches per epoch, a divisor of num_envs × num_steps."""
+    """Minibatches of a pass, ≥ 1, a divisor of num_envs × num_steps."""
     update_epochs: int = 4
     """Passes over a rollout, ≥ 1."""
-    init_lr: float = 3e-4
-    """Learning rate at the start."""
-    final_lr: float = 3e-5
+    learning_rate: float = 3e-4
+    """Learning rate to start from."""
+    final_learning_rate: float = 3e-5
     """Learning rate from anneal_steps on."""
     anneal_steps: int = 1_000_000
-    """Environment steps over which learning rate and entropy coefficient go from init to final."""
+    """Environment steps over which learning rate and ent_coef go to their final values."""
     gamma: float = 0.99
     """Discount per environment step, in [0, 1]."""
     gae_lambda: float = 0.95
     """λ of GAE, in [0, 1]."""
-    norm_adv: bool = True
-    """Standardise advantages over each minibatch."""
+    normalize_advantages: bool = True
+    """Standardise advantages, over each minibatch."""
     clip_coef: float = 0.1
-    """How far a ratio of probabilities counts, and a value may move."""
+    """How far a probability ratio may be from 1 before it is clipped, > 0; with clip_vloss also how far a
+    value may move."""
     clip_vloss: bool = True
-    """Clip the value loss too."""
-    init_ent_coef: float = 0.001
-    """Weight of the entropy at the start."""
+    """Clip the change of values to clip_coef in the value loss."""
+    ent_coef: float = 0.001
+    """Factor of the entropy bonus, ≥ 0, to start from."""
     final_ent_coef: float = 0.0001
-    """Weight of the entropy from anneal_steps on."""
+    """Factor of the entropy bonus from anneal_steps on, ≥ 0."""
     vf_coef: float = 0.5
-    """Weight of the value loss."""
+    """Factor of the value loss, half the mean squared error; ≥ 0."""
     max_grad_norm: float = 0.5
-    """Largest norm of the gradient."""
+    """Largest gradient norm, of all parameters together."""
     target_kl: float | None = None
     """End an update after an epoch whose mean approximate KL is above this; none: never."""
     trxl_num_layers: int = 3
@@ -88,9 +89,9 @@ class PPOTrXLConfig(RunConfig):
     reconstruction_coef: float = 0.0
     """Weight of the reconstruction of observations; 0: no decoder."""
     normalize_observation: bool = True
-    """Run observations that are numbers through a running mean and variance."""
+    """Run observations through a running mean and variance, if they are numbers and not pictures."""
     normalize_reward: bool = False
-    """Learn from rewards over the running standard deviation of the return."""
+    """Learn from rewards over the running standard deviation of the discounted return."""
     memory_refresh: str = "never"
     """Whether memory of earlier rollouts is made anew with the present weights: never or rollout."""
     minibatches: str = "rows"
@@ -194,11 +195,11 @@ PRESETS: dict[str, dict[str, Any]] = {
         "trxl_num_heads": 1,
         "trxl_dim": 64,
         "trxl_memory_length": 16,
-        "init_lr": 5e-4,
-        "final_lr": 1e-4,
+        "learning_rate": 5e-4,
+        "final_learning_rate": 1e-4,
         "anneal_steps": 25_000,
         "clip_coef": 0.2,
-        "init_ent_coef": 0.01,
+        "ent_coef": 0.01,
         "final_ent_coef": 0.0,
     },
     "MaskedCartPole-v1": {
@@ -212,12 +213,12 @@ PRESETS: dict[str, dict[str, Any]] = {
         "trxl_dim": 64,
         "trxl_memory_length": 8,
         "trxl_positional_encoding": "relative",
-        "init_lr": 1e-3,
-        "final_lr": 1e-4,
+        "learning_rate": 1e-3,
+        "final_learning_rate": 1e-4,
         "anneal_steps": 500_000,
         "clip_coef": 0.2,
         "clip_vloss": False,
-        "init_ent_coef": 0.0,
+        "ent_coef": 0.0,
         "final_ent_coef": 0.0,
         "normalize_reward": True,
     },
@@ -234,12 +235,12 @@ PRESETS: dict[str, dict[str, Any]] = {
         "trxl_dim": 64,
         "trxl_memory_length": 32,
         "trxl_positional_encoding": "relative",
-        "init_lr": 5e-4,
-        "final_lr": 1e-4,
+        "learning_rate": 5e-4,
+        "final_learning_rate": 1e-4,
         "anneal_steps": 1_500_000,
         "gamma": 0.995,
         "clip_coef": 0.2,
-        "init_ent_coef": 0.01,
+        "ent_coef": 0.01,
         "final_ent_coef": 0.001,
     },
     "MiniGrid-MemoryS9-v0": {
@@ -255,13 +256,13 @@ PRESETS: dict[str, dict[str, Any]] = {
         "trxl_dim": 64,
         "trxl_memory_length": 48,
         "trxl_positional_encoding": "relative",
-        "init_lr": 5e-4,
-        "final_lr": 1e-4,
+        "learning_rate": 5e-4,
+        "final_learning_rate": 1e-4,
         "anneal_steps": 4_000_000,
         "gamma": 0.998,
         "gae_lambda": 0.97,
         "clip_coef": 0.2,
-        "init_ent_coef": 0.02,
+        "ent_coef": 0.02,
         "final_ent_coef": 0.01,
     },
 }

@@ -1,4 +1,5 @@
-"""PPO's update over the rows of a rollout whose memory is read from the bank."""
+"""The PPO-TrXL learner: network, optimiser, and PPO's update over rows whose memory is read from a bank. It
+knows no environment."""
 
 from __future__ import annotations
 
@@ -6,20 +7,21 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import gymnasium as gym
 import torch
 from torch import Tensor
 
+from fastrl.data.memory_bank import BankReader, MemoryBank
+from fastrl.envs.action_spec import ActionSpec
 from fastrl.errors import NonFiniteError
-from fastrl.losses.ppo import approximate_kl, clipped_surrogate, clipped_value_loss
+from fastrl.losses.ppo import ppo_loss
 from fastrl.losses.value import explained_variance, standardize
 from fastrl.nn.encoders import reconstruction_loss
 from fastrl.nn.flat import FlatParameters
-from fastrl.nn.memory_transformer import Bank, Transformer, Window
 from fastrl.nn.precision import without_autocast
-from fastrl.runs.optimizers import backward
-from fastrl.trainers.ppo_trxl.agent import TrXLAgent
+from fastrl.runs.optimizers import backward, load_parts, names_of_non_finite
 from fastrl.trainers.ppo_trxl.config import PPOTrXLConfig
-from fastrl.trainers.ppo_trxl.memory import MemoryBank
+from fastrl.trainers.ppo_trxl.networks import TrXLAgent
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,54 +54,50 @@ class Rows:
         return Rows(*(getattr(self, name).index_select(0, index) for name in self.__slots__))
 
 
-class BankReader:
-    """A rollout's bank as minibatches read it: what does not depend on the weights is there once.
+class PPOTrXLLearner:
+    """Epochs of minibatches with the loss
+
+    L = L_PPO + c_r L_reconstruction
+
+    L_PPO is `fastrl.losses.ppo.ppo_loss`, with one ratio for each branch of a discrete action;
+    L_reconstruction is how well the decoder shows the observation from the hidden state. The optimiser is
+    AdamW with its weight decay of 0.01.
 
     Args:
-        transformer: whose memory it is.
-        bank: as it stands after the rollout.
+        config: the settings, in range; those of environments and runs are not used.
+        observation_space: of one environment.
+        action: what an action of the environments is.
+        max_episode_steps: the longest episode; 0 where positions need no limit.
+        device: where network and updates live.
+
+    Attributes:
+        agent: the network.
     """
 
-    def __init__(self, transformer: Transformer, bank: MemoryBank) -> None:
-        self.transformer = transformer
-        self.bank = bank
-        as_it_lies = transformer.constant_memory and transformer.absorbs
-        self._banks = self._layers(list(bank.tokens), bank.positions) if as_it_lies else None
-
-    def banks(self, envs: Tensor | None) -> list[Bank]:
-        """Every layer's keys and values under the present weights: of these environments, or of all."""
-        if self._banks is not None and envs is None:
-            return self._banks
-        positions = self.bank.positions if envs is None else self.bank.positions[envs]
-        stored = [tokens if envs is None else tokens[envs] for tokens in self.bank.tokens]
-        return self._layers([self.transformer.offered(tokens, positions) for tokens in stored], positions)
-
-    def _layers(self, normalized: list[Tensor], positions: Tensor) -> list[Bank]:
-        return [self.transformer.bank(number, layer, positions) for number, layer in enumerate(normalized)]
-
-    def window(self, rows: Rows, envs: Tensor | None) -> Window:
-        """What each row sees of `banks(envs)`."""
-        if envs is None:
-            return self.bank.window(rows.env, rows.slot, rows.position)
-        place = torch.zeros(len(self.bank.cursor), dtype=torch.int64, device=envs.device)
-        place[envs] = torch.arange(len(envs), device=envs.device)
-        return self.bank.window(rows.env, rows.slot, rows.position, episode=place[rows.env])
-
-
-class Learner:
-    """Epochs of minibatches with the clipped surrogate, the value loss, an entropy bonus, and reconstruction
-    where there is a decoder.
-
-    Args:
-        agent: the network to learn.
-        config: the settings of the run.
-    """
-
-    def __init__(self, agent: TrXLAgent, config: PPOTrXLConfig) -> None:
-        self.agent = agent
+    def __init__(
+        self,
+        config: PPOTrXLConfig,
+        observation_space: gym.Space[Any],
+        action: ActionSpec,
+        max_episode_steps: int,
+        device: torch.device,
+    ) -> None:
         self.config = config
-        self.by_environment = config.minibatches == "environments"
-        self.parameters = FlatParameters([agent])
+        continuous = action.kind == "continuous"
+        self.agent = TrXLAgent(
+            observation_space,
+            (action.dim,) if continuous else action.nvec,
+            trxl_num_layers=config.trxl_num_layers,
+            trxl_num_heads=config.trxl_num_heads,
+            trxl_dim=config.trxl_dim,
+            trxl_positional_encoding=config.trxl_positional_encoding,
+            max_episode_steps=max_episode_steps,
+            reconstruction_coef=config.reconstruction_coef,
+            continuous=continuous,
+            gating=config.trxl_gating,
+            shared_head_projection=config.shared_head_projection,
+        ).to(device)
+        self.parameters = FlatParameters([self.agent])
         self.optimizer = torch.optim.AdamW([self.parameters.whole], eps=1e-5, fused=True)
 
     def follow(self) -> None:
@@ -108,9 +106,18 @@ class Learner:
         self.parameters.follow([self.agent])
 
     @without_autocast
-    def learn(self, rows: Rows, bank: MemoryBank, *, lr: float, ent_coef: float) -> dict[str, Tensor]:
-        """One update on the rows of a rollout; returns metrics, averaged over the minibatches that were
-        learned from.
+    def learn(
+        self, rows: Rows, bank: MemoryBank, *, learning_rate: float, ent_coef: float
+    ) -> dict[str, Tensor]:
+        """One update on the rows of a rollout.
+
+        Args:
+            rows: M ≥ 1 transitions.
+            bank: the memory that they read.
+            learning_rate, ent_coef: of this update.
+
+        Returns:
+            Metrics, 0-d, averaged over the minibatches that were learned from.
 
         Raises:
             NonFiniteError: a loss or its gradient is not finite; that gradient step was not taken.
@@ -118,42 +125,41 @@ class Learner:
         """
         self.follow()
         for group in self.optimizer.param_groups:
-            group["lr"] = lr
+            group["lr"] = learning_rate
         reader = BankReader(self.agent.transformer, bank)
-        found: list[Tensor] = []
+        steps: list[Tensor] = []  # metrics of each gradient step
         names: tuple[str, ...] = ()
-        epochs = 0
-        for _ in range(self.config.update_epochs):
-            begun = len(found)
+        target_kl, epochs = self.config.target_kl, 0
+        while epochs < self.config.update_epochs:
+            first = len(steps)
             for index, envs in self._minibatches(rows, bank):
                 metrics = self._step(rows.at(index), reader, envs, ent_coef)
                 names = tuple(metrics)
-                found.append(torch.stack(list(metrics.values())))
+                steps.append(torch.stack(list(metrics.values())))
             epochs += 1
-            if (
-                self.config.target_kl is not None
-                and torch.stack(found[begun:]).mean(0)[names.index("kl/approximate")] > self.config.target_kl
-            ):
-                break
-        means = torch.stack(found).mean(0)
+            if target_kl is not None:
+                epoch = torch.stack(steps[first:]).mean(0)
+                if epoch[names.index("train/approx_kl")] > target_kl:
+                    break
+        means = torch.stack(steps).mean(0)
         residual_variance = (rows.returns - rows.values).var(correction=0)
         return {
             **dict(zip(names, means, strict=True)),
-            "value/explained_var": explained_variance(rows.returns, residual_variance),
+            "train/explained_variance": explained_variance(rows.returns, residual_variance),
             "train/epochs": torch.tensor(float(epochs)),
         }
 
     def _minibatches(self, rows: Rows, bank: MemoryBank) -> Iterator[tuple[Tensor, Tensor | None]]:
         """Numbers of rows, each row once; and the environments they are from, where minibatches are whole
         environments."""
-        device = rows.advantages.device
-        if not self.by_environment:
-            for index in torch.randperm(len(rows), device=device).tensor_split(self.config.num_minibatches):
+        device, count = rows.advantages.device, self.config.num_minibatches
+        if self.config.minibatches == "rows":
+            for index in torch.randperm(len(rows), device=device).tensor_split(count):
                 if len(index):
                     yield index, None
             return
         num_envs = len(bank.cursor)
-        for envs in torch.randperm(num_envs, device=device).tensor_split(self.config.num_minibatches):
+        for envs in torch.randperm(num_envs, device=device).tensor_split(count):
             chosen = torch.zeros(num_envs, dtype=torch.bool, device=device)
             chosen[envs] = True
             index = chosen[rows.env].nonzero().squeeze(-1)
@@ -162,14 +168,14 @@ class Learner:
 
     def _step(
         self, rows: Rows, reader: BankReader, envs: Tensor | None, ent_coef: float
-    ) -> Mapping[str, Tensor]:
+    ) -> dict[str, Tensor]:
         """One gradient step on a minibatch."""
         loss, metrics = self.loss(rows, reader, envs, ent_coef)
         self.parameters.zero_grad()
         backward(loss)
         metrics["grad/norm"] = self.parameters.clip_grad_norm_(self.config.max_grad_norm)
         if not bool(torch.isfinite(metrics["loss/total"] + metrics["grad/norm"])):
-            bad = ", ".join(name for name, value in metrics.items() if not bool(torch.isfinite(value)))
+            bad = names_of_non_finite(metrics)
             raise NonFiniteError(f"PPO-TrXL: {bad} not finite; that gradient step was not taken")
         self.parameters.step(self.optimizer)
         return metrics
@@ -177,38 +183,34 @@ class Learner:
     def loss(
         self, rows: Rows, reader: BankReader, envs: Tensor | None, ent_coef: float
     ) -> tuple[Tensor, dict[str, Tensor]]:
-        """The loss of a minibatch, and what it is made of, detached."""
-        transformer = self.agent.transformer
-        policy, values, features, _ = self.agent.read(
-            rows.obs, reader.banks(envs), reader.window(rows, envs), transformer.maps()
+        """The loss of a minibatch, 0-d, and what it is made of, detached; `envs` as for `BankReader`."""
+        config, agent = self.config, self.agent
+        window = reader.window(rows.env, rows.slot, rows.position, envs)
+        policy, values, features, _ = agent.read(
+            rows.obs, reader.banks(envs), window, agent.transformer.maps()
         )
-        advantages = standardize(rows.advantages) if self.config.norm_adv else rows.advantages
-        log_ratio = policy.log_prob(rows.actions) - rows.log_probs
-        policy_loss = clipped_surrogate(log_ratio, advantages.unsqueeze(-1), self.config.clip_coef).mean()
-        value_loss = clipped_value_loss(
-            values, rows.returns, rows.values, self.config.clip_coef if self.config.clip_vloss else None
-        ).mean()
-        entropy = policy.entropy().mean()
-        loss = policy_loss + self.config.vf_coef * value_loss - ent_coef * entropy
-        metrics = {"loss/policy": policy_loss, "loss/value": value_loss, "train/entropy": entropy}
-        if self.config.reconstruction_coef > 0:
-            metrics["loss/reconstruction"] = reconstruction_loss(
-                self.agent.decode(features), self.agent.normalized(rows.obs)
-            )
-            loss = loss + self.config.reconstruction_coef * metrics["loss/reconstruction"]
-        metrics["loss/total"] = loss
-        with torch.no_grad():
-            detached = log_ratio.detach()
-            metrics["kl/approximate"] = approximate_kl(detached).mean()
-            metrics["train/clipped_frac"] = (
-                (torch.expm1(detached).abs() > self.config.clip_coef).float().mean()
-            )
-        return loss, {name: value.detach() for name, value in metrics.items()}
+        loss, metrics = ppo_loss(
+            policy.log_prob(rows.actions),
+            rows.log_probs,
+            standardize(rows.advantages) if config.normalize_advantages else rows.advantages,
+            values,
+            rows.returns,
+            policy.entropy(),
+            clip_coef=config.clip_coef,
+            vf_coef=config.vf_coef,
+            ent_coef=ent_coef,
+            old_values=rows.values if config.clip_vloss else None,
+        )
+        if config.reconstruction_coef > 0:
+            reconstruction = reconstruction_loss(agent.decode(features), agent.normalized(rows.obs))
+            loss = loss + config.reconstruction_coef * reconstruction
+            metrics |= {"loss/reconstruction": reconstruction.detach(), "loss/total": loss.detach()}
+        return loss, metrics
 
     def state_dict(self) -> dict[str, Any]:
-        """The network with its observation statistics."""
-        return self.agent.state_dict()
+        """The network with its observation statistics, and the optimiser."""
+        return {"agent": self.agent.state_dict(), "optimizer": self.optimizer.state_dict()}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Counterpart of `state_dict`."""
-        self.agent.load_state_dict(state)
+        """Counterpart of `state_dict`; learning rates and the like stay as they are."""
+        load_parts({"agent": self.agent, "optimizer": self.optimizer}, state)

@@ -1,8 +1,8 @@
-"""The rows that one V-MPO update learns from, checked once on the way in."""
+"""What V-MPO learns from: `Segments`, a rollout by environments, and `Rows`, its valid transitions."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -46,7 +46,7 @@ class Rows:
             self.actions[index],
             self.returns[index],
             self.advantages[index],
-            _distribution_at(self.acted, index),
+            _distribution_over(self.acted, lambda field: field[index]),
             importance,
             self.unmoved,
         )
@@ -57,11 +57,76 @@ class Rows:
             yield self.at(slice(start, start + size))
 
 
-def _distribution_at(distribution: Distribution, index: slice | Tensor) -> Distribution:
+@dataclass(frozen=True, slots=True)
+class Segments:
+    """T steps of N environments, on the learner's device.
+
+    Args:
+        obs: [T, N, obs_dim] float32.
+        actions: [T, N, A] float32, or [T, N] int64 when discrete.
+        acted: the policy that chose the actions, over [T, N].
+        rewards: [T, N] float32.
+        values: [T+1, N] float32, V as it was when the rollout was made, a constant; row t+1 is of what
+            followed step t, before any reset.
+        terminated, truncated, valid: [T, N] bool.
+    """
+
+    obs: Tensor
+    actions: Tensor
+    acted: Distribution
+    rewards: Tensor
+    values: Tensor
+    terminated: Tensor
+    truncated: Tensor
+    valid: Tensor
+
+    def of(self, envs: Tensor) -> Segments:
+        """The rollout of some environments, by index [n]."""
+        return Segments(
+            self.obs[:, envs],
+            self.actions[:, envs],
+            _distribution_over(self.acted, lambda field: field[:, envs]),
+            self.rewards[:, envs],
+            self.values[:, envs],
+            self.terminated[:, envs],
+            self.truncated[:, envs],
+            self.valid[:, envs],
+        )
+
+    def minibatches(self, count: int) -> Iterator[Segments]:
+        """The environments in random order, in `count` groups of nearly the same size, but at most one for
+        each environment; one group is the rollout itself.
+
+        Rows of one environment stay together and in order: a sum of rewards needs those that follow.
+        """
+        envs = self.rewards.shape[1]
+        if min(count, envs) == 1:
+            yield self
+            return
+        for group in torch.randperm(envs, device=self.rewards.device).tensor_split(min(count, envs)):
+            yield self.of(group)
+
+    def rows(self, advantages: Tensor, returns: Tensor, *, unmoved: bool = False) -> Rows:
+        """The valid rows, with advantages and returns [T, N]; for `unmoved` see `Rows`."""
+        valid = self.valid.flatten()
+        all_valid = bool(valid.all())
+
+        def take(field: Tensor) -> Tensor:
+            return field.flatten(0, 1) if all_valid else field.flatten(0, 1)[valid]
+
+        acted = _distribution_over(self.acted, take)
+        return Rows(
+            take(self.obs), take(self.actions), take(returns), take(advantages), acted, unmoved=unmoved
+        )
+
+
+def _distribution_over(distribution: Distribution, take: Callable[[Tensor], Tensor]) -> Distribution:
+    """The distribution over what `take` makes of its rows; a log σ that all rows share [1, A] stays."""
     if isinstance(distribution, Categorical):
-        return Categorical(distribution.logits[index])
-    log_std = distribution.log_std
-    return DiagonalGaussian(distribution.mean[index], log_std if log_std.shape[0] == 1 else log_std[index])
+        return Categorical(take(distribution.logits))
+    mean, log_std = distribution.mean, distribution.log_std
+    shared = log_std.dim() < mean.dim() or (log_std.dim() == 2 and log_std.shape[0] == 1)
+    return DiagonalGaussian(take(mean), log_std if shared else take(log_std))
 
 
 def rows_from_batch(
@@ -73,38 +138,43 @@ def rows_from_batch(
         ValueError: a key is missing, has the wrong shape, or no row is valid.
     """
     read = _Reader(batch, device)
-    rows = read("returns", torch.float32).shape[0]
-    obs = read("obs", torch.float32, (rows, obs_dim))
-    returns = read("returns", torch.float32, (rows,))
-    advantages = read("advantages", torch.float32, (rows,))
-    if discrete:
-        actions = read("actions", torch.int64, (rows,))
-        if bool(((actions < 0) | (actions >= act_dim)).any()):
-            raise ValueError(
-                f"VMPOAgent.update: actions must be 0 to {act_dim - 1}, got {int(actions.min())} to "
-                f"{int(actions.max())}"
-            )
-        acted: Distribution = Categorical(read("old_logits", torch.float32, (rows, act_dim)))
-    else:
-        actions = read("actions", torch.float32, (rows, act_dim))
-        means = read("old_means", torch.float32, (rows, act_dim))
-        log_stds = read("old_log_stds", torch.float32, (rows, act_dim), (1, act_dim))
-        acted = DiagonalGaussian(means, log_stds.expand(rows, act_dim))
+    count = read("returns", torch.float32).shape[0]
+    obs = read("obs", torch.float32, (count, obs_dim))
+    returns = read("returns", torch.float32, (count,))
+    advantages = read("advantages", torch.float32, (count,))
+    actions, acted = _actions_from_batch(read, count, act_dim, discrete)
     importance = (
-        read("importance_weights", torch.float32, (rows,))
+        read("importance_weights", torch.float32, (count,))
         if batch.get("importance_weights") is not None
         else None
     )
-    valid = read("valid", torch.bool, (rows,)) if batch.get("valid") is not None else None
-    if rows == 0 or (valid is not None and not bool(valid.any())):
+    valid = read("valid", torch.bool, (count,)) if batch.get("valid") is not None else None
+    if count == 0 or (valid is not None and not bool(valid.any())):
         raise ValueError("VMPOAgent.update: valid marks no row of the batch as a transition")
-    found = Rows(obs, actions, returns, advantages, acted, importance)
-    found = found if valid is None or bool(valid.all()) else found.at(valid)
-    if found.log_importance is None:
-        return found
-    if not bool((found.log_importance > 0).all()):
+    rows = Rows(obs, actions, returns, advantages, acted, importance)
+    rows = rows if valid is None or bool(valid.all()) else rows.at(valid)
+    if rows.log_importance is None:
+        return rows
+    if not bool((rows.log_importance > 0).all()):
         raise ValueError("VMPOAgent.update: importance_weights must be above 0 on valid rows")
-    return replace(found, log_importance=found.log_importance.log())
+    return replace(rows, log_importance=rows.log_importance.log())
+
+
+def _actions_from_batch(
+    read: _Reader, count: int, act_dim: int, discrete: bool
+) -> tuple[Tensor, Distribution]:
+    if not discrete:
+        actions = read("actions", torch.float32, (count, act_dim))
+        means = read("old_means", torch.float32, (count, act_dim))
+        log_stds = read("old_log_stds", torch.float32, (count, act_dim), (1, act_dim))
+        return actions, DiagonalGaussian(means, log_stds.expand(count, act_dim))
+    actions = read("actions", torch.int64, (count,))
+    if bool(((actions < 0) | (actions >= act_dim)).any()):
+        raise ValueError(
+            f"VMPOAgent.update: actions must be 0 to {act_dim - 1}, got {int(actions.min())} to "
+            f"{int(actions.max())}"
+        )
+    return actions, Categorical(read("old_logits", torch.float32, (count, act_dim)))
 
 
 class _Reader:

@@ -18,12 +18,12 @@ RANGES: Ranges = (
         "at least 1",
         lambda value: value >= 1,
         (
-            "rollout_steps",
+            "num_steps",
             "m_steps",
             "updates_per_step",
             "target_update_period",
             "dae_epochs",
-            "dae_mini_batches",
+            "dae_minibatches",
         ),
     ),
     (
@@ -32,7 +32,7 @@ RANGES: Ranges = (
         ("policy_layer_sizes", "value_layer_sizes"),
     ),
     ("in [0, 1]", lambda value: 0 <= value <= 1, ("gamma", "gae_lambda", "dae_lambda")),
-    ("finite", math.isfinite, ("initial_log_std",)),
+    ("finite", math.isfinite, ("log_std_init",)),
     ("in (0, 1]", lambda value: 0 < value <= 1, ("topk_fraction",)),
     ("in [0, 1)", lambda value: 0 <= value < 1, ("sgd_momentum",)),
     (
@@ -58,7 +58,11 @@ RANGES: Ranges = (
 
 @dataclass(kw_only=True)
 class VMPOConfig(RunConfig):
-    """Settings of a V-MPO run. Fields of the same name mean what they mean in `VMPOTrainer`."""
+    """Settings of a V-MPO run: what the command line, `VMPOTrainer` and `VMPOLearner` take.
+
+    The defaults are those of the command line; `documented` has those of the constructors of `VMPOTrainer`
+    and `VMPOAgent`.
+    """
 
     DOCUMENTED: ClassVar[dict[str, Any]] = {
         **RunConfig.DOCUMENTED,
@@ -67,12 +71,12 @@ class VMPOConfig(RunConfig):
         "advantage_estimator": "returns",
     }
 
-    rollout_steps: int = 256
-    """Steps of each environment per rollout; a batch is rollout_steps × num_envs rows."""
+    num_steps: int = 256
+    """Steps of each environment per rollout; a batch is num_steps × num_envs rows."""
     updates_per_step: int = 1
     """Learner updates per full rollout, ≥ 1."""
     m_steps: int = 16
-    """Gradient steps on the batch per update, ≥ 1."""
+    """Gradient steps per update, ≥ 1, each on the whole batch."""
     policy_layer_sizes: tuple[int, ...] = (256, 256)
     """Widths of the policy's hidden layers."""
     value_layer_sizes: tuple[int, ...] = (256, 256)
@@ -88,7 +92,7 @@ class VMPOConfig(RunConfig):
     dae_epochs: int = 16
     """With dae: passes over a rollout in which Â and V are fitted together, before the policy learns from
     Â."""
-    dae_mini_batches: int = 1
+    dae_minibatches: int = 1
     """With dae: minibatches of a pass, each of whole environments; at most one for each environment."""
     dae_lambda: float = 1.0
     """With dae: λ of the sums that Â and V are fitted to, in [0, 1]; 1: up to where the episode or the
@@ -96,7 +100,7 @@ class VMPOConfig(RunConfig):
     advantage_lr: float | None = None
     """With dae: learning rate of the advantage function; none: value_lr."""
     normalize_advantages: bool = True
-    """Standardise advantages over the valid rows of a batch; with dae divide them by their deviation under
+    """Standardise advantages, over the valid rows of a batch; with dae divide them by their deviation under
     the policy."""
     policy_lr: float = 0.0005
     """Learning rate of the policy."""
@@ -105,7 +109,7 @@ class VMPOConfig(RunConfig):
     topk_fraction: float = 0.5
     """Share of the rows, by advantage, that the policy learns from, in (0, 1]."""
     temperature_init: float = 1.0
-    """Temperature η to start from, > 0."""
+    """Temperature to start from, η > 0."""
     temperature_lr: float = 0.0001
     """Learning rate of the temperature."""
     epsilon_eta: float = 0.1
@@ -122,7 +126,7 @@ class VMPOConfig(RunConfig):
     """Learning rate of the KL multipliers."""
     target_update_period: int = 1
     """Updates between copies of the learned policy into the acting one, ≥ 1."""
-    initial_log_std: float = 0.0
+    log_std_init: float = 0.0
     """Logarithm of the standard deviation of continuous actions to start from; bounds of actions are -1 and
     1."""
     kl_stop: float | None = None
@@ -131,7 +135,7 @@ class VMPOConfig(RunConfig):
     max_grad_norm: float = 10.0
     """Largest gradient norm, of policy and value function separately."""
     optimizer_type: str = "adam"
-    """adam or sgd."""
+    """Optimiser: adam or sgd."""
     sgd_momentum: float = 0.9
     """Momentum of sgd, in [0, 1)."""
     normalize_observation: bool = True
@@ -139,7 +143,7 @@ class VMPOConfig(RunConfig):
     clip_observation: float | None = 10.0
     """Bound of normalised observations; none: unbounded."""
     normalize_reward: bool = True
-    """Learn from rewards over the running standard deviation of the return."""
+    """Learn from rewards over the running standard deviation of the discounted return."""
     clip_reward: float | None = 10.0
     """Bound of scaled rewards; none: unbounded."""
 
@@ -151,12 +155,12 @@ class VMPOConfig(RunConfig):
     def fixed_on_resume(cls) -> tuple[str, ...]:
         """Settings that cannot change when a run is continued."""
         networks = ("policy_layer_sizes", "value_layer_sizes", "shared_encoder", "target_update_period")
-        statistics = ("rollout_steps", "normalize_observation", "normalize_reward")
+        statistics = ("num_steps", "normalize_observation", "normalize_reward")
         started_from = (
             "temperature_init",
             "alpha_mu_init",
             "alpha_sigma_init",
-            "initial_log_std",
+            "log_std_init",
         )  # a change would do nothing
         return (
             *super().fixed_on_resume(),
@@ -183,7 +187,7 @@ class VMPOConfig(RunConfig):
         return [
             network_need(policy, "policy_layer_sizes", copies=COPIES + 1),
             network_need(values, "value_layer_sizes"),
-            Need("rollout", self.rollout_steps * env.num_envs * row_bytes(env), "num_envs or rollout_steps"),
+            Need("rollout", self.num_steps * env.num_envs * row_bytes(env), "num_envs or num_steps"),
         ]
 
     @classmethod
@@ -198,7 +202,7 @@ PRESETS: dict[str, dict[str, Any]] = {
     "Catch-v0": {
         "total_steps": 200_000,
         "num_envs": 8,
-        "rollout_steps": 128,
+        "num_steps": 128,
         "m_steps": 20,
         "policy_layer_sizes": (64, 64),
         "value_layer_sizes": (64, 64),
@@ -209,7 +213,7 @@ PRESETS: dict[str, dict[str, Any]] = {
     "CartPole-v1": {
         "total_steps": 500_000,
         "num_envs": 8,
-        "rollout_steps": 128,
+        "num_steps": 128,
         "m_steps": 20,
         "policy_layer_sizes": (64, 64),
         "value_layer_sizes": (64, 64),
@@ -220,7 +224,7 @@ PRESETS: dict[str, dict[str, Any]] = {
     "Pendulum-v1": {
         "total_steps": 300_000,
         "num_envs": 16,
-        "rollout_steps": 128,
+        "num_steps": 128,
         "m_steps": 20,
         "policy_layer_sizes": (64, 64),
         "value_layer_sizes": (64, 64),
@@ -234,7 +238,7 @@ PRESETS: dict[str, dict[str, Any]] = {
     "HalfCheetah-v5": {
         "total_steps": 1_000_000,
         "num_envs": 16,
-        "rollout_steps": 128,
+        "num_steps": 128,
         "m_steps": 16,
         "policy_layer_sizes": (128, 128),
         "value_layer_sizes": (128, 128),
@@ -249,6 +253,6 @@ PRESETS: dict[str, dict[str, Any]] = {
         "epsilon_sigma": 0.00003,
         "alpha_sigma_init": 10.0,
         "alpha_lr": 0.1,
-        "initial_log_std": -1.0,
+        "log_std_init": -1.0,
     },
 }

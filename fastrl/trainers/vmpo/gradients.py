@@ -3,68 +3,63 @@ sums are the same."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 
 import torch
 from torch import Tensor
 
+from fastrl.losses.multiplier import Multiplier
 from fastrl.losses.value import half_squared_error
+from fastrl.losses.vmpo import vmpo_loss, weighted_likelihood_loss
 from fastrl.runs.optimizers import backward
 from fastrl.trainers.vmpo.batch import Rows
-from fastrl.trainers.vmpo.policy import ActorCritic
+from fastrl.trainers.vmpo.networks import ActorCritic
 
 ROWS_PER_BLOCK = 512
 
 
 def accumulate_gradients(
-    policy: ActorCritic, rows: Rows, psi: Tensor, multipliers: Sequence[Tensor]
-) -> list[Tensor]:
-    """Add the gradient of the policy, KL and value losses of an M-step to the policy's parameters.
-
-    L = −Σ_i ψ_i log π(a_i|s_i) + Σ_k α_k mean KL_k(π_old ‖ π) + ½ mean (V − G)²
+    policy: ActorCritic, rows: Rows, psi: Tensor, multipliers: Mapping[str, Multiplier]
+) -> dict[str, Tensor]:
+    """Add the gradient of `fastrl.losses.vmpo.vmpo_loss` to the policy's parameters.
 
     Args:
         policy: π and V.
         rows: M transitions.
         psi: ψ [M], 0 outside D~.
-        multipliers: α_k as constants, one per part of the KL.
+        multipliers: α_k of each part of the KL, in the order of `kl_parts`.
 
     Returns:
-        0-d constants: policy loss, value loss, mean V − G, mean entropy, then the mean of each part of the
-        KL.
+        0-d constants: the metrics of `vmpo_loss`, `train/entropy` (the mean), and `bias`, mean V − G.
     """
     if rows.unmoved and not policy.shared_encoder:
-        return _where_the_kl_is_zero(policy, rows, psi, len(multipliers))
+        return _where_the_kl_is_zero(policy, rows, psi, multipliers)
     count = len(rows)
-    sums: list[Tensor] = []
+    blocks: list[Tensor] = []
     for block, weights in zip(rows.split(ROWS_PER_BLOCK), psi.split(ROWS_PER_BLOCK), strict=True):
         distribution, values = policy.evaluate(block.obs)
-        policy_loss = -(weights * distribution.log_prob(block.actions)).sum()
-        value_loss = half_squared_error(values, block.returns).sum() / count
-        kls = [kl.sum() / count for kl in block.acted.kl_parts(distribution)]  # type: ignore[arg-type]
-        loss = policy_loss + value_loss
-        for multiplier, kl in zip(multipliers, kls, strict=True):
-            loss = loss + multiplier * kl
+        log_probs = distribution.log_prob(block.actions)
+        kls = dict(zip(multipliers, block.acted.kl_parts(distribution), strict=True))  # type: ignore[arg-type]
+        loss, metrics = vmpo_loss(log_probs, weights, values, block.returns, kls, multipliers, rows=count)
         backward(loss)
         with torch.no_grad():
-            bias = (values - block.returns).sum() / count
-            sums.append(
-                torch.stack(
-                    [policy_loss, value_loss, bias, distribution.entropy().sum() / count, *kls]
-                ).detach()
-            )
-    return list(torch.stack(sums).sum(0))
+            metrics["train/entropy"] = distribution.entropy().sum() / count
+            metrics["bias"] = (values - block.returns).sum() / count
+        blocks.append(torch.stack(list(metrics.values())))
+    return dict(zip(metrics, torch.stack(blocks).sum(0), strict=True))
 
 
-def _where_the_kl_is_zero(policy: ActorCritic, rows: Rows, psi: Tensor, kl_parts: int) -> list[Tensor]:
+def _where_the_kl_is_zero(
+    policy: ActorCritic, rows: Rows, psi: Tensor, multipliers: Mapping[str, Multiplier]
+) -> dict[str, Tensor]:
     """The same where π = π_old: the KL and its gradient are exactly 0, so the policy has to be evaluated on
     D~ only."""
     selected = psi.nonzero().squeeze(-1)
-    policy_loss, value_loss, bias = torch.zeros(3, device=psi.device)
+    policy_loss, value_loss, bias, zero = torch.zeros(4, device=psi.device)
     for block, weights in zip(
         rows.at(selected).split(ROWS_PER_BLOCK), psi[selected].split(ROWS_PER_BLOCK), strict=True
     ):
-        loss = -(weights * policy.distribution(block.obs).log_prob(block.actions)).sum()
+        loss = weighted_likelihood_loss(policy.distribution(block.obs).log_prob(block.actions), weights)
         backward(loss)
         policy_loss += loss.detach()
     for block in rows.split(ROWS_PER_BLOCK):
@@ -73,10 +68,6 @@ def _where_the_kl_is_zero(policy: ActorCritic, rows: Rows, psi: Tensor, kl_parts
         backward(loss)
         value_loss += loss.detach()
         bias += (values.detach() - block.returns).sum() / len(rows)
-    return [
-        policy_loss,
-        value_loss,
-        bias,
-        rows.acted.entropy().mean(),
-        *(torch.zeros_like(bias) for _ in range(kl_parts)),
-    ]
+    losses = {"loss/policy": policy_loss, "loss/value": value_loss, "loss/kl": zero}
+    kls = {f"kl/{name}": zero for name in multipliers}
+    return losses | kls | {"train/entropy": rows.acted.entropy().mean(), "bias": bias}

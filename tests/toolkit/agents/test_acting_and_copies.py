@@ -32,9 +32,9 @@ def test_raw_observations_are_acted_on_as_an_evaluation_acts():
     agent.train(max_iters=3)
     obs = 3.0 * torch.randn(5, 4)
     policy = agent.models.policy
-    played = agent.batcher.player(
-        lambda state: torch.as_tensor(policy.select_best_action(policy, state, 0))
-    ).choose(obs)
+    played = agent.batcher.actor(
+        lambda state, deterministic: torch.as_tensor(policy.select_best_action(policy, state, 0))
+    ).act(obs, deterministic=True)
     assert np.array_equal(agent.act(obs, deterministic=True), played.numpy())
     assert [int(agent.act(row.numpy(), deterministic=True)) for row in obs] == played.tolist()
     states = agent.batcher.transform_state(obs)

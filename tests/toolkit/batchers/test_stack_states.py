@@ -239,9 +239,8 @@ def test_frames_of_atari_are_stacked_as_envpool_stacks_them():
     assert batch.truncated.any() and expected.shape == (17, 2, 4, 84, 84) and 0 < expected.max() <= 1.0
     assert torch.equal(found[:, :, -1], expected[:, :, -1])  # the newest frame
     since = torch.zeros(2)
-    for row in range(
-        17
-    ):  # of an episode's first rows the frames that it has; before those EnvPool shows nothing, a stack the first one
+    # of an episode's first rows the frames that it has; before those EnvPool shows nothing, a stack the first
+    for row in range(17):
         since = torch.where(batch.valid[row - 1], since + 1, 0) if row else since
         for env in range(2):
             known = int(min(since[env] + 1, 4))

@@ -11,6 +11,7 @@ from torch import distributions as td
 from torch import nn
 
 from fastrl.errors import SettingError
+from fastrl.losses.policy_gradient import HIGHEST_PENALTY, LOWEST_PENALTY
 from fastrl.nn.containers import SequentialExtended
 from fastrl.nn.distributions import DiagonalGaussian
 from fastrl.toolkit.batchers import Batch
@@ -23,7 +24,6 @@ from fastrl.toolkit.models import (
     ValueModel,
     VanillaPGModel,
 )
-from fastrl.toolkit.models.ppo_adaptive_model import HIGHEST_PENALTY, LOWEST_PENALTY
 from fastrl.toolkit.optimizers import JointOpt, SingleOpt
 from fastrl.toolkit.utils.config import Config
 from fastrl.toolkit.utils.utils import explained_var
@@ -236,7 +236,7 @@ def test_a_loss_that_is_not_one_number_is_named(cls):
             model.calculate_loss(batch)
     else:
         batch.advantage = batch.advantage[:, None]
-        with pytest.raises(ValueError, match=r"one value for each row, got shape \[20, 20\]"):
+        with pytest.raises(ValueError, match=r"one value for each row|must have the rows of advantages"):
             model.calculate_loss(batch)
 
 

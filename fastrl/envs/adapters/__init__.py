@@ -1,0 +1,1 @@
+"""Simulators as a `VectorEnv`: EnvPool, Gymnasium, and objects and factories of a user's own."""

@@ -1,0 +1,132 @@
+"""Earlier names of settings, which work for one more release: as keyword arguments, in files and as flags.
+
+A name counts as an earlier one for a configuration class that has the new name and not the earlier one.
+"""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from fastrl.errors import SettingError
+
+
+@dataclass(frozen=True)
+class Renamed:
+    """The new name of a setting, and the function from an earlier value to the new one.
+
+    ValueError and TypeError say that there is no such value.
+    """
+
+    name: str
+    convert: Callable[[Any], Any] = lambda value: value
+
+
+def _is_given(value: Any) -> bool:
+    """Whether an earlier `number or none` setting is on."""
+    if value is None or value in ("none", "None"):
+        return False
+    float(value)
+    return True
+
+
+RENAMED: dict[str, Renamed] = {
+    "rollout_steps": Renamed("num_steps"),
+    "num_epochs": Renamed("update_epochs"),
+    "num_mini_batches": Renamed("num_minibatches"),
+    "dae_mini_batches": Renamed("dae_minibatches"),
+    "lr": Renamed("learning_rate"),
+    "init_lr": Renamed("learning_rate"),
+    "final_lr": Renamed("final_learning_rate"),
+    "clip_range": Renamed("clip_coef"),
+    "value_clip_range": Renamed("clip_vloss", _is_given),
+    "clip_grad_norm": Renamed("max_grad_norm"),
+    "entropy_coef": Renamed("ent_coef"),
+    "init_ent_coef": Renamed("ent_coef"),
+    # the value loss has a half in front now, whether it is clipped or not
+    "value_coef": Renamed("vf_coef", lambda value: 2.0 * float(value)),
+    "norm_adv": Renamed("normalize_advantages"),
+    "shared_body": Renamed("shared_encoder"),
+    "initial_log_std": Renamed("log_std_init"),
+    "init_std": Renamed("log_std_init", lambda value: math.log(float(value))),
+}
+
+
+def find_renamed(name: str, known: Collection[str]) -> Renamed | None:
+    """What an earlier name has become among the `known` settings.
+
+    None if it is known itself, or never was a name of one of them.
+    """
+    renamed = None if name in known else RENAMED.get(name)
+    return renamed if renamed is not None and renamed.name in known else None
+
+
+def with_new_names(
+    settings: Mapping[str, Any],
+    known: Collection[str],
+    *,
+    spelled: Callable[[str], str] = str,
+    category: type[Warning] = DeprecationWarning,
+    stacklevel: int = 2,
+) -> dict[str, Any]:
+    """Settings by their new names, with a warning for each earlier one.
+
+    Args:
+        settings: values by name, earlier names among them.
+        known: the names that settings have now.
+        spelled: how the user spells a name, for messages.
+        category: of the warnings.
+        stacklevel: of the warnings, see `warnings.warn`; 2 is the line that calls this function.
+
+    Raises: SettingError if a setting is given under both names, or the value of an earlier one has no
+        meaning under the new one.
+    """
+    result: dict[str, Any] = {}
+    spelling: dict[str, str] = {}  # by new name, the name it was given by
+    for name, value in settings.items():
+        renamed = find_renamed(name, known)
+        new = name if renamed is None else renamed.name
+        if new in result:
+            raise SettingError(
+                f"{spelled(spelling[new])} and {spelled(name)} are one setting, {spelled(new)}; give it once"
+            )
+        result[new], spelling[new] = value if renamed is None else converted(name, value), name
+        if renamed is not None:
+            warn_of(name, spelled=spelled, category=category, stacklevel=stacklevel + 1)
+    return result
+
+
+def converted(name: str, value: Any) -> Any:
+    """The value of an earlier setting as the new one has it; SettingError if it has no meaning there."""
+    try:
+        return RENAMED[name].convert(value)
+    except (TypeError, ValueError):
+        raise SettingError(f"{name}, now {RENAMED[name].name}, cannot be {value!r}") from None
+
+
+def warn_of(
+    name: str,
+    *,
+    spelled: Callable[[str], str] = str,
+    category: type[Warning] = DeprecationWarning,
+    stacklevel: int = 2,
+) -> None:
+    """Warn that a setting has another name now."""
+    message = (
+        f"{spelled(name)} is now {spelled(RENAMED[name].name)}; the earlier name goes in the next release"
+    )
+    warnings.warn(message, category, stacklevel=stacklevel)
+
+
+def value_clip_message(number: Any, clip_coef: float) -> str | None:
+    """A message about an earlier value_clip_range that differs from clip_coef; None if nothing changes.
+
+    clip_coef bounds values now.
+    """
+    if not _is_given(number) or float(number) == float(clip_coef):
+        return None
+    width = f"{float(number):g}"
+    return f"values are clipped with clip_coef = {clip_coef:g} too, not with value_clip_range = {width}"

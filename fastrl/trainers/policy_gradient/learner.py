@@ -1,0 +1,402 @@
+"""The learners of the policy-gradient family: networks, optimisers, and a loss for each algorithm."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from fastrl.errors import NonFiniteError
+from fastrl.losses.dae import advantage_scale, centred_advantages, dae_loss
+from fastrl.losses.policy_gradient import (
+    adapted_kl_penalty,
+    kl_penalty_loss,
+    surrogate_loss,
+    total_loss,
+    vanilla_pg_loss,
+)
+from fastrl.losses.ppo import approximate_kl, ppo_loss, ratio_metrics
+from fastrl.losses.value import explained_variance, half_squared_error
+from fastrl.nn.action_heads import Policy
+from fastrl.nn.flat import FlatParameters
+from fastrl.nn.normalizer import RunningNormalizer
+from fastrl.nn.precision import without_autocast
+from fastrl.runs.optimizers import backward, load_parts, require_gradients
+from fastrl.trainers.policy_gradient.config import PolicyGradientConfig, PPOAdaptiveConfig, PPOConfig
+from fastrl.trainers.policy_gradient.networks import make_networks
+from fastrl.trainers.policy_gradient.rows import Rows, Segments, minibatches
+
+Function = Callable[[Tensor], Tensor]
+Metrics = dict[str, Tensor]
+
+
+class Learner:
+    """Networks and optimisers; an algorithm is a subclass with its loss.
+
+    Args:
+        obs_size: F, features of an observation.
+        action_info: `space`, `shape` and `nvec` of the actions, see `fastrl.nn.containers.ActionLinear`.
+        config: the settings of the run.
+        device: where networks live.
+
+    Attributes:
+        policy, value, advantage: the networks; advantage is None unless DAE fits it.
+        obs_normalizer: statistics of observations, None without; `normalized` applies them.
+        total_steps: environment steps over which the learning rate falls.
+    """
+
+    def __init__(
+        self,
+        obs_size: int,
+        action_info: Mapping[str, Any],
+        config: PolicyGradientConfig,
+        device: torch.device | str = "cpu",
+    ) -> None:
+        self.config = config
+        self.total_steps = config.total_steps
+        self.updates = 0
+        self.obs_normalizer: RunningNormalizer | None = None
+        if config.normalize_observation:
+            self.obs_normalizer = RunningNormalizer((obs_size,), clip=config.clip_observation).to(device)
+        policy, value, advantage = make_networks(obs_size, action_info, config)
+        self.policy, self.value = policy.to(device), value.to(device)
+        self.advantage = None if advantage is None else advantage.to(device)
+        self.parameters = FlatParameters(self._trained(), trained_only=True)
+        self.optimizer = self._make_optimizer(self.parameters)
+        if self.advantage is not None:
+            self.dae_parameters = FlatParameters([self.advantage, self.value], trained_only=True)
+            self.dae_optimizer = self._make_optimizer(self.dae_parameters)
+
+    def _trained(self) -> list[nn.Module]:
+        """What the policy's optimiser trains; with DAE the value function is fitted before."""
+        return [self.policy] if self.advantage is not None else [self.policy, self.value]
+
+    def _make_optimizer(self, parameters: FlatParameters) -> torch.optim.Optimizer:
+        settings: dict[str, Any] = {"lr": self.config.learning_rate, "eps": 1e-5}
+        if getattr(self.config, "optimizer_type", "adam") == "rmsprop":
+            return torch.optim.RMSprop([parameters.whole], **settings)
+        return torch.optim.Adam([parameters.whole], fused=True, **settings)
+
+    def learning_rate(self, env_steps: int) -> float:
+        """Of an update whose rollout began after so many environment steps: constant, or falling linearly to
+        0."""
+        if not self.config.anneal_lr:
+            return self.config.learning_rate
+        return self.config.learning_rate * (1.0 - min(env_steps / self.total_steps, 1.0))
+
+    def follow(self) -> None:
+        """Follow parameters that were replaced, see `fastrl.nn.kept`; SettingError if that cannot be. Every
+        update does it by itself."""
+        self.parameters.follow(self._trained())
+        if self.advantage is not None:
+            self.dae_parameters.follow([self.advantage, self.value])
+
+    # ------------------------------------------------------------------------------------- acting, values
+
+    def normalized(self, obs: Tensor) -> Tensor:
+        """Observations [..., F] as the networks see them."""
+        return obs if self.obs_normalizer is None else self.obs_normalizer(obs)
+
+    def sampler(self) -> Function:
+        """A function from observations [N, F] to drawn actions, for a rollout: layers are looked through
+        once."""
+        draw = self.policy.sampler()
+        return draw if self.obs_normalizer is None else lambda obs: draw(self.normalized(obs))
+
+    @without_autocast
+    @torch.no_grad()
+    def act(self, obs: Tensor, deterministic: bool = False) -> Tensor:
+        """Actions [N, ...] for observations [N, F]: drawn, or the most probable ones."""
+        policy = self.policy.distribution(self.policy(self.normalized(obs)))
+        return policy.mode() if deterministic else policy.sample()
+
+    # ------------------------------------------------------------------------------------------- learning
+
+    def policy_loss(self, rows: Rows, policy: Policy, log_probs: Tensor) -> Tensor:
+        """L_π of a minibatch, 0-d.
+
+        Args:
+            rows: the minibatch.
+            policy: π at its observations, with gradient.
+            log_probs: log π(a|s) [M] in nats, with gradient.
+        """
+        raise NotImplementedError
+
+    def loss(
+        self, rows: Rows, policy: Policy, values: Tensor | None, *, diagnostics: bool
+    ) -> tuple[Tensor, Metrics]:
+        """L = L_π + vf_coef ½ mean (V − G)² − ent_coef mean H of a minibatch, and what it is made of,
+        detached.
+
+        Args:
+            rows: the minibatch.
+            policy: π at its observations, with gradient.
+            values: V [M] at its observations, with gradient; None where DAE has fitted it already.
+            diagnostics: work out too how far π has moved from the policy before the update.
+        """
+        config, log_probs = self.config, policy.log_prob(rows.actions)
+        entropy = policy.entropy() if config.ent_coef or diagnostics else None
+        policy_loss = self.policy_loss(rows, policy, log_probs)
+        value_loss = None if values is None else half_squared_error(values, rows.returns).mean()
+        loss, metrics = total_loss(
+            policy_loss, value_loss, entropy, vf_coef=config.vf_coef, ent_coef=config.ent_coef
+        )
+        if diagnostics:
+            metrics |= self.distance(log_probs.detach() - rows.old_log_probs)
+        return loss, metrics
+
+    def distance(self, log_ratio: Tensor) -> Metrics:
+        """How far the policy has moved, from log π − log π_old [M] in nats."""
+        return {"train/approx_kl": approximate_kl(log_ratio).mean()}
+
+    def learn(self, rows: Rows, env_steps: int) -> Metrics:
+        """Epochs of minibatches; metrics are means over gradient steps, of what only the last epoch measures
+        over those of that epoch.
+
+        Args:
+            rows: the transitions of a rollout; without any nothing is done.
+            env_steps: environment steps before the rollout, for the learning rate.
+
+        Raises:
+            NonFiniteError: the loss or its gradient is not finite; that gradient step was not taken.
+            SettingError: the networks have changed so that the optimiser cannot follow.
+        """
+        if len(rows.obs) == 0:
+            return {}
+        self._begin(self.optimizer, env_steps)
+        config = self.config
+        policy, value = self.policy.prepared(), self.value.prepared()  # once for all minibatches
+        residual_variance = (rows.returns - rows.values).var(correction=0)
+        explained = explained_variance(rows.returns, residual_variance)
+        steps: list[Metrics] = []
+        for epoch in range(config.update_epochs):
+            for part in minibatches(rows, config.num_minibatches):
+                values = value(part.obs).flatten() if self.advantage is None else None
+                now = self.policy.distribution(policy(part.obs))
+                loss, metrics = self.loss(part, now, values, diagnostics=epoch == config.update_epochs - 1)
+                steps.append(metrics | {"grad/norm": self._descend(loss, self.parameters, self.optimizer)})
+            if self._stops_after_epoch(rows, policy):
+                break
+        self.updates += 1
+        means = _means(steps)
+        if config.update_epochs * config.num_minibatches == 1:  # the only minibatch was before the step
+            means |= self._moved(rows, policy)
+        return means | {
+            "train/explained_variance": explained,
+            "train/learning_rate": torch.tensor(self.optimizer.param_groups[0]["lr"]),
+        }
+
+    def _begin(self, optimizer: torch.optim.Optimizer, env_steps: int) -> None:
+        require_gradients()
+        self.follow()
+        for group in optimizer.param_groups:
+            group["lr"] = self.learning_rate(env_steps)
+
+    def _descend(self, loss: Tensor, parameters: FlatParameters, optimizer: torch.optim.Optimizer) -> Tensor:
+        """One gradient step; returns the gradient's norm before it was clipped, 0-d."""
+        parameters.zero_grad()
+        backward(loss)
+        norm = parameters.clip_grad_norm_(self.config.max_grad_norm)
+        if not bool(torch.isfinite(norm)):
+            raise NonFiniteError(
+                f"{self.config.ALGORITHM}: loss or gradient not finite in update {self.updates}; that step "
+                "was not taken"
+            )
+        parameters.step(optimizer)
+        return norm
+
+    def _stops_after_epoch(self, rows: Rows, policy: Function) -> bool:
+        """Whether to leave out the epochs that are left."""
+        return False
+
+    @torch.no_grad()
+    def _moved(self, rows: Rows, policy: Function) -> Metrics:
+        """Entropy, and how far the policy has moved, by all rows after the update."""
+        now = self.policy.distribution(policy(rows.obs))
+        log_ratio = now.log_prob(rows.actions) - rows.old_log_probs
+        return {"train/entropy": now.entropy().mean()} | self.distance(log_ratio)
+
+    # --------------------------------------------------------------------------- direct advantage estimation
+
+    def fit_advantages(self, segments: Segments, env_steps: int) -> tuple[Tensor, Tensor, Metrics]:
+        """Fit Â and V together on a rollout, `dae_epochs` times, and look at Â afterwards. The policy does
+        not move.
+
+        Args:
+            segments: the rollout; without a transition nothing is fitted.
+            env_steps: as for `learn`.
+
+        Returns:
+            (Â [E, T], 0 on rows that are no transition, over sqrt(mean_s E_π Â²) with `normalize_advantages`;
+            what V is fitted to with this Â, [E, T]; metrics).
+
+        Raises:
+            NonFiniteError, SettingError: as for `learn`.
+        """
+        self._begin(self.dae_optimizer, env_steps)
+        steps: list[Metrics] = []
+        for _ in range(self.config.dae_epochs if bool(segments.valid.any()) else 0):
+            for part in minibatches(segments, self.config.dae_minibatches):
+                loss = self._dae_loss(part)[0]
+                norm = self._descend(loss, self.dae_parameters, self.dae_optimizer)
+                steps.append({"loss/dae": loss.detach(), "grad/dae_norm": norm})
+        with torch.no_grad():
+            loss, targets, advantages, deviation = self._dae_loss(segments)
+        advantages = torch.where(segments.valid, advantages, 0.0)
+        if self.config.normalize_advantages:
+            advantages = advantages / deviation
+        after = {"dae/loss_after": loss, "dae/advantage_std": deviation}
+        return advantages, targets, _means(steps) | after
+
+    def _dae_loss(self, segments: Segments) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """(loss 0-d; what V is fitted to [E, T]; Â [E, T]; its deviation under the policy 0-d)."""
+        assert self.advantage is not None
+        obs, sizes = segments.obs.flatten(0, 1), segments.rewards.shape
+        acted = self.policy.distribution(segments.acted)
+        values = self.value(obs).view(sizes)
+        outputs = self.advantage(obs).unflatten(0, sizes)
+        advantages = centred_advantages(outputs, acted, segments.actions)
+        loss, targets = dae_loss(
+            advantages,
+            values,
+            segments.rewards,
+            segments.bootstrap,
+            segments.terminated,
+            segments.truncated,
+            gamma=self.config.gamma,
+            dae_lambda=self.config.dae_lambda,
+            valid=segments.valid,
+            environments_first=True,
+        )
+        return loss, targets, advantages, advantage_scale(outputs.detach(), acted, segments.valid)
+
+    # ------------------------------------------------------------------------------------------------ state
+
+    def _parts(self) -> dict[str, Any]:
+        names = ("policy", "value", "advantage", "obs_normalizer", "optimizer", "dae_optimizer")
+        return {name: part for name in names if (part := getattr(self, name, None)) is not None}
+
+    def state_dict(self) -> dict[str, Any]:
+        """Networks, statistics of observations, optimisers and the update count."""
+        return {name: part.state_dict() for name, part in self._parts().items()} | {"updates": self.updates}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Counterpart of `state_dict`; learning rates and the like stay as this learner was built with
+        them."""
+        load_parts(self._parts(), state)
+        self.updates = int(state["updates"])
+
+
+def _means(steps: list[Metrics]) -> Metrics:
+    """Of each metric of the last step the mean over the steps that have it."""
+    names = steps[-1] if steps else {}
+    return {name: torch.stack([step[name] for step in steps if name in step]).mean() for name in names}
+
+
+class VanillaPGLearner(Learner):
+    """L_π = −mean log π(a|s) A; A2C is the same."""
+
+    def policy_loss(self, rows: Rows, policy: Policy, log_probs: Tensor) -> Tensor:
+        return vanilla_pg_loss(log_probs, rows.advantages)
+
+
+class SurrogatePGLearner(Learner):
+    """L_π = −mean r A,  r = π(a|s) / π_old(a|s)."""
+
+    def policy_loss(self, rows: Rows, policy: Policy, log_probs: Tensor) -> Tensor:
+        return surrogate_loss(log_probs, rows.old_log_probs, rows.advantages)
+
+
+class PPOLearner(Learner):
+    """L_π = −mean min(r A, clip(r, 1 − c, 1 + c) A), see `fastrl.losses.ppo.ppo_loss`."""
+
+    config: PPOConfig
+
+    def loss(
+        self, rows: Rows, policy: Policy, values: Tensor | None, *, diagnostics: bool
+    ) -> tuple[Tensor, Metrics]:
+        config = self.config
+        return ppo_loss(
+            policy.log_prob(rows.actions),
+            rows.old_log_probs,
+            rows.advantages,
+            values,
+            rows.returns,
+            policy.entropy() if config.ent_coef or diagnostics else None,
+            clip_coef=config.clip_coef,
+            vf_coef=config.vf_coef,
+            ent_coef=config.ent_coef,
+            old_values=rows.values if config.clip_vloss else None,
+            diagnostics=diagnostics,
+        )
+
+    def distance(self, log_ratio: Tensor) -> Metrics:
+        return ratio_metrics(log_ratio, self.config.clip_coef)
+
+
+class PPOAdaptiveLearner(Learner):
+    """L_π = −mean r A + β KL(π_old ‖ π) + hinge, see `fastrl.losses.policy_gradient.kl_penalty_loss`.
+
+    After an update β is halved where the KL on all its rows is below d/1.5, and doubled where it is above 1.5
+    d; epochs that are left are not made once it is above 4 d.
+    """
+
+    config: PPOAdaptiveConfig
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.kl_penalty = self.config.kl_penalty
+        self.early_stops = 0  # updates of which epochs were left out
+        self._after: Metrics = {}  # the policy on all rows after the latest epoch
+
+    def policy_loss(self, rows: Rows, policy: Policy, log_probs: Tensor) -> Tensor:
+        kl = self.policy.distribution(rows.acted).kl(policy).mean()  # type: ignore[arg-type]  # of the same kind
+        penalty = kl_penalty_loss(kl, self.kl_penalty, self.config.kl_target)
+        return surrogate_loss(log_probs, rows.old_log_probs, rows.advantages) + penalty
+
+    @torch.no_grad()
+    def _stops_after_epoch(self, rows: Rows, policy: Function) -> bool:
+        now, old = self.policy.distribution(policy(rows.obs)), self.policy.distribution(rows.acted)
+        kl = old.kl(now).mean()  # type: ignore[arg-type]  # of the same kind
+        self._after = {"train/approx_kl": kl, "train/entropy": now.entropy().mean()}
+        stops = float(kl) > 4.0 * self.config.kl_target
+        self.early_stops += stops
+        return stops
+
+    def learn(self, rows: Rows, env_steps: int) -> Metrics:
+        metrics = super().learn(rows, env_steps)
+        if not metrics:
+            return metrics
+        penalty = adapted_kl_penalty(
+            self.kl_penalty, float(self._after["train/approx_kl"]), self.config.kl_target
+        )
+        self.kl_penalty = penalty
+        counts = {
+            "train/kl_penalty": torch.tensor(penalty),
+            "train/early_stops": torch.tensor(self.early_stops),
+        }
+        return metrics | self._after | counts
+
+    def state_dict(self) -> dict[str, Any]:
+        """As of the others, and the penalty."""
+        own = {
+            "kl_penalty": torch.tensor(self.kl_penalty, dtype=torch.float64),
+            "early_stops": torch.tensor(self.early_stops),
+        }
+        return super().state_dict() | own
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Counterpart of `state_dict`."""
+        super().load_state_dict(state)
+        self.kl_penalty, self.early_stops = float(state["kl_penalty"]), int(state["early_stops"])
+
+
+LEARNERS: dict[str, type[Learner]] = {
+    "vanilla-pg": VanillaPGLearner,
+    "a2c": VanillaPGLearner,
+    "surrogate-pg": SurrogatePGLearner,
+    "ppo": PPOLearner,
+    "ppo-adaptive": PPOAdaptiveLearner,
+}
