@@ -146,8 +146,7 @@ class PPOTrXLConfig(RunConfig):
             )
 
     def needs(self, env: VectorEnv) -> list[Need]:
-        """Network, its table of learned positions, memory bank, rollout, and what the layers of a minibatch
-        leave for its gradient."""
+        """Network, table of learned positions, memory bank, rollout, and a minibatch's activations."""
         dim, layers, rows = self.trxl_dim, self.trxl_num_layers, self.num_steps * env.num_envs
         # attention and feed-forward part, two gates, and what is around the layers
         parameters = dim * dim * (
@@ -177,8 +176,9 @@ class PPOTrXLConfig(RunConfig):
         ]
 
     def longest_episode(self, env: VectorEnv) -> int | None:
-        """The longest episode in steps; None where episodes are endless. Environments that do not tell a
-        limit are reset, after which some do.
+        """The longest episode in steps; None where episodes are endless.
+
+        Environments that do not tell a limit are reset, after which some do.
 
         Raises:
             SettingError: nobody tells, or memory is longer.

@@ -57,8 +57,9 @@ __all__ = [  # documented under this path
 
 
 class PPOTrXLTrainer(Trainer):
-    """Train a `TrXLAgent` with PPO: the policy sees the present observation and what the last W steps of the
-    episode left in memory.
+    """Train a `TrXLAgent` with PPO.
+
+    The policy sees the present observation and what the last W steps of the episode left in memory.
 
     A round collects `num_steps` steps of each of `num_envs` environments, estimates advantages with GAE, and
     makes `update_epochs` passes of `num_minibatches` gradient steps over the valid rows (see
@@ -337,8 +338,9 @@ class PPOTrXLTrainer(Trainer):
         self.acting.follow(self.learner.agent)
 
     def evaluate(self, n_episodes: int = 10, seed: int | None = 42) -> Evaluation:
-        """Play whole episodes with the most probable actions in environments of their own; see
-        `Trainer.evaluate`. With `capture_video`, one more episode is recorded into the folder of the run.
+        """Play whole episodes with the most probable actions in environments of their own.
+
+        See `Trainer.evaluate`. With `capture_video`, one more episode is recorded into the folder of the run.
 
         Args:
             n_episodes: episodes, ≥ 1.
@@ -373,8 +375,10 @@ class PPOTrXLTrainer(Trainer):
     # ----------------------------------------------------------------------------------------- state
 
     def trainer_state(self) -> dict[str, Any]:
-        """Observations to go on from, memory, reward statistics, and a half-collected rollout with the ring
-        that acts in it."""
+        """Observations to go on from, memory, reward statistics.
+
+        And a half-collected rollout with the ring that acts in it.
+        """
         half_collected = 0 < self.rollout.position < self.rollout.num_steps
         memory = self.acting.memory
         return {
