@@ -1,8 +1,9 @@
-"""Docstrings begin with a sentence on one line, and no line of Python is longer than 110 characters."""
+"""Docstrings begin with a sentence on one line; lines are of at most 110 characters, directives apart."""
 
 from __future__ import annotations
 
 import ast
+import re
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,10 +18,7 @@ ROOMS = sorted({path.relative_to(PACKAGE).parts[0] for path in FILES})
 
 # rooms whose docstrings were wrapped by a machine and are not rewritten yet
 NOT_YET = {
-    "envs": "its files were divided anew in 0.2, their docstrings are still those of the whole",
-    "toolkit": "documented classes, whose docstrings are still in the long form",
-    "trainers": "algorithms were rewritten in 0.2, docstrings are next",
-    "losses": "losses/mpo.py is being rewritten",
+    "trainers": "mpo/ is being rewritten",
     "data": "data/replay.py is being rewritten",
 }
 Documented = ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef
@@ -71,7 +69,7 @@ def test_no_line_is_too_long() -> None:
         for path in paths
         if path.exists()
         for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1)
-        if len(line) > LONGEST
+        if len(re.split(r"  # (?:noqa|type: ignore)", line)[0]) > LONGEST
     ]
     assert long == []
 

@@ -146,7 +146,7 @@ class PPOTrXLConfig(RunConfig):
             )
 
     def needs(self, env: VectorEnv) -> list[Need]:
-        """Network, table of learned positions, memory bank, rollout, and a minibatch's activations."""
+        """Network, learned positions, memory bank, rollout, and what a minibatch leaves for its gradient."""
         dim, layers, rows = self.trxl_dim, self.trxl_num_layers, self.num_steps * env.num_envs
         # attention and feed-forward part, two gates, and what is around the layers
         parameters = dim * dim * (
@@ -176,9 +176,8 @@ class PPOTrXLConfig(RunConfig):
         ]
 
     def longest_episode(self, env: VectorEnv) -> int | None:
-        """The longest episode in steps; None where episodes are endless.
-
-        Environments that do not tell a limit are reset, after which some do.
+        """The longest episode in steps; None where episodes are endless. Environments that do not tell a
+        limit are reset, after which some do.
 
         Raises:
             SettingError: nobody tells, or memory is longer.

@@ -1,4 +1,4 @@
-"""The PPO-TrXL learner: network, optimiser, and PPO's update over rows whose memory is read from a bank.
+"""The PPO-TrXL learner: network, optimiser, and PPO's update over rows with memory from a bank.
 
 It knows no environment.
 """
@@ -57,7 +57,7 @@ class Rows:
 
 
 class PPOTrXLLearner:
-    """Epochs of minibatches with the loss
+    """Epochs of minibatches with the loss of PPO and of the reconstruction.
 
     L = L_PPO + c_r L_reconstruction
 
@@ -103,9 +103,9 @@ class PPOTrXLLearner:
         self.optimizer = torch.optim.AdamW([self.parameters.whole], eps=1e-5, fused=True)
 
     def follow(self) -> None:
-        """Follow parameters that were replaced, see `fastrl.nn.kept`; SettingError if that cannot be.
+        """Follow parameters that were replaced; every update calls it.
 
-        Every update does it by itself.
+        See `fastrl.nn.kept`; SettingError if that cannot be.
         """
         self.parameters.follow([self.agent])
 

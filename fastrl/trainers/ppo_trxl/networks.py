@@ -1,4 +1,4 @@
-"""The network of PPO-TrXL: encoder, Transformer-XL over the episode's past, policy and value function."""
+"""The network of PPO-TrXL: encoder, Transformer-XL over the episode's past, policy, value function."""
 
 from __future__ import annotations
 
@@ -193,7 +193,7 @@ class TrXLAgent(nn.Module):
     ) -> tuple[BranchedPolicy, Tensor, Tensor, Tensor]:
         """(policy, values [B], features [B, D], new memory [L, B, D]) of observations [B, *shape].
 
-        Banks, window and maps are those of `Transformer.read`.
+        See `Transformer.read`.
         """
         hidden, tokens = self.transformer.read(self.encode(x), banks, window, maps)
         return *self.heads(hidden), tokens

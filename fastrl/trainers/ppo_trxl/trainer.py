@@ -338,9 +338,9 @@ class PPOTrXLTrainer(Trainer):
         self.acting.follow(self.learner.agent)
 
     def evaluate(self, n_episodes: int = 10, seed: int | None = 42) -> Evaluation:
-        """Play whole episodes with the most probable actions in environments of their own.
+        """Play whole episodes with the most probable actions in fresh environments; see `Trainer.evaluate`.
 
-        See `Trainer.evaluate`. With `capture_video`, one more episode is recorded into the folder of the run.
+        With `capture_video`, one more episode is recorded into the folder of the run.
 
         Args:
             n_episodes: episodes, ≥ 1.
@@ -375,10 +375,7 @@ class PPOTrXLTrainer(Trainer):
     # ----------------------------------------------------------------------------------------- state
 
     def trainer_state(self) -> dict[str, Any]:
-        """Observations to go on from, memory, reward statistics.
-
-        And a half-collected rollout with the ring that acts in it.
-        """
+        """Observations, memory, reward statistics, a half-collected rollout and the ring that acts in it."""
         half_collected = 0 < self.rollout.position < self.rollout.num_steps
         memory = self.acting.memory
         return {
