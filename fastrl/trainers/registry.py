@@ -57,6 +57,12 @@ ALGORITHMS: dict[str, Algorithm] = {
             "fastrl.trainers.mpo.trainer:MPOTrainer",
         ),
         Algorithm(
+            "sac",
+            "SAC: off-policy soft actor-critic with twin critics, for continuous actions",
+            "fastrl.trainers.sac.config:SACConfig",
+            "fastrl.trainers.sac.trainer:SACTrainer",
+        ),
+        Algorithm(
             "vanilla-pg",
             "VanillaPG: the policy gradient with a value function",
             "fastrl.trainers.policy_gradient.config:VanillaPGConfig",

@@ -6,7 +6,6 @@ from __future__ import annotations
 import copy
 import warnings
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import Any, cast
 
 import torch
@@ -236,8 +235,7 @@ class MPOLearner:
             SettingError: parameters have changed so that their optimiser cannot follow.
         """
         self.follow()
-        obs = batch.obs.float()
-        batch = replace(batch, obs=obs / self.byte_range if batch.obs.dtype == torch.uint8 else obs)
+        batch = batch.with_float_obs(self.byte_range)
         row_weights = weights_of_valid(batch.valid)
         try:
             improved = self._targets(batch)

@@ -8,6 +8,7 @@ from typing import NamedTuple, TypeVar
 import torch
 from torch import Tensor
 
+Metrics = dict[str, Tensor]
 Fields = TypeVar("Fields", bound="Rows | Segments")
 
 
@@ -71,3 +72,9 @@ def minibatches(rows: Fields, count: int) -> Iterator[Fields]:
     for number in range(count):
         here = slice(total * number // count, total * (number + 1) // count)
         yield type(rows)(*(field[here] for field in ordered))
+
+
+def means_of(steps: list[Metrics]) -> Metrics:
+    """Of each metric of the last step the mean over the steps that have it."""
+    names = steps[-1] if steps else {}
+    return {name: torch.stack([step[name] for step in steps if name in step]).mean() for name in names}
