@@ -16,11 +16,6 @@ LONGEST = 110  # pyproject.toml says the same to ruff
 FILES = sorted(PACKAGE.rglob("*.py"))
 ROOMS = sorted({path.relative_to(PACKAGE).parts[0] for path in FILES})
 
-# rooms whose docstrings were wrapped by a machine and are not rewritten yet
-NOT_YET = {
-    "trainers": "mpo/ is being rewritten",
-    "data": "data/replay.py is being rewritten",
-}
 Documented = ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef
 
 
@@ -49,8 +44,6 @@ def ends_on_its_line(text: str) -> bool:
 
 @pytest.mark.parametrize("room", ROOMS)
 def test_docstrings_begin_with_one_line(room: str) -> None:
-    if room in NOT_YET:
-        pytest.skip(NOT_YET[room])
     files = [path for path in FILES if path.relative_to(PACKAGE).parts[0] == room]
     wrapped = [
         f"{path.relative_to(ROOT)}: {name}: {text.splitlines()[0]}"

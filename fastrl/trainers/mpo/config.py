@@ -113,8 +113,7 @@ class MPOConfig(ReplayConfig):
 
     @classmethod
     def documented(cls, **settings: Any) -> Self:
-        """See `RunConfig.documented`. A batch_size that is left out, since `train` takes it, fits the
-        rest."""
+        """See `RunConfig.documented`; a batch_size that is left out, as `train` takes it, fits the rest."""
         config = super().documented(**settings)
         window, capacity = config.window, config.replay_size
         if "batch_size" not in settings and all(
@@ -164,8 +163,7 @@ class MPOConfig(ReplayConfig):
             )
 
     def needs(self, env: VectorEnv) -> list[Need]:
-        """Networks with their targets, replay, and the target critic's pass over the sampled actions of a
-        batch."""
+        """Networks with targets, replay, and the target critic's pass over a batch's sampled actions."""
         inputs, outputs = obs_size(env), action_size(env)
         policy = perceptron(inputs, self.policy_layer_sizes, outputs)
         critic = perceptron(inputs + outputs, self.critic_layer_sizes, 1) * (2 if self.twin_critic else 1)

@@ -40,8 +40,7 @@ __all__ = ["MPOTrainer", "_evaluate_vectorized", "_format_metrics", "_make_env",
 
 
 class MPOTrainer(Trainer):
-    """Train with MPO (see `fastrl.trainers.mpo.learner.MPOLearner` for the algorithm) from replayed sequences
-    of vector environments.
+    """Train with MPO from replayed sequences of vector environments; see `learner.MPOLearner`.
 
     A round is one step of all `num_envs` environments, whose transitions are stored, and the updates that are
     then due: one per environment step unless `samples_per_insert` says otherwise. Rows that are no transition
@@ -200,8 +199,9 @@ class MPOTrainer(Trainer):
         out_dir: str | PathLike[str] | None = None,
         m_steps: int = Unsaid(1),
     ) -> None:
-        """Train, write the run folder, evaluate at the end. `train(total_steps, out_dir)`, as of every
-        trainer, works too.
+        """Train, write the run folder, evaluate at the end.
+
+        `train(total_steps, out_dir)`, as of every trainer, works too.
 
         Args:
             total_steps: environment steps over all environments; after `load` the steps already made count.
@@ -268,8 +268,10 @@ class MPOTrainer(Trainer):
         return self.feed.state_dict() | {"following": Maybe(self.feed.obs), "replay": None}
 
     def load_trainer_state(self, state: Mapping[str, Any], *, environments_continue: bool) -> None:
-        """Counterpart of `trainer_state`. Without a saved replay the next `update_after` environment steps
-        only fill a new one."""
+        """Counterpart of `trainer_state`.
+
+        Without a saved replay the next `update_after` environment steps only fill a new one.
+        """
         feed = self._make_feed()  # whatever this trainer had stored belongs to another run
         feed.load_state_dict(state)
         self.feed = feed

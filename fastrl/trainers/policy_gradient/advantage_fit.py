@@ -22,8 +22,9 @@ def fit_advantages(
     config: PolicyGradientConfig,
     place: dict[str, str],
 ) -> tuple[Tensor, Tensor, Metrics]:
-    """`dae_epochs` passes over a rollout in minibatches of whole environments, see
-    `fastrl.losses.dae.dae_loss`.
+    """`dae_epochs` passes over a rollout in minibatches of whole environments.
+
+    See `fastrl.losses.dae.dae_loss`.
 
     Args:
         policy: tells what the outputs of the acting policy mean; it does not move.

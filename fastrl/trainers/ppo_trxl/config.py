@@ -176,8 +176,9 @@ class PPOTrXLConfig(RunConfig):
         ]
 
     def longest_episode(self, env: VectorEnv) -> int | None:
-        """The longest episode in steps; None where episodes are endless. Environments that do not tell a
-        limit are reset, after which some do.
+        """The longest episode in steps; None where episodes are endless.
+
+        Environments that do not tell a limit are reset, after which some do.
 
         Raises:
             SettingError: nobody tells, or memory is longer.

@@ -70,9 +70,9 @@ def make_storage(
 def state_outline(
     state: dict[str, Any], rollout: Rollout, bank: MemoryBank, ring: MemoryRing, env: VectorEnv
 ) -> dict[str, Any]:
-    """What a trainer's `state` must look like in a checkpoint (see `fastrl.runs.state_check`).
+    """What a trainer's `state` must look like in a checkpoint; see `fastrl.runs.state_check`.
 
-    Places lie within ring, bank and episodes, and a rollout may be half collected or not.
+    It has the places that ring, bank and episodes have, and a rollout that may be half collected or not.
     """
     slots = bank.positions.shape[1]
     longest = MOST_STEPS if ring.clock.limit is None else ring.clock.limit

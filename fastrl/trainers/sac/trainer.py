@@ -22,8 +22,7 @@ from fastrl.trainers.sac.learner import SACLearner
 
 
 class SACTrainer(Trainer):
-    """Train with soft actor-critic (see `fastrl.trainers.sac.learner.SACLearner` for the algorithm) from
-    replayed transitions of vector environments with continuous actions.
+    """Train with soft actor-critic on vector environments with continuous actions; see `SACLearner`.
 
     A round is one step of all `num_envs` environments, whose transitions are stored, and the updates that are
     then due: one per environment step unless `samples_per_insert` says otherwise. Truncated episodes
@@ -120,8 +119,10 @@ class SACTrainer(Trainer):
         return self.feed.state_dict() | {"following": Maybe(self.feed.obs), "replay": None}
 
     def load_trainer_state(self, state: Mapping[str, Any], *, environments_continue: bool) -> None:
-        """Counterpart of `trainer_state`. Without a saved replay the next `update_after` environment steps
-        only fill a new one."""
+        """Counterpart of `trainer_state`.
+
+        Without a saved replay the next `update_after` environment steps only fill a new one.
+        """
         feed = self._make_feed()  # whatever this trainer had stored belongs to another run
         feed.load_state_dict(state)
         self.feed = feed
