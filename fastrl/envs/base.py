@@ -16,7 +16,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from types import TracebackType
-from typing import Any, NoReturn, Self
+from typing import TYPE_CHECKING, Any, NoReturn, Self
 
 import numpy as np
 import torch
@@ -38,6 +38,9 @@ from fastrl.envs.first_look import FirstLook
 from fastrl.envs.saved import saved_array, saved_count
 from fastrl.envs.timestep import Advance, Episode, Timestep
 from fastrl.errors import NonFiniteError, SettingError
+
+if TYPE_CHECKING:
+    from fastrl.envs.actions import ActionMap
 
 
 class VectorEnv(ABC):
@@ -67,6 +70,9 @@ class VectorEnv(ABC):
         broken: an environment has failed: what the environments hold is in the middle of a step and must not
             be saved.
     """
+
+    # numbering, dtype and shape of the environment's own actions; None: int64 from 0, or floats [A]
+    _actions: ActionMap | None = None
 
     def __init__(
         self,
