@@ -28,8 +28,8 @@ from torch import Tensor, distributions, nn
 from fastrl.data.replay import Sequences
 from fastrl.nn.linear import product
 from fastrl.runs.allocator import keep_freed_memory
-from fastrl.trainers.mpo.agent import MPOAgent
 from fastrl.trainers.mpo.config import MPOConfig
+from fastrl.trainers.mpo.learner import MPOLearner
 from fastrl.trainers.mpo.trainer import MPOTrainer
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
@@ -43,8 +43,8 @@ SETTINGS: dict[str, dict[str, Any]] = {
 }
 
 
-def make_agent(settings: dict[str, Any]) -> MPOAgent:
-    """An agent without environments; targets are renewed never, so that every update does the same work."""
+def make_learner(settings: dict[str, Any]) -> MPOLearner:
+    """A learner without environments; targets are renewed never, so that every update does the same work."""
     torch.manual_seed(0)
     sizes = {
         "policy_layer_sizes": LAYERS,
@@ -52,39 +52,40 @@ def make_agent(settings: dict[str, Any]) -> MPOAgent:
         "target_networks_update_period": 10**9,
     }
     bound = torch.ones(ACT)
-    return MPOAgent(
-        OBS,
-        ACT,
-        torch.device("cpu"),
-        config=MPOConfig(env_id=ENV_ID, **sizes, **settings),
-        action_low=-bound,
-        action_high=bound,
-    )
+    config = MPOConfig(env_id=ENV_ID, **sizes, **settings)
+    return MPOLearner(config, OBS, ACT, torch.device("cpu"), action_low=-bound, action_high=bound)
 
 
-def make_batch(agent: MPOAgent, length: int) -> Sequences:
+def update(learner: MPOLearner, batch: Sequences) -> dict[str, float]:
+    """An update, its metrics read one by one as the plain way does."""
+    return {name: float(value) for name, value in learner.learn(batch).items()}
+
+
+def make_batch(learner: MPOLearner, length: int) -> Sequences:
     """Windows of `length` transitions, TRANSITIONS altogether."""
     size = TRANSITIONS // length
     obs = torch.randn(length + 1, size, OBS)
-    executed, raw, logp = agent.draw(obs[:-1].flatten(0, 1))
+    acted = learner.act_for_replay(obs[:-1].flatten(0, 1))
     ends = torch.rand(length, size)
     return Sequences(
         obs=obs,
-        actions=executed.view(length, size, ACT),
-        raw_actions=raw.view(length, size, ACT),
-        behaviour_logp=logp.view(length, size),
+        actions=acted["actions"].view(length, size, ACT),
         rewards=torch.randn(length, size),
         terminated=ends < 0.01,
         truncated=(ends > 0.01) & (ends < 0.02),
         valid=torch.ones(length, size, dtype=torch.bool),
+        extras={
+            "raw_actions": acted["raw_actions"].view(length, size, ACT),
+            "behaviour_logp": acted["behaviour_logp"].view(length, size),
+        },
     )
 
 
 # ------------------------------------------------------------------------------------- the plain way
 
 
-def plain_networks(agent: MPOAgent) -> list[nn.Module]:
-    """Policy, critic and their targets as torch's own layers, with the agent's weights."""
+def plain_networks(learner: MPOLearner) -> list[nn.Module]:
+    """Policy, critic and their targets as torch's own layers, with the learner's weights."""
 
     def mlp(torso: Any, head: Any) -> nn.Module:
         sizes = [torso.first, *torso.rest]
@@ -98,20 +99,21 @@ def plain_networks(agent: MPOAgent) -> list[nn.Module]:
         last.load_state_dict(head.state_dict())
         return nn.Sequential(*layers, last)
 
-    modules = (agent.policy, agent.critics[0], agent.target_policy, agent.target_critics[0])
+    modules = (learner.policy, learner.critics[0], learner.target_policy, learner.target_critics[0])
     return [mlp(module.torso, module.head) for module in modules]
 
 
 class Plain:
-    """The same update as `MPOAgent.learn`, written without regard to speed."""
+    """The same update as `MPOLearner.learn`, written without regard to speed."""
 
-    def __init__(self, agent: MPOAgent) -> None:
-        self.agent, self.config = agent, agent.config
-        self.policy, self.critic, self.target_policy, self.target_critic = plain_networks(agent)
+    def __init__(self, learner: MPOLearner) -> None:
+        self.learner, self.config = learner, learner.config
+        self.policy, self.critic, self.target_policy, self.target_critic = plain_networks(learner)
         self.policy_optimizer = torch.optim.Adam(self.policy.parameters(), lr=self.config.policy_lr, eps=1e-5)
         self.critic_optimizer = torch.optim.Adam(self.critic.parameters(), lr=self.config.q_lr, eps=1e-5)
         self.eta, self.penalty_eta = nn.Parameter(torch.tensor(1.0)), nn.Parameter(torch.tensor(1.0))
-        self.alphas = [nn.Parameter(alpha().detach().clone()) for alpha in agent.alphas]
+        self.alphas = [nn.Parameter(alpha().detach().clone()) for alpha in learner.alphas.values()]
+        self.epsilons = [alpha.bound for alpha in learner.alphas.values()]
         self.dual_optimizer = torch.optim.Adam([self.eta, self.penalty_eta, *self.alphas], lr=1e-2)
 
     @staticmethod
@@ -145,8 +147,8 @@ class Plain:
         policy = self.distribution(self.target_policy, batch.obs[:-1].flatten(0, 1))
         ratio = (
             (
-                policy.log_prob(batch.raw_actions.flatten(0, 1)).sum(-1).view(length, size)
-                - batch.behaviour_logp
+                policy.log_prob(batch.extras["raw_actions"].flatten(0, 1)).sum(-1).view(length, size)
+                - batch.extras["behaviour_logp"]
             )
             .exp()
             .clamp(max=1.0)
@@ -191,7 +193,7 @@ class Plain:
             distributions.kl_divergence(old, distributions.Normal(new.mean, old.stddev)).mean(0),
             distributions.kl_divergence(old, distributions.Normal(old.mean, new.stddev)).mean(0),
         ]
-        for alpha, kl, epsilon in zip(self.alphas, kls, self.agent.epsilons, strict=True):
+        for alpha, kl, epsilon in zip(self.alphas, kls, self.epsilons, strict=True):
             policy_loss = policy_loss + (alpha.detach() * kl).sum()
             dual_loss = dual_loss + (alpha * (epsilon - kl.detach())).sum()
         for optimizer, loss in ((self.policy_optimizer, policy_loss), (self.dual_optimizer, dual_loss)):
@@ -218,16 +220,16 @@ class Plain:
 def require_same(settings: dict[str, Any], length: int) -> None:
     """Both ways have the same losses and gradients when they sample the same actions, with a critic whose
     values are not all near 0."""
-    agent = make_agent(settings)
+    learner = make_learner(settings)
     with torch.no_grad():
-        for critic in (*agent.critics, *agent.target_critics):
+        for critic in (*learner.critics, *learner.target_critics):
             critic.head.weight *= 100.0
-    plain, batch = Plain(agent), make_batch(agent, length)
+    plain, batch = Plain(learner), make_batch(learner, length)
     torch.manual_seed(1)
-    noise = torch.randn(length + 1, TRANSITIONS // length, agent.config.action_samples, ACT)
+    noise = torch.randn(length + 1, TRANSITIONS // length, learner.config.action_samples, ACT)
     there = plain.update(batch, noise)
     torch.manual_seed(1)
-    here = agent.update(batch)
+    here = update(learner, batch)
     names = {
         "loss/q": "q",
         "grad/q_norm": "q_norm",
@@ -242,7 +244,7 @@ def require_same(settings: dict[str, Any], length: int) -> None:
 # ----------------------------------------------------------------------------- what bounds an update
 
 
-def operations(agent: MPOAgent, length: int) -> float:
+def operations(learner: MPOLearner, length: int) -> float:
     """Floating-point operations of the matrix products that an update cannot do without.
 
     The target critic at the sampled actions of all states (the observation's part of its first layer once for
@@ -250,7 +252,7 @@ def operations(agent: MPOAgent, length: int) -> float:
     policy at the transitions.
     """
     states = TRANSITIONS // length * (length + 1)
-    samples = agent.config.action_samples
+    samples = learner.config.action_samples
     behind = sum(a * b for a, b in zip(LAYERS, (*LAYERS[1:], 1), strict=True))
     of_samples = states * (OBS * LAYERS[0] + samples * (ACT * LAYERS[0] + behind))
     critic = (OBS + ACT) * LAYERS[0] + behind
@@ -285,26 +287,26 @@ def measure_updates(name: str, updates: int) -> dict[str, float]:
     """Updates per second both ways, and the bound, of one setting."""
     settings = SETTINGS[name]
     length = settings.get("retrace_steps", 1)
-    agent, low = make_agent(settings), make_agent(settings | {"bfloat16": True})
-    plain, batch = Plain(agent), make_batch(agent, length)
+    learner, low = make_learner(settings), make_learner(settings | {"bfloat16": True})
+    plain, batch = Plain(learner), make_batch(learner, length)
     require_same(settings, length)
     seconds: dict[str, list[float]] = {"fast": [], "bfloat16": [], "plain": []}
     rates = []
     for _ in range(updates):
         rates.append(matmul_rate(rounds=6))
-        seconds["fast"] += seconds_of(lambda: agent.update(batch), 2)
-        seconds["bfloat16"] += seconds_of(lambda: low.update(batch), 2)
+        seconds["fast"] += seconds_of(lambda: update(learner, batch), 2)
+        seconds["bfloat16"] += seconds_of(lambda: update(low, batch), 2)
         seconds["plain"] += seconds_of(lambda: plain.update(batch), 1)
     middle = {way: statistics.median(times) for way, times in seconds.items()}
     rate = statistics.median(rates)
-    bound = operations(agent, length) / (rate * 1e9)
+    bound = operations(learner, length) / (rate * 1e9)
     row = {f"{way}_updates_per_s": 1.0 / value for way, value in middle.items()}
     row |= {
         "positions_per_s": TRANSITIONS / middle["fast"],
         "bfloat16_positions_per_s": TRANSITIONS / middle["bfloat16"],
         "times_plain": middle["plain"] / middle["fast"],
         "bfloat16_times_plain": middle["plain"] / middle["bfloat16"],
-        "gflop": operations(agent, length) / 1e9,
+        "gflop": operations(learner, length) / 1e9,
         "matmul_gflop_per_s": rate,
         "over_bound": middle["fast"] / bound,
     }
@@ -323,10 +325,17 @@ def measure_training(settings: dict[str, Any], env_steps: int) -> dict[str, floa
     phase."""
     layers = {"policy_layer_sizes": LAYERS, "critic_layer_sizes": LAYERS}
     config = MPOConfig(
-        env_id=ENV_ID, num_envs=NUM_ENVS, replay_size=20_000, threads=1, env_threads=1, **layers, **settings
+        env_id=ENV_ID,
+        num_envs=NUM_ENVS,
+        replay_size=20_000,
+        batch_size=TRANSITIONS,
+        update_after=2_000,
+        threads=1,
+        env_threads=1,
+        **layers,
+        **settings,
     )
     with MPOTrainer.from_config(config) as trainer:
-        trainer.batch_size, trainer.update_after = TRANSITIONS, 2_000
         while trainer.updates < 4:
             trainer.collect()
             trainer.learn()

@@ -1,5 +1,7 @@
-"""What acting reads of an episode's past: a ring of the last W steps' keys and values for each environment,
-and the clock that tells where each episode stands."""
+"""What acting reads of an episode's past: a ring of the last W steps' keys and values per environment.
+
+Beside it stands the clock that tells where each episode is.
+"""
 
 from __future__ import annotations
 
@@ -14,8 +16,7 @@ from fastrl.nn.memory_transformer import Transformer
 
 
 def window_tables(memory_length: int, max_episode_steps: int, device: torch.device) -> tuple[Tensor, Tensor]:
-    """Which slots a step sees, as tables: at step p the window is slots `indices[p]`, of which `mask[min(p,
-    W)]` are seen.
+    """Tables of the slots that a step sees: step p sees `indices[p]` where `mask[min(p, W)]` is set.
 
     For W = 4 (█ seen, · not):
 
@@ -146,8 +147,7 @@ class MemoryRing:
         self._store(torch.where(valid, slot, self._nowhere), tokens.unsqueeze(2), position[:, None])
 
     def refill(self, tokens: Tensor, positions: Tensor) -> None:
-        """Make the ring anew, with the present weights, from what is stored [L, N, W, D] of the last W steps,
-        at [N, W]."""
+        """Compute keys and values anew, with the present weights, from memory [L, N, W, D] at [N, W]."""
         self.maps = self.transformer.maps()
         if self.memory_length == 0:
             return
@@ -156,8 +156,10 @@ class MemoryRing:
         self._store((self._episode[:, None] * self.memory_length + in_ring).flatten(), tokens, positions)
 
     def state_dict(self) -> dict[str, Tensor]:
-        """For a checkpoint between two steps: keys and values made again from the bank would be equal up to
-        rounding only."""
+        """The ring as it is, for a checkpoint between two steps.
+
+        Keys and values computed again from the bank would be equal up to rounding only.
+        """
         return {"keys": self._keys.clone(), "values": self._values.clone()}
 
     def load_state_dict(self, state: Mapping[str, Tensor]) -> None:

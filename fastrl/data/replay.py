@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -12,7 +13,9 @@ from torch import Tensor
 from fastrl.data.rollout import Field
 from fastrl.data.sequence_index import SequenceIndex
 from fastrl.data.sequence_storage import SequenceStorage
+from fastrl.envs import VectorEnv
 from fastrl.errors import SettingError
+from fastrl.machine import require_memory
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,22 +25,24 @@ class Sequences:
     Args:
         obs: [T+1, B, ...]; row t+1 is the observation that followed transition t, before any reset.
         actions: [T, B, ...], as the environments executed them.
-        raw_actions: [T, B, ...], as the policy drew them, before they were clipped to the bounds.
-        behaviour_logp: [T, B] float32, log-probability of the raw action under the policy that drew it, in
-            nats.
         rewards: [T, B] float32.
         terminated, truncated: [T, B] bool.
         valid: [T, B] bool, False where the row is no transition; a window begins with one that is.
+        extras: the replay's further fields by name, [T, B, ...].
     """
 
     obs: Tensor
     actions: Tensor
-    raw_actions: Tensor
-    behaviour_logp: Tensor
     rewards: Tensor
     terminated: Tensor
     truncated: Tensor
     valid: Tensor
+    extras: Mapping[str, Tensor] = field(default_factory=dict)
+
+    def with_float_obs(self, byte_range: int) -> Sequences:
+        """The same with observations as networks take them: float32, bytes divided by their range."""
+        obs = self.obs.float()
+        return replace(self, obs=obs / byte_range if self.obs.dtype == torch.uint8 else obs)
 
 
 class SequenceReplay:
@@ -52,6 +57,8 @@ class SequenceReplay:
         num_envs: N.
         obs: shape and dtype of one observation.
         action: shape and dtype of one action.
+        extras: further fields per row by name (what the policy drew, its log-probability, ...), as shape and
+            dtype.
         seed: of the generator that draws.
         device: where the rows live.
 
@@ -66,6 +73,7 @@ class SequenceReplay:
         *,
         obs: Field,
         action: Field,
+        extras: Mapping[str, Field] | None = None,
         seed: int,
         device: torch.device | str = "cpu",
     ) -> None:
@@ -76,14 +84,23 @@ class SequenceReplay:
                 "transitions"
             )
         self.num_envs = num_envs
+        self.extras = tuple(extras or ())
         self.device = torch.device(device)
-        self.storage = SequenceStorage(_fields(obs, action), rows, num_envs, self.device)
+        self.storage = SequenceStorage(_fields(obs, action, extras), rows, num_envs, self.device)
         self.index = SequenceIndex(rows, num_envs, seed)
 
     @staticmethod
-    def nbytes_of(capacity: int, num_envs: int, *, obs: Field, action: Field) -> int:
+    def nbytes_of(
+        capacity: int,
+        num_envs: int,
+        *,
+        obs: Field,
+        action: Field,
+        extras: Mapping[str, Field] | None = None,
+    ) -> int:
         """The memory that a replay of these sizes takes, in bytes."""
-        return SequenceStorage.nbytes_of(_fields(obs, action), max(capacity // num_envs, 1), num_envs)
+        fields = _fields(obs, action, extras)
+        return SequenceStorage.nbytes_of(fields, max(capacity // num_envs, 1), num_envs)
 
     def __len__(self) -> int:
         """Transitions that are stored."""
@@ -99,12 +116,11 @@ class SequenceReplay:
         *,
         obs: Tensor,
         actions: Tensor,
-        raw_actions: Tensor,
-        behaviour_logp: Tensor,
         rewards: Tensor,
         terminated: Tensor,
         truncated: Tensor,
         valid: Tensor,
+        **extras: Tensor,
     ) -> None:
         """Store one row of all environments, over the oldest one if the ring is full; every argument is [N,
         ...].
@@ -112,23 +128,20 @@ class SequenceReplay:
         Args:
             obs: observations before the step; on a row that resets an environment the last one of its
                 episode.
-            actions, raw_actions, behaviour_logp, rewards, terminated, truncated: see `Sequences`.
+            actions, rewards, terminated, truncated: see `Sequences`.
             valid: False where the row is no transition.
+            extras: the further fields, every one of them.
         """
-        row = self.index.write_position
-        self.storage.write(
-            row,
-            {
-                "obs": obs,
-                "actions": actions,
-                "raw_actions": raw_actions,
-                "behaviour_logp": behaviour_logp,
-                "rewards": rewards,
-                "terminated": terminated,
-                "truncated": truncated,
-                "valid": valid,
-            },
-        )
+        row = {
+            "obs": obs,
+            "actions": actions,
+            "rewards": rewards,
+            "terminated": terminated,
+            "truncated": truncated,
+            "valid": valid,
+            **extras,
+        }
+        self.storage.write(self.index.write_position, row)
         self.index.append(valid.cpu())
 
     def can_sample(self, seq_len: int) -> bool:
@@ -147,8 +160,9 @@ class SequenceReplay:
         """
         start, env = self.index.sample(batch_size, seq_len + 1)
         rows = self.storage.gather(start, env, seq_len + 1)
-        obs = rows.pop("obs")
-        return Sequences(obs=obs, **{name: value[:seq_len] for name, value in rows.items()})
+        obs = rows.pop("obs")  # [T+1, B, ...]
+        extras = {name: rows.pop(name)[:seq_len] for name in self.extras}
+        return Sequences(obs=obs, extras=extras, **{name: value[:seq_len] for name, value in rows.items()})
 
     def state_dict(self) -> dict[str, Any]:
         """Every stored row, the ring's bookkeeping and the generator that draws."""
@@ -174,13 +188,58 @@ class SequenceReplay:
             place.copy_(saved)
 
 
-def _fields(obs: Field, action: Field) -> dict[str, Field]:
+def fields_of(env: VectorEnv) -> dict[str, Field]:
+    """`obs` and `action` of a replay for these environments: vectors, in bytes where observations are bytes.
+
+    Actions are vectors where they are continuous, numbers where they are discrete.
+    """
+    dtype = torch.uint8 if env.obs_dtype == torch.uint8 else torch.float32
+    continuous = env.action.kind == "continuous"
+    action: Field = ((env.action.dim,), torch.float32) if continuous else ((), torch.int64)
+    return {"obs": ((math.prod(env.obs_shape),), dtype), "action": action}
+
+
+def make_replay(
+    env: VectorEnv,
+    capacity: int,
+    extras: Mapping[str, Field] | None = None,
+    *,
+    window: int,
+    copies: int = 0,
+    seed: int,
+    device: torch.device,
+) -> tuple[SequenceReplay, str]:
+    """A replay for these environments, once its memory has been held against the machine's.
+
+    Args:
+        extras: further fields, see `SequenceReplay`.
+        window: transitions of the windows that will be drawn.
+        copies: of the replay that will be made besides, for checkpoints.
+
+    Returns:
+        (the replay, what it takes in words).
+
+    Raises:
+        SettingError: capacity holds no such window, or is larger than the machine's memory.
+    """
+    if capacity // env.num_envs < window + 1:
+        raise SettingError(
+            f"replay_size must hold at least {window + 1} rows of {env.num_envs} environments, "
+            f"for windows of {window} transitions, got {capacity}"
+        )
+    fields: dict[str, Any] = {**fields_of(env), "extras": extras}
+    wanted = SequenceReplay.nbytes_of(capacity, env.num_envs, **fields)
+    parts = {"replay": wanted} | ({"its copies in a checkpoint": copies * wanted} if copies else {})
+    words = require_memory(parts, "replay_size", device=str(device))
+    return SequenceReplay(capacity, env.num_envs, **fields, seed=seed, device=device), words
+
+
+def _fields(obs: Field, action: Field, extras: Mapping[str, Field] | None) -> dict[str, Field]:
     number, flag = ((), torch.float32), ((), torch.bool)
     return {
         "obs": obs,
         "actions": action,
-        "raw_actions": action,
-        "behaviour_logp": number,
+        **(extras or {}),
         "rewards": number,
         "terminated": flag,
         "truncated": flag,

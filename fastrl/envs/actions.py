@@ -1,5 +1,4 @@
-"""From a Gymnasium action space to an `ActionSpec`, and from checked actions to what the environment
-takes."""
+"""From a Gymnasium action space to an `ActionSpec`, and from checked actions to the environment's."""
 
 from __future__ import annotations
 

@@ -1,70 +1,34 @@
-"""What MPO is made of: E-step weights at each state, the temperature, the KL multipliers.
+"""The losses of MPO as functions of tensors.
 
-What is named after samples takes [B, S], or [B, A] with all A actions of a discrete policy.
+    w_s = exp(Q'(s, a_s)/η) / Σ exp(Q'(s, a)/η)                             E-step at each state, `e_step`
+    L_η = η (ε + mean_B log mean_S exp(Q'(s, a)/η))                         temperature
+    H   = −Σ_S w [log N(a; μ, σ') + log N(a; μ', σ)]                        `decoupled_gaussian_loss`
+    L   = mean_B H + Σ_k sg(α_k) mean_B KL_k(π' ‖ π)                        M-step, `mpo_loss`
+    L_α = Σ_k α_k (ε_k − sg(mean_B KL_k))                                   multipliers
+    L_Q = mean_B ½ (Q(s, a) − G)²                                           `fastrl.losses.value.critic_loss`
+
+Q' and π' are the target networks, a_1 … a_S were drawn from π', and G are targets by `fastrl.ops.retrace`.
+Tensors over actions are [B, S] with S samples, or [B, A] with all A actions of a discrete policy.
+
+Reference: Abdolmaleki et al. 2018a, "Maximum a Posteriori Policy Optimisation"; 2018b, "Relative Entropy
+    Regularized Policy Iteration".
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-MINIMUM_DUAL = 1e-8
-
-
-class Dual(nn.Module):
-    """A positive Lagrange multiplier (a temperature η, a KL multiplier α), kept and moved in real units.
-
-    `project_` must follow every optimiser step. The gradient of its loss does not shrink with the multiplier,
-    so one that was driven onto its floor comes back; parametrisations through exp or softplus lose their
-    gradient there.
-
-    Args:
-        initial: value to start from, > 0.
-        shape: () for one multiplier, [A] for one per action dimension.
-
-    Raises:
-        ValueError: initial is not a positive finite number.
-
-    Reference: Song et al. 2019, section 4 (projection onto values above 1e-8).
-    """
-
-    def __init__(self, initial: float, shape: tuple[int, ...] = ()) -> None:
-        super().__init__()
-        if not (math.isfinite(initial) and initial > 0):
-            raise ValueError(f"Dual: initial must be a positive finite number, got {initial}")
-        self.multiplier = nn.Parameter(torch.full(shape, float(initial)))
-
-    def forward(self) -> Tensor:
-        """The multiplier, of the given shape, with its gradient."""
-        return self.multiplier
-
-    @torch.no_grad()
-    def project_(self) -> None:
-        """Keep the multiplier at or above 1e-8; call after each optimiser step."""
-        if self.multiplier.requires_grad:  # a frozen one is somebody else's to set
-            self.multiplier.clamp_(min=MINIMUM_DUAL)
-
-
-def multiplier_loss(multiplier: Tensor, epsilon: float, kl: Tensor) -> Tensor:
-    """Loss of a KL multiplier: L_α = Σ α (ε − sg(KL)). It raises α while the KL is above its bound and lowers
-    it below.
-
-    Args:
-        multiplier: α, a tensor with gradient.
-        epsilon: bound on the KL in nats.
-        kl: mean KL in nats, of α's shape.
-
-    Reference: Song et al. 2019, eq. 6; Abdolmaleki et al. 2018b.
-    """
-    return (multiplier * (epsilon - kl.detach())).sum()
+from fastrl.losses.multiplier import Multiplier
 
 
 def sample_weights(q_values: Tensor, temperature: Tensor, log_prior: Tensor | None = None) -> Tensor:
-    """E-step at each state: w_s = exp(q_s/η) / Σ exp(q/η) over samples of the old policy, constant to
-    autograd.
+    """E-step at each state: w_s = exp(q_s/η) / Σ exp(q/η), constant to autograd.
+
+    The samples are those of the old policy.
 
     Args:
         q_values: [B, S].
@@ -86,17 +50,16 @@ def sample_temperature_loss(
     temperature: Tensor,
     epsilon: float,
     log_prior: Tensor | None = None,
-    weight: Tensor | None = None,
+    row_weights: Tensor | None = None,
 ) -> Tensor:
-    """Dual of the E-step's KL bound at each state: η (ε + mean_B log mean_S exp(q/η)), to be minimised over
-    η.
+    """L_η = η (ε + mean_B log mean_S exp(q/η)), the dual of the E-step's KL bound, to be minimised over η.
 
     Args:
         q_values: [B, S], constants.
         temperature: η > 0, a 0-d tensor with gradient.
         epsilon: ε, bound on the mean KL between the weights and the old policy, in nats.
         log_prior: as in `sample_weights`; None is uniform over the S samples.
-        weight: [B], what each state counts, summing to 1; None: all alike.
+        row_weights: [B], what each state counts, summing to 1; None: all alike.
 
     Reference: Abdolmaleki et al. 2018a, eq. 9.
     """
@@ -105,16 +68,41 @@ def sample_temperature_loss(
     shifted = (q_values - largest) / temperature
     shifted = shifted - math.log(q_values.shape[1]) if log_prior is None else shifted + log_prior
     log_means = torch.logsumexp(shifted, dim=1)
-    if weight is None:
+    if row_weights is None:
         return temperature * (epsilon + log_means.mean()) + largest.mean()
-    return temperature * (epsilon + (weight * log_means).sum()) + (weight * largest[:, 0]).sum()
+    return temperature * (epsilon + (row_weights * log_means).sum()) + (row_weights * largest[:, 0]).sum()
+
+
+def e_step(
+    q_values: Tensor,
+    temperature: Multiplier,
+    row_weights: Tensor,
+    log_prior: Tensor | None = None,
+) -> tuple[Tensor, Tensor]:
+    """The weights of all actions and the loss of the temperature.
+
+    See `sample_weights` and `sample_temperature_loss`.
+
+    Args:
+        q_values: what the weights improve, [B, S], constants.
+        temperature: η with its bound ε.
+        row_weights: [B], what each state counts, summing to 1.
+        log_prior: log π_old [B, A] where all actions are there instead of samples.
+
+    Returns:
+        (w [B, S], L_η, 0-d).
+    """
+    weights = sample_weights(q_values, temperature(), log_prior)
+    loss = sample_temperature_loss(q_values, temperature(), temperature.bound, log_prior, row_weights)
+    return weights, loss
 
 
 def decoupled_gaussian_loss(
     weights: Tensor, actions: Tensor, mean: Tensor, log_std: Tensor, old_mean: Tensor, old_log_std: Tensor
 ) -> Tensor:
-    """−Σ_S w [log N(a; μ, σ_old) + log N(a; μ_old, σ)] at each state: the mean is fitted at the old
-    deviation, and the other way round.
+    """−Σ_S w [log N(a; μ, σ_old) + log N(a; μ_old, σ)] at each state.
+
+    The mean is fitted at the old deviation, and the deviation at the old mean.
 
     Weighted first and second moments of the actions are all of the samples that the gradient needs, so
     autograd sees [B, A] only.
@@ -146,8 +134,9 @@ def decoupled_gaussian_loss(
 def gaussian_kl_parts(
     mean: Tensor, log_std: Tensor, old_mean: Tensor, old_log_std: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """KL(old ‖ new) per action dimension in nats, [B, A] each: the mean's part at the old deviation, the
-    deviation's at the old mean.
+    """KL(old ‖ new) in nats by mean and by deviation, for each action dimension, [B, A] each.
+
+    The mean's part is at the old deviation, the deviation's at the old mean.
 
     Reference: Abdolmaleki et al. 2018b, section 4.2.
     """
@@ -158,14 +147,48 @@ def gaussian_kl_parts(
     return kl_mean, 0.5 * (torch.expm1(twice) - twice)
 
 
-def kl_metrics(kls: Sequence[Tensor], epsilons: Sequence[float]) -> dict[str, Tensor]:
-    """KLs of the mean, or of discrete actions, and of the deviation, each in nats and over its bound; of
-    several dimensions the mean."""
-    metrics: dict[str, Tensor] = {}
-    for name, kl, epsilon in zip(("mean", "std"), kls, epsilons, strict=False):
-        mean_kl = kl.detach().mean()
-        metrics |= {f"kl/{name}": mean_kl, f"mpo/kl_{name}_rel": mean_kl / epsilon}
-    return metrics
+def mpo_loss(
+    cross_entropy: Tensor,
+    kls: Mapping[str, Tensor],
+    alphas: Mapping[str, Multiplier],
+    row_weights: Tensor,
+) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
+    """The M-step's losses of the policy and of its KL multipliers.
+
+    L = Σ_B b H_B + Σ_k sg(α_k) Σ_B b KL_k(π_old ‖ π),   L_α = Σ_k α_k (ε_k − sg(Σ_B b KL_k))
+
+    Args:
+        cross_entropy: H [B], −Σ_S w log π(a_s|s) with gradient; `decoupled_gaussian_loss` for Gaussians.
+        kls: the parts of KL(π_old ‖ π) by name, in nats, with gradient: [B], or [B, A] by action dimension.
+        alphas: α_k with its bound ε_k for each part, by the same names; of shape [A] each dimension of a part
+            has its own, else its dimensions are summed.
+        row_weights: b [B], what each state counts, summing to 1.
+
+    Returns:
+        (L, 0-d; L_α, 0-d; metrics).
+
+    Reference: Abdolmaleki et al. 2018a, eq. 10 to 12; 2018b, section 4.2.
+    """
+    policy_loss = (row_weights * cross_entropy).sum()
+    mean_kls = {name: _mean_kl(kl, row_weights) for name, kl in kls.items()}
+    bounded = {name: kl if alphas[name]().dim() else kl.sum() for name, kl in mean_kls.items()}
+    penalty = torch.stack([alphas[name].penalty(kl) for name, kl in bounded.items()]).sum()
+    alpha_loss = torch.stack([alphas[name].loss(kl) for name, kl in bounded.items()]).sum()
+    metrics = {
+        "loss/policy": policy_loss.detach(),
+        "loss/kl": penalty.detach(),
+        "loss/alpha": alpha_loss.detach(),
+        "train/approx_kl": torch.stack([kl.detach().sum() for kl in mean_kls.values()]).sum(),
+    }
+    for name, kl in bounded.items():
+        mean = kl.detach().mean()  # over the dimensions that have a bound of their own
+        metrics |= {f"kl/{name}": mean, f"mpo/kl_{name}_rel": mean / alphas[name].bound}
+    return policy_loss + penalty, alpha_loss, metrics
+
+
+def _mean_kl(kl: Tensor, row_weights: Tensor) -> Tensor:
+    """The mean over states of [B] or [B, A]: 0-d or [A]."""
+    return (row_weights * kl).sum() if kl.dim() == 1 else (row_weights.unsqueeze(1) * kl).sum(0)
 
 
 def weights_of_valid(valid: Tensor) -> Tensor:

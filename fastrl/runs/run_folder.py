@@ -43,8 +43,7 @@ class RunFolder:
         return self.path / CHECKPOINTS
 
     def has_begun(self) -> bool:
-        """Whether there is anything to go on from; not so if the run was killed before its first checkpoint,
-        which comes before any row."""
+        """Whether there is anything to go on from: a checkpoint, which comes before any row."""
         return _holds_rows(self.path) or holds_checkpoint(self.checkpoints)
 
     @property
@@ -117,8 +116,9 @@ def saying_what_is_kept(path: Path) -> Iterator[None]:
 
 
 def withdraw_run(run: RunFolder, *, keep_folder: bool) -> None:
-    """Undo `create_run` after a failure: the folder is free for a next attempt, unless a row or a later
-    checkpoint than the first is there.
+    """Undo `create_run` after a failure, so that the folder is free for a next attempt.
+
+    Not where a row or a later checkpoint than the first is there.
 
     A folder that someone else writes into by now stays as it is.
 
@@ -172,8 +172,7 @@ def write_config(run: RunFolder, config: RunConfig) -> None:
 
 
 def ensure_config(path: Path, algorithm: str, config: RunConfig) -> None:
-    """Make a folder that `open_run` accepts: write config.toml, in one step, if the folder has none; an
-    existing one stays as it is.
+    """Write config.toml, in one step, if the folder has none; then `open_run` accepts it.
 
     Args:
         path: run folder; made if it is missing.

@@ -23,7 +23,7 @@ from fastrl.errors import CheckpointError, RunFolderError, SettingError
 from fastrl.nn.observations import as_rows
 from fastrl.nn.precision import require_float32_default, without_autocast
 from fastrl.runs.checkpoint import load_checkpoint, save_checkpoint
-from fastrl.runs.config import RunConfig, convert
+from fastrl.runs.config import RunConfig
 from fastrl.runs.evaluation import Actor, Evaluation, evaluate_policy
 from fastrl.runs.loop import Loop
 from fastrl.runs.memory import require_needs
@@ -35,6 +35,7 @@ from fastrl.runs.seeding import derived_seed
 from fastrl.runs.stopwatch import Stopwatch
 from fastrl.runs.threads import choose_threads
 from fastrl.runs.trainer_state import load_state, state_of
+from fastrl.runs.typed_values import convert
 
 MAX_EVALUATION_ENVS = 64
 RECENT_EPISODES = 100  # `rollout/ep_return_mean` is over this many finished episodes
@@ -104,13 +105,16 @@ class Trainer(ABC):
 
     @abstractmethod
     def set_up(self) -> None:
-        """Make the learner and what is collected; the environments are there, and the trainer's session is
-        entered."""
+        """Make the learner and the data.
+
+        The environments are there, and the trainer's session is entered.
+        """
 
     def session(self) -> Session:
-        """A context in which the process works for this trainer: with its number of torch threads, freed
-        memory kept, and the trainer's own random generators, which its seed alone determines. The process is
-        put back at the end.
+        """A context in which the process works for this trainer, and is put back at the end.
+
+        It has the trainer's number of torch threads, keeps freed memory, and draws from random generators of
+        the trainer's own, which its seed alone determines.
 
         `run`, `evaluate` and `load` enter it; it can be entered inside itself. Whoever calls `collect`,
         `estimate` and `learn` in a loop of one's own should enter it: without it they draw from the process's
@@ -125,13 +129,14 @@ class Trainer(ABC):
 
     @abstractmethod
     def train(self, total_steps: int, out_dir: str) -> None:
-        """Train until `env_steps` reaches `total_steps` and write the run folder `out_dir`; an algorithm may
-        add arguments."""
+        """Train until `env_steps` reaches `total_steps`, and write the run folder `out_dir`.
+
+        An algorithm may add arguments.
+        """
 
     @abstractmethod
     def collect(self) -> bool:
-        """Step the environments until there is enough to learn from; False when a signal asked to stop
-        first."""
+        """Step the environments until there is enough to learn from; False when a signal asked to stop."""
 
     @abstractmethod
     def estimate(self) -> None:
@@ -201,7 +206,8 @@ class Trainer(ABC):
         }
 
     def follow_parameters(self) -> None:
-        """Let the learner's optimisers follow what was done to the networks since the last update;
+        """Let the learner's optimisers follow changes of its networks since the last update.
+
         SettingError where they cannot.
 
         Each update does so itself; `run` does it before the first step, since networks that were moved or
@@ -210,8 +216,7 @@ class Trainer(ABC):
         self.learner.follow()
 
     def anneal_over(self, total_steps: int) -> None:  # noqa: B027  # most trainers have no schedule of the whole run
-        """Let what is annealed over the whole run go over this many environment steps; `run` calls it with
-        those that it was given."""
+        """Let what is annealed over the whole run end after this many environment steps; `run` calls it."""
 
     @abstractmethod
     def describe(self) -> str:
@@ -223,12 +228,15 @@ class Trainer(ABC):
 
     @abstractmethod
     def load_trainer_state(self, state: Mapping[str, Any], *, environments_continue: bool) -> None:
-        """Counterpart of `trainer_state`; when the environments could not be saved they have just been made
-        anew."""
+        """Counterpart of `trainer_state`.
+
+        When the environments could not be saved they have just been made anew.
+        """
 
     def state_outline(self) -> dict[str, Any]:
-        """What `trainer_state` of a checkpoint must look like (see `fastrl.runs.state_check`); by default
-        like the present one.
+        """What `trainer_state` of a checkpoint must look like, by default like the present one.
+
+        See `fastrl.runs.state_check`.
 
         A subclass says here what can be absent, or must lie in a range: a place in a ring, a half-collected
         rollout.
@@ -236,8 +244,7 @@ class Trainer(ABC):
         return self.trainer_state()
 
     def stop_requested(self) -> bool:
-        """Whether a signal asked the present run to end; loops over environment steps ask this at every
-        step."""
+        """Whether a signal asked the present run to end; asked at every environment step."""
         return self._loop is not None and self._loop.stop.requested is not None
 
     # -------------------------------------------------------------------------------------- the loop
@@ -287,8 +294,10 @@ class Trainer(ABC):
             self.recent.append((episode.episode_return, episode.length))
 
     def progress(self, env_steps_per_s: float | None) -> dict[str, float]:
-        """Episode statistics of the last 100 finished episodes, counters, the rate where known, seconds per
-        phase since the last call."""
+        """Statistics of the last 100 episodes, counters, steps per second, and seconds of each phase.
+
+        Seconds are those since the last call; the rate is there where it is known.
+        """
         metrics = {"rollout/episodes": float(self.episodes), "train/updates": float(self.updates)}
         if self.recent:
             returns, lengths = zip(*self.recent, strict=True)
@@ -306,8 +315,7 @@ class Trainer(ABC):
     @without_autocast
     @torch.no_grad()
     def act(self, obs: Any, deterministic: bool = False) -> np.ndarray:
-        """Choose actions for observations as the environments give them; what the trainer normalises is
-        normalised here.
+        """Choose actions for observations as the environments give them; they are normalised here.
 
         A policy with a memory takes each observation for the first one of its episode; for whole episodes
         there is `actor`. Drawn actions come from torch's global generator.
@@ -368,15 +376,16 @@ class Trainer(ABC):
     # ----------------------------------------------------------------------------------------- state
 
     def save(self, path: str | Path) -> Path:
-        """Write a checkpoint below the directory `path` and point its `LATEST` at it; returns the
-        checkpoint's own directory."""
+        """Write a checkpoint below the directory `path`, point `LATEST` at it, and return its directory."""
         saved = save_checkpoint(Path(path), self.state_dict(), step=self.env_steps)
         self.saved_updates = self.updates
         return saved
 
     def load(self, path: str | Path) -> None:
-        """Continue from a checkpoint: a run folder, a directory of checkpoints (its newest good one), or one
-        checkpoint's directory.
+        """Continue from a checkpoint.
+
+        `path` is a run folder, a directory of checkpoints (its newest good one is taken), or one checkpoint's
+        directory.
 
         Everything of the learner comes back exactly. Environments that can save their state continue where
         they were; others (EnvPool) start new episodes under a new seed, and a half-collected rollout is
@@ -411,8 +420,10 @@ class Trainer(ABC):
         self.loaded, self.saved_updates = True, self.updates
 
     def renew_environments(self) -> None:
-        """Make environments anew, under a new seed once there are steps: the first one would replay the
-        episodes of the first session."""
+        """Make environments anew, under a new seed once there are steps.
+
+        The first seed would replay the episodes of the first session.
+        """
         num_envs = self.env.num_envs
         self.env.close()
         self.env = self.make_env(

@@ -73,8 +73,10 @@ def load_state(trainer: Trainer, state: Mapping[str, Any]) -> None:
 
 
 def begin_new_episodes(trainer: Trainer) -> None:
-    """Do to the environments what loading the present state would do: those that cannot save theirs are made
-    anew. Nothing is drawn."""
+    """Make environments that cannot save their state anew, as loading the present state would.
+
+    Nothing is drawn.
+    """
     state = state_of(trainer)
     if state["env"] is None:
         _take_environments(trainer, state)

@@ -1,5 +1,4 @@
-"""The settings at which every algorithm is at its smallest: for tests of what all of them promise, and for
-attacks on all of them."""
+"""The settings at which every algorithm is at its smallest, for tests and attacks over all of them."""
 
 from __future__ import annotations
 
@@ -24,7 +23,9 @@ SMALL: dict[str, Any] = {
 
 
 def small_settings(config_class: type[Any], **changes: Any) -> dict[str, Any]:
-    """Those that a dataclass of settings has, with some changed: two environments, rollouts of 16 steps,
-    networks of eight units."""
+    """The small settings that a configuration class has, with changes.
+
+    Two environments, rollouts of 16 steps, networks of eight units.
+    """
     known = {field.name for field in dataclasses.fields(config_class)}
     return {name: value for name, value in SMALL.items() if name in known} | changes

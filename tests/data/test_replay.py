@@ -7,12 +7,17 @@ from fastrl.data.replay import SequenceReplay
 from fastrl.errors import SettingError
 
 OBS, ACTION = ((1,), torch.float32), ((2,), torch.float32)
+FIELDS = {
+    "obs": OBS,
+    "action": ACTION,
+    "extras": {"raw_actions": ACTION, "behaviour_logp": ((), torch.float32)},
+}
 
 
 def filled(rows, *, capacity=64, num_envs=2, seed=0, done_every=5):
     """Observation, reward and action name environment and row; every `done_every`-th row is an end, and the
     one after it no transition."""
-    replay = SequenceReplay(capacity, num_envs, obs=OBS, action=ACTION, seed=seed)
+    replay = SequenceReplay(capacity, num_envs, **FIELDS, seed=seed)
     env = torch.arange(num_envs)
     for row in range(rows):
         name = (100 * env + row).float()
@@ -45,9 +50,11 @@ def test_windows_are_consecutive_rows_of_one_environment(rows, seq_len):
     assert torch.equal(
         names[1:] - names[:-1], torch.ones(seq_len, 200)
     )  # the next row's observation is what followed
-    assert torch.equal(batch.rewards, 10 * names[:-1]) and torch.equal(batch.behaviour_logp, -names[:-1])
+    assert torch.equal(batch.rewards, 10 * names[:-1]) and torch.equal(
+        batch.extras["behaviour_logp"], -names[:-1]
+    )
     assert torch.equal(batch.actions[..., 1], -names[:-1]) and torch.equal(
-        batch.raw_actions[..., 0], 2 * names[:-1]
+        batch.extras["raw_actions"][..., 0], 2 * names[:-1]
     )
     assert batch.valid[0].all()
     oldest = max(rows - 32, 0)
@@ -65,7 +72,7 @@ def test_the_newest_transition_waits_for_the_observation_that_follows():
 
 
 def test_a_replay_that_is_saved_goes_on_exactly():
-    first, second = filled(50, seed=3), SequenceReplay(64, 2, obs=OBS, action=ACTION, seed=9)
+    first, second = filled(50, seed=3), SequenceReplay(64, 2, **FIELDS, seed=9)
     second.load_state_dict(first.state_dict())
     one, other = first.sample(64, 2), second.sample(64, 2)
     assert torch.equal(one.obs, other.obs) and torch.equal(one.rewards, other.rewards)
@@ -76,5 +83,5 @@ def test_a_ring_of_less_than_two_rows_is_refused():
     with pytest.raises(
         SettingError, match="replay_size must hold at least two rows of 8 environments, got 15"
     ):
-        SequenceReplay(15, 8, obs=OBS, action=ACTION, seed=0)
-    assert SequenceReplay.nbytes_of(1000, 8, obs=OBS, action=ACTION) > 1000 * 30
+        SequenceReplay(15, 8, **FIELDS, seed=0)
+    assert SequenceReplay.nbytes_of(1000, 8, **FIELDS) > 1000 * 30

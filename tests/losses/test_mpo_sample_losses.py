@@ -37,7 +37,7 @@ def test_the_temperature_loss_is_its_formula_and_large_values_do_no_harm():
     torch.testing.assert_close(sample_temperature_loss(q + 1e6, eta, 0.1), expected + 1e6)
     weight = torch.tensor([0.5, 0.5, 0.0, 0.0], dtype=torch.float64)
     torch.testing.assert_close(
-        sample_temperature_loss(q, eta, 0.1, weight=weight), sample_temperature_loss(q[:2], eta, 0.1)
+        sample_temperature_loss(q, eta, 0.1, row_weights=weight), sample_temperature_loss(q[:2], eta, 0.1)
     )
     prior = torch.softmax(torch.randn(4, 5, dtype=torch.float64), 1)
     by_prior = eta * (0.1 + torch.log((prior * torch.exp(q / eta)).sum(1)).mean())

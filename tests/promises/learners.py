@@ -8,6 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from fastrl.runs.optimizers import FlatOptimizer
+
 ROUNDS = {"mpo": 12}  # a round is a step there
 
 
@@ -50,7 +52,8 @@ def learner_of(trainer: Any) -> Any:
 
 def optimizers_of(learner: Any) -> list[torch.optim.Optimizer]:
     """The torch optimisers of a learner."""
-    return [part for part in vars(learner).values() if isinstance(part, torch.optim.Optimizer)]
+    parts = [part.optimizer if isinstance(part, FlatOptimizer) else part for part in vars(learner).values()]
+    return [part for part in parts if isinstance(part, torch.optim.Optimizer)]
 
 
 def modules_of_learner(learner: Any) -> dict[str, nn.Module]:

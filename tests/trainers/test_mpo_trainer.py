@@ -10,7 +10,6 @@ import gymnasium as gym
 import numpy as np
 import pytest
 import torch
-from fastrl.runs.intervals import Intervals
 
 from fastrl.envs import make_vector_env
 from fastrl.envs.action_spec import ActionSpec
@@ -41,10 +40,10 @@ def make_trainer(env_id="IdentityContinuous-v0", **settings):
 def weights_hash(trainer):
     digest = hashlib.sha256()
     for part in (
-        trainer.agent.policy,
-        trainer.agent.critics,
-        trainer.agent.target_critics,
-        trainer.agent.alphas,
+        trainer.learner.policy,
+        trainer.learner.critics,
+        trainer.learner.target_critics,
+        trainer.learner.alphas,
     ):
         for name, value in sorted(part.state_dict().items()):
             digest.update(name.encode() + value.numpy().tobytes())
@@ -65,7 +64,9 @@ LEARNING = {
     "policy_lr": 1e-3,
     "q_lr": 3e-3,
     "mstep_kl_epsilon": 0.05,
-    "init_std": 0.2,  # narrow: where raw actions are clipped, the best mean is not the best action
+    "log_std_init": np.log(
+        0.2
+    ),  # narrow: where raw actions are clipped, the best mean is not the best action
     # and it stays so wide that differences of Q between samples are above the critic's noise
     "mstep_kl_epsilon_std": 1e-5,
     "init_log_alpha_stddev": 100.0,
@@ -117,11 +118,11 @@ def train_with_history(trainer, env_steps, measure):
 
     Learning rates fall to a tenth on the last third: what is left is bias, not the noise of the last updates.
     """
-    trainer.update_after, trainer.batch_size = 500, 128
+    trainer._set_updates(500, 128, None)
     kls, temperatures, measured = [], [], []
     falls = [
-        (trainer.agent.policy_optimizer, LEARNING["policy_lr"] / 10),
-        (trainer.agent.critic_optimizer, LEARNING["q_lr"] / 10),
+        (trainer.learner.policy_optimizer, LEARNING["policy_lr"] / 10),
+        (trainer.learner.critic_optimizer, LEARNING["q_lr"] / 10),
     ]
     while trainer.env_steps < env_steps:
         if trainer.env_steps > 2 * env_steps / 3:
@@ -132,7 +133,7 @@ def train_with_history(trainer, env_steps, measure):
         if "kl/mean" in metrics:
             kls.append([float(metrics["mpo/kl_mean_rel"]), float(metrics["mpo/kl_std_rel"])])
             temperatures += [
-                float(dual()) for dual in (trainer.agent.temperature, trainer.agent.penalty_temperature)
+                float(dual()) for dual in (trainer.learner.temperature, trainer.learner.penalty_temperature)
             ]
         if trainer.env_steps > 0.8 * env_steps and trainer.updates % 20 == 0:
             measured.append(measure())
@@ -150,7 +151,7 @@ def test_a_bandit_is_solved_within_one_percent(monkeypatch):
     monkeypatch.setitem(TOYS, "Bandit-v0", _Bandit)
     with make_trainer("Bandit-v0", **LEARNING | {"gamma": 0.0}) as trainer:
         kls, temperatures, mean = train_with_history(
-            trainer, 8_000, lambda: trainer.agent.mode(torch.ones(1, 1)).item()
+            trainer, 8_000, lambda: trainer.learner.act(torch.ones(1, 1), deterministic=True).item()
         )
     require_regulated(kls, temperatures)
     assert mean == pytest.approx(0.4, rel=0.01)
@@ -161,7 +162,7 @@ def test_a_linear_quadratic_task_is_solved_within_one_percent():
         """The policy's mean is −gain · s in the environment's own units, ±2, over states that were
         visited."""
         obs = trainer.replay.sample(1_000, 1).obs[0]
-        return -float((2 * trainer.agent.mode(obs) * obs).sum() / obs.square().sum())
+        return -float((2 * trainer.learner.act(obs, deterministic=True) * obs).sum() / obs.square().sum())
 
     settings = LEARNING | {"gamma": 0.9}
     with make_trainer("LinearQuadratic-v0", env_kwargs={"noise": 0.02}, **settings) as trainer:
@@ -192,7 +193,7 @@ def test_two_halves_with_a_saved_replay_between_equal_one_run(env_id, tmp_path):
         "target_networks_update_period": 7,
         "samples_per_insert": 10.0,
     }
-    settings["intervals"] = Intervals(log=100)
+    settings["log_interval"] = 100
     with make_trainer(env_id, **settings) as whole:
         whole.train(800, out_dir=str(tmp_path / "whole"), **TRAIN)
     with make_trainer(env_id, **settings) as first:
@@ -227,7 +228,7 @@ def test_episodes_of_a_resumed_run_do_not_go_on_where_the_saved_ones_stopped(tmp
     settings = {"save_replay": True, "num_envs": 2}
     with make_trainer("CartPole-v1", **settings) as first:
         first.train(150, out_dir=str(tmp_path), **TRAIN)
-        last, rows = first.obs.clone(), first.replay.index.rows
+        last, rows = first.feed.obs.clone(), first.replay.index.rows
     with make_trainer("CartPole-v1", **settings) as second:
         second.load(tmp_path)
         assert second.replay.index.rows == rows + 1
@@ -235,7 +236,7 @@ def test_episodes_of_a_resumed_run_do_not_go_on_where_the_saved_ones_stopped(tmp
             second.replay.storage.fields["obs"][rows], last
         )  # what followed the last transition, and is none itself
         assert not second.replay.storage.fields["valid"][rows].any()
-        assert not torch.equal(second.obs, last)
+        assert not torch.equal(second.feed.obs, last)
 
 
 def test_loading_leaves_nothing_of_what_was_stored_before(tmp_path):
@@ -289,8 +290,8 @@ def test_values_of_the_counter_know_how_it_ends(end, tmp_path):
     ) as trainer:
         trainer.train(3_000, out_dir=str(tmp_path), update_after=200, batch_size=128)
         obs = torch.arange(8.0)[:, None]
-        found = trainer.agent.critics[0].of_all(obs).mean(1)
-        after = trainer.agent.critics[0].of_all(torch.tensor([[8.0]])).mean().item()
+        found = trainer.learner.critics[0].of_all(obs).mean(1)
+        after = trainer.learner.critics[0].of_all(torch.tensor([[8.0]])).mean().item()
     value, expected = (0.0 if end == "terminated" else after), []
     for reward in reversed(range(8)):
         value = reward + 0.5 * value
@@ -344,7 +345,7 @@ def test_evaluation_goes_on_where_an_observation_is_too_large_to_be_squared():
 def test_vectorised_evaluation_plays_in_the_units_of_training():
     with make_trainer("LinearQuadratic-v0") as trainer:
         with torch.no_grad():
-            trainer.agent.policy.head.bias[0] = 0.4
+            trainer.learner.policy.head.bias[0] = 0.4
         found = _evaluate_vectorized(trainer.agent, ToyVectorGym("LinearQuadratic-v0", 3), seed=7)
         assert found == trainer.evaluate(3, seed=7)
         assert found["eval/return_mean"] < -10  # a constant push of 0.8 in the environment's own units
@@ -437,7 +438,7 @@ def test_a_transition_refused_between_equal_observations_breaks_the_sequence_too
 
 def test_training_after_transitions_by_hand_links_nothing_that_did_not_follow():
     with make_trainer(num_envs=1) as trainer:
-        first = trainer.obs.clone()
+        first = trainer.feed.obs.clone()
         for i in range(3):
             trainer._add_transition(**transition(100 + i))
         trainer.collect()
@@ -503,14 +504,14 @@ def test_transitions_that_are_too_large_are_refused_and_learning_goes_on(what, b
     factory = type("_FaultyOften", (_Faulty,), {"what": what, "bad": bad})
     with make_trainer(factory, num_envs=2) as trainer, pytest.warns(RuntimeWarning, match="too large"):
         trainer.train(480, out_dir=str(tmp_path), **TRAIN)
-        assert trainer.updates > 50 and trainer.agent.skipped == 0
+        assert trainer.updates > 50 and trainer.learner.skipped == 0
         assert trainer.refused == pytest.approx(480 * lost / 12, abs=4)
         assert len(trainer.replay) == pytest.approx(480 * (12 - lost) / 12, abs=8)
         assert all(torch.isfinite(field.float()).all() for field in trainer.replay.storage.fields.values())
 
 
 def test_more_than_a_hundred_bad_batches_stop_the_run_with_the_last_checkpoint_intact(tmp_path):
-    with make_trainer(intervals=Intervals(save=100)) as trainer:
+    with make_trainer(save_interval=100) as trainer:
         trainer.train(300, out_dir=str(tmp_path), **TRAIN)
         good = weights_hash(trainer)
         trainer.replay.storage.fields["rewards"].fill_(float("nan"))
@@ -589,11 +590,14 @@ def test_other_settings_than_the_checkpoints_are_an_error(tmp_path):
 
 def test_defaults_of_the_constructor_are_the_documented_ones():
     with MPOTrainer("IdentityContinuous-v0", 1, CPU, (8,), (8,), 1_000) as trainer:
-        agent = trainer.agent
-        assert trainer.env.num_envs == 1 and trainer.window == 1
-        assert agent.epsilons == (0.1, 0.1) and agent.temperature().item() == 1.0
-        assert agent.alphas[0]().item() == pytest.approx(10.0, abs=1e-3) and agent.alphas[
-            1
+        learner = trainer.learner
+        assert trainer.env.num_envs == 1 and trainer.config.window == 1
+        assert [alpha.bound for alpha in learner.alphas.values()] == [
+            0.1,
+            0.1,
+        ] and learner.temperature().item() == 1.0
+        assert learner.alphas["mean"]().item() == pytest.approx(10.0, abs=1e-3) and learner.alphas[
+            "std"
         ]().item() == pytest.approx(1_000.0)
 
 
@@ -611,21 +615,21 @@ def test_a_run_made_in_python_is_a_run_folder_for_the_command_line(tmp_path):
     with MPOTrainer.from_config(config) as again:
         again.load(tmp_path)
         again.train(300, out_dir=str(tmp_path), **config.train_arguments())
-        assert again.batch_size == 32 and again.m_steps == 2
+        assert again.config.batch_size == 32 and again.config.m_steps == 2
 
 
 def test_settings_of_the_updates_are_the_configuration_s_unless_they_are_given(tmp_path):
     with MPOTrainer.from_config(config_of_updates()) as trainer:
-        assert trainer.settings.batch_size == 36  # a multiple of retrace_steps, checked as it is
+        assert trainer.config.batch_size == 36  # a multiple of retrace_steps, checked as it is
         trainer.train(60, str(tmp_path / "a"))
-        assert (trainer.batch_size, trainer.update_after, trainer.m_steps) == (36, 40, 2)
+        assert (trainer.config.batch_size, trainer.config.update_after, trainer.config.m_steps) == (36, 40, 2)
         trainer.train(80, out_dir=str(tmp_path / "b"), batch_size=18)
-        assert (trainer.batch_size, trainer.update_after, trainer.m_steps) == (18, 40, 2)
+        assert (trainer.config.batch_size, trainer.config.update_after, trainer.config.m_steps) == (18, 40, 2)
         with pytest.raises(SettingError, match="batch_size must be a multiple of retrace_steps = 6, got 20"):
             trainer.train(90, 50, 20, str(tmp_path / "c"))
         with pytest.raises(SettingError, match="out_dir must be given"):
             trainer.train(90)
-        assert (trainer.batch_size, trainer.update_after) == (18, 40)
+        assert (trainer.config.batch_size, trainer.config.update_after) == (18, 40)
     assert [
         MPOConfig.from_toml((tmp_path / name / "config.toml").read_text()).batch_size for name in "ab"
     ] == [36, 18]
@@ -675,7 +679,7 @@ def test_environment_objects_and_factories(tmp_path):
 
 
 def test_metrics_are_finite_numbers(tmp_path):
-    with make_trainer(use_retrace=True, intervals=Intervals(log=100)) as trainer:
+    with make_trainer(use_retrace=True, log_interval=100) as trainer:
         trainer.train(400, out_dir=str(tmp_path), **TRAIN)
     rows = rows_of(tmp_path / "metrics.csv")
     assert rows and all(
@@ -706,8 +710,8 @@ def test_a_configuration_is_checked_with_its_own_batch_size_before_anything_is_m
     with MPOTrainer.from_config(
         MPOConfig(**base, use_retrace=True, retrace_steps=3, batch_size=30, update_after=60, m_steps=2)
     ) as trainer:
-        assert (trainer.batch_size, trainer.update_after, trainer.m_steps) == (
+        assert (trainer.config.batch_size, trainer.config.update_after, trainer.config.m_steps) == (
             30,
             60,
             2,
-        ) and trainer.settings.batch_size == 30
+        ) and trainer.config.batch_size == 30

@@ -1,5 +1,4 @@
-"""The policy-gradient family on vector environments: collect T steps of N environments, estimate, learn,
-repeat."""
+"""The policy-gradient family: collect T steps of N environments, estimate, learn, repeat."""
 
 from __future__ import annotations
 
@@ -75,8 +74,7 @@ class PolicyGradientTrainer(Trainer):
         return str(self.config.ALGORITHM)
 
     def anneal_over(self, total_steps: int) -> None:
-        """Let the learning rate fall from `learning_rate` in the first update to nearly 0 in the last one of
-        a run of so many steps."""
+        """Let the learning rate fall from `learning_rate` to nearly 0 over a run of so many steps."""
         self.learner.total_steps = total_steps
 
     # ------------------------------------------------------------------------------------------ one round
@@ -99,8 +97,11 @@ class PolicyGradientTrainer(Trainer):
     @without_autocast
     @torch.no_grad()
     def estimate(self) -> None:
-        """What is learned from: normalised observations and rewards, the policy that acted, values, and
-        advantages unless DAE fits them."""
+        """Compute what is learned from.
+
+        Normalised observations and rewards, the policy that acted, values, and advantages unless DAE fits
+        them.
+        """
         rollout, scaler = self.rollout, self.reward_scaler
         self.steps_before = self.env_steps - int(rollout.valid.sum())
         self.obs = self.learner.normalized(rollout.obs)  # [T+1, N, F]
@@ -131,9 +132,8 @@ class PolicyGradientTrainer(Trainer):
         fitted: dict[str, Tensor] = {}
         if self.config.advantage_estimator == "dae":
             with self.stopwatch("fitting"):
-                self.advantages, self.returns, fitted = self.learner.fit_advantages(
-                    self._segments(), self.steps_before
-                )
+                *estimates, fitted = self.learner.fit_advantages(self._segments(), self.steps_before)
+                self.advantages, self.returns = (estimate.transpose(0, 1) for estimate in estimates)
         metrics = self.learner.learn(self.rows(), self.steps_before)
         self.updates += 1
         return metrics | fitted

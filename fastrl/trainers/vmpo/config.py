@@ -106,8 +106,8 @@ class VMPOConfig(RunConfig):
     target_update_period: int = 1
     """Updates between copies of the learned policy into the acting one, ≥ 1."""
     log_std_init: float = 0.0
-    """Logarithm of the standard deviation of continuous actions to start from; bounds of actions are -1 and
-    1."""
+    """Logarithm of the actions' standard deviation to start from, where they are continuous; bounds of actions
+    are -1 and 1."""
     kl_stop: float | None = None
     """Leave out an update's remaining gradient steps once a KL exceeds this many times its bound; none:
     never."""

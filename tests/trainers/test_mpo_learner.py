@@ -1,4 +1,4 @@
-"""The MPO learner: documented shapes, targets and the update against a plain reference, invariants,
+"""The MPO learner: shapes, targets and the update against a plain reference, invariants,
 errors."""
 
 import copy
@@ -10,9 +10,11 @@ from torch import distributions as td
 
 from fastrl.data.replay import Sequences
 from fastrl.errors import NonFiniteError, SettingError
-from fastrl.trainers.mpo.agent import MOST_SKIPPED, MPOAgent
+from fastrl.nn.critics import Critic
+from fastrl.nn.gaussian_policy import GaussianPolicy
+from fastrl.trainers.mpo.agent import MPOAgent
 from fastrl.trainers.mpo.config import MPOConfig
-from fastrl.trainers.mpo.networks import Critic, GaussianPolicy
+from fastrl.trainers.mpo.learner import MOST_SKIPPED, MPOLearner
 
 OBS, ACT = 5, 3
 CPU = torch.device("cpu")
@@ -25,7 +27,7 @@ SGD = {
 }  # moves by the gradient
 
 
-def make_agent(discrete=False, low=-1.0, high=1.0, **settings):
+def make_learner(discrete=False, low=-1.0, high=1.0, **settings):
     torch.manual_seed(0)
     chosen = {
         "policy_layer_sizes": (16, 8),
@@ -37,37 +39,46 @@ def make_agent(discrete=False, low=-1.0, high=1.0, **settings):
     bounds = (
         {} if discrete else {"action_low": torch.full((ACT,), low), "action_high": torch.full((ACT,), high)}
     )
-    return MPOAgent(OBS, ACT, CPU, config=config, **bounds)
+    config.check()
+    return MPOLearner(config, OBS, ACT, CPU, **bounds)
 
 
-def make_batch(agent, length=4, size=10, seed=0):
+def update(learner, batch, m_steps=None):
+    """The metrics of one update as floats."""
+    return {name: float(value) for name, value in learner.learn(batch, m_steps).items()}
+
+
+def make_batch(learner, length=4, size=10, seed=0):
     """Windows as an older policy made them, with ends and rows that are no transitions."""
     generator = torch.Generator().manual_seed(seed)
     obs = torch.randn(length + 1, size, OBS, generator=generator)
-    executed, raw, logp = agent.draw(obs[:-1].flatten(0, 1))
+    acted = learner.act_for_replay(obs[:-1].flatten(0, 1))
     shape = (length, size)
+    noise = 0.2 * torch.randn(*shape, generator=generator)
     chance = torch.rand(*shape, generator=generator)
     valid = chance > 0.1
     valid[0] = True
     return Sequences(
         obs=obs,
-        actions=executed.view(*shape, *executed.shape[1:]),
-        raw_actions=raw.view(*shape, *raw.shape[1:]),
-        behaviour_logp=logp.view(shape) + 0.2 * torch.randn(*shape, generator=generator),
+        actions=acted["actions"].unflatten(0, shape),
         rewards=torch.randn(*shape, generator=generator),
         terminated=(chance > 0.9) & valid,
         truncated=(chance > 0.8) & (chance < 0.9) & valid,
         valid=valid,
+        extras={
+            "raw_actions": acted["raw_actions"].unflatten(0, shape),
+            "behaviour_logp": acted["behaviour_logp"].view(shape) + noise,
+        },
     )
 
 
-def moved(agent):
-    """The agent, its networks away from their targets."""
+def moved(learner):
+    """The learner, its networks away from their targets."""
     with torch.no_grad():
-        for module in (agent.policy, agent.critics):
+        for module in (learner.policy, learner.critics):
             for parameter in module.parameters():
                 parameter.add_(0.05 * torch.randn_like(parameter))
-    return agent
+    return learner
 
 
 both_kinds = pytest.mark.parametrize("discrete", [False, True], ids=["continuous", "discrete"])
@@ -78,11 +89,12 @@ both_kinds = pytest.mark.parametrize("discrete", [False, True], ids=["continuous
 
 @both_kinds
 def test_act_takes_one_observation_or_a_batch(discrete):
-    agent = make_agent(discrete)
+    learner = make_learner(discrete)
     obs = np.random.default_rng(0).normal(size=(4, OBS)).astype(np.float32)
+    agent = MPOAgent.of(learner)
     executed, raw, logp = agent.act_with_logp(obs)
     assert executed.shape == raw.shape == ((4,) if discrete else (4, ACT)) and logp.shape == (4,)
-    policy = agent.policy(torch.as_tensor(obs))
+    policy = learner.policy(torch.as_tensor(obs))
     np.testing.assert_allclose(logp, policy.log_prob(torch.as_tensor(raw)).detach().numpy(), rtol=1e-5)
     one_executed, _, one_logp = agent.act_with_logp(obs[2], deterministic=True)
     np.testing.assert_allclose(
@@ -92,7 +104,7 @@ def test_act_takes_one_observation_or_a_batch(discrete):
 
 
 def test_what_is_executed_is_clipped_and_what_is_drawn_is_not():
-    agent = make_agent(low=-0.1, high=0.1)
+    agent = MPOAgent.of(make_learner(low=-0.1, high=0.1))
     executed, raw, _ = agent.act_with_logp(np.zeros((50, OBS)))
     assert np.abs(executed).max() <= np.float32(0.1) < np.abs(raw).max()
     np.testing.assert_array_equal(executed, np.clip(raw, np.float32(-0.1), np.float32(0.1)))
@@ -111,10 +123,10 @@ def test_the_critic_of_samples_is_the_critic_of_each():
 # ------------------------------------------------------------------------------------------- targets
 
 
-def plain_targets(agent, batch, values):
+def plain_targets(learner, batch, values):
     """Retrace written as the sum over what follows, each window by itself, in Python floats; values [T+1][B]
     of E_π Q'."""
-    config = agent.config
+    config = learner.config
     trace_lambda = config.retrace_lambda if config.use_retrace else 0.0
     length, size = batch.rewards.shape
     targets = torch.zeros(length, size)
@@ -125,13 +137,15 @@ def plain_targets(agent, batch, values):
                 if not batch.valid[k, b]:
                     break
                 obs, action = batch.obs[k, b : b + 1], batch.actions[k, b : b + 1]
-                q = min(float(critic(obs, action)) for critic in agent.target_critics)
+                q = min(float(critic(obs, action)) for critic in learner.target_critics)
                 if k > t:
-                    log_pi = float(agent.target_policy(obs).log_prob(batch.raw_actions[k, b : b + 1]))
+                    log_pi = float(
+                        learner.target_policy(obs).log_prob(batch.extras["raw_actions"][k, b : b + 1])
+                    )
                     weight *= (
                         config.gamma
                         * trace_lambda
-                        * min(1.0, np.exp(log_pi - float(batch.behaviour_logp[k, b])))
+                        * min(1.0, np.exp(log_pi - float(batch.extras["behaviour_logp"][k, b])))
                     )
                 bootstrap = 0.0 if batch.terminated[k, b] else float(values[k + 1, b])
                 total += weight * (float(batch.rewards[k, b]) + config.gamma * bootstrap - q)
@@ -148,40 +162,40 @@ def plain_targets(agent, batch, values):
     "settings", [{"use_retrace": True}, {"use_retrace": False}, {"use_retrace": True, "twin_critic": True}]
 )
 def test_targets_are_those_of_the_paper(discrete, settings):
-    agent = moved(make_agent(discrete, gamma=0.9, **settings))
-    agent._renew_targets()
-    batch = make_batch(moved(agent))
+    learner = moved(make_learner(discrete, gamma=0.9, **settings))
+    learner._renew_targets()
+    batch = make_batch(moved(learner))
     torch.manual_seed(7)
-    found = agent._targets(batch)
+    found = learner._targets(batch)
     torch.manual_seed(7)
     with torch.no_grad():
         flat = batch.obs.flatten(0, 1)
-        policy = agent.target_policy(flat)
+        policy = learner.target_policy(flat)
         if discrete:
-            q = torch.stack([critic.of_all(flat) for critic in agent.target_critics]).amin(0)
+            q = torch.stack([critic.of_all(flat) for critic in learner.target_critics]).amin(0)
             values = (policy.logits.softmax(1) * q).sum(1)
         else:
             actions = policy.mean[:, None] + policy.log_std.exp()[:, None] * torch.randn(len(flat), 6, ACT)
             clipped = actions.clamp(-1.0, 1.0)
-            each = [[critic(flat, clipped[:, i]) for i in range(6)] for critic in agent.target_critics]
+            each = [[critic(flat, clipped[:, i]) for i in range(6)] for critic in learner.target_critics]
             values = torch.stack([torch.stack(one) for one in each]).amin(0).mean(0)
-        expected = plain_targets(agent, batch, values.view(5, 10))
+        expected = plain_targets(learner, batch, values.view(5, 10))
     torch.testing.assert_close(found["targets"][batch.valid], expected[batch.valid], rtol=1e-4, atol=1e-5)
 
 
 # ---------------------------------------------------------------------------------------- the update
 
 
-def reference(agent, batch, found):
+def reference(learner, batch, found):
     """Losses of one update and the networks they are gradients of, from the formulas in float64."""
-    policy, critics = copy.deepcopy(agent.policy).double(), copy.deepcopy(agent.critics).double()
+    policy, critics = copy.deepcopy(learner.policy).double(), copy.deepcopy(learner.critics).double()
     valid = batch.valid.flatten()
     obs = batch.obs[:-1].flatten(0, 1).double()[valid]
     actions, targets = batch.actions.flatten(0, 1)[valid], found["targets"].flatten().double()[valid]
-    actions = actions if agent.discrete else actions.double()
+    actions = actions if learner.discrete else actions.double()
     losses = {"loss/q": sum(0.5 * (critic(obs, actions) - targets).square().mean() for critic in critics)}
-    q, eta = found["q_values"].double()[valid], agent.temperature().item()
-    if agent.discrete:
+    q, eta = found["q_values"].double()[valid], learner.temperature().item()
+    if learner.discrete:
         prior = found["log_prior"].double()[valid].exp()
         weights = prior * torch.exp(q / eta)
         weights = weights / weights.sum(1, keepdim=True)
@@ -191,9 +205,9 @@ def reference(agent, batch, found):
     else:
         drawn = found["actions"].double()[valid]
         weights = torch.softmax(q / eta, 1)
-        if agent.penalty_temperature is not None:
+        if learner.penalty_temperature is not None:
             cost = -(drawn - drawn.clamp(-1.0, 1.0)).norm(dim=-1)
-            weights = weights + torch.softmax(cost / agent.penalty_temperature().item(), 1)
+            weights = weights + torch.softmax(cost / learner.penalty_temperature().item(), 1)
         old_mean, old_std = found["old_mean"].double()[valid], found["old_log_std"].double()[valid].exp()
         new = policy(obs)
         mean, std = new.mean, new.log_std.exp()
@@ -206,10 +220,10 @@ def reference(agent, batch, found):
             td.kl_divergence(old, td.Normal(mean, old_std)).mean(0),
             td.kl_divergence(old, td.Normal(old_mean, std)).mean(0),
         ]
-        if not agent.config.per_dimension_kl:
+        if not learner.config.per_dimension_kl:
             kls = [kl.sum() for kl in kls]
     losses["loss/kl"] = sum(
-        (alpha().double().detach() * kl).sum() for alpha, kl in zip(agent.alphas, kls, strict=True)
+        (alpha().double().detach() * kl).sum() for alpha, kl in zip(learner.alphas.values(), kls, strict=True)
     )
     return losses, kls, policy, critics
 
@@ -224,74 +238,79 @@ def reference(agent, batch, found):
     ],
 )
 def test_losses_and_gradients_are_those_of_the_paper(discrete, settings):
-    agent = moved(make_agent(discrete, init_log_alpha_stddev=20.0, **SGD, **settings))
-    batch = make_batch(agent)
+    learner = moved(make_learner(discrete, init_log_alpha_stddev=20.0, **SGD, **settings))
+    batch = make_batch(learner)
     torch.manual_seed(3)
-    losses, kls, policy, critics = reference(agent, batch, agent._targets(batch))
+    losses, kls, policy, critics = reference(learner, batch, learner._targets(batch))
     (losses["loss/q"] + losses["loss/policy"] + losses["loss/kl"]).backward()
-    alphas = [alpha().detach().clone() for alpha in agent.alphas]
-    before = copy.deepcopy((agent.policy, agent.critics))
+    alphas = [alpha().detach().clone() for alpha in learner.alphas.values()]
+    before = copy.deepcopy((learner.policy, learner.critics))
     torch.manual_seed(3)
-    metrics = agent.update(batch)
+    metrics = update(learner, batch)
     for name in ("loss/q", "loss/kl"):
         assert metrics[name] == pytest.approx(losses[name].item(), rel=1e-3), name
-    for old, new, expected in zip(before, (agent.policy, agent.critics), (policy, critics), strict=True):
+    for old, new, expected in zip(before, (learner.policy, learner.critics), (policy, critics), strict=True):
         for a, b, wanted in zip(old.parameters(), new.parameters(), expected.parameters(), strict=True):
             torch.testing.assert_close(a - b, wanted.grad.float(), rtol=2e-3, atol=2e-5)
-    for alpha, old, kl, epsilon in zip(agent.alphas, alphas, kls, agent.epsilons, strict=True):
+    for alpha, old, kl in zip(learner.alphas.values(), alphas, kls, strict=True):
         moves = (alpha().detach() - old).double()
-        assert torch.equal(moves > 0, kl > epsilon)  # a multiplier rises where its bound is broken
+        assert torch.equal(moves > 0, kl > alpha.bound)  # a multiplier rises where its bound is broken
 
 
 @both_kinds
 def test_rows_that_are_no_transition_change_nothing(discrete):
-    agents = [make_agent(discrete, use_retrace=True) for _ in range(2)]
-    batch = make_batch(agents[0])
+    learners = [make_learner(discrete, use_retrace=True) for _ in range(2)]
+    batch = make_batch(learners[0])
     poisoned = copy.deepcopy(batch)
     poisoned.rewards[~batch.valid] = 1e9
-    poisoned.behaviour_logp[~batch.valid] = -1e3
+    poisoned.extras["behaviour_logp"][~batch.valid] = -1e3
     torch.manual_seed(1)
-    first = agents[0].update(batch)
+    first = update(learners[0], batch)
     torch.manual_seed(1)
-    assert agents[1].update(poisoned) == first
+    assert update(learners[1], poisoned) == first
 
 
 @both_kinds
 def test_the_kl_is_zero_right_after_the_targets_were_renewed(discrete):
-    agent = make_agent(discrete)
-    metrics = agent.update(make_batch(agent))
+    learner = make_learner(discrete)
+    metrics = update(learner, make_batch(learner))
     assert (
         max(abs(value) for name, value in metrics.items() if name.startswith("kl/")) < 1e-7
     )  # 0 but for rounding
 
 
 def test_several_policy_steps_use_one_e_step():
-    agent = make_agent(target_networks_update_period=1_000)
-    batch = make_batch(agent)
+    learner = make_learner(target_networks_update_period=1_000)
+    batch = make_batch(learner)
     torch.manual_seed(1)
-    metrics = agent.update(batch, m_steps=5)
-    assert metrics["kl/mean"] > 0 and agent.updates == 1
-    assert agent.temperature().item() == pytest.approx(1.0 - 1e-2, abs=1e-4)  # Adam moved it once
+    metrics = update(learner, batch, m_steps=5)
+    assert metrics["kl/mean"] > 0 and learner.updates == 1
+    assert learner.temperature().item() == pytest.approx(1.0 - 1e-2, abs=1e-4)  # Adam moved it once
 
 
 def test_targets_follow_only_after_their_period():
-    agent = make_agent(target_networks_update_period=3)
-    batch = make_batch(agent)
-    for update in range(1, 7):
-        agent.update(batch)
+    learner = make_learner(target_networks_update_period=3)
+    batch = make_batch(learner)
+    for number in range(1, 7):
+        update(learner, batch)
         same = all(
             torch.equal(a, b)
-            for a, b in zip(agent.policy.parameters(), agent.target_policy.parameters(), strict=True)
+            for a, b in zip(learner.policy.parameters(), learner.target_policy.parameters(), strict=True)
         )
-        assert same == (update % 3 == 0)
+        assert same == (number % 3 == 0)
 
 
 def test_the_penalty_brings_means_back_within_the_bounds():
     """A critic that knows nothing leaves the mean where it is, outside; the penalty does not."""
-    settings = {"policy_lr": 1e-2, "q_lr": 1e-12, "target_networks_update_period": 5, "init_std": 0.3}
+    settings = {
+        "policy_lr": 1e-2,
+        "q_lr": 1e-12,
+        "target_networks_update_period": 5,
+        "log_std_init": np.log(0.3),
+    }
     distances = {}
     for penalty in (False, True):
-        agent = make_agent(
+        learner = make_learner(
             action_penalty=penalty,
             mstep_kl_epsilon=0.1,
             init_log_alpha_mean=0.0,
@@ -299,65 +318,67 @@ def test_the_penalty_brings_means_back_within_the_bounds():
             **settings,
         )
         with torch.no_grad():
-            agent.policy.head.bias[:ACT] = 2.0
-            agent.critics[0].head.weight.zero_()
-        agent._renew_targets()
+            learner.policy.head.bias[:ACT] = 2.0
+            learner.critics[0].head.weight.zero_()
+        learner._renew_targets()
         for seed in range(60):
-            agent.update(make_batch(agent, seed=seed))
-        distances[penalty] = agent.policy(torch.zeros(1, OBS)).mean.mean().item() - 1.0
+            update(learner, make_batch(learner, seed=seed))
+        distances[penalty] = learner.policy(torch.zeros(1, OBS)).mean.mean().item() - 1.0
     assert distances[False] > 0.8 and distances[True] < 0.5
 
 
 def test_multipliers_and_temperatures_start_in_real_units_and_stay_positive():
-    agent = make_agent(
+    learner = make_learner(
         temperature_init=0.3,
         init_log_alpha_mean=10.0,
         init_log_alpha_stddev=0.0,
         temperature_lr=1.0,
         lambda_lr=1.0,
     )
-    assert agent.temperature().item() == pytest.approx(0.3)
-    assert agent.alphas[0]()[0].item() == pytest.approx(10.0, abs=1e-3)
-    assert agent.alphas[1]()[0].item() == pytest.approx(np.log(2.0))  # softplus of the documented raw value
-    batch = make_batch(agent)
+    assert learner.temperature().item() == pytest.approx(0.3)
+    assert learner.alphas["mean"]()[0].item() == pytest.approx(10.0, abs=1e-3)
+    assert learner.alphas["std"]()[0].item() == pytest.approx(
+        np.log(2.0)
+    )  # softplus of the documented raw value
+    batch = make_batch(learner)
     for _ in range(30):
-        agent.update(batch)
-    assert all((dual() > 0).all() and torch.isfinite(dual()).all() for dual in agent._duals())
+        update(learner, batch)
+    assert all((dual() > 0).all() and torch.isfinite(dual()).all() for dual in learner._multipliers())
 
 
 # ------------------------------------------------------------------------------------------- trouble
 
 
 def test_a_batch_that_is_not_finite_is_skipped_counted_and_named():
-    agent = make_agent()
-    good, bad = make_batch(agent), make_batch(agent)
+    learner = make_learner()
+    good, bad = make_batch(learner), make_batch(learner)
     bad.rewards[0, 0] = float("inf")
-    before = copy.deepcopy(agent.policy.state_dict())
+    before = copy.deepcopy(learner.policy.state_dict())
     with pytest.warns(RuntimeWarning, match="MPO: targets not finite, a batch is left out; 1 so far"):
-        agent.update(bad)
+        update(learner, bad)
     for _ in range(MOST_SKIPPED - 1):
-        assert agent.update(bad)["train/skipped"] > 0
+        assert update(learner, bad)["train/skipped"] > 0
     assert (
-        all(torch.equal(value, before[name]) for name, value in agent.policy.state_dict().items())
-        and agent.updates == 0
+        all(torch.equal(value, before[name]) for name, value in learner.policy.state_dict().items())
+        and learner.updates == 0
     )
     with pytest.raises(NonFiniteError, match="targets not finite in 101 batches in a row"):
-        agent.update(bad)
-    agent.update(good)
+        update(learner, bad)
+    update(learner, good)
     with pytest.warns(RuntimeWarning, match="102 so far"):
-        agent.update(bad)  # the row of failures was broken
+        update(learner, bad)  # the row of failures was broken
 
 
 def test_a_loss_that_overflows_is_a_skipped_batch_too():
-    agent = make_agent()
-    batch = make_batch(agent)
+    learner = make_learner()
+    batch = make_batch(learner)
     batch.rewards[0, 0] = 1e20
-    before = copy.deepcopy(agent.critics.state_dict())
+    before = copy.deepcopy(learner.critics.state_dict())
     with pytest.warns(RuntimeWarning, match="loss/q"):
-        assert agent.update(batch)["train/skipped"] == 1
+        assert update(learner, batch)["train/skipped"] == 1
     assert (
-        all(torch.equal(value, before[name]) for name, value in agent.critics.state_dict().items())
-        and agent.updates == 0
+        all(torch.equal(value, before[name]) for name, value in learner.critics.state_dict().items())
+        and learner.updates == 0
     )
 
 
@@ -375,10 +396,10 @@ def test_limits_of_the_deviation_hide_nothing_and_hold_nothing():
 
 
 def test_the_policy_has_derivatives_by_torch_func():
-    agent, obs = make_agent(), torch.randn(4, OBS)
+    learner, obs = make_learner(), torch.randn(4, OBS)
 
     def spread(x):
-        policy = agent.policy(x)
+        policy = learner.policy(x)
         return policy.log_std.sum() + policy.mean.sum()
 
     leaf = obs.clone().requires_grad_()
@@ -389,7 +410,7 @@ def test_the_policy_has_derivatives_by_torch_func():
 
 
 def test_both_critics_of_a_twin_start_alike_in_size_but_not_equal():
-    critics = make_agent(twin_critic=True).critics
+    critics = make_learner(twin_critic=True).critics
     heads = [critic.head.weight.abs().max().item() for critic in critics]
     assert (
         max(heads) < 0.02
@@ -399,22 +420,22 @@ def test_both_critics_of_a_twin_start_alike_in_size_but_not_equal():
 
 
 def test_more_actions_for_the_expected_value_leave_the_e_step_as_it_was():
-    agent = make_agent(use_retrace=True, action_samples=4, retrace_mc_actions=50)
-    found = agent._targets(make_batch(agent))
+    learner = make_learner(use_retrace=True, action_samples=4, retrace_mc_actions=50)
+    found = learner._targets(make_batch(learner))
     assert found["q_values"].shape == (40, 4) and found["actions"].shape == (40, 4, ACT)
 
 
 @both_kinds
 def test_an_agent_goes_on_exactly_from_its_state(discrete):
-    first, second = make_agent(discrete, use_retrace=True), make_agent(discrete, use_retrace=True)
+    first, second = make_learner(discrete, use_retrace=True), make_learner(discrete, use_retrace=True)
     batch = make_batch(first)
     for _ in range(3):
-        first.update(batch)
+        update(first, batch)
     second.load_state_dict(copy.deepcopy(first.state_dict()))
     results = []
-    for agent in (first, second):
+    for learner in (first, second):
         torch.manual_seed(5)
-        results.append([agent.update(batch) for _ in range(3)])
+        results.append([update(learner, batch) for _ in range(3)])
     assert results[0] == results[1] and second.updates == 6
 
 
@@ -427,7 +448,7 @@ def test_an_agent_goes_on_exactly_from_its_state(discrete):
         ({"optimizer_type": "adm"}, "did you mean 'adam'"),
         ({"policy_layer_sizes": ()}, "policy_layer_sizes"),
         ({"retrace_lambda": 1.5}, "retrace_lambda must be in"),
-        ({"init_std": 50.0}, r"init_std must be in \[1e-8, 7.3\]"),
+        ({"log_std_init": 4.0}, r"log_std_init must be in \[-18, 2\]"),
         ({"init_log_alpha_mean": -200.0}, "init_log_alpha_mean must be in"),
         ({"temperature_init": 1e-50}, "temperature_init must be in"),
         ({"lambda_init": 1e39}, "lambda_init must be"),
@@ -435,17 +456,16 @@ def test_an_agent_goes_on_exactly_from_its_state(discrete):
 )
 def test_bad_settings_are_named(settings, message):
     with pytest.raises(SettingError, match=message):
-        make_agent(**settings)
+        make_learner(**settings)
 
 
 def test_one_observation_will_do_and_other_shapes_are_refused_by_name():
-    agent = make_agent()
-    obs = torch.randn(4, OBS)
-    many = agent.mode(obs)
-    torch.testing.assert_close(torch.stack([agent.mode(row) for row in obs]), many)
+    agent = MPOAgent.of(make_learner())
+    obs = np.random.default_rng(0).normal(size=(4, OBS)).astype(np.float32)
+    many = agent.act(obs, deterministic=True)
+    one_by_one = np.stack([agent.act(row, deterministic=True) for row in obs])
+    np.testing.assert_allclose(one_by_one, many, rtol=1e-5, atol=1e-7)
     for wrong in (torch.zeros(OBS + 1), torch.zeros(2, OBS + 1), torch.zeros(1, 2, OBS)):
-        for act, name in ((agent.mode, "mode"), (agent.act_with_logp, "act_with_logp")):
-            with pytest.raises(
-                ValueError, match=rf"MPOAgent.{name}: obs must have shape \[{OBS}\] or \[B, {OBS}\], got"
-            ):
-                act(wrong)
+        message = rf"MPOAgent.act_with_logp: obs must have shape \[{OBS}\] or \[B, {OBS}\], got"
+        with pytest.raises(ValueError, match=message):
+            agent.act_with_logp(wrong)
