@@ -74,6 +74,7 @@ METRICS: dict[str, str] = {
     "time/storing_s": "seconds of writing transitions into the replay since the last row",
     "time/sampling_s": "seconds of drawing batches from the replay since the last row",
     "time/estimation_s": "seconds of computing learning targets since the last row",
+    "time/fitting_s": "seconds of fitting advantages since the last row, which are seconds of learning too",
     "time/learning_s": "seconds of updating the learner since the last row",
     "time/fit_advantages_s": "seconds of fitting direct advantages since the last row, a part of learning",
 }
