@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import cast
 
 import torch
@@ -151,3 +152,16 @@ class DiscreteCritic(nn.Module):
 def lowest(values: Sequence[Tensor]) -> Tensor:
     """The lower of two critics' values, entry by entry; those of a single critic as they are."""
     return values[0] if len(values) == 1 else torch.minimum(*values)
+
+
+@contextmanager
+def constant(module: nn.Module) -> Iterator[None]:
+    """The module's parameters take no gradient from what is computed inside; what flows through it does."""
+    learned = [parameter for parameter in module.parameters() if parameter.requires_grad]
+    for parameter in learned:
+        parameter.requires_grad_(False)
+    try:
+        yield
+    finally:
+        for parameter in learned:
+            parameter.requires_grad_(True)

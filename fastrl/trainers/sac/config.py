@@ -81,5 +81,5 @@ PRESETS: dict[str, dict[str, Any]] = {
         "alpha_lr": 1e-3,
         "threads": 1,
     },
-    "HalfCheetah-v5": {"total_steps": 1_000_000, "q_lr": 1e-3, "threads": 1},
+    "HalfCheetah-v5": {"total_steps": 1_000_000, "num_envs": 8, "q_lr": 1e-3, "threads": 1},
 }

@@ -7,8 +7,7 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -18,7 +17,7 @@ from fastrl.data.replay import Sequences
 from fastrl.losses.multiplier import Multiplier
 from fastrl.losses.sac import sac_policy_loss, soft_targets
 from fastrl.losses.value import critic_loss
-from fastrl.nn.critics import Critic, lowest
+from fastrl.nn.critics import Critic, constant, lowest
 from fastrl.nn.distributions import DiagonalGaussian
 from fastrl.nn.flat import FlatParameters
 from fastrl.nn.gaussian_policy import GaussianPolicy
@@ -155,7 +154,7 @@ class SACLearner:
         """One step of the policy, and one of the temperature by the entropy that the policy had before."""
         policy = self.distribution(obs)
         actions, log_probs = policy.sample_with_log_prob()
-        with _constant(self.critics):
+        with constant(self.critics):
             q_values = lowest([critic(obs, actions) for critic in self.critics])
         loss = sac_policy_loss(log_probs, q_values, self.alpha())
         mean_log_prob = log_probs.detach().mean()
@@ -197,16 +196,3 @@ class SACLearner:
         """Continue from `state_dict()` of a learner of the same networks; learning rates stay as built."""
         load_parts(self._stateful(), state)
         self.updates = int(state["updates"])
-
-
-@contextmanager
-def _constant(module: nn.Module) -> Iterator[None]:
-    """The module's parameters take no gradient from what is computed inside; what flows through it does."""
-    learned = [parameter for parameter in module.parameters() if parameter.requires_grad]
-    for parameter in learned:
-        parameter.requires_grad_(False)
-    try:
-        yield
-    finally:
-        for parameter in learned:
-            parameter.requires_grad_(True)

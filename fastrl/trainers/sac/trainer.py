@@ -10,7 +10,6 @@ import torch
 from torch import Tensor
 
 from fastrl.data.feed import Feed, seen
-from fastrl.data.replay import SequenceReplay
 from fastrl.errors import SettingError
 from fastrl.nn.observations import as_rows
 from fastrl.runs.evaluation import Actor, MemorylessActor
@@ -26,7 +25,7 @@ class SACTrainer(Trainer):
 
     A round is one step of all `num_envs` environments, whose transitions are stored, and the updates that are
     then due: one per environment step unless `samples_per_insert` says otherwise. Truncated episodes
-    bootstrap from their real last observation. The first `update_after` steps are the policy's own: before it
+    bootstrap from their real last observation. The first `update_after` steps are the policy's too: before it
     has learned anything it spreads its actions over their bounds.
 
     Args:
@@ -67,11 +66,6 @@ class SACTrainer(Trainer):
         seed = derived_seed(self.seed, "replay")
         return Feed(self.env, self.config, name="SAC", seed=seed, **more)
 
-    @property
-    def replay(self) -> SequenceReplay:
-        """The stored rows."""
-        return self.feed.replay
-
     def collect(self) -> bool:
         """One step of all environments, stored; False when a signal asked to stop first."""
         if self.stop_requested():
@@ -88,7 +82,7 @@ class SACTrainer(Trainer):
         for batch in self.feed.batches():
             metrics = self.learner.learn(batch, measure=self.feed.due < 1.0)
         self.updates = self.learner.updates
-        counts = {"transitions": len(self.replay), "refused": self.feed.refused}
+        counts = {"transitions": len(self.feed.replay), "refused": self.feed.refused}
         return {**metrics, **{f"replay/{name}": torch.tensor(float(n)) for name, n in counts.items()}}
 
     def actor(self, num_envs: int) -> Actor:
