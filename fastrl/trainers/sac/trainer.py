@@ -26,8 +26,8 @@ class SACTrainer(Trainer):
 
     A round is one step of all `num_envs` environments, whose transitions are stored, and the updates that are
     then due: one per environment step unless `samples_per_insert` says otherwise. Truncated episodes
-    bootstrap from their real last observation. The first `update_after` steps are the policy's own: before it has
-    learned anything it spreads its actions over their bounds.
+    bootstrap from their real last observation. The first `update_after` steps are the policy's own: before it
+    has learned anything it spreads its actions over their bounds.
 
     Args:
         env_id: an EnvPool or Gymnasium id, one of fastrl's own, a factory (called again for evaluation), or
