@@ -1,4 +1,4 @@
-"""Docstrings begin with a sentence on one line; lines are of at most 110 characters but for addresses and directives."""
+"""Docstrings begin with a one-line sentence; lines have at most 110 characters (addresses apart)."""
 
 from __future__ import annotations
 
