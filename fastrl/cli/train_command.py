@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import importlib
-import os
 import signal
 import sys
 import time
@@ -22,8 +21,7 @@ from fastrl.runs.run_folder import (
     CURVE_FILE,
     EVALUATION_FILE,
     RunFolder,
-    create_run,
-    withdraw_run,
+    new_run,
     write_config,
     writing_into,
 )
@@ -98,13 +96,8 @@ def _folder_of(trainer: Any, order: TrainOrder) -> Iterator[RunFolder]:
             _continue(trainer, order.resume, order.config)
             yield order.resume
         return
-    was_there = order.out_dir is not None and os.path.exists(order.out_dir)
-    folder = create_run(trainer.algorithm, order.config, order.out_dir)
-    try:
+    with new_run(trainer.algorithm, order.config, order.out_dir) as folder:
         yield folder
-    except BaseException:
-        withdraw_run(folder, keep_folder=was_there)
-        raise
 
 
 def _continue(trainer: Any, run: RunFolder, config: RunConfig) -> None:

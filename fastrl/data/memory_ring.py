@@ -155,6 +155,26 @@ class MemoryRing:
         in_ring = (self.clock.position[:, None] + self._index) % self.memory_length
         self._store((self._episode[:, None] * self.memory_length + in_ring).flatten(), tokens, positions)
 
+    def rows(self) -> dict[str, Tensor]:
+        """A copy of the ring with a row for each environment: "position" int64 [N], "keys" and, where they
+        differ from the keys, "values", [N, L, W, D]."""
+        rings = (
+            {"keys": self._keys}
+            if self._values is self._keys
+            else {"keys": self._keys, "values": self._values}
+        )
+        shape = (len(self._keys), len(self._episode), self.memory_length, -1)
+        copies = {name: ring[:, :-1].reshape(shape).transpose(0, 1).clone() for name, ring in rings.items()}
+        return {"position": self.clock.position.clone(), **copies}
+
+    def load_rows(self, rows: Mapping[str, Tensor]) -> None:
+        """Counterpart of `rows`; none of the environments shows the end of an episode."""
+        self.clock.position = rows["position"].to(self._keys.device, copy=True)
+        self.clock.over = torch.zeros_like(self.clock.over)
+        for name, ring in (("keys", self._keys), ("values", self._values)):
+            if name in rows:
+                ring[:, :-1] = rows[name].transpose(0, 1).flatten(1, 2)
+
     def state_dict(self) -> dict[str, Tensor]:
         """The ring as it is, for a checkpoint between two steps.
 

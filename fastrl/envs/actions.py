@@ -51,6 +51,12 @@ class ActionMap:
             self.spec = _first_choices(self.spec, num_actions, name)
         self._shifted = bool(np.any(self._start))
 
+    def numbering(self) -> dict[str, Any]:
+        """Plain values: "start", the number of the first choice (of each branch), and "shape" and "dtype" of
+        one action."""
+        start = np.ravel(np.asarray(self._start)).tolist()
+        return {"start": start, "shape": list(self._shape), "dtype": str(self._dtype)}
+
     def batch(self, actions: np.ndarray) -> np.ndarray:
         """Checked actions [N, ...] in the space's own numbering, shape and dtype."""
         if self._shifted:

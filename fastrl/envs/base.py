@@ -15,7 +15,7 @@ from abc import abstractmethod
 from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
 from types import TracebackType
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 import torch
@@ -32,6 +32,9 @@ from fastrl.envs.looked_at import LookedAtEnvs
 from fastrl.envs.saved import saved_array, saved_count
 from fastrl.envs.timestep import Advance, Episode, Timestep
 from fastrl.errors import SettingError
+
+if TYPE_CHECKING:
+    from fastrl.envs.actions import ActionMap
 
 
 class VectorEnv(LookedAtEnvs):
@@ -61,6 +64,9 @@ class VectorEnv(LookedAtEnvs):
         broken: an environment has failed: what the environments hold is in the middle of a step and must not
             be saved.
     """
+
+    # numbering, dtype and shape of the environment's own actions; None: int64 from 0, or floats [A]
+    _actions: ActionMap  # of adapters; others take the actions as they are
 
     def __init__(
         self,

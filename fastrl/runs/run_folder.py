@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from fastrl.errors import RunFolderError, SettingError, nearest
+from fastrl.errors import CheckpointError, RunFolderError, SettingError, nearest
 from fastrl.runs.checkpoint import holds_checkpoint, holds_steps, name_of_newest
 from fastrl.runs.config import ALGORITHM_KEY, RunConfig, parse_toml
 from fastrl.runs.csv_table import has_rows
@@ -115,6 +115,18 @@ def saying_what_is_kept(path: Path) -> Iterator[None]:
         raise RunFolderError(f"{error}; {kept}") from error
 
 
+@contextlib.contextmanager
+def new_run(algorithm: str, config: RunConfig, out_dir: Path | None = None) -> Iterator[RunFolder]:
+    """A new run, as of `create_run`, which a failure before its first row or checkpoint takes away again."""
+    was_there = out_dir is not None and os.path.exists(out_dir)
+    run = create_run(algorithm, config, out_dir)
+    try:
+        yield run
+    except BaseException:
+        withdraw_run(run, keep_folder=was_there)
+        raise
+
+
 def withdraw_run(run: RunFolder, *, keep_folder: bool) -> None:
     """Undo `create_run` after a failure, so that the folder is free for a next attempt.
 
@@ -138,6 +150,22 @@ def withdraw_run(run: RunFolder, *, keep_folder: bool) -> None:
     if not keep_folder:
         with contextlib.suppress(OSError):  # something else is in it
             run.path.rmdir()
+
+
+def checkpoints_in(path: Path) -> Path:
+    """What to load a checkpoint from: a run folder's directory of checkpoints, or else the path itself.
+
+    Raises:
+        CheckpointError: the run folder's `checkpoints` are a link.
+    """
+    inside = path / CHECKPOINTS
+    if not os.path.lexists(inside):
+        return path
+    try:
+        require_folder(inside)
+    except RunFolderError as error:
+        raise CheckpointError(str(error)) from None
+    return inside
 
 
 def open_run(path: Path) -> RunFolder:

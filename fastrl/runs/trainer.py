@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import warnings
 from abc import ABC, abstractmethod
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import replace
+from os import PathLike
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
@@ -19,7 +20,7 @@ from fastrl.envs import Episode, VectorEnv, make_vector_env
 from fastrl.envs.action_scale import RawActionsWarning
 from fastrl.envs.modules import names_factory
 from fastrl.envs.own import is_factory
-from fastrl.errors import CheckpointError, RunFolderError, SettingError
+from fastrl.errors import SettingError
 from fastrl.nn.observations import as_rows
 from fastrl.nn.precision import require_float32_default, without_autocast
 from fastrl.runs.checkpoint import load_checkpoint, save_checkpoint
@@ -29,8 +30,7 @@ from fastrl.runs.loop import Loop
 from fastrl.runs.memory import require_needs
 from fastrl.runs.observation_kinds import require_vectors
 from fastrl.runs.process import ProcessSettings, Session
-from fastrl.runs.run_folder import CHECKPOINTS
-from fastrl.runs.safe_files import require_folder
+from fastrl.runs.run_folder import checkpoints_in, new_run
 from fastrl.runs.seeding import derived_seed
 from fastrl.runs.stopwatch import Stopwatch
 from fastrl.runs.threads import choose_threads
@@ -65,6 +65,17 @@ class Trainer(ABC):
     env: VectorEnv
 
     def __init__(self, config: RunConfig) -> None:
+        self._begin(config)
+        with self.session():
+            try:
+                self.open_environments()
+                self.set_up()
+            except BaseException:  # at once: whoever keeps the error keeps the trainer
+                self.close()
+                raise
+
+    def _begin(self, config: RunConfig) -> None:
+        """What a trainer has before there are environments."""
         self.config = config = replace(config)
         config.check()
         self.seed = config.seed
@@ -82,19 +93,13 @@ class Trainer(ABC):
         self.saved_updates = 0  # `updates` at the newest checkpoint
         self.evaluated_at: int | None = None  # `env_steps` at the latest evaluation of a run
         self.interrupted: str | None = None  # name of the signal that ended the last run early
+        self.run_folder: Path | None = None  # of the last run
         self.unwritten: list[str] = []  # logs of the last run that found no room, by name
         self._loop: Loop | None = None  # while a run is going on
         self.threads = choose_threads(
             config.num_envs, config.threads, config.env_threads, config.hidden_weights()
         )
         self._session = Session(ProcessSettings(self.threads.torch), self.seed, self.device)
-        with self.session():
-            try:
-                self.open_environments()
-                self.set_up()
-            except BaseException:  # at once: whoever keeps the error keeps the trainer
-                self.close()
-                raise
 
     @classmethod
     def from_config(cls, config: RunConfig) -> Self:
@@ -102,6 +107,26 @@ class Trainer(ABC):
         trainer = cls.__new__(cls)
         Trainer.__init__(trainer, config)
         return trainer
+
+    @classmethod
+    def for_acting(cls, config: RunConfig, env: VectorEnv) -> Self:
+        """A trainer that only acts: its learner, new, and nothing to train in.
+
+        Args:
+            config: the settings.
+            env: tells the spaces (see `fastrl.envs.description.DescribedEnvs`); it is not stepped.
+        """
+        trainer = cls.__new__(cls)
+        trainer._begin(config)
+        trainer.can_make_envs = False
+        with trainer.session():
+            trainer.env = env
+            trainer.learner = trainer.make_learner()
+        return trainer
+
+    @abstractmethod
+    def make_learner(self) -> Any:
+        """A new learner for `config` and the spaces of `env`, which is not stepped."""
 
     @abstractmethod
     def set_up(self) -> None:
@@ -127,12 +152,15 @@ class Trainer(ABC):
         """
         return self._session
 
-    @abstractmethod
-    def train(self, total_steps: int, out_dir: str) -> None:
-        """Train until `env_steps` reaches `total_steps`, and write the run folder `out_dir`.
+    def train(self, total_steps: int, out_dir: str | PathLike[str] | None = None) -> None:
+        """Train, write the run folder, evaluate at the end; see `run`. An algorithm may add arguments.
 
-        An algorithm may add arguments.
+        Args:
+            total_steps: environment steps over all environments; after `load` the steps already made count.
+            out_dir: run folder: metrics.csv, eval.csv, TensorBoard events, curve.png, checkpoints/; None: as
+                `run` chooses it.
         """
+        self.run(total_steps, out_dir)
 
     @abstractmethod
     def collect(self) -> bool:
@@ -250,7 +278,7 @@ class Trainer(ABC):
     # -------------------------------------------------------------------------------------- the loop
 
     @without_autocast
-    def run(self, total_steps: int, out_dir: str | Path) -> None:
+    def run(self, total_steps: int, out_dir: str | PathLike[str] | None = None) -> None:
         """Train until `env_steps` reaches `total_steps`, then evaluate and save; progress is printed.
 
         SIGINT, SIGTERM and SIGHUP end it early with a checkpoint; `interrupted` then names the signal. So
@@ -260,6 +288,8 @@ class Trainer(ABC):
         Args:
             total_steps: environment steps of the whole run, those of earlier sessions included.
             out_dir: run folder; a trainer that has loaded a checkpoint goes on with the logs it finds there.
+                None: that of the trainer's last run, or else a new one,
+                `runs/<algorithm>-<environment>-<seed>-<time>`. `run_folder` tells it.
 
         Raises:
             SettingError: total_steps is below 1, or the folder cannot be made or holds another run.
@@ -273,15 +303,28 @@ class Trainer(ABC):
         require_float32_default()
         self.follow_parameters()
         self.anneal_over(total_steps)
-        loop = Loop(
-            self, total_steps, Path(out_dir).absolute()
-        )  # an environment may change the working directory
-        self._loop = loop
-        try:
-            with self.session():
-                loop.run()
-        finally:
-            self.interrupted, self.unwritten, self._loop = loop.stop.requested, loop.unwritten, None
+        with self._folder_of_run(total_steps, out_dir) as folder:
+            loop = Loop(self, total_steps, folder)
+            self._loop, self.run_folder = loop, folder
+            try:
+                with self.session():
+                    loop.run()
+            finally:
+                self.interrupted, self.unwritten, self._loop = loop.stop.requested, loop.unwritten, None
+
+    @contextmanager
+    def _folder_of_run(self, total_steps: int, out_dir: str | PathLike[str] | None) -> Iterator[Path]:
+        """The folder that was given, that of the last run, or a new one.
+
+        Absolute, since an environment may change the working directory.
+        """
+        if out_dir is not None:
+            yield Path(out_dir).absolute()
+        elif self.run_folder is not None:
+            yield self.run_folder
+        else:
+            with new_run(self.algorithm, replace(self.config, total_steps=total_steps)) as run:
+                yield run.path.absolute()
 
     # ------------------------------------------------------------------------------------------------
     # counting
@@ -394,15 +437,7 @@ class Trainer(ABC):
         Raises:
             CheckpointError: nothing loadable is there, or it is another algorithm's.
         """
-        folder = Path(path)
-        inside = folder / CHECKPOINTS
-        if os.path.lexists(inside):
-            try:
-                require_folder(inside)
-            except RunFolderError as error:
-                raise CheckpointError(str(error)) from None
-            folder = inside
-        self.load_state_dict(load_checkpoint(folder))
+        self.load_state_dict(load_checkpoint(checkpoints_in(Path(path))))
 
     def state_dict(self) -> dict[str, Any]:
         """Everything a later process needs to continue, as plain values and tensors."""

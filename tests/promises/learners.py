@@ -47,7 +47,7 @@ def values_of(modules: dict[str, nn.Module]) -> dict[str, Tensor]:
 
 def learner_of(trainer: Any) -> Any:
     """What has networks and optimisers together."""
-    return getattr(trainer, "pg_agent", None) or trainer.learner
+    return trainer.learner
 
 
 def optimizers_of(learner: Any) -> list[torch.optim.Optimizer]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from os import PathLike, fspath
+from os import PathLike
 from typing import Any
 
 import gymnasium as gym
@@ -152,12 +152,13 @@ class MPOTrainer(Trainer):
 
     def set_up(self) -> None:
         """See `Trainer.set_up`."""
-        self.obs_dim = math.prod(self.env.obs_shape)
-        self.learner: MPOLearner = self._make_learner()
+        self.learner: MPOLearner = self.make_learner()
         self.feed = self._make_feed()
         self.feed.restart()
 
-    def _make_learner(self) -> MPOLearner:
+    def make_learner(self) -> MPOLearner:
+        """See `Trainer.make_learner`."""
+        self.obs_dim = math.prod(self.env.obs_shape)
         action = self.env.action
         more: dict[str, Any] = {"byte_range": byte_range(self.env.obs_shape)}
         if action.kind == "discrete":
@@ -208,19 +209,18 @@ class MPOTrainer(Trainer):
             update_after: environment steps before the first update; None: the configuration's.
             batch_size: transitions per update; with Retrace, in windows of `retrace_steps`; None: the
                 configuration's.
-            out_dir: run folder: metrics.csv, eval.csv, TensorBoard events, curve.png, checkpoints/.
+            out_dir: run folder: metrics.csv, eval.csv, TensorBoard events, curve.png, checkpoints/; None: as
+                `Trainer.run` chooses it.
             m_steps: policy steps on each E-step; left out: the configuration's.
 
         Raises:
             SettingError: a number is out of range, or batch_size is no multiple of `retrace_steps`, or more
-                than the replay can hold, or there is no out_dir.
+                than the replay can hold.
         """
         if isinstance(update_after, str | PathLike) and out_dir is None:
             update_after, out_dir = None, update_after
-        if out_dir is None:
-            raise SettingError("out_dir must be given: the folder of the run")
         self._set_updates(update_after, batch_size, None if isinstance(m_steps, Unsaid) else m_steps)
-        self.run(total_steps, fspath(out_dir))
+        self.run(total_steps, out_dir)
 
     def collect(self) -> bool:
         """One step of all environments, stored; False when a signal asked to stop first."""

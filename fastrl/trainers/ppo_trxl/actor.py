@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import torch
 from torch import Tensor
 
@@ -74,6 +76,33 @@ class TrXLActor:
         assert self.tokens is not None
         self.memory.write(self.tokens, timestep.valid)
         self.memory.clock.advance(timestep.valid, timestep.terminated | timestep.truncated)
+
+    def remembered(self) -> dict[str, Tensor]:
+        """What memory holds of each environment's episode, with the row that was last acted on: copies, see
+        `MemoryRing.rows`.
+        """
+        assert self.tokens is not None
+        position = self.memory.clock.position
+        self.memory.write(self.tokens, torch.ones_like(position, dtype=torch.bool))
+        return self.memory.rows() | {"position": position + 1}
+
+    def empty_memory(self) -> dict[str, Tensor]:
+        """What `remembered` returns is like this: memory as it is now, before the first step."""
+        return self.memory.rows()
+
+    def remember(self, rows: Mapping[str, Tensor]) -> None:
+        """Counterpart of `remembered`; a row at position 0 begins an episode.
+
+        Raises:
+            ValueError: an episode is longer than the table of positions.
+        """
+        limit, position = self.memory.clock.limit, rows["position"]
+        if limit is not None and bool((over := position >= limit).any()):
+            raise ValueError(
+                f"state['position'][{int(over.nonzero()[0])}] is {int(position.max())}, but this policy "
+                f"knows episodes of {limit} steps: a new one begins with state=None, or with episode_starts"
+            )
+        self.memory.load_rows(rows)
 
     def env_actions(self, actions: Tensor) -> Tensor:
         """Actions [N, branches] or [N, A] in the shape of `VectorEnv.step`; of a `Discrete` space [N]."""

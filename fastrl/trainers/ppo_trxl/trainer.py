@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from os import PathLike
 from pathlib import Path
 from typing import Any
 
@@ -102,7 +103,6 @@ class PPOTrXLTrainer(Trainer):
     run_name = "ppo-trxl"
     takes_images = True
     config: PPOTrXLConfig
-    video_folder: Path | None = None  # of the latest run
 
     def __init__(
         self,
@@ -182,11 +182,7 @@ class PPOTrXLTrainer(Trainer):
     def set_up(self) -> None:
         """See `Trainer.set_up`."""
         config, env = self.config, self.env
-        self.max_episode_steps = config.longest_episode(env)
-        space, _ = spaces_of(env.obs_shape, env.action, env.obs_dtype)
-        self.learner: PPOTrXLLearner = PPOTrXLLearner(
-            config, space, env.action, self.max_episode_steps or 0, self.device
-        )
+        self.learner: PPOTrXLLearner = self.make_learner()
         self.reward_scaler = None
         if config.normalize_reward:
             self.reward_scaler = RewardScaler(env.num_envs, gamma=config.gamma).to(self.device)
@@ -196,6 +192,18 @@ class PPOTrXLTrainer(Trainer):
         self.rollout, self.bank, self._memory = make_storage(config, env, transformer, self.device)
         self.collector = Collector(env, self.rollout, count=self.count, stopwatch=self.stopwatch)
         self._begin_episodes()
+
+    @property
+    def video_folder(self) -> Path | None:
+        """Where videos go: into the folder of the last run."""
+        return None if self.run_folder is None else self.run_folder / "videos"
+
+    def make_learner(self) -> PPOTrXLLearner:
+        """See `Trainer.make_learner`."""
+        config, env = self.config, self.env
+        self.max_episode_steps = config.longest_episode(env)
+        space, _ = spaces_of(env.obs_shape, env.action, env.obs_dtype)
+        return PPOTrXLLearner(config, space, env.action, self.max_episode_steps or 0, self.device)
 
     def _begin_episodes(self) -> None:
         """New episodes in all environments: nothing is remembered."""
@@ -209,13 +217,13 @@ class PPOTrXLTrainer(Trainer):
 
     # ------------------------------------------------------------------------------------- one round
 
-    def train(  # type: ignore[override]  # the documented signature is keyword-only
+    def train(  # type: ignore[override]  # in the documented order out_dir comes last
         self,
-        *,
         total_steps: int,
+        *,
         eval_interval: int | None = None,
         save_interval: int | None = None,
-        out_dir: str,
+        out_dir: str | PathLike[str] | None = None,
     ) -> None:
         """Train, write the run folder, evaluate at the end.
 
@@ -223,7 +231,8 @@ class PPOTrXLTrainer(Trainer):
             total_steps: environment steps over all environments; after `load` the steps already made count.
             eval_interval, save_interval: environment steps between evaluations and between checkpoints; 0:
                 only at the end; None: as the trainer was built.
-            out_dir: run folder: metrics.csv, eval.csv, TensorBoard events, curve.png, checkpoints/, videos/.
+            out_dir: run folder: metrics.csv, eval.csv, TensorBoard events, curve.png, checkpoints/, videos/;
+                None: as `Trainer.run` chooses it.
         """
         intervals: dict[str, Any] = {"eval_interval": eval_interval, "save_interval": save_interval}
         config = replace(
@@ -231,7 +240,6 @@ class PPOTrXLTrainer(Trainer):
         )
         config.check()
         self.config = config
-        self.video_folder = Path(out_dir).absolute() / "videos"
         self.run(total_steps, out_dir)
 
     @without_autocast

@@ -72,10 +72,6 @@ class SACTrainer(Trainer):
         """The stored rows."""
         return self.feed.replay
 
-    def train(self, total_steps: int, out_dir: str) -> None:
-        """Train, write the run folder, evaluate at the end; see `Trainer.run`."""
-        self.run(total_steps, out_dir)
-
     def collect(self) -> bool:
         """One step of all environments, stored; False when a signal asked to stop first."""
         if self.stop_requested():

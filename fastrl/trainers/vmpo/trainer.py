@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from os import PathLike
 from typing import Any
 
 import gymnasium as gym
@@ -155,8 +156,8 @@ class VMPOTrainer(Trainer):
     def set_up(self) -> None:
         """See `Trainer.set_up`."""
         config = self.config
-        obs_dim, act_dim, kind = _spaces(self.env)
-        self.learner: VMPOLearner = VMPOLearner(config, obs_dim, act_dim, self.device, kind)
+        obs_dim, act_dim, _ = _spaces(self.env)
+        self.learner: VMPOLearner = self.make_learner()
         self.reward_scaler = None
         if config.normalize_reward:
             scaler = RewardScaler(self.env.num_envs, gamma=config.gamma, clip=config.clip_reward)
@@ -168,6 +169,11 @@ class VMPOTrainer(Trainer):
             self.env, self.rollout, view=as_vectors, count=self.count, stopwatch=self.stopwatch
         )
         self.collector.restart()
+
+    def make_learner(self) -> VMPOLearner:
+        """See `Trainer.make_learner`."""
+        obs_dim, act_dim, kind = _spaces(self.env)
+        return VMPOLearner(self.config, obs_dim, act_dim, self.device, kind)
 
     def _make_rollout(self, obs_dim: int, act_dim: int) -> Rollout:
         per_action: Field = ((act_dim,), torch.float32)
@@ -184,12 +190,18 @@ class VMPOTrainer(Trainer):
 
     # -------------------------------------------------------------------------------- one round
 
-    def train(self, total_steps: int, out_dir: str, updates_per_step: int = Unsaid(1)) -> None:
+    def train(
+        self,
+        total_steps: int,
+        out_dir: str | PathLike[str] | None = None,
+        updates_per_step: int = Unsaid(1),
+    ) -> None:
         """Train, write the run folder, evaluate at the end.
 
         Args:
             total_steps: environment steps over all environments; after `load` the steps already made count.
-            out_dir: run folder: metrics.csv, eval.csv, TensorBoard events, curve.png, checkpoints/.
+            out_dir: run folder: metrics.csv, eval.csv, TensorBoard events, curve.png, checkpoints/; None: as
+                `Trainer.run` chooses it.
             updates_per_step: updates of the learner per full rollout, ≥ 1; left out: the configuration's.
         """
         if not isinstance(updates_per_step, Unsaid):
