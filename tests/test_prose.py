@@ -1,4 +1,4 @@
-"""Docstrings begin with a sentence on one line; lines are of at most 110 characters, directives apart."""
+"""Docstrings begin with a one-line sentence; lines have at most 110 characters (addresses apart)."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def test_no_line_is_too_long() -> None:
         for path in paths
         if path.exists()
         for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1)
-        if len(re.split(r"  # (?:noqa|type: ignore)", line)[0]) > LONGEST
+        if len(re.split(r"  # (?:noqa|type: ignore)", line)[0]) > LONGEST and "https://" not in line
     ]
     assert long == []
 

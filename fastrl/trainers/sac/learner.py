@@ -73,12 +73,12 @@ class SACLearner:
         self.critics = nn.ModuleList(critics).to(device)
         self.target_critics = copy.deepcopy(self.critics).requires_grad_(False)
         target_entropy = -len(self.low) if config.target_entropy is None else config.target_entropy
-        self.alpha = Multiplier(config.alpha_init, -float(target_entropy)).to(device)
+        self.alpha = Multiplier(config.temperature_init, -float(target_entropy)).to(device)
         self._policy_weights, self._critic_weights, self._target_weights = (
             FlatParameters([module]) for module in (self.policy, self.critics, self.target_critics)
         )
         self._alpha_weights = KeptParameters([self.alpha])
-        rates = (config.policy_lr, config.q_lr, config.alpha_lr)
+        rates = (config.policy_lr, config.q_lr, config.temperature_lr)
         learned = (self._policy_weights.whole, self._critic_weights.whole, self.alpha.value)
         self.policy_optimizer, self.critic_optimizer, self.alpha_optimizer = (
             torch.optim.Adam([weights], lr=lr, fused=True) for weights, lr in zip(learned, rates, strict=True)
