@@ -76,5 +76,16 @@ def configuration(algorithm: str, env: Environment, *, preset: bool, settings: d
         raise SettingError("env_id is the argument env here: give the environment there")
     config_class = find_algorithm(algorithm).config_class()
     values = config_class.preset(env) if preset and isinstance(env, str) else {}
+    if _is_single(env):
+        values["num_envs"] = 1
     config: RunConfig = config_class.of({**values, **settings, "env_id": env})
     return config
+
+
+def _is_single(env: Environment) -> bool:
+    """Whether it is one Gymnasium environment, already made."""
+    if isinstance(env, str):
+        return False
+    import gymnasium as gym
+
+    return isinstance(env, gym.Env)

@@ -56,20 +56,24 @@ class RunFolder:
         return _config_text(self.path)
 
 
-def create_run(algorithm: str, config: RunConfig, out_dir: Path | None = None) -> RunFolder:
+def create_run(
+    algorithm: str, config: RunConfig, out_dir: Path | None = None, *, env_name: str | None = None
+) -> RunFolder:
     """Make the folder of a new run and write its config.toml.
 
     Args:
         algorithm: name that the command line knows.
         config: settings of the run, all of which are written.
         out_dir: the folder itself; None makes `runs/<algorithm>-<environment>-<seed>-<time>`.
+        env_name: the environment's name there; None: its id.
 
     Raises:
         SettingError: the folder holds a run already, or cannot be made. Nothing was changed in it.
     """
     path = (
         out_dir
-        or RUNS / f"{algorithm}-{_plain(config.env_id)}-{config.seed}-{time.strftime('%Y%m%d-%H%M%S')}"
+        or RUNS
+        / f"{algorithm}-{_plain(env_name or config.env_id)}-{config.seed}-{time.strftime('%Y%m%d-%H%M%S')}"
     )
     if out_dir is None:
         path = _unused(path)
@@ -116,10 +120,12 @@ def saying_what_is_kept(path: Path) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def new_run(algorithm: str, config: RunConfig, out_dir: Path | None = None) -> Iterator[RunFolder]:
+def new_run(
+    algorithm: str, config: RunConfig, out_dir: Path | None = None, *, env_name: str | None = None
+) -> Iterator[RunFolder]:
     """A new run, as of `create_run`, which a failure before its first row or checkpoint takes away again."""
     was_there = out_dir is not None and os.path.exists(out_dir)
-    run = create_run(algorithm, config, out_dir)
+    run = create_run(algorithm, config, out_dir, env_name=env_name)
     try:
         yield run
     except BaseException:

@@ -323,7 +323,9 @@ class Trainer(ABC):
         elif self.run_folder is not None:
             yield self.run_folder
         else:
-            with new_run(self.algorithm, replace(self.config, total_steps=total_steps)) as run:
+            config = replace(self.config, total_steps=total_steps)
+            name = config.env_id if isinstance(config.env_id, str) else self.env.name
+            with new_run(self.algorithm, config, env_name=name) as run:
                 yield run.path.absolute()
 
     # ------------------------------------------------------------------------------------------------
