@@ -23,8 +23,19 @@ SMALL: dict[str, Any] = {
 }
 
 
+# what an algorithm that takes continuous actions only gets instead
+CONTINUOUS = {"Identity-v0": "IdentityContinuous-v0", "CartPole-v1": "Pendulum-v1"}
+
+
 def small_settings(config_class: type[Any], **changes: Any) -> dict[str, Any]:
     """Those that a dataclass of settings has, with some changed: two environments, rollouts of 16 steps,
-    networks of eight units."""
+    networks of eight units.
+
+    An algorithm of continuous actions gets the like of an environment of discrete ones.
+    """
     known = {field.name for field in dataclasses.fields(config_class)}
-    return {name: value for name, value in SMALL.items() if name in known} | changes
+    settings = {name: value for name, value in SMALL.items() if name in known} | changes
+    env_id = settings["env_id"]
+    if config_class.CONTINUOUS_ONLY and isinstance(env_id, str):
+        settings["env_id"] = CONTINUOUS.get(env_id, env_id)
+    return settings

@@ -219,8 +219,8 @@ class _Ends(gym.Env):
 
 @pytest.mark.parametrize("terminates", [True, False])
 def test_values_know_how_an_episode_ends(terminates, tmp_path):
-    """γ = 0.5: Q of the last step is 1 where the episode terminates; where it is cut off, what follows counts,
-    which is learned from nothing but the bootstrap."""
+    """γ = 0.5: Q of the last step is 1 where the episode terminates; where it is cut off, what follows
+    counts too."""
     factory = type("_EndsSo", (_Ends,), {"terminates": terminates})
     settings = SMALL | {"alpha_init": 1e-4, "alpha_lr": 1e-9, "tau": 0.05, "num_envs": 2}
     with SACTrainer(factory, gamma=0.5, **settings) as trainer:
