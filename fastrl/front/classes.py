@@ -9,6 +9,7 @@ from fastrl.runs.trainer import Trainer
 from fastrl.trainers.mpo.trainer import MPOTrainer
 from fastrl.trainers.policy_gradient.trainer import PolicyGradientTrainer
 from fastrl.trainers.ppo_trxl.trainer import PPOTrXLTrainer
+from fastrl.trainers.sac.trainer import SACTrainer
 from fastrl.trainers.vmpo.trainer import VMPOTrainer
 
 if TYPE_CHECKING:
@@ -83,3 +84,9 @@ class PPOTrXL(ByName, PPOTrXLTrainer):
     """PPO with a Transformer-XL memory of the episode. Arguments: see `ByName`."""
 
     NAME = "ppo-trxl"
+
+
+class SAC(ByName, SACTrainer):
+    """Soft actor-critic, with a temperature that adapts. Arguments: see `ByName`."""
+
+    NAME = "sac"
