@@ -257,13 +257,13 @@ class PPOTrXLTrainer(Trainer):
 
     # ------------------------------------------------------------------------------------- one round
 
-    def train(
+    def train(  # type: ignore[override]  # in the documented signature out_dir is keyword-only
         self,
         total_steps: int,
-        out_dir: str | PathLike[str] | None = None,
         *,
         eval_interval: int | None = None,
         save_interval: int | None = None,
+        out_dir: str | PathLike[str] | None = None,
     ) -> None:
         """Train, write the run folder, evaluate at the end.
 
