@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from fastrl.front.classes import A2C as A2C
     from fastrl.front.classes import MPO as MPO
     from fastrl.front.classes import PPO as PPO
+    from fastrl.front.classes import SAC as SAC
     from fastrl.front.classes import VMPO as VMPO
     from fastrl.front.classes import PPOAdaptive as PPOAdaptive
     from fastrl.front.classes import PPOTrXL as PPOTrXL
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 
-_CLASSES = ("A2C", "MPO", "PPO", "PPOAdaptive", "PPOTrXL", "SurrogatePG", "VMPO", "VanillaPG")
+_CLASSES = ("A2C", "MPO", "PPO", "PPOAdaptive", "PPOTrXL", "SAC", "SurrogatePG", "VMPO", "VanillaPG")
 _MODULES = {
     **dict.fromkeys(_CLASSES, "fastrl.front.classes"),
     "Policy": "fastrl.front.policy",

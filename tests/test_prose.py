@@ -1,8 +1,9 @@
-"""Docstrings begin with a sentence on one line, and no line of Python is longer than 110 characters."""
+"""Docstrings begin with a one-line sentence; lines have at most 110 characters (addresses apart)."""
 
 from __future__ import annotations
 
 import ast
+import re
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,14 +16,6 @@ LONGEST = 110  # pyproject.toml says the same to ruff
 FILES = sorted(PACKAGE.rglob("*.py"))
 ROOMS = sorted({path.relative_to(PACKAGE).parts[0] for path in FILES})
 
-# rooms whose docstrings were wrapped by a machine and are not rewritten yet
-NOT_YET = {
-    "envs": "its files were divided anew in 0.2, their docstrings are still those of the whole",
-    "toolkit": "documented classes, whose docstrings are still in the long form",
-    "trainers": "algorithms were rewritten in 0.2, docstrings are next",
-    "losses": "losses/mpo.py is being rewritten",
-    "data": "data/replay.py is being rewritten",
-}
 Documented = ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef
 
 
@@ -51,8 +44,6 @@ def ends_on_its_line(text: str) -> bool:
 
 @pytest.mark.parametrize("room", ROOMS)
 def test_docstrings_begin_with_one_line(room: str) -> None:
-    if room in NOT_YET:
-        pytest.skip(NOT_YET[room])
     files = [path for path in FILES if path.relative_to(PACKAGE).parts[0] == room]
     wrapped = [
         f"{path.relative_to(ROOT)}: {name}: {text.splitlines()[0]}"
@@ -71,7 +62,7 @@ def test_no_line_is_too_long() -> None:
         for path in paths
         if path.exists()
         for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1)
-        if len(line) > LONGEST
+        if len(re.split(r"  # (?:noqa|type: ignore)", line)[0]) > LONGEST and "https://" not in line
     ]
     assert long == []
 

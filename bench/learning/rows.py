@@ -69,6 +69,8 @@ HALF_CHEETAH = (
 HOPPER = (cleanrl("2382.86 ± 271.74", "Hopper-v4, 1M steps"), zoo("2410 ± 10", "Hopper-v3, 1M steps"))
 WALKER = (cleanrl("2287.95 ± 571.78", "Walker2d-v4, 1M steps"), zoo("3479 ± 822", "Walker2d-v3, 1M steps"))
 A2C_CARTPOLE = (zoo("500.0 ± 0.0", "CartPole-v1, 500k steps"),)
+SAC_PENDULUM = (zoo("−157.0 ± 88.7", "Pendulum-v1, 20k steps"),)
+SAC_HALF_CHEETAH = (zoo("9535 ± 100", "HalfCheetah-v3, 1M steps"),)
 
 NO_MEMORY = ("trxl_memory_length=0",)
 ONE_STEP, BFLOAT16 = ("use_retrace=false",), ("bfloat16=true",)
@@ -101,6 +103,17 @@ ROWS = (
     Row("mpo", "CartpoleSwingup-v1", 3, 700),
     Row("mpo", "CheetahRun-v1", 3, 450),
     Row("mpo", "CheetahRun-v1", 3, None, "one-step", ONE_STEP),
+    Row("sac", "Pendulum-v1", 3, -200, first_seed=11, published=SAC_PENDULUM),
+    Row(
+        "sac",
+        "HalfCheetah-v5",
+        3,
+        4500,
+        "300k",
+        total_steps=300_000,
+        first_seed=11,
+        published=SAC_HALF_CHEETAH,
+    ),
     Row("vanilla-pg", "CartPole-v1", 5, 400, first_seed=11),
     Row("a2c", "CartPole-v1", 5, 450, first_seed=11, published=A2C_CARTPOLE),
     Row("surrogate-pg", "CartPole-v1", 5, 400, first_seed=11),

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from fastrl.data.replay import SequenceReplay
+from fastrl.data.replay import Sequences, make_replay
+from fastrl.data.rollout import Field
 from fastrl.envs import Episode, Timestep, VectorEnv
 from fastrl.nn.encoders import as_vectors, byte_range
 
@@ -19,6 +20,23 @@ Act = Callable[[Tensor], Mapping[str, Tensor]]
 
 LARGEST_NUMBER = 1e15  # of observations and rewards; what is larger overflows once it is squared and summed
 WARNED_EVERY = 1_000  # refused transitions between two warnings
+
+
+class FeedSettings(Protocol):
+    """What a feed must know, see `fastrl.runs.replay_config.ReplayConfig`."""
+
+    replay_size: int
+    batch_size: int
+    update_after: int
+    save_replay: bool
+
+    @property
+    def window(self) -> int:
+        """T, transitions of a window."""
+
+    @property
+    def updates_per_transition(self) -> float:
+        """Updates that each stored transition makes due."""
 
 
 class Feed:
@@ -30,17 +48,24 @@ class Feed:
 
     Args:
         env: what is stepped; `restart` resets it and must be called before the first `step`.
-        replay: where rows go; its fields besides observation and action are what `act` returns beside the
-            actions.
+        settings: sizes of replay and batches, and when updates are due; may be replaced.
+        extras: fields of the replay besides observation and action, as shape and dtype.
         name: of the algorithm, for warnings.
+        seed: of the generator that draws batches.
+        device: where the replay lives.
         count: called after each step with its valid transitions and the episodes that ended in it.
-        stopwatch: `stopwatch(phase)` times what is inside a `with`; the phases are "acting", "environment"
-            and "storing".
+        stopwatch: `stopwatch(phase)` times what is inside a `with`; the phases are "acting", "environment",
+            "storing" and "sampling".
 
     Attributes:
+        replay: the stored rows; memory: what it takes, in words.
         obs: observations [N, obs_dim] of the row that comes next, bytes divided by their range.
         refused: transitions that were not stored.
         stepped: environment steps since the replay was empty.
+        due: updates that the stored transitions make due.
+
+    Raises:
+        SettingError: the replay holds no window, or is larger than the machine's memory.
     """
 
     obs: Tensor
@@ -49,42 +74,54 @@ class Feed:
     def __init__(
         self,
         env: VectorEnv,
-        replay: SequenceReplay,
+        settings: FeedSettings,
+        extras: Mapping[str, Field] | None = None,
         *,
         name: str,
+        seed: int,
+        device: torch.device,
         count: Callable[[int, list[Episode]], None] = lambda transitions, episodes: None,
         stopwatch: Callable[[str], AbstractContextManager[Any]] = lambda phase: nullcontext(),
     ) -> None:
-        self.env, self.replay, self.name = env, replay, name
+        self.env, self.settings, self.name = env, settings, name
+        self.replay, self.memory = make_replay(
+            env,
+            settings.replay_size,
+            extras,
+            window=settings.window,
+            copies=2 if settings.save_replay else 0,
+            seed=seed,
+            device=device,
+        )
         self.byte_range = byte_range(env.obs_shape)
         self.refused = 0
         self.stepped = 0
+        self.due = 0.0
         # of transitions stored by hand: what followed the last one, [1, obs_dim], and whether one was refused
         self._following: Tensor | None = None
         self._broken = False
         self._count, self._stopwatch = count, stopwatch
 
     def restart(self) -> None:
-        """Reset all environments. Windows do not lead from what is stored into the new episodes; a first
-        observation that cannot be used breaks the first transition only."""
+        """Reset all environments; windows do not lead from what is stored into the new episodes.
+
+        A first observation that cannot be used breaks the first transition only.
+        """
         if self.replay.index.rows:
             self._break_sequences()
         self._following = None
-        obs = as_vectors(self.env.reset())
-        self._breaks_next = ~usable(obs).all(1)
-        self.obs = harmless(obs)
+        obs = self.env.reset()
+        self._breaks_next = ~usable(as_vectors(obs)).all(1)
+        self.obs = seen(obs)
 
     # ---------------------------------------------------------------------- rows of all environments
 
-    def step(self, act: Act) -> int:
-        """One step of all environments, stored.
+    def step(self, act: Act) -> None:
+        """One step of all environments, stored; once there is enough to learn from, updates become due.
 
         Args:
             act: observations [N, obs_dim] to a mapping of `actions`, as `VectorEnv.step` takes them, and the
                 replay's further fields, each [N, ...].
-
-        Returns:
-            Transitions that were made, those that are refused included.
 
         Raises:
             EnvironmentFailure, NonFiniteError: of the environments; nothing of that step is stored or
@@ -101,19 +138,24 @@ class Feed:
         transitions = timestep.transitions
         self.stepped += transitions
         self._count(transitions, self.env.pop_episodes())
-        return transitions
+        if self._ready():
+            self.due += transitions * self.settings.updates_per_transition
 
-    def ready(self, update_after: int, batch_size: int, seq_len: int) -> bool:
-        """Whether to learn: `update_after` environment steps were made, and a batch can be drawn: the replay
-        holds as many transitions as it takes, or is full.
+    def batches(self) -> Iterator[Sequences]:
+        """The batches that are due, each drawn when it is asked for, observations as networks take them."""
+        settings = self.settings
+        while self.due >= 1.0:
+            with self._stopwatch("sampling"):
+                windows = max(settings.batch_size // settings.window, 1)
+                batch = self.replay.sample(windows, settings.window).with_float_obs(self.byte_range)
+            self.due -= 1.0
+            yield batch
 
-        Args:
-            batch_size: transitions of a batch.
-            seq_len: transitions of a window.
-        """
-        index = self.replay.index
-        filled = len(self.replay) >= batch_size or index.rows == index.capacity
-        return self.stepped >= update_after and filled and self.replay.can_sample(seq_len)
+    def _ready(self) -> bool:
+        """Whether there is enough to learn from: `update_after` steps were made, and a batch can be drawn."""
+        settings, index = self.settings, self.replay.index
+        filled = len(self.replay) >= settings.batch_size or index.rows == index.capacity
+        return self.stepped >= settings.update_after and filled and self.replay.can_sample(settings.window)
 
     def _store(self, acted: Mapping[str, Tensor], timestep: Timestep) -> None:
         next_obs, rewards, valid = as_vectors(timestep.obs), timestep.reward, timestep.valid
@@ -204,21 +246,30 @@ class Feed:
     # ----------------------------------------------------------------------------------------- state
 
     def state_dict(self) -> dict[str, Any]:
-        """What a later process needs to go on, but for the replay's rows."""
+        """What a later process needs to go on: exactly with `save_replay`, else after it filled a replay."""
         return {
             "obs": self.obs,
             "refused": self.refused,
             "stepped": self.stepped,
+            "due": self.due,
             "breaks_next": self._breaks_next,
             "following": self._following,
             "broken": self._broken,
+            "replay": self.replay.state_dict() if self.settings.save_replay else None,
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Counterpart of `state_dict`, for a replay that holds what it held then, or is filled anew."""
+        """Counterpart of `state_dict`, for a feed whose replay is empty.
+
+        Raises:
+            ValueError: the replay's state is none.
+        """
+        if state["replay"] is not None:
+            self.replay.load_state_dict(state["replay"])  # first, since it may be none
+        kept = state["replay"] is not None
+        self.stepped, self.due = (int(state["stepped"]), float(state["due"])) if kept else (0, 0.0)
         self.obs = state["obs"].to(self.replay.device)
         self.refused = int(state["refused"])
-        self.stepped = int(state["stepped"]) if self.replay.index.rows else 0
         self._breaks_next = state["breaks_next"].clone()
         self._following = None if state["following"] is None else state["following"].clone()
         self._broken = bool(state["broken"])
@@ -232,3 +283,8 @@ def usable(values: Tensor) -> Tensor:
 def harmless(values: Tensor) -> Tensor:
     """0 instead of what is not usable."""
     return torch.where(usable(values), values, 0.0)
+
+
+def seen(obs: Tensor) -> Tensor:
+    """Observations [N, *shape] of environments as acting sees them, [N, obs_dim]."""
+    return harmless(as_vectors(obs))

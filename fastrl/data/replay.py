@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -12,7 +13,9 @@ from torch import Tensor
 from fastrl.data.rollout import Field
 from fastrl.data.sequence_index import SequenceIndex
 from fastrl.data.sequence_storage import SequenceStorage
+from fastrl.envs import VectorEnv
 from fastrl.errors import SettingError
+from fastrl.machine import require_memory
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +38,11 @@ class Sequences:
     truncated: Tensor
     valid: Tensor
     extras: Mapping[str, Tensor] = field(default_factory=dict)
+
+    def with_float_obs(self, byte_range: int) -> Sequences:
+        """The same with observations as networks take them: float32, bytes divided by their range."""
+        obs = self.obs.float()
+        return replace(self, obs=obs / byte_range if self.obs.dtype == torch.uint8 else obs)
 
 
 class SequenceReplay:
@@ -114,8 +122,7 @@ class SequenceReplay:
         valid: Tensor,
         **extras: Tensor,
     ) -> None:
-        """Store one row of all environments, over the oldest one if the ring is full; every argument is [N,
-        ...].
+        """Store one row of all environments, over the oldest if the ring is full; arguments are [N, ...].
 
         Args:
             obs: observations before the step; on a row that resets an environment the last one of its
@@ -178,6 +185,52 @@ class SequenceReplay:
                     f"the replay's {name!r} must be a {place.dtype} tensor of shape {list(place.shape)}"
                 )
             place.copy_(saved)
+
+
+def fields_of(env: VectorEnv) -> dict[str, Field]:
+    """`obs` and `action` of a replay for these environments: vectors, in bytes where observations are bytes.
+
+    Actions are vectors where they are continuous, numbers where they are discrete.
+    """
+    dtype = torch.uint8 if env.obs_dtype == torch.uint8 else torch.float32
+    continuous = env.action.kind == "continuous"
+    action: Field = ((env.action.dim,), torch.float32) if continuous else ((), torch.int64)
+    return {"obs": ((math.prod(env.obs_shape),), dtype), "action": action}
+
+
+def make_replay(
+    env: VectorEnv,
+    capacity: int,
+    extras: Mapping[str, Field] | None = None,
+    *,
+    window: int,
+    copies: int = 0,
+    seed: int,
+    device: torch.device,
+) -> tuple[SequenceReplay, str]:
+    """A replay for these environments, once its memory has been held against the machine's.
+
+    Args:
+        extras: further fields, see `SequenceReplay`.
+        window: transitions of the windows that will be drawn.
+        copies: of the replay that will be made besides, for checkpoints.
+
+    Returns:
+        (the replay, what it takes in words).
+
+    Raises:
+        SettingError: capacity holds no such window, or is larger than the machine's memory.
+    """
+    if capacity // env.num_envs < window + 1:
+        raise SettingError(
+            f"replay_size must hold at least {window + 1} rows of {env.num_envs} environments, "
+            f"for windows of {window} transitions, got {capacity}"
+        )
+    fields: dict[str, Any] = {**fields_of(env), "extras": extras}
+    wanted = SequenceReplay.nbytes_of(capacity, env.num_envs, **fields)
+    parts = {"replay": wanted} | ({"its copies in a checkpoint": copies * wanted} if copies else {})
+    words = require_memory(parts, "replay_size", device=str(device))
+    return SequenceReplay(capacity, env.num_envs, **fields, seed=seed, device=device), words
 
 
 def _fields(obs: Field, action: Field, extras: Mapping[str, Field] | None) -> dict[str, Field]:

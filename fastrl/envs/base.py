@@ -1,22 +1,21 @@
 """What every environment looks like to a trainer: `VectorEnv`, stepped with tensors, returning `Timestep`.
 
 The stream is NEXT_STEP: a row on which an episode ends carries its true last observation; the following row
-of that environment is no
-transition: its action is ignored, its observation is the first one of the next episode, `valid` is False, the
-reward is 0 and both end flags are False.
+of that environment is no transition: its action is ignored, its observation is the first one of the next
+episode, `valid` is False, the reward is 0 and both end flags are False.
 
-What leaves the environments is looked at once, here: wrong shapes and numbers that are not finite are errors
-that name environment, step and seed.
+What leaves the environments is looked at once (`LookedAtEnvs`): wrong shapes and numbers that are not finite
+are errors that name environment, step and seed.
 """
 
 from __future__ import annotations
 
 import warnings
-from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from abc import abstractmethod
+from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, NoReturn, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 import torch
@@ -26,24 +25,19 @@ from fastrl.envs.action_scale import scale_of
 from fastrl.envs.action_spec import ActionSpec
 from fastrl.envs.deadline import within
 from fastrl.envs.episode_statistics import EpisodeStatistics
-from fastrl.envs.failures import (
-    EnvironmentFailure,
-    ObservationFault,
-    WrongReturn,
-    cause_of,
-    is_of_the_process,
-)
-from fastrl.envs.finite import all_finite, first_fault
+from fastrl.envs.failures import EnvironmentFailure as EnvironmentFailure
+from fastrl.envs.failures import WrongReturn
 from fastrl.envs.first_look import FirstLook
+from fastrl.envs.looked_at import LookedAtEnvs
 from fastrl.envs.saved import saved_array, saved_count
 from fastrl.envs.timestep import Advance, Episode, Timestep
-from fastrl.errors import NonFiniteError, SettingError
+from fastrl.errors import SettingError
 
 if TYPE_CHECKING:
     from fastrl.envs.actions import ActionMap
 
 
-class VectorEnv(ABC):
+class VectorEnv(LookedAtEnvs):
     """N environments stepped together, with episode statistics over valid rows.
 
     A subclass gives `_reset_all` and `_advance`; checks, masking of reset rows, statistics and tensors are
@@ -72,7 +66,7 @@ class VectorEnv(ABC):
     """
 
     # numbering, dtype and shape of the environment's own actions; None: int64 from 0, or floats [A]
-    _actions: ActionMap | None = None
+    _actions: ActionMap  # of adapters; others take the actions as they are
 
     def __init__(
         self,
@@ -225,9 +219,9 @@ class VectorEnv(ABC):
         """Step every environment once; one whose episode ended in the last step is reset instead.
 
         Args:
-            actions: discrete int64 [N], multi-discrete int64 [N, branches], continuous float32 [N, A],
-                clipped to the bounds of `action`
-                here: in [−1, 1] where the environment has finite bounds, unless `scale_actions` is off.
+            actions: discrete int64 [N], multi-discrete int64 [N, branches], continuous float32 [N, A].
+                Continuous ones are clipped to the bounds of `action` here: to [−1, 1] where the environment
+                has finite bounds, unless `scale_actions` is off.
 
         Raises:
             ValueError: the actions are not of that shape and type, or out of range.
@@ -321,91 +315,6 @@ class VectorEnv(ABC):
         )
 
     # ---------------------------------------------------------------------------------------- inside
-
-    def failure(self, error: BaseException, env_index: int | None = None) -> EnvironmentFailure:
-        """The error to raise when an environment raised `error`; env_index None: not known which."""
-        self.broken = True
-        if isinstance(error, ObservationFault) and env_index is None:
-            env_index = error.env_index
-        which = "an environment" if env_index is None else f"environment {env_index}"
-        return EnvironmentFailure(
-            f"{which} of {self.name} failed at step {self._steps} ({self._seed_of(env_index)}): "
-            f"{cause_of(error)}"
-        )
-
-    def _fail(self, error: BaseException, env_index: int | None = None) -> NoReturn:
-        """Raise what is to be said of an error that came out of an environment."""
-        self.broken = True
-        if env_index is None:
-            if isinstance(error, EnvironmentFailure | NonFiniteError | SettingError):
-                raise error
-            env_index, error = self._blame(error)
-        if is_of_the_process(error):
-            raise error
-        failure = self.failure(error, env_index)
-        # an environment that is made of another `VectorEnv` has been looked at there
-        raise (NonFiniteError(str(failure)) if isinstance(error, NonFiniteError) else failure) from error
-
-    def _blame(self, error: BaseException) -> tuple[int | None, BaseException]:
-        """Which environment an error came from, None where it cannot be told, and the error to speak of."""
-        return None, error
-
-    def _release(self, close: Callable[[], object], env_index: int | None = None) -> None:
-        """Call `close`, of one environment or of all; what it raises, or that it hangs, is a warning."""
-        try:
-            _ = close() if self.timeout is None else within(self.timeout, close)
-        except BaseException as error:
-            if is_of_the_process(error):
-                raise
-            which = "the environments" if env_index is None else f"environment {env_index}"
-            warnings.warn(
-                f"{which} of {self.name} could not be closed: {cause_of(error)}", RuntimeWarning, stacklevel=4
-            )
-
-    def _seed_of(self, env_index: int | None) -> str:
-        if self.seeds is None:
-            return "seed unknown"
-        return f"seeds {self.seeds[:4]}..." if env_index is None else f"seed {self.seeds[env_index]}"
-
-    def _declared(self, obs: np.ndarray) -> np.ndarray:
-        """The observations in the declared dtype, if they have the declared shape."""
-        # torch would spread a smaller one over the rows
-        if not isinstance(obs, np.ndarray) or obs.shape != (self.num_envs, *self.obs_shape):
-            expected, got = (
-                list(self.obs_shape),
-                list(obs.shape[1:]) if isinstance(obs, np.ndarray) else type(obs).__name__,
-            )
-            raise self.failure(WrongReturn(f"its observations should have shape {expected}, one has {got}"))
-        if obs.dtype == self._numbers:
-            return obs
-        if self._numbers == np.uint8 or obs.dtype.kind not in "biuf":
-            raise self.failure(
-                WrongReturn(f"its observations should be {self._numbers}, they are {obs.dtype}")
-            )
-        return obs.astype(self._numbers)
-
-    def _require_finite(
-        self, obs: np.ndarray, reward: np.ndarray | None = None, score: np.ndarray | None = None
-    ) -> None:
-        """Raise NonFiniteError where a number is not finite; rewards of invalid rows are 0 by now."""
-        if self._is_bytes or all_finite(obs):
-            if reward is None or (all_finite(reward) and (score is None or all_finite(score))):
-                return
-            name, values = "reward", score if all_finite(reward) and score is not None else reward
-        else:
-            name, values = "observation", obs
-        self.broken = True
-        env_index, what = first_fault(values, name)
-        begins = reward is None or self._done[env_index]
-        episode_step = (
-            "the first observation of an episode"
-            if begins
-            else f"step {self._episodes.lengths[env_index] + 1} of its episode"
-        )
-        where = f"environment {env_index} of {self.name} ({self._seed_of(env_index)})"
-        raise NonFiniteError(
-            f"{where} returned a non-finite {name} at step {self._steps}, {episode_step}: {what}"
-        )
 
     def _require_open(self) -> None:
         if self._closed:

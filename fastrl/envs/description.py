@@ -38,7 +38,7 @@ def description_of(env: VectorEnv) -> dict[str, Any]:
         "high": None if action.high is None else action.high.cpu().numpy().copy(),
         "scale_actions": env.scale_actions,
         "max_episode_steps": env.max_episode_steps,
-        "numbering": None if env._actions is None else env._actions.numbering(),
+        "numbering": env._actions.numbering() if hasattr(env, "_actions") else None,
     }
 
 
@@ -85,7 +85,7 @@ class DescribedEnvs(VectorEnv):
         numbering: Mapping[str, Any] = description["numbering"] or default
         self._start = np.asarray(numbering["start"], np.int64)
         self._own_shape = _whole_numbers("numbering", numbering["shape"])
-        self._own_dtype = np.dtype(numbering["dtype"])
+        self._own_dtype = np.dtype(str(numbering["dtype"]))
 
     def own_actions(self, actions: np.ndarray) -> np.ndarray:
         """A policy's actions [B, ...] as the environment itself takes them: in its own units, numbering,

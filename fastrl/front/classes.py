@@ -9,6 +9,7 @@ from fastrl.runs.trainer import Trainer
 from fastrl.trainers.mpo.trainer import MPOTrainer
 from fastrl.trainers.policy_gradient.trainer import PolicyGradientTrainer
 from fastrl.trainers.ppo_trxl.trainer import PPOTrXLTrainer
+from fastrl.trainers.sac.trainer import SACTrainer
 from fastrl.trainers.vmpo.trainer import VMPOTrainer
 
 if TYPE_CHECKING:
@@ -77,6 +78,12 @@ class MPO(ByName, MPOTrainer):
     """Off-policy maximum a posteriori policy optimisation from a replay. Arguments: see `ByName`."""
 
     NAME = "mpo"
+
+
+class SAC(ByName, SACTrainer):
+    """Soft actor-critic with twin critics and an adapted temperature. Arguments: see `ByName`."""
+
+    NAME = "sac"
 
 
 class PPOTrXL(ByName, PPOTrXLTrainer):

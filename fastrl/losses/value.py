@@ -18,15 +18,17 @@ def half_squared_error(values: Tensor, targets: Tensor) -> Tensor:
     return 0.5 * (values - targets.detach()).square()
 
 
-def critic_loss(q_values: Sequence[Tensor], targets: Tensor, row_weights: Tensor) -> Tensor:
+def critic_loss(q_values: Sequence[Tensor], targets: Tensor, row_weights: Tensor | None = None) -> Tensor:
     """Σ_i Σ_B b ½ (Q_i(s, a) − G)², 0-d: of one critic, or the sum over twins.
 
     Args:
         q_values: Q_i [B] of each critic, with gradient.
         targets: G [B], constants.
-        row_weights: b [B], what each row counts, summing to 1.
+        row_weights: b [B], what each row counts, summing to 1; None: all alike.
     """
-    return torch.stack([(row_weights * half_squared_error(q, targets)).sum() for q in q_values]).sum()
+    errors = [half_squared_error(q, targets) for q in q_values]
+    means = [error.mean() if row_weights is None else (row_weights * error).sum() for error in errors]
+    return torch.stack(means).sum()
 
 
 def explained_variance(targets: Tensor, residual_variance: Tensor) -> Tensor:

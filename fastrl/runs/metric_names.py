@@ -23,7 +23,7 @@ METRICS: dict[str, str] = {
     "loss/q": "the loss of the critic Q, over all critics, in squared units of the (scaled) return",
     "loss/kl": "the penalty on the KL divergence from the old policy, multipliers included, in nats",
     "loss/alpha": "the loss of the KL multipliers",
-    "loss/dual": "the dual loss of the temperatures (with MPO of the KL multipliers too)",
+    "loss/dual": "the dual loss of the temperatures",
     "loss/dae": "the loss of direct advantage estimation, over the fit of an update",
     "loss/reconstruction": "the loss of the reconstructed observations",
     # ------------------------------------------------------------------------------------- training
@@ -54,6 +54,7 @@ METRICS: dict[str, str] = {
     "mpo/ess": "effective number of sampled actions per state in the E-step",
     "mpo/penalty_temperature": "temperature of the action penalty's E-step",
     "mpo/out_of_bounds": "mean distance of sampled actions from the bounds that they exceed",
+    "sac/alpha": "temperature α of the entropy, in units of reward per nat",
     "q/target_mean": "mean target of the critic, in (scaled) return",
     "replay/transitions": "transitions in the replay",
     "replay/refused": "transitions left out of the replay so far because they were not finite",
@@ -74,8 +75,8 @@ METRICS: dict[str, str] = {
     "time/storing_s": "seconds of writing transitions into the replay since the last row",
     "time/sampling_s": "seconds of drawing batches from the replay since the last row",
     "time/estimation_s": "seconds of computing learning targets since the last row",
-    "time/learning_s": "seconds of updating the learner since the last row",
-    "time/fit_advantages_s": "seconds of fitting direct advantages since the last row, a part of learning",
+    "time/learning_s": "seconds of updating the learner since the last row, fitting included",
+    "time/fitting_s": "seconds of fitting direct advantages since the last row",
 }
 
 EVERY_ALGORITHM = (

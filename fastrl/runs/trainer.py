@@ -152,12 +152,15 @@ class Trainer(ABC):
         """
         return self._session
 
-    @abstractmethod
     def train(self, total_steps: int, out_dir: str | PathLike[str] | None = None) -> None:
-        """Train until `env_steps` reaches `total_steps`, and write the run folder `out_dir` (see `run`).
+        """Train, write the run folder, evaluate at the end; see `run`. An algorithm may add arguments.
 
-        An algorithm may add arguments.
+        Args:
+            total_steps: environment steps over all environments; after `load` the steps already made count.
+            out_dir: run folder: metrics.csv, eval.csv, TensorBoard events, curve.png, checkpoints/; None: as
+                `run` chooses it.
         """
+        self.run(total_steps, out_dir)
 
     @abstractmethod
     def collect(self) -> bool:

@@ -22,10 +22,14 @@ SMALL: dict[str, Any] = {
 }
 
 
+ONLY_CONTINUOUS = ("SACConfig",)  # those that take no discrete actions
+
+
 def small_settings(config_class: type[Any], **changes: Any) -> dict[str, Any]:
     """The small settings that a configuration class has, with changes.
 
     Two environments, rollouts of 16 steps, networks of eight units.
     """
     known = {field.name for field in dataclasses.fields(config_class)}
-    return {name: value for name, value in SMALL.items() if name in known} | changes
+    env = {"env_id": "IdentityContinuous-v0"} if config_class.__name__ in ONLY_CONTINUOUS else {}
+    return {name: value for name, value in SMALL.items() if name in known} | env | changes

@@ -1,5 +1,4 @@
-"""The algorithms by the name that the command line and config.toml use. Nothing is imported before it is
-asked for."""
+"""The algorithms by the name that the command line and config.toml use, imported when asked for."""
 
 from __future__ import annotations
 
@@ -56,6 +55,12 @@ ALGORITHMS: dict[str, Algorithm] = {
             "MPO: off-policy maximum a posteriori policy optimisation from replayed sequences, with Retrace",
             "fastrl.trainers.mpo.config:MPOConfig",
             "fastrl.trainers.mpo.trainer:MPOTrainer",
+        ),
+        Algorithm(
+            "sac",
+            "SAC: off-policy soft actor-critic with twin critics, for continuous actions",
+            "fastrl.trainers.sac.config:SACConfig",
+            "fastrl.trainers.sac.trainer:SACTrainer",
         ),
         Algorithm(
             "vanilla-pg",

@@ -94,9 +94,7 @@ def test_a_family_of_its_own_needs_one_entry(monkeypatch: pytest.MonkeyPatch) ->
 
 @pytest.mark.parametrize("make", [lambda: gym.make_vec("CartPole-v1", 2), lambda: ToyVectorEnv("Counter-v0")])
 def test_no_single_environment_is_made_from_several(make: Any) -> None:
-    with pytest.raises(
-        SettingError, match="a single environment is made from an id"
-    ):
+    with pytest.raises(SettingError, match="a single environment is made from an id"):
         make_gymnasium_env(make())
 
 

@@ -19,8 +19,9 @@ from fastrl.toolkit.utils.estimators.rollout import VALUES, entry, flags, state_
 
 
 class AdvantageModel(BaseModel):
-    """Â(s, a), centred under the policy that acted, and V(s) with it: `dae_loss` moves both. `DAE` of the
-    estimators trains it.
+    """Â(s, a), centred under the policy that acted, and V(s); `dae_loss` moves both.
+
+    The estimator `DAE` trains it.
 
     Its rows are whole environments, so that mini-batches hold every piece of an episode whole: a batch has,
     environments first,

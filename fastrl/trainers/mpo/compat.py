@@ -1,5 +1,4 @@
-"""Documented spellings of MPO: the agent for loops of one's own, the trainer's replay by hand, and helpers
-for Gymnasium's environments.
+"""Documented spellings of MPO: agent, replay by hand, and helpers for Gymnasium's environments.
 
 `fastrl.trainers.mpo.agent` and `fastrl.trainers.mpo.trainer` give them out under their documented paths. The
 functions with a `trainer` argument are methods of `MPOTrainer`.
@@ -14,13 +13,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from fastrl.data.feed import harmless
+from fastrl.data.feed import seen
 from fastrl.data.replay import Sequences
 from fastrl.envs import make_vector_env
 from fastrl.envs.toolkit import wrappers
 from fastrl.errors import SettingError
 from fastrl.nn.distributions import Distribution
-from fastrl.nn.encoders import as_vectors
 from fastrl.nn.observations import as_rows
 from fastrl.nn.precision import require_float32_default, without_autocast
 from fastrl.runs.evaluation import MemorylessActor, evaluate_policy
@@ -124,7 +122,7 @@ def actor_of(learner: MPOLearner, obs_shape: tuple[int, ...]) -> MemorylessActor
 
     def act(obs: Tensor, deterministic: bool) -> Tensor:
         rows, _ = as_rows("MPO's actor", obs, obs_shape, learner.device)
-        return learner.act(harmless(as_vectors(rows)), deterministic)
+        return learner.act(seen(rows), deterministic)
 
     return MemorylessActor(act)
 

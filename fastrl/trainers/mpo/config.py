@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from fastrl.errors import SettingError
-from fastrl.runs.config import Ranges, RunConfig, check_choice, check_ranges, find_preset
+from fastrl.runs.config import Ranges, check_choice, check_ranges, find_preset
 from fastrl.runs.memory import COPIES, FLOAT, Need, action_size, network_need, obs_size, perceptron, row_bytes
-from fastrl.runs.threads import hidden_weights
+from fastrl.runs.replay_config import ReplayConfig
 
 if TYPE_CHECKING:
     from fastrl.envs import VectorEnv
@@ -18,52 +18,37 @@ RANGES: Ranges = (
     (
         "at least 1",
         lambda value: value >= 1,
-        ("batch_size", "replay_size", "target_networks_update_period", "action_samples", "m_steps"),
+        ("target_networks_update_period", "action_samples", "m_steps", "retrace_steps", "retrace_mc_actions"),
     ),
-    ("at least 1", lambda value: value >= 1, ("retrace_steps", "retrace_mc_actions")),
-    ("at least 0", lambda value: value >= 0, ("update_after",)),
-    (
-        "at least one layer, with widths of at least 1",
-        lambda value: min(value, default=0) >= 1,
-        ("policy_layer_sizes", "critic_layer_sizes"),
-    ),
-    ("in [0, 1]", lambda value: 0 <= value <= 1, ("gamma", "retrace_lambda")),
+    ("in [0, 1]", lambda value: 0 <= value <= 1, ("retrace_lambda",)),
     ("in [0, 1)", lambda value: 0 <= value < 1, ("sgd_momentum",)),
     (
         "finite and above 0",
         lambda value: 0 < value < math.inf,
         (
-            *(
-                "policy_lr",
-                "q_lr",
-                "temperature_lr",
-                "lambda_lr",
-                "kl_epsilon",
-                "mstep_kl_epsilon",
-                "mstep_kl_epsilon_std",
-            ),
-            *("epsilon_penalty", "max_grad_norm", "samples_per_insert"),
+            *("temperature_lr", "lambda_lr", "epsilon_penalty", "max_grad_norm"),
+            *("kl_epsilon", "mstep_kl_epsilon", "mstep_kl_epsilon_std"),
         ),
     ),
     ("in [1e-8, 1e8]", lambda value: 1e-8 <= value <= 1e8, ("temperature_init", "lambda_init")),
     (
-        "in [-18, 1e8]",
+        "in [-18, 1e8]",  # softplus(−18) = 1.5e-8
         lambda value: -18 <= value <= 1e8,
         ("init_log_alpha_mean", "init_log_alpha_stddev"),
-    ),  # softplus(−18) = 1.5e-8
+    ),
     ("in [-18, 2]", lambda value: -18 <= value <= 2, ("log_std_init",)),  # what the policy can have
 )
 
 
 @dataclass(kw_only=True)
-class MPOConfig(RunConfig):
+class MPOConfig(ReplayConfig):
     """Settings of an MPO run: what the command line, `MPOTrainer` and `MPOLearner` take.
 
     The defaults are those of the command line; `documented` has those of `MPOTrainer`'s constructor.
     """
 
     DOCUMENTED: ClassVar[dict[str, Any]] = {
-        **RunConfig.DOCUMENTED,
+        **ReplayConfig.DOCUMENTED,
         "num_envs": 1,
         "mstep_kl_epsilon": 0.1,
         "mstep_kl_epsilon_std": None,
@@ -74,30 +59,10 @@ class MPOConfig(RunConfig):
         "init_log_alpha_stddev": 1000.0,
     }
 
-    num_envs: int = 4
-    """Environments stepped together, ≥ 1."""
-    replay_size: int = 1_000_000
-    """Transitions that are kept, over all environments."""
-    batch_size: int = 256
-    """Transitions per update; windows of retrace_steps transitions share them."""
-    update_after: int = 1_000
-    """Environment steps before the first update."""
-    samples_per_insert: float | None = None
-    """Transitions drawn for each one stored; none: batch_size, one update per environment step."""
     m_steps: int = 1
     """Gradient steps per update, ≥ 1, of the policy on one E-step."""
-    policy_layer_sizes: tuple[int, ...] = (256, 256)
-    """Widths of the policy's hidden layers."""
-    critic_layer_sizes: tuple[int, ...] = (256, 256)
-    """Widths of the critic's hidden layers."""
-    gamma: float = 0.99
-    """Discount per environment step, in [0, 1]."""
     target_networks_update_period: int = 100
     """Updates between copies of the networks into their targets."""
-    policy_lr: float = 3e-4
-    """Learning rate of the policy."""
-    q_lr: float = 3e-4
-    """Learning rate of the critic."""
     kl_epsilon: float = 0.1
     """Bound of the E-step's KL, in nats."""
     mstep_kl_epsilon: float = 0.0025
@@ -137,23 +102,18 @@ class MPOConfig(RunConfig):
     twin_critic: bool = False
     """Two critics, of which the lower one counts."""
     log_std_init: float = math.log(0.5)
-    """Logarithm of the actions' standard deviation to start from, in [-18, 2]; bounds of actions are -1 and
-    1."""
+    """Logarithm of the standard deviation of continuous actions to start from, in [-18, 2]; bounds of actions
+    are -1 and 1."""
     optimizer_type: str = "adam"
     """Optimiser: adam or sgd."""
     sgd_momentum: float = 0.9
     """Momentum of sgd, in [0, 1)."""
     bfloat16: bool = False
     """Evaluate the target critic at sampled actions with bfloat16 matrix products."""
-    save_replay: bool = False
-    """Keep the replay in checkpoints: a resumed run then goes on exactly."""
-    log_interval: int = 1_000
-    """Environment steps between rows of metrics.csv; 0: a row per update."""
 
     @classmethod
     def documented(cls, **settings: Any) -> Self:
-        """See `RunConfig.documented`. A batch_size that is left out, since `train` takes it, fits the
-        rest."""
+        """See `RunConfig.documented`; a batch_size that is left out, as `train` takes it, fits the rest."""
         config = super().documented(**settings)
         window, capacity = config.window, config.replay_size
         if "batch_size" not in settings and all(
@@ -166,15 +126,6 @@ class MPOConfig(RunConfig):
     def window(self) -> int:
         """T, transitions of a replayed window."""
         return self.retrace_steps if self.use_retrace else 1
-
-    @property
-    def updates_per_transition(self) -> float:
-        """Updates that each stored transition makes due."""
-        return 1.0 if self.samples_per_insert is None else self.samples_per_insert / self.batch_size
-
-    def hidden_weights(self) -> int:
-        """See `RunConfig.hidden_weights`."""
-        return hidden_weights(self.policy_layer_sizes) + hidden_weights(self.critic_layer_sizes)
 
     @classmethod
     def fixed_on_resume(cls) -> tuple[str, ...]:
@@ -210,18 +161,9 @@ class MPOConfig(RunConfig):
                 f"batch_size must be a multiple of retrace_steps = {self.retrace_steps}, got "
                 f"{self.batch_size}"
             )
-        if self.batch_size > self.replay_size:
-            raise SettingError(
-                f"batch_size must be at most replay_size = {self.replay_size}, got {self.batch_size}"
-            )
-        if self.exact_resume and not self.save_replay:
-            raise SettingError(
-                "exact_resume needs save_replay: without its replay a continued run fills a new one first"
-            )
 
     def needs(self, env: VectorEnv) -> list[Need]:
-        """Networks with their targets, replay, and the target critic's pass over the sampled actions of a
-        batch."""
+        """Networks with targets, replay, and the target critic's pass over a batch's sampled actions."""
         inputs, outputs = obs_size(env), action_size(env)
         policy = perceptron(inputs, self.policy_layer_sizes, outputs)
         critic = perceptron(inputs + outputs, self.critic_layer_sizes, 1) * (2 if self.twin_critic else 1)

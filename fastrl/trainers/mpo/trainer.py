@@ -13,10 +13,9 @@ import torch
 from torch import Tensor
 
 from fastrl.data.feed import Feed
-from fastrl.data.replay import SequenceReplay
+from fastrl.data.replay import SequenceReplay, fields_of
 from fastrl.envs import VectorEnv
 from fastrl.errors import SettingError
-from fastrl.machine import require_memory
 from fastrl.nn.encoders import byte_range
 from fastrl.runs.config import Unsaid
 from fastrl.runs.evaluation import Actor
@@ -41,8 +40,7 @@ __all__ = ["MPOTrainer", "_evaluate_vectorized", "_format_metrics", "_make_env",
 
 
 class MPOTrainer(Trainer):
-    """Train with MPO (see `fastrl.trainers.mpo.learner.MPOLearner` for the algorithm) from replayed sequences
-    of vector environments.
+    """Train with MPO from replayed sequences of vector environments; see `learner.MPOLearner`.
 
     A round is one step of all `num_envs` environments, whose transitions are stored, and the updates that are
     then due: one per environment step unless `samples_per_insert` says otherwise. Rows that are no transition
@@ -79,8 +77,7 @@ class MPOTrainer(Trainer):
 
     Attributes:
         learner: networks, multipliers and optimisers.
-        replay: the stored rows; feed: what fills it.
-        due: updates that the transitions stored so far make due.
+        feed: what steps the environments and fills the replay.
 
     Raises:
         SettingError: a setting is out of range or does not fit the environment's spaces or the machine's
@@ -156,8 +153,6 @@ class MPOTrainer(Trainer):
     def set_up(self) -> None:
         """See `Trainer.set_up`."""
         self.learner: MPOLearner = self.make_learner()
-        self.due = 0.0
-        self.replay = self._make_replay()
         self.feed = self._make_feed()
         self.feed.restart()
 
@@ -175,27 +170,16 @@ class MPOTrainer(Trainer):
             f"env_id {self.env.name!r} has {action.kind} actions; MPO takes discrete or continuous ones"
         )
 
-    def _make_replay(self) -> SequenceReplay:
-        action = ((), torch.int64) if self.learner.discrete else ((self.learner.act_dim,), torch.float32)
-        fields: dict[str, Any] = {
-            "obs": ((self.obs_dim,), torch.uint8 if self.env.obs_dtype == torch.uint8 else torch.float32),
-            "action": action,
-            "extras": {"raw_actions": action, "behaviour_logp": ((), torch.float32)},
-        }
-        capacity, num_envs, window = self.config.replay_size, self.env.num_envs, self.config.window
-        if capacity // num_envs < window + 1:
-            raise SettingError(
-                f"replay_size must hold at least {window + 1} rows of {num_envs} environments, "
-                f"for windows of {window} transitions, got {capacity}"
-            )
-        wanted = SequenceReplay.nbytes_of(capacity, num_envs, **fields)
-        copies = {"its copies in a checkpoint": 2 * wanted} if self.config.save_replay else {}
-        self._memory = require_memory({"replay": wanted} | copies, "replay_size", device=str(self.device))
-        seed = derived_seed(self.seed, "replay")
-        return SequenceReplay(capacity, num_envs, **fields, seed=seed, device=self.device)
-
     def _make_feed(self) -> Feed:
-        return Feed(self.env, self.replay, name="MPO", count=self.count, stopwatch=self.stopwatch)
+        extras = {"raw_actions": fields_of(self.env)["action"], "behaviour_logp": ((), torch.float32)}
+        more: dict[str, Any] = {"count": self.count, "stopwatch": self.stopwatch, "device": self.device}
+        seed = derived_seed(self.seed, "replay")
+        return Feed(self.env, self.config, extras, name="MPO", seed=seed, **more)
+
+    @property
+    def replay(self) -> SequenceReplay:
+        """The stored rows."""
+        return self.feed.replay
 
     # ------------------------------------------------------------------------------------- one round
 
@@ -206,7 +190,7 @@ class MPOTrainer(Trainer):
         # all else is taken already
         drawn = [need for need in config.needs(self.env) if need.purpose in ("batch", "samples")]
         require_needs(drawn, str(self.device))
-        self.config = self.learner.config = config
+        self.config = self.learner.config = self.feed.settings = config
 
     def train(  # type: ignore[override]  # its documented order of arguments has out_dir behind two others
         self,
@@ -216,8 +200,9 @@ class MPOTrainer(Trainer):
         out_dir: str | PathLike[str] | None = None,
         m_steps: int = Unsaid(1),
     ) -> None:
-        """Train, write the run folder, evaluate at the end. `train(total_steps, out_dir)`, as of every
-        trainer, works too.
+        """Train, write the run folder, evaluate at the end.
+
+        `train(total_steps, out_dir)`, as of every trainer, works too.
 
         Args:
             total_steps: environment steps over all environments; after `load` the steps already made count.
@@ -241,10 +226,7 @@ class MPOTrainer(Trainer):
         """One step of all environments, stored; False when a signal asked to stop first."""
         if self.stop_requested():
             return False
-        transitions = self.feed.step(self.learner.act_for_replay)
-        config = self.config
-        if self.feed.ready(config.update_after, config.batch_size, config.window):
-            self.due += transitions * config.updates_per_transition
+        self.feed.step(self.learner.act_for_replay)
         return True
 
     def estimate(self) -> None:
@@ -253,13 +235,8 @@ class MPOTrainer(Trainer):
     def learn(self) -> Mapping[str, Tensor]:
         """The updates that are due; returns the metrics of the last one."""
         metrics: Mapping[str, Tensor] = {}
-        window = self.config.window
-        windows = max(self.config.batch_size // window, 1)
-        while self.due >= 1.0:
-            with self.stopwatch("sampling"):
-                batch = self.replay.sample(windows, window)
+        for batch in self.feed.batches():
             metrics = self.learner.learn(batch)
-            self.due -= 1.0
         self.updates = self.learner.updates
         return {
             **metrics,
@@ -278,33 +255,28 @@ class MPOTrainer(Trainer):
         config = self.config
         targets = f"Retrace over {config.window} steps" if config.use_retrace else "one-step targets"
         sizes = f"{self.env.num_envs} environments, {targets}, {parameters:,} parameters"
-        return f"MPO on {self.env.name}: {sizes}; {self._memory}; {self.threads}"
+        return f"MPO on {self.env.name}: {sizes}; {self.feed.memory}; {self.threads}"
 
     # ----------------------------------------------------------------------------------------- state
 
     def trainer_state(self) -> dict[str, Any]:
         """Observations to go on from, updates that are due, and the replay if it is to be kept."""
-        replay = self.replay.state_dict() if self.config.save_replay else None
-        return {"feed": self.feed.state_dict(), "due": self.due, "replay": replay}
+        return self.feed.state_dict()
 
     def state_outline(self) -> dict[str, Any]:
-        """As `trainer_state`; the replay looks at its own state itself, since it may be absent or filled to
-        any extent."""
-        feed = self.feed.state_dict() | {"following": Maybe(self.feed.obs)}
-        return {**self.trainer_state(), "feed": feed, "replay": None}
+        """As `trainer_state`; the replay looks at its own state itself."""
+        return self.feed.state_dict() | {"following": Maybe(self.feed.obs), "replay": None}
 
     def load_trainer_state(self, state: Mapping[str, Any], *, environments_continue: bool) -> None:
-        """Counterpart of `trainer_state`. Without a saved replay the next `update_after` environment steps
-        only fill a new one."""
-        replay = self._make_replay()  # whatever this trainer had stored belongs to another run
-        if state["replay"] is not None:
-            replay.load_state_dict(state["replay"])  # first, since it may be none
-        self.replay = replay
-        self.due = 0.0 if state["replay"] is None else float(state["due"])
-        self.feed = self._make_feed()
-        self.feed.load_state_dict(state["feed"])
+        """Counterpart of `trainer_state`.
+
+        Without a saved replay the next `update_after` environment steps only fill a new one.
+        """
+        feed = self._make_feed()  # whatever this trainer had stored belongs to another run
+        feed.load_state_dict(state)
+        self.feed = feed
         if not environments_continue:
-            self.feed.restart()
+            feed.restart()
 
     # ----------------------------------------------------------------------------- documented names
 

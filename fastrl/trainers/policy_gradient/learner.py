@@ -8,8 +8,6 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from fastrl.errors import NonFiniteError
-from fastrl.losses.dae import advantage_scale, centred_advantages, dae_loss
 from fastrl.losses.policy_gradient import (
     adapted_kl_penalty,
     kl_penalty_loss,
@@ -20,16 +18,15 @@ from fastrl.losses.policy_gradient import (
 from fastrl.losses.ppo import approximate_kl, ppo_loss, ratio_metrics
 from fastrl.losses.value import explained_variance, half_squared_error
 from fastrl.nn.action_heads import Policy
-from fastrl.nn.flat import FlatParameters
 from fastrl.nn.normalizer import RunningNormalizer
 from fastrl.nn.precision import without_autocast
-from fastrl.runs.optimizers import backward, load_parts, require_gradients
+from fastrl.runs.optimizers import FlatOptimizer, load_parts, require_gradients
+from fastrl.trainers.policy_gradient.advantage_fit import fit_advantages
 from fastrl.trainers.policy_gradient.config import PolicyGradientConfig, PPOAdaptiveConfig, PPOConfig
 from fastrl.trainers.policy_gradient.networks import make_networks
-from fastrl.trainers.policy_gradient.rows import Rows, Segments, minibatches
+from fastrl.trainers.policy_gradient.rows import Metrics, Rows, Segments, means_of, minibatches
 
 Function = Callable[[Tensor], Tensor]
-Metrics = dict[str, Tensor]
 
 
 class Learner:
@@ -63,35 +60,38 @@ class Learner:
         policy, value, advantage = make_networks(obs_size, action_info, config)
         self.policy, self.value = policy.to(device), value.to(device)
         self.advantage = None if advantage is None else advantage.to(device)
-        self.parameters = FlatParameters(self._trained(), trained_only=True)
-        self.optimizer = self._make_optimizer(self.parameters)
+        self.optimizer = FlatOptimizer(self._trained(), self._make_optimizer, config.max_grad_norm)
         if self.advantage is not None:
-            self.dae_parameters = FlatParameters([self.advantage, self.value], trained_only=True)
-            self.dae_optimizer = self._make_optimizer(self.dae_parameters)
+            fitted = [self.advantage, self.value]
+            self.dae_optimizer = FlatOptimizer(fitted, self._make_optimizer, config.max_grad_norm)
 
     def _trained(self) -> list[nn.Module]:
         """What the policy's optimiser trains; with DAE the value function is fitted before."""
         return [self.policy] if self.advantage is not None else [self.policy, self.value]
 
-    def _make_optimizer(self, parameters: FlatParameters) -> torch.optim.Optimizer:
+    def _make_optimizer(self, whole: Tensor) -> torch.optim.Optimizer:
         settings: dict[str, Any] = {"lr": self.config.learning_rate, "eps": 1e-5}
         if getattr(self.config, "optimizer_type", "adam") == "rmsprop":
-            return torch.optim.RMSprop([parameters.whole], **settings)
-        return torch.optim.Adam([parameters.whole], fused=True, **settings)
+            return torch.optim.RMSprop([whole], **settings)
+        return torch.optim.Adam([whole], fused=True, **settings)
 
     def learning_rate(self, env_steps: int) -> float:
-        """Of an update whose rollout began after so many environment steps: constant, or falling linearly to
-        0."""
+        """The learning rate of an update whose rollout began after so many environment steps.
+
+        It is constant, or falls linearly to 0.
+        """
         if not self.config.anneal_lr:
             return self.config.learning_rate
         return self.config.learning_rate * (1.0 - min(env_steps / self.total_steps, 1.0))
 
     def follow(self) -> None:
-        """Follow parameters that were replaced, see `fastrl.nn.kept`; SettingError if that cannot be. Every
-        update does it by itself."""
-        self.parameters.follow(self._trained())
+        """Follow parameters that were replaced; every update calls it.
+
+        See `fastrl.nn.kept`; SettingError if that cannot be.
+        """
+        self.optimizer.weights.follow(self._trained())
         if self.advantage is not None:
-            self.dae_parameters.follow([self.advantage, self.value])
+            self.dae_optimizer.weights.follow([self.advantage, self.value])
 
     # ------------------------------------------------------------------------------------- acting, values
 
@@ -100,8 +100,7 @@ class Learner:
         return obs if self.obs_normalizer is None else self.obs_normalizer(obs)
 
     def sampler(self) -> Function:
-        """A function from observations [N, F] to drawn actions, for a rollout: layers are looked through
-        once."""
+        """A function from observations [N, F] to drawn actions, for one rollout."""
         draw = self.policy.sampler()
         return draw if self.obs_normalizer is None else lambda obs: draw(self.normalized(obs))
 
@@ -127,8 +126,7 @@ class Learner:
     def loss(
         self, rows: Rows, policy: Policy, values: Tensor | None, *, diagnostics: bool
     ) -> tuple[Tensor, Metrics]:
-        """L = L_π + vf_coef ½ mean (V − G)² − ent_coef mean H of a minibatch, and what it is made of,
-        detached.
+        """L = L_π + vf_coef ½ mean (V − G)² − ent_coef mean H of a minibatch, and its parts, detached.
 
         Args:
             rows: the minibatch.
@@ -152,8 +150,9 @@ class Learner:
         return {"train/approx_kl": approximate_kl(log_ratio).mean()}
 
     def learn(self, rows: Rows, env_steps: int) -> Metrics:
-        """Epochs of minibatches; metrics are means over gradient steps, of what only the last epoch measures
-        over those of that epoch.
+        """Epochs of minibatches; metrics are means over gradient steps.
+
+        Those that only the last epoch measures are means over its steps.
 
         Args:
             rows: the transitions of a rollout; without any nothing is done.
@@ -176,36 +175,27 @@ class Learner:
                 values = value(part.obs).flatten() if self.advantage is None else None
                 now = self.policy.distribution(policy(part.obs))
                 loss, metrics = self.loss(part, now, values, diagnostics=epoch == config.update_epochs - 1)
-                steps.append(metrics | {"grad/norm": self._descend(loss, self.parameters, self.optimizer)})
+                steps.append(metrics | {"grad/norm": self.optimizer.step(loss, **self._place)})
             if self._stops_after_epoch(rows, policy):
                 break
         self.updates += 1
-        means = _means(steps)
+        means = means_of(steps)
         if config.update_epochs * config.num_minibatches == 1:  # the only minibatch was before the step
             means |= self._moved(rows, policy)
         return means | {
             "train/explained_variance": explained,
-            "train/learning_rate": torch.tensor(self.optimizer.param_groups[0]["lr"]),
+            "train/learning_rate": torch.tensor(self.optimizer.learning_rate),
         }
 
-    def _begin(self, optimizer: torch.optim.Optimizer, env_steps: int) -> None:
+    def _begin(self, optimizer: FlatOptimizer, env_steps: int) -> None:
         require_gradients()
         self.follow()
-        for group in optimizer.param_groups:
-            group["lr"] = self.learning_rate(env_steps)
+        optimizer.learning_rate = self.learning_rate(env_steps)
 
-    def _descend(self, loss: Tensor, parameters: FlatParameters, optimizer: torch.optim.Optimizer) -> Tensor:
-        """One gradient step; returns the gradient's norm before it was clipped, 0-d."""
-        parameters.zero_grad()
-        backward(loss)
-        norm = parameters.clip_grad_norm_(self.config.max_grad_norm)
-        if not bool(torch.isfinite(norm)):
-            raise NonFiniteError(
-                f"{self.config.ALGORITHM}: loss or gradient not finite in update {self.updates}; that step "
-                "was not taken"
-            )
-        parameters.step(optimizer)
-        return norm
+    @property
+    def _place(self) -> dict[str, str]:
+        """What errors say of a gradient step."""
+        return {"who": self.config.ALGORITHM, "when": f"in update {self.updates}"}
 
     def _stops_after_epoch(self, rows: Rows, policy: Function) -> bool:
         """Whether to leave out the epochs that are left."""
@@ -221,8 +211,9 @@ class Learner:
     # --------------------------------------------------------------------------- direct advantage estimation
 
     def fit_advantages(self, segments: Segments, env_steps: int) -> tuple[Tensor, Tensor, Metrics]:
-        """Fit Â and V together on a rollout, `dae_epochs` times, and look at Â afterwards. The policy does
-        not move.
+        """Fit Â and V together on a rollout, `dae_epochs` times; the policy does not move.
+
+        Â is looked at afterwards.
 
         Args:
             segments: the rollout; without a transition nothing is fitted.
@@ -235,42 +226,10 @@ class Learner:
         Raises:
             NonFiniteError, SettingError: as for `learn`.
         """
-        self._begin(self.dae_optimizer, env_steps)
-        steps: list[Metrics] = []
-        for _ in range(self.config.dae_epochs if bool(segments.valid.any()) else 0):
-            for part in minibatches(segments, self.config.dae_minibatches):
-                loss = self._dae_loss(part)[0]
-                norm = self._descend(loss, self.dae_parameters, self.dae_optimizer)
-                steps.append({"loss/dae": loss.detach(), "grad/dae_norm": norm})
-        with torch.no_grad():
-            loss, targets, advantages, deviation = self._dae_loss(segments)
-        advantages = torch.where(segments.valid, advantages, 0.0)
-        if self.config.normalize_advantages:
-            advantages = advantages / deviation
-        after = {"dae/loss_after": loss, "dae/advantage_std": deviation}
-        return advantages, targets, _means(steps) | after
-
-    def _dae_loss(self, segments: Segments) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """(loss 0-d; what V is fitted to [E, T]; Â [E, T]; its deviation under the policy 0-d)."""
         assert self.advantage is not None
-        obs, sizes = segments.obs.flatten(0, 1), segments.rewards.shape
-        acted = self.policy.distribution(segments.acted)
-        values = self.value(obs).view(sizes)
-        outputs = self.advantage(obs).unflatten(0, sizes)
-        advantages = centred_advantages(outputs, acted, segments.actions)
-        loss, targets = dae_loss(
-            advantages,
-            values,
-            segments.rewards,
-            segments.bootstrap,
-            segments.terminated,
-            segments.truncated,
-            gamma=self.config.gamma,
-            dae_lambda=self.config.dae_lambda,
-            valid=segments.valid,
-            environments_first=True,
-        )
-        return loss, targets, advantages, advantage_scale(outputs.detach(), acted, segments.valid)
+        self._begin(self.dae_optimizer, env_steps)
+        networks = (self.policy, self.value, self.advantage)
+        return fit_advantages(*networks, self.dae_optimizer, segments, self.config, self._place)
 
     # ------------------------------------------------------------------------------------------------ state
 
@@ -283,16 +242,9 @@ class Learner:
         return {name: part.state_dict() for name, part in self._parts().items()} | {"updates": self.updates}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Counterpart of `state_dict`; learning rates and the like stay as this learner was built with
-        them."""
+        """Counterpart of `state_dict`; learning rates and the like stay as they were built."""
         load_parts(self._parts(), state)
         self.updates = int(state["updates"])
-
-
-def _means(steps: list[Metrics]) -> Metrics:
-    """Of each metric of the last step the mean over the steps that have it."""
-    names = steps[-1] if steps else {}
-    return {name: torch.stack([step[name] for step in steps if name in step]).mean() for name in names}
 
 
 class VanillaPGLearner(Learner):

@@ -1,11 +1,9 @@
-"""The policy-gradient family on vector environments: collect T steps of N environments, estimate, learn,
-repeat."""
+"""The policy-gradient family: collect T steps of N environments, estimate, learn, repeat."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from os import PathLike
 from typing import Any
 
 import torch
@@ -80,21 +78,10 @@ class PolicyGradientTrainer(Trainer):
         return str(self.config.ALGORITHM)
 
     def anneal_over(self, total_steps: int) -> None:
-        """Let the learning rate fall from `learning_rate` in the first update to nearly 0 in the last one of
-        a run of so many steps."""
+        """Let the learning rate fall from `learning_rate` to nearly 0 over a run of so many steps."""
         self.learner.total_steps = total_steps
 
     # ------------------------------------------------------------------------------------------ one round
-
-    def train(self, total_steps: int, out_dir: str | PathLike[str] | None = None) -> None:
-        """Train until `env_steps` reaches `total_steps` and write the run folder.
-
-        Args:
-            total_steps: environment steps over all environments; after `load` the steps already made count.
-            out_dir: run folder: metrics.csv, eval.csv, TensorBoard events, curve.png, checkpoints/; None: as
-                `Trainer.run` chooses it.
-        """
-        self.run(total_steps, out_dir)
 
     @without_autocast
     def collect(self) -> bool:
@@ -105,8 +92,11 @@ class PolicyGradientTrainer(Trainer):
     @without_autocast
     @torch.no_grad()
     def estimate(self) -> None:
-        """What is learned from: normalised observations and rewards, the policy that acted, values, and
-        advantages unless DAE fits them."""
+        """Compute what is learned from.
+
+        Normalised observations and rewards, the policy that acted, values, and advantages unless DAE fits
+        them.
+        """
         rollout, scaler = self.rollout, self.reward_scaler
         self.steps_before = self.env_steps - int(rollout.valid.sum())
         self.obs = self.learner.normalized(rollout.obs)  # [T+1, N, F]

@@ -17,8 +17,7 @@ from fastrl.trainers.ppo_trxl.networks import TrXLAgent
 
 
 class TrXLActor:
-    """An agent in N environments, each with a memory of its present episode (an
-    `fastrl.runs.evaluation.Actor`).
+    """An `fastrl.runs.evaluation.Actor` in N environments, each with a memory of its present episode.
 
     Args:
         agent: the network.
@@ -49,8 +48,7 @@ class TrXLActor:
     @without_autocast
     @torch.no_grad()
     def policy_and_value(self, obs: Tensor) -> tuple[BranchedPolicy, Tensor]:
-        """Policy and values [N] at the present observations [N, *shape]. Memory stays as it is until
-        `observe`."""
+        """Policy and values [N] at observations [N, *shape]; memory stays as it is until `observe`."""
         memory = self.memory
         policy, values, _, inputs = self.agent.read(obs, memory.banks, memory.window(), memory.maps)
         self.tokens = self.agent.transformer.stored(inputs, memory.clock.position)
@@ -107,6 +105,5 @@ class TrXLActor:
         self.memory.load_rows(rows)
 
     def env_actions(self, actions: Tensor) -> Tensor:
-        """Actions [N, branches] or [N, A] in the shape of `VectorEnv.step`: one choice of a `Discrete` space
-        is [N], others have axes."""
+        """Actions [N, branches] or [N, A] in the shape of `VectorEnv.step`; of a `Discrete` space [N]."""
         return actions.view(len(actions), *self.action.shape)

@@ -64,8 +64,7 @@ __all__ = [  # the private ones are documented under this path
 
 
 class VMPOTrainer(Trainer):
-    """Train with V-MPO (see `fastrl.trainers.vmpo.learner.VMPOLearner` for the algorithm) on vector
-    environments.
+    """Train with V-MPO on vector environments; see `fastrl.trainers.vmpo.learner.VMPOLearner`.
 
     A round collects `num_steps` steps of each of `num_envs` environments with the acting policy, estimates
     advantages, and learns from the valid rows; with "dae" advantages are fitted as the first step of
@@ -226,8 +225,10 @@ class VMPOTrainer(Trainer):
 
     @torch.no_grad()
     def estimate(self) -> None:
-        """Rewards as the learner sees them, values, and advantages and returns but for "dae", where `learn`
-        fits them."""
+        """Rewards as the learner sees them, values, advantages and returns.
+
+        With "dae" `learn` fits the last two.
+        """
         rollout = self.rollout
         rewards = rollout.rewards
         if self.reward_scaler is not None:
@@ -261,12 +262,14 @@ class VMPOTrainer(Trainer):
         return self.segments.rows(advantages, returns, unmoved=unmoved)
 
     def learn(self) -> Mapping[str, Tensor]:
-        """With "dae" fit advantages and values to the rollout; update the policy `updates_per_step` times on
-        its valid rows; then take its observations into the statistics."""
+        """Update the policy `updates_per_step` times on the rollout's valid rows.
+
+        With "dae" advantages and values are fitted first; then the observations enter the statistics.
+        """
         assert self.segments is not None
         metrics: dict[str, Tensor] = {}
         if self.config.advantage_estimator == "dae":
-            with self.stopwatch("fit_advantages"):
+            with self.stopwatch("fitting"):
                 advantages, returns, metrics = self.learner.fit_advantages(self.segments)
             self.rows = self._rows(advantages, returns)
         rows = self.rows
