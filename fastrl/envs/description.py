@@ -82,7 +82,7 @@ class DescribedEnvs(VectorEnv):
             )
         floats = None if low is None else str(low.dtype).removeprefix("torch.")
         default = {"start": [0], "shape": list(shape), "dtype": floats or "int64"}
-        numbering = description["numbering"] or default
+        numbering: Mapping[str, Any] = description["numbering"] or default
         self._start = np.asarray(numbering["start"], np.int64)
         self._own_shape = _whole_numbers("numbering", numbering["shape"])
         self._own_dtype = np.dtype(str(numbering["dtype"]))

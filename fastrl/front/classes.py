@@ -80,13 +80,13 @@ class MPO(ByName, MPOTrainer):
     NAME = "mpo"
 
 
+class SAC(ByName, SACTrainer):
+    """Soft actor-critic with twin critics and an adapted temperature. Arguments: see `ByName`."""
+
+    NAME = "sac"
+
+
 class PPOTrXL(ByName, PPOTrXLTrainer):
     """PPO with a Transformer-XL memory of the episode. Arguments: see `ByName`."""
 
     NAME = "ppo-trxl"
-
-
-class SAC(ByName, SACTrainer):
-    """Soft actor-critic, with a temperature that adapts. Arguments: see `ByName`."""
-
-    NAME = "sac"

@@ -70,11 +70,9 @@ def create_run(
     Raises:
         SettingError: the folder holds a run already, or cannot be made. Nothing was changed in it.
     """
-    path = (
-        out_dir
-        or RUNS
-        / f"{algorithm}-{_plain(env_name or config.env_id)}-{config.seed}-{time.strftime('%Y%m%d-%H%M%S')}"
-    )
+    begun = time.strftime("%Y%m%d-%H%M%S")
+    name = f"{algorithm}-{_plain(env_name or config.env_id)}-{config.seed}-{begun}"
+    path = out_dir or RUNS / name
     if out_dir is None:
         path = _unused(path)
     _require_no_run(path)

@@ -136,7 +136,7 @@ class EnvPoolEnv(VectorEnv):
             space, actions = self._pool.observation_space, self._pool.action_space
             seen = default_space(env_id, space) if obs_keys is None else space
             self._observations = ObservationMap(seen, obs_keys=obs_keys, crop=crop, name=env_id)
-            self._actions = ActionMap(actions, num_actions=num_actions, name=env_id)
+            self._actions: ActionMap = ActionMap(actions, num_actions=num_actions, name=env_id)
         if obs_keys is None and left_out(env_id, space):
             entries = ", ".join(left_out(env_id, space))
             _say_once(

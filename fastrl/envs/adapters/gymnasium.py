@@ -51,7 +51,7 @@ class GymnasiumEnv(VectorEnv):
                 raise ValueError(f"environment {index} of {name} has other spaces than environment 0")
         self.envs = list(envs)
         self._observations = ObservationMap(first.observation_space, obs_keys=obs_keys, crop=crop, name=name)
-        self._actions = ActionMap(first.action_space, num_actions=num_actions, name=name)
+        self._actions: ActionMap = ActionMap(first.action_space, num_actions=num_actions, name=name)
         self._seeded = False
         super().__init__(
             name=name,

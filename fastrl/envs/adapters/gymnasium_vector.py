@@ -70,7 +70,7 @@ class GymnasiumVectorEnv(VectorEnv):
         self.env = env
         observation_space, action_space = single_spaces(env, name)
         self._observations = ObservationMap(observation_space, obs_keys=obs_keys, crop=crop, name=name)
-        self._actions = ActionMap(action_space, num_actions=num_actions, name=name)
+        self._actions: ActionMap = ActionMap(action_space, num_actions=num_actions, name=name)
         self.autoreset_mode = autoreset_mode(env, name, self._observations, self._actions, mode)
         self._seeded = hasattr(env, "all_env_ids")  # an EnvPool object takes its seed when it is made
         self._workers = Workers.of(env)

@@ -217,7 +217,7 @@ class PPOTrXLTrainer(Trainer):
 
     # ------------------------------------------------------------------------------------- one round
 
-    def train(  # type: ignore[override]  # in the documented order out_dir comes last
+    def train(  # type: ignore[override]  # in the documented signature out_dir is keyword-only
         self,
         total_steps: int,
         *,
