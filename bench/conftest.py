@@ -67,7 +67,8 @@ def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> Non
         sizes = "×".join(map(str, row["sizes"]))
         ratio = f"{row['times_fastrl']:.2f}" if "times_fastrl" in row else ""
         terminalreporter.write_line(
-            f"{row['op']:<8}{row['device']:<7}{sizes:<14}{row['peer']:<34}{row['median_us']:>12.2f}{ratio:>10}"
+            f"{row['op']:<8}{row['device']:<7}{sizes:<14}{row['peer']:<34}"
+            f"{row['median_us']:>12.2f}{ratio:>10}"
         )
         for name, value in row.get("inside", {}).items():
             terminalreporter.write_line(f"{'':<29}  {name:<38}{value:>10.2f}")

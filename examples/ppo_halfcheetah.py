@@ -27,6 +27,7 @@ config = PPOConfig(
     num_minibatches=32,
     learning_rate=3e-4,
     clip_vloss=True,
+    vf_coef=0.5,
     normalize_observation=True,
     normalize_reward=True,
     eval_episodes=4,

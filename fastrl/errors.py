@@ -1,5 +1,7 @@
-"""Errors that a user can cause and mend. Everything that imports anything else of fastrl may import this
-module."""
+"""Errors that a user can cause and mend.
+
+Everything that imports anything else of fastrl may import this module.
+"""
 
 from __future__ import annotations
 
@@ -8,8 +10,10 @@ from collections.abc import Iterable
 
 
 class SettingError(ValueError):
-    """A setting cannot be used: one sentence that names it. The command line prints it and exits with code
-    2."""
+    """A setting cannot be used; one sentence names it.
+
+    The command line prints it and exits with code 2.
+    """
 
 
 class CheckpointError(RuntimeError):
@@ -17,18 +21,21 @@ class CheckpointError(RuntimeError):
 
 
 class RunFolderError(RuntimeError):
-    """A file of a run cannot be read or written: a full disk, no permission, a link, another process at work;
-    the message names it."""
+    """A file of a run cannot be read or written; the message names it.
+
+    A full disk, no permission, a link, another process at work.
+    """
 
 
 class NonFiniteError(ArithmeticError):
-    """A number that must be finite is not; the message names the loss term or the environment, and the
-    update. Parameters are untouched."""
+    """A number that must be finite is not; parameters are untouched.
+
+    The message names the loss term or the environment, and the update.
+    """
 
 
 def nearest(given: str, known: Iterable[str]) -> str:
-    """The tail of an error message: `; did you mean 'CartPole-v1'?`, or nothing when no known name is
-    close."""
+    """The end of an error message: `; did you mean 'CartPole-v1'?`, or nothing if no known name is close."""
     names = list(known)
     close = difflib.get_close_matches(given, names, n=1, cutoff=0.5)
     if not close:  # upper and lower case are the commonest slip and count as far apart above

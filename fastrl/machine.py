@@ -21,8 +21,7 @@ MOST_ENVS = 2**20
 
 
 def available_cores() -> int:
-    """Cores this process may run on: its affinity mask, or fewer if a control group (a container) allows
-    fewer."""
+    """Cores that this process may run on: those of its affinity mask, or of its container if it has fewer."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return max(1, min(cores, _control_group_cores() or cores))
 
@@ -99,8 +98,7 @@ def require_memory(parts: Mapping[str, int], settings: str, *, device: str = "cp
 
 
 def available_memory(device: str = "cpu") -> int | None:
-    """Bytes that can still be taken, within the limits of a container and of this process; None where the
-    system does not tell."""
+    """Bytes that can still be taken, within the limits of container and process; None if unknown."""
     if device.startswith("cuda"):
         import torch
 

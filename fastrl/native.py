@@ -25,8 +25,9 @@ class NativeLibraryError(ImportError):
 
 @functools.cache
 def load_ops() -> None:
-    """Loads the ops, and their CUDA half where torch has CUDA, into `torch.ops.fastrl`; further calls cost
-    nothing.
+    """Load the ops into `torch.ops.fastrl`, with their CUDA half where torch has CUDA.
+
+    Further calls cost nothing.
 
     Raises: NativeLibraryError if torch is too old, or the ops were not built.
     """
@@ -53,8 +54,7 @@ def check_torch_version(version: str) -> None:
 
 
 def build_info() -> dict[str, object]:
-    """What was built: versions, compilers, CUDA architectures ("" without CUDA), sanitizers, and which
-    libraries are there.
+    """What was built: versions, compilers, CUDA architectures ("" without CUDA), sanitizers, libraries.
 
     Raises: NativeLibraryError if nothing was built.
     """

@@ -1,5 +1,4 @@
-"""The name that `fastrl.runs` had before 0.2; scripts that import from here go on working, and are told of
-the new name."""
+"""The former name of `fastrl.runs`; scripts that import from it work, and are told of the new one."""
 
 import importlib
 import pkgutil

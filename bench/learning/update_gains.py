@@ -33,7 +33,7 @@ import copy
 import sys
 import tempfile
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -45,21 +45,22 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 import record  # noqa: E402
 import runs  # noqa: E402
-from fastrl.trainers.vmpo.direct_advantage import AdvantageNetwork, Segments  # noqa: E402
 
 from fastrl import ops  # noqa: E402
 from fastrl.errors import SettingError  # noqa: E402
 from fastrl.losses.dae import centred_advantages  # noqa: E402
 from fastrl.losses.value import standardize  # noqa: E402
-from fastrl.trainers.vmpo.agent import VMPOAgent  # noqa: E402
-from fastrl.trainers.vmpo.batch import Rows  # noqa: E402
+from fastrl.nn.distributions import DiagonalGaussian  # noqa: E402
+from fastrl.trainers.vmpo.batch import Rows, Segments  # noqa: E402
+from fastrl.trainers.vmpo.learner import VMPOLearner  # noqa: E402
+from fastrl.trainers.vmpo.networks import AdvantageNetwork, DiagonalGaussianPolicy  # noqa: E402
 from fastrl.trainers.vmpo.trainer import VMPOTrainer  # noqa: E402
 
 FOR_TRUTH, FOR_UPDATES = 200, 20  # rollouts
 TRUTH_LAMBDA, TRUTH_EPOCHS, TRUTH_WIDTHS = 0.95, 8, (256, 256)
 DAE = ('advantage_estimator="dae"', "epsilon_mu=0.025")  # as in rows.py
 
-Kind = Callable[[VMPOAgent, Segments, float], Tensor]  # advantages [T, N] of a rollout; λ of gae
+Kind = Callable[[VMPOLearner, Segments, float], Tensor]  # advantages [T, N] of a rollout; λ of gae
 
 
 class Recorded(NamedTuple):
@@ -74,7 +75,7 @@ class Frozen:
     """A policy that stands still, its rollouts, and A* with the slopes b* [S, A] over states [S, obs_dim]
     that no update sees."""
 
-    agent: VMPOAgent
+    learner: VMPOLearner
     state: dict[str, Any]
     gae_lambda: float
     rollouts: list[Segments]
@@ -98,59 +99,63 @@ def train(env_id: str, seed: int, steps: int, changes: tuple[str, ...]) -> VMPOT
 
 def collect(trainer: VMPOTrainer, count: int) -> list[Recorded]:
     """Rollouts of the present policy, with rewards as the learner sees them and V as training left it."""
+    policy = trainer.learner.acting_policy
+    if not isinstance(policy, DiagonalGaussianPolicy):
+        raise SettingError(f"env_id {trainer.env.name!r} has discrete actions; slopes are of continuous ones")
     recorded = []
     for _ in range(count):
         trainer.collect()
         rollout = trainer.rollout
         rewards = rollout.rewards if trainer.reward_scaler is None else trainer.reward_scaler(rollout.rewards)
-        flags = (rollout.terminated.clone(), rollout.truncated.clone(), rollout.valid.clone())
-        values, acted, obs = (
-            trainer.agent.values_of(rollout.obs),
-            trainer._acted(torch.clone),
-            rollout.obs.clone(),
+        obs = rollout.obs.clone()
+        segments = Segments(
+            obs=obs[:-1],
+            actions=rollout.actions.clone(),
+            acted=DiagonalGaussian(rollout.extras["means"].clone(), policy.policy_logstd.detach().clone()),
+            rewards=rewards.clone(),
+            values=trainer.learner.values_of(obs),
+            terminated=rollout.terminated.clone(),
+            truncated=rollout.truncated.clone(),
+            valid=rollout.valid.clone(),
         )
-        recorded.append(
-            Recorded(Segments(obs[:-1], rollout.actions.clone(), acted, rewards.clone(), values, *flags), obs)
-        )
+        recorded.append(Recorded(segments, obs))
     return recorded
 
 
 def freeze(trainer: VMPOTrainer, settings: Any) -> Frozen:
     """The policy as it is, with its true advantages."""
-    agent = trainer.agent
-    if agent.discrete:
-        raise SettingError(f"env_id {trainer.env.name!r} has discrete actions; slopes are of continuous ones")
-    truth = true_advantages(agent, collect(trainer, FOR_TRUTH))
+    learner = trainer.learner
+    truth = true_advantages(learner, collect(trainer, FOR_TRUTH))
     rest = [recorded.segments for recorded in collect(trainer, FOR_UPDATES + 1)]
     states = rest[-1].obs.flatten(0, 1)
     with torch.no_grad():
-        slopes = truth(agent.policy.obs_normalizer(states))[..., 0]
+        slopes = truth(learner.policy.obs_normalizer(states))[..., 0]
     return Frozen(
-        agent, copy.deepcopy(agent.state_dict()), settings.gae_lambda, rest[:-1], truth, states, slopes
+        learner, copy.deepcopy(learner.state_dict()), settings.gae_lambda, rest[:-1], truth, states, slopes
     )
 
 
-def true_advantages(agent: VMPOAgent, rollouts: list[Recorded]) -> AdvantageNetwork:
+def true_advantages(learner: VMPOLearner, rollouts: list[Recorded]) -> AdvantageNetwork:
     """A* of a policy: gae's advantages of many rollouts, with a value function fitted to them, regressed on
     states and actions."""
-    values = fitted_values(agent, rollouts)
-    targets = [gae(agent, rollout.segments, TRUTH_LAMBDA, values(rollout)) for rollout in rollouts]
+    values = fitted_values(learner, rollouts)
+    targets = [gae(learner, rollout.segments, TRUTH_LAMBDA, values(rollout)) for rollout in rollouts]
     scale = torch.cat(
         [target[rollout.segments.valid] for target, rollout in zip(targets, rollouts, strict=True)]
     ).std()
-    network = AdvantageNetwork(agent.obs_dim, agent.act_dim, TRUTH_WIDTHS, discrete=False)
+    network = AdvantageNetwork(learner.obs_dim, learner.act_dim, TRUTH_WIDTHS, discrete=False)
     optimizer = torch.optim.Adam(network.parameters())
     schedule = torch.optim.lr_scheduler.LinearLR(optimizer, 1.0, 0.0, TRUTH_EPOCHS * len(rollouts))
     for _ in range(TRUTH_EPOCHS):
         for index in torch.randperm(len(rollouts)).tolist():
-            regress(agent, network, optimizer, rollouts[index].segments, targets[index] / scale)
+            regress(learner, network, optimizer, rollouts[index].segments, targets[index] / scale)
             schedule.step()
     return network
 
 
-def fitted_values(agent: VMPOAgent, rollouts: list[Recorded]) -> Callable[[Recorded], Tensor]:
+def fitted_values(learner: VMPOLearner, rollouts: list[Recorded]) -> Callable[[Recorded], Tensor]:
     """V [T+1, N] of a rollout by a value function that was fitted to all rollouts."""
-    critic = copy.deepcopy(agent.policy)
+    critic = copy.deepcopy(learner.policy)
     optimizer = torch.optim.Adam(critic.value_parameters())
 
     @torch.no_grad()
@@ -159,7 +164,7 @@ def fitted_values(agent: VMPOAgent, rollouts: list[Recorded]) -> Callable[[Recor
 
     for rollout in rollouts * 3:
         known = values(rollout)
-        returns = gae(agent, rollout.segments, TRUTH_LAMBDA, known) + known[:-1]
+        returns = gae(learner, rollout.segments, TRUTH_LAMBDA, known) + known[:-1]
         for _ in range(4):
             optimizer.zero_grad()
             (critic.get_value(rollout.segments.obs).squeeze(-1) - returns)[
@@ -169,27 +174,27 @@ def fitted_values(agent: VMPOAgent, rollouts: list[Recorded]) -> Callable[[Recor
     return values
 
 
-def gae(agent: VMPOAgent, rollout: Segments, gae_lambda: float, values: Tensor | None = None) -> Tensor:
+def gae(learner: VMPOLearner, rollout: Segments, gae_lambda: float, values: Tensor | None = None) -> Tensor:
     """GAE's advantages [T, N] of a rollout, with V as training left it if no other is given."""
     given = (
         rollout.rewards,
-        rollout.bootstrap if values is None else values,
+        rollout.values if values is None else values,
         rollout.terminated,
         rollout.truncated,
     )
-    return ops.gae(*given, gamma=agent.gamma, gae_lambda=gae_lambda, valid=rollout.valid)[0]
+    return ops.gae(*given, gamma=learner.config.gamma, gae_lambda=gae_lambda, valid=rollout.valid)[0]
 
 
-def advantages_by(agent: VMPOAgent, network: AdvantageNetwork, rollout: Segments) -> Tensor:
+def advantages_by(learner: VMPOLearner, network: AdvantageNetwork, rollout: Segments) -> Tensor:
     """Â [T, N] of a network."""
-    outputs = network(agent.policy.obs_normalizer(rollout.obs.flatten(0, 1))).unflatten(
+    outputs = network(learner.policy.obs_normalizer(rollout.obs.flatten(0, 1))).unflatten(
         0, rollout.rewards.shape
     )
     return centred_advantages(outputs, rollout.acted, rollout.actions)
 
 
 def regress(
-    agent: VMPOAgent,
+    learner: VMPOLearner,
     network: AdvantageNetwork,
     optimizer: torch.optim.Optimizer,
     rollout: Segments,
@@ -197,57 +202,57 @@ def regress(
 ) -> None:
     """A gradient step of Â towards targets [T, N]."""
     optimizer.zero_grad()
-    (advantages_by(agent, network, rollout) - targets)[rollout.valid].square().mean().backward()
+    (advantages_by(learner, network, rollout) - targets)[rollout.valid].square().mean().backward()
     optimizer.step()
 
 
 # ------------------------------------------------------------------------------- kinds of advantages
 
 
-def forget(agent: VMPOAgent) -> AdvantageNetwork:
-    """A new advantage network in place of the agent's, and nothing of the old one in the optimiser."""
-    network = agent.advantage_network
+def forget(learner: VMPOLearner) -> AdvantageNetwork:
+    """A new advantage network in place of the learner's, and nothing of the old one in the optimiser."""
+    network = learner.advantage_network
     assert network is not None
     widths = tuple(layer.out_features for layer in network.encoder if isinstance(layer, torch.nn.Linear))
     network.load_state_dict(
-        AdvantageNetwork(agent.obs_dim, agent.act_dim, widths, discrete=False).state_dict()
+        AdvantageNetwork(learner.obs_dim, learner.act_dim, widths, discrete=False).state_dict()
     )
     for parameter in network.parameters():
-        agent.optimizer.state.pop(parameter, None)
+        learner.optimizer.state.pop(parameter, None)
     return network
 
 
-def before(agent: VMPOAgent, rollout: Segments, gae_lambda: float) -> Tensor:
-    assert agent.advantage_network is not None
+def before(learner: VMPOLearner, rollout: Segments, gae_lambda: float) -> Tensor:
+    assert learner.advantage_network is not None
     with torch.no_grad():
-        return advantages_by(agent, agent.advantage_network, rollout)
+        return advantages_by(learner, learner.advantage_network, rollout)
 
 
-def direct(agent: VMPOAgent, rollout: Segments, gae_lambda: float) -> Tensor:
-    agent.fit_advantages(rollout)
-    return before(agent, rollout, gae_lambda)
+def direct(learner: VMPOLearner, rollout: Segments, gae_lambda: float) -> Tensor:
+    learner.fit_advantages(rollout)
+    return before(learner, rollout, gae_lambda)
 
 
-def direct_anew(agent: VMPOAgent, rollout: Segments, gae_lambda: float) -> Tensor:
-    forget(agent)
-    return direct(agent, rollout, gae_lambda)
+def direct_anew(learner: VMPOLearner, rollout: Segments, gae_lambda: float) -> Tensor:
+    forget(learner)
+    return direct(learner, rollout, gae_lambda)
 
 
-def regressed(agent: VMPOAgent, rollout: Segments, gae_lambda: float) -> Tensor:
-    network = forget(agent)
-    targets = gae(agent, rollout, gae_lambda)
-    optimizer = torch.optim.Adam(network.parameters(), agent.optimizer.param_groups[-1]["lr"], eps=1e-5)
-    for _ in range(agent.dae_epochs):
-        regress(agent, network, optimizer, rollout, targets / targets[rollout.valid].std())
-    return before(agent, rollout, gae_lambda)
+def regressed(learner: VMPOLearner, rollout: Segments, gae_lambda: float) -> Tensor:
+    network = forget(learner)
+    targets = gae(learner, rollout, gae_lambda)
+    optimizer = torch.optim.Adam(network.parameters(), learner.optimizer.param_groups[-1]["lr"], eps=1e-5)
+    for _ in range(learner.config.dae_epochs):
+        regress(learner, network, optimizer, rollout, targets / targets[rollout.valid].std())
+    return before(learner, rollout, gae_lambda)
 
 
 def kinds(frozen: Frozen) -> dict[str, Kind]:
     """What is compared; gae first."""
 
     @torch.no_grad()
-    def truth(agent: VMPOAgent, rollout: Segments, gae_lambda: float) -> Tensor:
-        return advantages_by(agent, frozen.truth, rollout)
+    def truth(learner: VMPOLearner, rollout: Segments, gae_lambda: float) -> Tensor:
+        return advantages_by(learner, frozen.truth, rollout)
 
     own = {"dae": direct, "dae, anew": direct_anew, "dae, before": before}
     return {"gae": gae, "gae, regressed": regressed, **own, "A*": truth}
@@ -258,30 +263,29 @@ def kinds(frozen: Frozen) -> dict[str, Kind]:
 
 def update(frozen: Frozen, kind: Kind, rollout: Segments) -> tuple[float, float, float]:
     """(agreement, gain, KL) of one update from the frozen weights."""
-    agent, take = frozen.agent, rollout.valid
-    agent.load_state_dict(frozen.state)
+    learner, take = frozen.learner, rollout.valid
+    learner.load_state_dict(frozen.state)
     with torch.no_grad():
-        old = agent.policy.distribution(frozen.states)
+        old = learner.policy.distribution(frozen.states)
         deviation = old.log_std.exp().clone()
-    advantages = kind(agent, rollout, frozen.gae_lambda)
+    advantages = kind(learner, rollout, frozen.gae_lambda)
     with torch.no_grad():
         agreement = torch.corrcoef(
-            torch.stack([advantages[take], advantages_by(agent, frozen.truth, rollout)[take]])
+            torch.stack([advantages[take], advantages_by(learner, frozen.truth, rollout)[take]])
         )[0, 1].item()
-    agent.learn(rows_of(agent, rollout, standardize(advantages[take]), frozen.gae_lambda))
+    learner.learn(rows_of(learner, rollout, advantages, frozen.gae_lambda))
     with torch.no_grad():
-        change = (agent.policy.distribution(frozen.states).mean - old.mean) / deviation
+        change = (learner.policy.distribution(frozen.states).mean - old.mean) / deviation
     unit = frozen.slopes.square().sum(-1).mean().sqrt()
     gain = (frozen.slopes * change).sum(-1).mean() / unit
     return agreement, gain.item(), 0.5 * change.square().sum(-1).mean().item()
 
 
-def rows_of(agent: VMPOAgent, rollout: Segments, advantages: Tensor, gae_lambda: float) -> Rows:
-    """A batch for the learner, with gae's targets for V whatever the advantages [M] are."""
-    take = rollout.valid
-    returns = gae(agent, rollout, gae_lambda) + rollout.bootstrap[:-1]
-    acted = type(rollout.acted)(rollout.acted.mean[take], rollout.acted.log_std)  # type: ignore[union-attr, call-arg]
-    return Rows(rollout.obs[take], rollout.actions[take], returns[take], advantages, acted, unmoved=True)
+def rows_of(learner: VMPOLearner, rollout: Segments, advantages: Tensor, gae_lambda: float) -> Rows:
+    """A batch for the learner, with gae's targets for V whatever the advantages [T, N] are."""
+    returns = gae(learner, rollout, gae_lambda) + rollout.values[:-1]
+    rows = rollout.rows(advantages, returns, unmoved=True)
+    return replace(rows, advantages=standardize(rows.advantages))
 
 
 def measure(env_id: str, seed: int, steps: int, changes: tuple[str, ...]) -> dict[str, dict[str, float]]:

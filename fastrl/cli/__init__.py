@@ -1,2 +1,1 @@
-"""The command line. Each command is a module with `run(arguments) -> exit code`, imported only when it is
-called."""
+"""The command line: a module for each command, with `run(arguments) -> exit code`, imported when called."""

@@ -1,5 +1,4 @@
-"""What the commands share: a parser that answers in one sentence, whole numbers, and output that is one JSON
-object."""
+"""What the commands share: a parser with one-sentence errors, whole numbers, output as one JSON object."""
 
 from __future__ import annotations
 
@@ -56,8 +55,7 @@ def whole_number(text: str) -> int:
 
 @contextmanager
 def only_result_on_stdout(wanted: bool) -> Iterator[None]:
-    """While entered, and if `wanted`, whatever anyone writes to standard output goes to standard error, C
-    libraries included."""
+    """While entered, and if `wanted`, standard output goes to standard error, that of C libraries too."""
     if not wanted:
         yield
         return

@@ -1,5 +1,7 @@
-"""The checks behind `fastrl doctor`. Each returns findings and lets no error through: a broken part is a
-finding like any other."""
+"""The checks behind `fastrl doctor`.
+
+Each returns findings and lets no error through: a broken part is a finding like any other.
+"""
 
 from __future__ import annotations
 
@@ -23,8 +25,10 @@ REINSTALL = (
 
 @dataclass(frozen=True)
 class Finding:
-    """What a check saw: "ok", "note" (worth knowing, nothing is broken) or "problem", and what to do about
-    it."""
+    """What a check found, and what to do about it.
+
+    The status is "ok", "note" (worth knowing, nothing is broken) or "problem".
+    """
 
     name: str
     status: str

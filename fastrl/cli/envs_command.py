@@ -1,5 +1,4 @@
-"""`fastrl envs [filter]`: ids that `--env-id` takes, of all or of a module; `fastrl envs check <id>`: what of
-one does not fit."""
+"""`fastrl envs [filter]` lists ids that `--env-id` takes; `fastrl envs check <id>` tests one environment."""
 
 from __future__ import annotations
 

@@ -1,5 +1,4 @@
-"""`fastrl eval <run>`: episodes with the deterministic policy of a run's newest checkpoint, or of a given
-one."""
+"""`fastrl eval <run>`: episodes with the deterministic policy of a checkpoint, by default the newest."""
 
 from __future__ import annotations
 

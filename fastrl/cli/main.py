@@ -71,8 +71,10 @@ def _carry_out(arguments: list[str]) -> int:
 
 
 def _occupy_standard_descriptors() -> None:
-    """Where the process was started without one of its three streams, the next file would take that stream's
-    place and its text."""
+    """Open the null device in place of each standard stream that the process was started without.
+
+    The next file that is opened would take its number, and get its text.
+    """
     for number in range(3):
         try:
             os.fstat(number)

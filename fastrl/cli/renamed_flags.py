@@ -9,8 +9,7 @@ from fastrl.runs.renamed import RENAMED, converted, find_renamed, warn_of
 
 
 def with_new_flags(arguments: Sequence[str], known: Collection[str]) -> list[str]:
-    """The arguments with each earlier flag, and the values after it, as the new flag has them; each is warned
-    of once.
+    """The arguments with each earlier flag and its values in the form of the new one, with a warning each.
 
     Raises: SettingError if a setting is given by both of its flags, or an earlier value has no meaning now.
     """
@@ -47,8 +46,10 @@ def as_flag(name: str) -> str:
 
 
 def _groups(arguments: Sequence[str]) -> Iterator[tuple[str, list[str], list[str]]]:
-    """Each flag, the values after it (also that of `--flag=value`), and both as they were written; what comes
-    before the first flag stands under its first word."""
+    """Flags, the values after each (also that of `--flag=value`), and both as they were written.
+
+    What comes before the first flag stands under its first word.
+    """
     groups: list[tuple[str, list[str], list[str]]] = []
     for word in arguments:
         if word.startswith("--") or not groups:

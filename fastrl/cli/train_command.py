@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import importlib
-import os
 import signal
 import sys
 import time
@@ -22,8 +21,7 @@ from fastrl.runs.run_folder import (
     CURVE_FILE,
     EVALUATION_FILE,
     RunFolder,
-    create_run,
-    withdraw_run,
+    new_run,
     write_config,
     writing_into,
 )
@@ -32,8 +30,11 @@ from fastrl.trainers.registry import ALGORITHMS, find_algorithm
 
 
 def run(arguments: Sequence[str]) -> int:
-    """Train; returns 0, 1 if a log could not be written, or 128 + the signal's number if one stopped it with
-    a checkpoint."""
+    """Train, and return the exit code.
+
+    Returns: 0; 1 if a log could not be written; 128 + the signal's number if one stopped the run, with a
+    checkpoint.
+    """
     if not arguments or arguments[0] in HELP_FLAGS:
         print(_help())
         return 0 if arguments else 2
@@ -52,8 +53,7 @@ def run(arguments: Sequence[str]) -> int:
 
 
 def _train(trainer_class: Any, order: TrainOrder) -> list[str]:
-    """Build the trainer, run it in its folder, and say how it ended; returns the names of logs that could not
-    be written."""
+    """Build the trainer, run it in its folder, say how it ended; returns the logs that were not written."""
     config = order.config
     _require_tracker(config.track)
     # environments and networks come first: settings that do not fit them must not leave an empty run folder
@@ -80,8 +80,7 @@ def _train(trainer_class: Any, order: TrainOrder) -> list[str]:
 
 
 def _imports(order: TrainOrder) -> contextlib.AbstractContextManager[None]:
-    """A new run imports what its user names; one that is continued does not import what its folder alone
-    names."""
+    """A new run may import what its user names; a continued one not what its folder alone names."""
     if order.resume is None:
         return contextlib.nullcontext()
     return imports_as_trusted(order.resume, order.config.env_id, named=order.named, trust=order.trust)
@@ -89,8 +88,7 @@ def _imports(order: TrainOrder) -> contextlib.AbstractContextManager[None]:
 
 @contextlib.contextmanager
 def _folder_of(trainer: Any, order: TrainOrder) -> Iterator[RunFolder]:
-    """The run to continue, loaded; or a new one, which a failure before its first row or checkpoint takes
-    away again."""
+    """The run to continue, loaded; or a new one, removed if it fails before its first row or checkpoint."""
     if order.resume is not None:
         with writing_into(
             order.resume.path
@@ -98,13 +96,8 @@ def _folder_of(trainer: Any, order: TrainOrder) -> Iterator[RunFolder]:
             _continue(trainer, order.resume, order.config)
             yield order.resume
         return
-    was_there = order.out_dir is not None and os.path.exists(order.out_dir)
-    folder = create_run(trainer.algorithm, order.config, order.out_dir)
-    try:
+    with new_run(trainer.algorithm, order.config, order.out_dir) as folder:
         yield folder
-    except BaseException:
-        withdraw_run(folder, keep_folder=was_there)
-        raise
 
 
 def _continue(trainer: Any, run: RunFolder, config: RunConfig) -> None:

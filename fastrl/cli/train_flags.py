@@ -1,5 +1,6 @@
-"""From the words after `fastrl train <algorithm>` to a configuration: defaults < preset < --config file <
-flags.
+"""From the words after `fastrl train <algorithm>` to a configuration.
+
+Later ones win: defaults, preset, --config file, flags.
 
 tyro reads the flags from the config dataclass. Around it this module does what tyro leaves open: where the
 defaults come from, spellings that people try (`--normalize-reward false`, `none`), and errors of one sentence
@@ -23,19 +24,11 @@ from fastrl.cli.arguments import whole_word
 from fastrl.cli.pair_flags import pairs_registry
 from fastrl.cli.renamed_flags import earlier_value, with_new_flags
 from fastrl.errors import SettingError, nearest
-from fastrl.runs.config import (
-    ALGORITHM_KEY,
-    NONE_WORDS,
-    RunConfig,
-    convert,
-    describe,
-    field_types,
-    parse_toml,
-    values_from_toml,
-)
+from fastrl.runs.config import ALGORITHM_KEY, RunConfig, field_types, parse_toml, values_from_toml
 from fastrl.runs.plain_values import agrees, plain
 from fastrl.runs.renamed import value_clip_message
 from fastrl.runs.run_folder import RunFolder, open_run
+from fastrl.runs.typed_values import NONE_WORDS, convert, describe
 from fastrl.trainers.registry import Algorithm
 
 HELP_FLAGS = ("-h", "--help")
@@ -115,8 +108,7 @@ def _from_file(algorithm: Algorithm, given: Mapping[str, list[str]]) -> dict[str
 def _defaults(
     algorithm: Algorithm, given: Mapping[str, list[str]], from_file: dict[str, Any], resume: RunFolder | None
 ) -> dict[str, Any]:
-    """Settings before the flags: those of the run to continue, else the preset; over them those of the
-    --config file."""
+    """Settings before the flags: of the run to continue, else the preset; over them the --config file's."""
     config_class = algorithm.config_class()
     if resume is not None:
         return (

@@ -12,8 +12,9 @@ from fastrl.runs.run_folder import RunFolder
 def imports_as_trusted(
     run: RunFolder, env_id: Any, *, named: bool, trust: bool
 ) -> AbstractContextManager[None]:
-    """While entered, a module that only the run's folder names is not imported: a stranger's folder must not
-    run code unasked.
+    """While entered, modules that only the run's folder names are not imported.
+
+    A stranger's folder must not run code unasked.
 
     Args:
         run: the folder.

@@ -16,8 +16,9 @@ Act = Callable[[Tensor], Mapping[str, Tensor]]
 
 
 class Collector:
-    """Steps environments with the policy of the moment until a rollout is full; a rollout that a signal cut
-    off goes on at the next call.
+    """Steps environments with the current policy until a rollout is full.
+
+    A rollout that a signal cut off goes on at the next call.
 
     Args:
         env: what is stepped; `restart` resets it and must be called before the first `fill`.

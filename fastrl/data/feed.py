@@ -103,8 +103,10 @@ class Feed:
         self._count, self._stopwatch = count, stopwatch
 
     def restart(self) -> None:
-        """Reset all environments. Windows do not lead from what is stored into the new episodes; a first
-        observation that cannot be used breaks the first transition only."""
+        """Reset all environments; windows do not lead from what is stored into the new episodes.
+
+        A first observation that cannot be used breaks the first transition only.
+        """
         if self.replay.index.rows:
             self._break_sequences()
         self._following = None
@@ -244,8 +246,7 @@ class Feed:
     # ----------------------------------------------------------------------------------------- state
 
     def state_dict(self) -> dict[str, Any]:
-        """What a later process needs to go on: exactly with `save_replay`, else it fills a new replay
-        first."""
+        """What a later process needs to go on: exactly with `save_replay`, else from a new replay."""
         return {
             "obs": self.obs,
             "refused": self.refused,

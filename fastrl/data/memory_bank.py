@@ -1,4 +1,4 @@
-"""What learning reads of an episode's past: the memory that a rollout's steps and the W steps before it left.
+"""What learning reads of an episode's past: the memory of a rollout's steps and of the W steps before it.
 
 The bank has, for each environment, the W slots before the rollout and one for each of its transitions. A row
 that is no transition writes a slot that the next row overwrites. So the row in slot s at step p of its
@@ -64,8 +64,10 @@ class MemoryBank:
         return self.tokens.nbytes + self.positions.nbytes + (0 if self.obs is None else self.obs.nbytes)
 
     def write(self, tokens: Tensor, position: Tensor, obs: Tensor | None = None) -> None:
-        """Keep what is stored [L, N, D] of the present row at episode steps [N], and its observations
-        [N, *shape] where the bank has room for them."""
+        """Keep the memory [L, N, D] and observations [N, *shape] of the present row, at episode steps [N].
+
+        Observations are kept where the bank has room for them.
+        """
         slot = self._first + self.cursor
         self._flat.index_copy_(1, slot, tokens)
         self.positions.view(-1).index_copy_(0, slot, position)
@@ -74,8 +76,7 @@ class MemoryBank:
             self.obs.flatten(0, 1).index_copy_(0, slot, obs)
 
     def advance(self, valid: Tensor) -> None:
-        """Go on by one row: the slot that was written is kept where `valid` [N] says that it was a
-        transition."""
+        """Go on by one row; what was written is kept where `valid` [N] says that it was a transition."""
         self.cursor = self.cursor + valid
 
     def recent(self) -> tuple[Tensor, Tensor]:
@@ -94,8 +95,10 @@ class MemoryBank:
         self.cursor = torch.full_like(self.cursor, length)
 
     def window(self, env: Tensor, slot: Tensor, position: Tensor, *, episode: Tensor | None = None) -> Window:
-        """What rows in these slots [B] of these environments [B], at these episode steps [B], see; `episode`
-        [B] numbers the environments where only some of them are read."""
+        """The memory that rows in slots [B] of environments [B] see at episode steps [B].
+
+        `episode` [B] numbers the environments where only some of them are read.
+        """
         mask = self._before >= -position[:, None]
         return Window(env if episode is None else episode, slot[:, None] + self._before, mask, position)
 

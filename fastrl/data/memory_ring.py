@@ -1,5 +1,7 @@
-"""What acting reads of an episode's past: a ring of the last W steps' keys and values for each environment,
-and the clock that tells where each episode stands."""
+"""What acting reads of an episode's past: a ring of the last W steps' keys and values per environment.
+
+Beside it stands the clock that tells where each episode is.
+"""
 
 from __future__ import annotations
 
@@ -14,8 +16,7 @@ from fastrl.nn.memory_transformer import Transformer
 
 
 def window_tables(memory_length: int, max_episode_steps: int, device: torch.device) -> tuple[Tensor, Tensor]:
-    """Which slots a step sees, as tables: at step p the window is slots `indices[p]`, of which `mask[min(p,
-    W)]` are seen.
+    """Tables of the slots that a step sees: step p sees `indices[p]` where `mask[min(p, W)]` is set.
 
     For W = 4 (█ seen, · not):
 
@@ -146,8 +147,7 @@ class MemoryRing:
         self._store(torch.where(valid, slot, self._nowhere), tokens.unsqueeze(2), position[:, None])
 
     def refill(self, tokens: Tensor, positions: Tensor) -> None:
-        """Make the ring anew, with the present weights, from what is stored [L, N, W, D] of the last W steps,
-        at [N, W]."""
+        """Compute keys and values anew, with the present weights, from memory [L, N, W, D] at [N, W]."""
         self.maps = self.transformer.maps()
         if self.memory_length == 0:
             return
@@ -155,9 +155,33 @@ class MemoryRing:
         in_ring = (self.clock.position[:, None] + self._index) % self.memory_length
         self._store((self._episode[:, None] * self.memory_length + in_ring).flatten(), tokens, positions)
 
+    def rows(self) -> dict[str, Tensor]:
+        """A copy of the ring with a row for each environment.
+
+        "position" int64 [N], "keys" and, where they differ from the keys, "values", [N, L, W, D].
+        """
+        rings = (
+            {"keys": self._keys}
+            if self._values is self._keys
+            else {"keys": self._keys, "values": self._values}
+        )
+        shape = (len(self._keys), len(self._episode), self.memory_length, -1)
+        copies = {name: ring[:, :-1].reshape(shape).transpose(0, 1).clone() for name, ring in rings.items()}
+        return {"position": self.clock.position.clone(), **copies}
+
+    def load_rows(self, rows: Mapping[str, Tensor]) -> None:
+        """Counterpart of `rows`; none of the environments shows the end of an episode."""
+        self.clock.position = rows["position"].to(self._keys.device, copy=True)
+        self.clock.over = torch.zeros_like(self.clock.over)
+        for name, ring in (("keys", self._keys), ("values", self._values)):
+            if name in rows:
+                ring[:, :-1] = rows[name].transpose(0, 1).flatten(1, 2)
+
     def state_dict(self) -> dict[str, Tensor]:
-        """For a checkpoint between two steps: keys and values made again from the bank would be equal up to
-        rounding only."""
+        """The ring as it is, for a checkpoint between two steps.
+
+        Keys and values computed again from the bank would be equal up to rounding only.
+        """
         return {"keys": self._keys.clone(), "values": self._values.clone()}
 
     def load_state_dict(self, state: Mapping[str, Tensor]) -> None:

@@ -122,8 +122,7 @@ class SequenceReplay:
         valid: Tensor,
         **extras: Tensor,
     ) -> None:
-        """Store one row of all environments, over the oldest one if the ring is full; every argument is [N,
-        ...].
+        """Store one row of all environments, over the oldest if the ring is full; arguments are [N, ...].
 
         Args:
             obs: observations before the step; on a row that resets an environment the last one of its

@@ -105,8 +105,7 @@ class Rollout:
         self.position = t + 1
 
     def valid_rows(self, field: Tensor) -> Tensor:
-        """The first T rows of a [T or T+1, N, ...] field as flat rows [M, ...], those that are no transition
-        left out."""
+        """The transitions of a [T or T+1, N, ...] field as flat rows [M, ...], by `valid` [T, N]."""
         flat = field[: self.num_steps].flatten(0, 1)
         valid = self.valid.flatten()
         return flat if bool(valid.all()) else flat[valid]

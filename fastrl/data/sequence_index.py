@@ -49,8 +49,7 @@ class SequenceIndex:
         self.num_envs = int(num_envs)
 
     def __len__(self) -> int:
-        """Transitions that are stored, over all environments: rows where an environment has none are not
-        counted."""
+        """Transitions that are stored, over all environments; rows that are none do not count."""
         return self._native.transitions
 
     @property
@@ -106,8 +105,7 @@ class SequenceIndex:
         return start, env
 
     def state_dict(self) -> dict[str, Any]:
-        """Everything as plain values and one tensor of bits, the generator too: who loads it draws the same
-        windows from then on."""
+        """Plain values and one tensor of bits, the generator too: a loaded index draws the same windows."""
         valid = torch.empty(self._native.num_bytes, dtype=torch.uint8)
         self._native.save_bits(valid)
         return {

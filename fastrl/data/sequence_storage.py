@@ -179,8 +179,9 @@ def _layout(fields: Mapping[str, Field], capacity: int, num_envs: int) -> tuple[
 
 
 def _env_bytes(row_bytes: int, capacity: int) -> int:
-    """Bytes from one environment's rows to the next one's: a row of all environments is spread over the sets
-    of the first-level cache.
+    """Bytes from one environment's rows to the next one's.
+
+    Chosen so that a row of all environments is spread over the sets of the first-level cache.
 
     A cache finds lines by the lower bits of their address. Were they the same for all environments, their
     lines would turn each other out while a row is written field by field.
@@ -210,8 +211,10 @@ def _round_up(size: int, multiple: int) -> int:
 
 
 def _zeros(nbytes: int, device: torch.device) -> Tensor:
-    """Zeroed bytes that begin with a cache line. On the CPU in huge pages where the system grants them, and
-    not taken before used."""
+    """Zeroed bytes, aligned to a cache line.
+
+    On the CPU in huge pages where the system grants them, and not taken before they are used.
+    """
     if device.type != "cpu" or not hasattr(mmap, "MAP_ANONYMOUS"):
         return torch.zeros(nbytes, dtype=torch.uint8, device=device)
     try:

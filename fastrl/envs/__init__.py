@@ -1,5 +1,4 @@
-"""Environments: everything a trainer steps is a `VectorEnv` returning `Timestep`; quirks of simulators end
-here."""
+"""Environments: a trainer steps a `VectorEnv`, which returns `Timestep`; quirks of simulators end here."""
 
 from fastrl.envs.action_scale import ActionScale
 from fastrl.envs.action_spec import ActionSpec

@@ -14,8 +14,9 @@ from fastrl.errors import SettingError
 
 
 class AbsentEnvs(VectorEnv):
-    """Tells what a copied object's environments were: number, shapes, actions, limit. Stepping them is an
-    error that says what to do.
+    """Tells what a copied object's environments were: number, shapes, actions, limit.
+
+    Stepping them is an error that says what to do.
 
     Args:
         env: the environments of the original; they stay its own.

@@ -18,8 +18,7 @@ NO_BOUND = 1e10  # how MuJoCo and dm_control write that there is none
 
 
 class RawActionsWarning(UserWarning):
-    """Some dimensions of an environment's actions have no finite bounds: policies act there in the
-    environment's own units."""
+    """Some dimensions of an environment's actions have no finite bounds; they stay in its own units."""
 
 
 class ActionScale:
@@ -58,15 +57,13 @@ class ActionScale:
         self.changes_nothing = np.array_equal(self.low, low) and np.array_equal(self.high, high)
 
     def to_environment(self, actions: np.ndarray) -> np.ndarray:
-        """Actions [..., *shape] in policy units as the environment takes them: a new array in its dtype,
-        inside its bounds."""
+        """Actions [..., *shape] in policy units as the environment takes them, in bounds; a new array."""
         own = (actions * self._half + self._centre).astype(self._own_low.dtype, copy=False)
         np.maximum(own, self._own_low, out=own)
         return np.minimum(own, self._own_high, out=own)
 
     def to_policy(self, actions: np.ndarray) -> np.ndarray:
-        """Counterpart of `to_environment`, float32; 0 in a dimension whose bounds are equal, where every
-        action is the same."""
+        """Counterpart of `to_environment`, float32; 0 in a dimension whose bounds are equal."""
         moved = np.asarray(actions, np.float64) - self._centre
         return np.divide(moved, self._half, out=np.zeros_like(moved), where=self._half != 0).astype(
             np.float32
@@ -79,8 +76,7 @@ def _floats(bound: np.ndarray) -> np.ndarray:
 
 
 def scale_of(own: ActionSpec, name: str) -> ActionScale | None:
-    """The scale of an environment's actions; None where they are not continuous. Raw dimensions are warned
-    of, in one line.
+    """The scale of an environment's actions, None where they are not continuous; warns of raw dimensions.
 
     Args:
         own: actions in the environment's own units, of any kind.
@@ -110,8 +106,7 @@ def _listed(numbers: Sequence[Any], most: int = 8) -> str:
 
 
 def own_units(trained: VectorEnv, played: VectorEnv) -> ActionScale | None:
-    """What a policy's actions go through so that it plays as it was trained, in environments that may take
-    their own units.
+    """What a policy's actions go through in environments that may take their own units.
 
     Args:
         trained: the environments that the policy was trained in.

@@ -59,8 +59,7 @@ class ActionSpec:
         return self.shape[0] if self.shape else 1
 
     def check(self, actions: Tensor | np.ndarray, num_envs: int) -> np.ndarray:
-        """Actions as an array the environments can take: int64, or floats in the dtype of the bounds, clipped
-        to them.
+        """Actions as an array the environments take: int64, or floats in the bounds' dtype, clipped to them.
 
         Raises:
             ValueError: wrong shape or dtype, a choice out of range, or NaN; the message tells what was

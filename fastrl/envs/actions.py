@@ -1,5 +1,4 @@
-"""From a Gymnasium action space to an `ActionSpec`, and from checked actions to what the environment
-takes."""
+"""From a Gymnasium action space to an `ActionSpec`, and from checked actions to the environment's."""
 
 from __future__ import annotations
 
@@ -51,6 +50,15 @@ class ActionMap:
         if num_actions is not None:
             self.spec = _first_choices(self.spec, num_actions, name)
         self._shifted = bool(np.any(self._start))
+
+    def numbering(self) -> dict[str, Any]:
+        """Plain values of an action's numbering: "start", "shape" and "dtype".
+
+        "start" is the number of the first choice (of each branch), "shape" and "dtype" are those of one
+        action.
+        """
+        start = np.ravel(np.asarray(self._start)).tolist()
+        return {"start": start, "shape": list(self._shape), "dtype": str(self._dtype)}
 
     def batch(self, actions: np.ndarray) -> np.ndarray:
         """Checked actions [N, ...] in the space's own numbering, shape and dtype."""

@@ -1,22 +1,21 @@
 """What every environment looks like to a trainer: `VectorEnv`, stepped with tensors, returning `Timestep`.
 
 The stream is NEXT_STEP: a row on which an episode ends carries its true last observation; the following row
-of that environment is no
-transition: its action is ignored, its observation is the first one of the next episode, `valid` is False, the
-reward is 0 and both end flags are False.
+of that environment is no transition: its action is ignored, its observation is the first one of the next
+episode, `valid` is False, the reward is 0 and both end flags are False.
 
-What leaves the environments is looked at once, here: wrong shapes and numbers that are not finite are errors
-that name environment, step and seed.
+What leaves the environments is looked at once (`LookedAtEnvs`): wrong shapes and numbers that are not finite
+are errors that name environment, step and seed.
 """
 
 from __future__ import annotations
 
 import warnings
-from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from abc import abstractmethod
+from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
 from types import TracebackType
-from typing import Any, NoReturn, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 import torch
@@ -26,21 +25,19 @@ from fastrl.envs.action_scale import scale_of
 from fastrl.envs.action_spec import ActionSpec
 from fastrl.envs.deadline import within
 from fastrl.envs.episode_statistics import EpisodeStatistics
-from fastrl.envs.failures import (
-    EnvironmentFailure,
-    ObservationFault,
-    WrongReturn,
-    cause_of,
-    is_of_the_process,
-)
-from fastrl.envs.finite import all_finite, first_fault
+from fastrl.envs.failures import EnvironmentFailure as EnvironmentFailure
+from fastrl.envs.failures import WrongReturn
 from fastrl.envs.first_look import FirstLook
+from fastrl.envs.looked_at import LookedAtEnvs
 from fastrl.envs.saved import saved_array, saved_count
 from fastrl.envs.timestep import Advance, Episode, Timestep
-from fastrl.errors import NonFiniteError, SettingError
+from fastrl.errors import SettingError
+
+if TYPE_CHECKING:
+    from fastrl.envs.actions import ActionMap
 
 
-class VectorEnv(ABC):
+class VectorEnv(LookedAtEnvs):
     """N environments stepped together, with episode statistics over valid rows.
 
     A subclass gives `_reset_all` and `_advance`; checks, masking of reset rows, statistics and tensors are
@@ -67,6 +64,9 @@ class VectorEnv(ABC):
         broken: an environment has failed: what the environments hold is in the middle of a step and must not
             be saved.
     """
+
+    # numbering, dtype and shape of the environment's own actions; None: int64 from 0, or floats [A]
+    _actions: ActionMap  # of adapters; others take the actions as they are
 
     def __init__(
         self,
@@ -134,21 +134,18 @@ class VectorEnv(ABC):
 
     @property
     def reference_returns(self) -> Mapping[str, float]:
-        """Known returns by name, averaged over starts, for learning curves: an optimum, a bound; empty where
-        none is known."""
+        """Known returns by name, averaged over starts, for learning curves: an optimum, a bound."""
         return {}
 
     @property
     def obs_bounds(self) -> tuple[np.ndarray, np.ndarray]:
-        """Smallest and largest observation, [*obs_shape] each in the observations' dtype; infinite where no
-        bound is known."""
+        """Smallest and largest observation, [*obs_shape] each, in their dtype; infinite where not known."""
         if self.obs_dtype == torch.uint8:
             return np.zeros(self.obs_shape, np.uint8), np.full(self.obs_shape, 255, np.uint8)
         return np.full(self.obs_shape, -np.inf, np.float32), np.full(self.obs_shape, np.inf, np.float32)
 
     def scaled_bounds(self) -> dict[str, list[float]] | None:
-        """ "low" and "high" that −1 and 1 stand for, plain numbers [A], infinite where there is no bound;
-        None where nothing is scaled."""
+        """ "low" and "high" that −1 and 1 stand for, lists [A], infinite without a bound; or None."""
         if self._scale is None:
             return None
         assert self.own_action.low is not None and self.own_action.high is not None
@@ -156,18 +153,15 @@ class VectorEnv(ABC):
 
     @property
     def own_spaces(self) -> tuple[Any, Any] | None:
-        """Gymnasium's spaces of one environment's own observations and actions; None where there are none
-        behind the arrays."""
+        """Gymnasium's spaces of one environment's own observations and actions; None where there are none."""
         return None
 
     def obs_place(self, column: int) -> str:
-        """Where in the environment's own observation a number comes from, given its index in the flattened
-        one; for messages."""
+        """Where a number of the flattened observation comes from in the environment's own; for messages."""
         return f"the observation at {[int(i) for i in np.unravel_index(column, self.obs_shape)]}"
 
     def look_at_first_steps(self, *, scales_observations: bool = False, scales_rewards: bool = False) -> None:
-        """During the next steps, watch for what does not fit the spaces, and warn of each thing once;
-        trainers and batchers ask for it.
+        """Watch the next steps for what does not fit the spaces, and warn of each thing once.
 
         Args:
             scales_observations, scales_rewards: whether they are normalised before anything learns from them.
@@ -209,8 +203,7 @@ class VectorEnv(ABC):
         return self._tensor(obs)
 
     def start_episodes(self) -> Tensor:
-        """Like `reset`, but where the last step ended every episode, the reset row that follows in the
-        stream.
+        """Like `reset`, but the stream's next reset row where the last step ended every episode.
 
         So a game of several episodes, one for each life, goes on, and counts as one; `reset` forgets it.
 
@@ -226,9 +219,9 @@ class VectorEnv(ABC):
         """Step every environment once; one whose episode ended in the last step is reset instead.
 
         Args:
-            actions: discrete int64 [N], multi-discrete int64 [N, branches], continuous float32 [N, A],
-                clipped to the bounds of `action`
-                here: in [−1, 1] where the environment has finite bounds, unless `scale_actions` is off.
+            actions: discrete int64 [N], multi-discrete int64 [N, branches], continuous float32 [N, A].
+                Continuous ones are clipped to the bounds of `action` here: to [−1, 1] where the environment
+                has finite bounds, unless `scale_actions` is off.
 
         Raises:
             ValueError: the actions are not of that shape and type, or out of range.
@@ -281,8 +274,7 @@ class VectorEnv(ABC):
         return Timestep(*(tensors if self._on_cpu else [tensor.to(self.device) for tensor in tensors]))
 
     def many_steps(self) -> AbstractContextManager[None]:
-        """A context for a loop over `step` that waits for each result. What makes such loops faster is
-        arranged for; steps are the same."""
+        """A context for a loop over `step` that waits for each result: faster where it can be."""
         return nullcontext()
 
     def unfinished_episodes(self) -> tuple[np.ndarray, np.ndarray]:
@@ -294,8 +286,7 @@ class VectorEnv(ABC):
         return self._episodes.pop()
 
     def state_dict(self) -> dict[str, Any] | None:
-        """Everything needed to go on bit for bit, as plain values and arrays; None when the simulator cannot
-        save its state."""
+        """Everything needed to go on bit for bit, as plain values and arrays; None: it cannot be saved."""
         return None
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
@@ -324,94 +315,6 @@ class VectorEnv(ABC):
         )
 
     # ---------------------------------------------------------------------------------------- inside
-
-    def failure(self, error: BaseException, env_index: int | None = None) -> EnvironmentFailure:
-        """The error to raise when an environment raised `error`; env_index None means that it is not known
-        which one did."""
-        self.broken = True
-        if isinstance(error, ObservationFault) and env_index is None:
-            env_index = error.env_index
-        which = "an environment" if env_index is None else f"environment {env_index}"
-        return EnvironmentFailure(
-            f"{which} of {self.name} failed at step {self._steps} ({self._seed_of(env_index)}): "
-            f"{cause_of(error)}"
-        )
-
-    def _fail(self, error: BaseException, env_index: int | None = None) -> NoReturn:
-        """Raise what is to be said of an error that came out of an environment."""
-        self.broken = True
-        if env_index is None:
-            if isinstance(error, EnvironmentFailure | NonFiniteError | SettingError):
-                raise error
-            env_index, error = self._blame(error)
-        if is_of_the_process(error):
-            raise error
-        failure = self.failure(error, env_index)
-        # an environment that is made of another `VectorEnv` has been looked at there
-        raise (NonFiniteError(str(failure)) if isinstance(error, NonFiniteError) else failure) from error
-
-    def _blame(self, error: BaseException) -> tuple[int | None, BaseException]:
-        """Which environment an error came from, None where it cannot be told, and the error to speak of."""
-        return None, error
-
-    def _release(self, close: Callable[[], object], env_index: int | None = None) -> None:
-        """Call `close`, of one environment or of all; what it raises is a warning, and so is that it does not
-        return in time."""
-        try:
-            _ = close() if self.timeout is None else within(self.timeout, close)
-        except BaseException as error:
-            if is_of_the_process(error):
-                raise
-            which = "the environments" if env_index is None else f"environment {env_index}"
-            warnings.warn(
-                f"{which} of {self.name} could not be closed: {cause_of(error)}", RuntimeWarning, stacklevel=4
-            )
-
-    def _seed_of(self, env_index: int | None) -> str:
-        if self.seeds is None:
-            return "seed unknown"
-        return f"seeds {self.seeds[:4]}..." if env_index is None else f"seed {self.seeds[env_index]}"
-
-    def _declared(self, obs: np.ndarray) -> np.ndarray:
-        """The observations in the declared dtype, if they have the declared shape."""
-        # torch would spread a smaller one over the rows
-        if not isinstance(obs, np.ndarray) or obs.shape != (self.num_envs, *self.obs_shape):
-            expected, got = (
-                list(self.obs_shape),
-                list(obs.shape[1:]) if isinstance(obs, np.ndarray) else type(obs).__name__,
-            )
-            raise self.failure(WrongReturn(f"its observations should have shape {expected}, one has {got}"))
-        if obs.dtype == self._numbers:
-            return obs
-        if self._numbers == np.uint8 or obs.dtype.kind not in "biuf":
-            raise self.failure(
-                WrongReturn(f"its observations should be {self._numbers}, they are {obs.dtype}")
-            )
-        return obs.astype(self._numbers)
-
-    def _require_finite(
-        self, obs: np.ndarray, reward: np.ndarray | None = None, score: np.ndarray | None = None
-    ) -> None:
-        """Raise NonFiniteError where a number is not finite; rewards of rows that are no transition are 0 by
-        now."""
-        if self._is_bytes or all_finite(obs):
-            if reward is None or (all_finite(reward) and (score is None or all_finite(score))):
-                return
-            name, values = "reward", score if all_finite(reward) and score is not None else reward
-        else:
-            name, values = "observation", obs
-        self.broken = True
-        env_index, what = first_fault(values, name)
-        begins = reward is None or self._done[env_index]
-        episode_step = (
-            "the first observation of an episode"
-            if begins
-            else f"step {self._episodes.lengths[env_index] + 1} of its episode"
-        )
-        where = f"environment {env_index} of {self.name} ({self._seed_of(env_index)})"
-        raise NonFiniteError(
-            f"{where} returned a non-finite {name} at step {self._steps}, {episode_step}: {what}"
-        )
 
     def _require_open(self) -> None:
         if self._closed:
@@ -445,8 +348,7 @@ class VectorEnv(ABC):
 
 
 def environment_seeds(seed: int, num_envs: int) -> list[int]:
-    """A seed for each environment, 0 to 2^31 − 1, independent between environments and between runs with
-    different `seed`.
+    """A seed for each environment, 0 to 2^31 − 1, independent between environments and between `seed`s.
 
     (Counting up from `seed` would give two runs with neighbouring seeds almost the same environments.)
     """

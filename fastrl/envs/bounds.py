@@ -12,8 +12,7 @@ from fastrl.errors import SettingError
 
 
 def own_bounds(space: gym.spaces.Box) -> tuple[np.ndarray, np.ndarray]:
-    """Smallest and largest values of a box of floats, [*shape] each, in its own dtype (longer ones than
-    float64 as float64).
+    """Bounds of a box of floats, [*shape] each, in its own dtype (longer ones than float64 as float64).
 
     A bound that is the largest (or, below, the smallest positive) number of the box's dtype stands for no
     bound: some environments give C++'s `numeric_limits::min()` where they mean none.

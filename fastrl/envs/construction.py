@@ -47,8 +47,7 @@ def build(factory: Callable[..., Any], options: Mapping[str, Any]) -> Any:
 
 
 def build_many(make: Callable[[], Any], count: int, name: str) -> list[Any]:
-    """`count` environments that live in this process; those that are made are closed if a later one cannot
-    be.
+    """`count` environments in this process; if one cannot be made, those before it are closed.
 
     Raises:
         SettingError: the machine's memory is nearly used up before all are made.

@@ -13,8 +13,10 @@ R = TypeVar("R")
 
 
 class NoAnswer(BaseException):
-    """The time is up. No `Exception`, so that `except Exception` within an environment does not take it for
-    one of its own."""
+    """The time is up.
+
+    No `Exception`, so that `except Exception` within an environment does not take it for one of its own.
+    """
 
 
 def within(seconds: float, call: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:

@@ -33,8 +33,7 @@ class EpisodeStatistics:
         self.lengths = np.zeros(self.num_envs, np.int64)
 
     def count(self, score: np.ndarray, valid: np.ndarray, over: np.ndarray) -> None:
-        """One step: rewards [N], 0 where `valid` (bool [N]) is False, and where an episode is over (bool
-        [N])."""
+        """One step: rewards [N], 0 where `valid` [N] is False, and where an episode is over (bool [N])."""
         self.returns += score
         self.lengths += valid
         if np.count_nonzero(over):
@@ -54,8 +53,7 @@ class EpisodeStatistics:
         return {"returns": self.returns.copy(), "lengths": self.lengths.copy(), "finished": finished}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Counterpart of `state_dict`, which may lie among other entries; ValueError if it is none, and
-        nothing has changed then."""
+        """Counterpart of `state_dict`; ValueError if it is none, and nothing has changed then."""
         returns, lengths = (
             saved_array(state, name, like)
             for name, like in (("returns", self.returns), ("lengths", self.lengths))

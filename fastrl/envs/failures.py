@@ -1,5 +1,4 @@
-"""What is said when an environment fails: one sentence with the environment, the step, the seed and the
-cause."""
+"""Failures of environments: one sentence with the environment, the step, the seed and the cause."""
 
 from __future__ import annotations
 
@@ -14,18 +13,23 @@ TWO_VALUES = "reset must return two values, (observation, info)"
 
 
 class EnvironmentFailure(RuntimeError):
-    """An environment raised, did not return in time, or returned what it must not; the message names
-    environment, step and seed."""
+    """An environment raised, did not return in time, or returned what it must not.
+
+    The message names environment, step and seed.
+    """
 
 
 class WrongReturn(ValueError):
-    """What an environment returned cannot be used; the message says what it must return. The cause of an
-    `EnvironmentFailure`."""
+    """What an environment returned cannot be used; the message says what it must return.
+
+    The cause of an `EnvironmentFailure`.
+    """
 
 
 class ObservationFault(WrongReturn):
-    """An observation is not what its space declares; the message names the entry. It reaches the user inside
-    an `EnvironmentFailure`.
+    """An observation is not what its space declares; the message names the entry.
+
+    It reaches the user inside an `EnvironmentFailure`.
 
     Args:
         message: what came and what is declared.
@@ -46,8 +50,7 @@ def cause_of(error: BaseException) -> str:
 
 
 def _hint(error: BaseException) -> str | None:
-    """Wrong returns, old Gym's among them, are errors of unpacking inside Gymnasium's own wrappers, which say
-    little."""
+    """Wrong returns, old Gym's too: errors of unpacking inside Gymnasium's wrappers, which say little."""
     if isinstance(error, TypeError) and str(error).startswith("cannot unpack non-iterable"):
         return f"{FIVE_VALUES}, and {TWO_VALUES}"
     unpacked = (
@@ -59,8 +62,7 @@ def _hint(error: BaseException) -> str | None:
 
 
 def is_of_the_process(error: BaseException) -> bool:
-    """Whether the error came to the process and only happened to arrive while an environment was stepped:
-    Ctrl-C, or a signal handler's.
+    """Whether the error was for the process, not the environment: Ctrl-C, or a signal handler's.
 
     Where a handler has taken SIGINT over, as training does, a `KeyboardInterrupt` out of an environment is
     the environment's: that of a worker process which got the same Ctrl-C, for example.

@@ -1,5 +1,4 @@
-"""Numbers that leave the environments are looked at once, here, before statistics, policies, evaluations and
-replays see them."""
+"""Numbers are looked at once, as they leave the environments, before anything learns from them."""
 
 from __future__ import annotations
 

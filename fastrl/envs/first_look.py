@@ -1,5 +1,4 @@
-"""A look at the first steps of environments that are trained on: what does not fit their spaces is said once,
-in plain sentences."""
+"""A look at the first steps of training: what does not fit the spaces is said once."""
 
 from __future__ import annotations
 

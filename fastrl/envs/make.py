@@ -62,7 +62,8 @@ def make_vector_env(
             dimension whose bounds are finite (see `fastrl.envs.action_scale.ActionScale`); False: they are in
             the environment's own units.
         autoreset_mode: "next_step", "same_step" or "disabled", of a Gymnasium vector environment that does
-            not tell its mode; None finds it out (see `fastrl.envs.adapters.autoreset`). `env_kwargs` may hold it too.
+            not tell its mode; None finds it out (see `fastrl.envs.adapters.autoreset`). `env_kwargs` may hold
+            it too.
 
     Returns:
         A `VectorEnv`; call `reset` first. A `VectorEnv` given as `env` is returned as it is.
@@ -91,8 +92,7 @@ def make_gymnasium_env(
     max_episode_steps: int | None = None,
     options: Mapping[str, Any] | None = None,
 ) -> gym.Env[Any, Any]:
-    """One environment with Gymnasium's interface: Gymnasium's own where it has the id and what it needs, else
-    EnvPool's or fastrl's.
+    """One environment with Gymnasium's interface: Gymnasium's own if possible, else EnvPool's or fastrl's.
 
     Args:
         env: an id, `module:name` among them, or a factory of Gymnasium environments.

@@ -1,5 +1,4 @@
-"""Environments by `module:name`: an id that the module registers with Gymnasium, or a class or function of
-it.
+"""Environments by `module:name`: an id that a module registers with Gymnasium, or a class or function.
 
 Importing a module runs its code, so it is done only where a user named it: `imports_refused` closes the way
 for what stands in a file of somebody else's.
@@ -33,8 +32,10 @@ def names_module(env_id: Any) -> bool:
 
 @contextmanager
 def imports_refused(how_to_allow: str | None) -> Iterator[None]:
-    """While entered, an environment that lies in a module is a SettingError that ends in `how_to_allow`;
-    None: it is imported again."""
+    """While entered, an environment in a module is a SettingError that ends in `how_to_allow`.
+
+    None allows imports again.
+    """
     token = _refusal.set(how_to_allow)
     try:
         yield
@@ -44,8 +45,7 @@ def imports_refused(how_to_allow: str | None) -> Iterator[None]:
 
 @contextmanager
 def present_folder() -> Iterator[None]:
-    """While entered, modules are looked for in the present folder first, as under `python -m`; the installed
-    script does not do so."""
+    """While entered, modules are looked for in the present folder first, as under `python -m`."""
     here = os.getcwd()
     if here in sys.path or "" in sys.path:
         yield
@@ -60,8 +60,7 @@ def present_folder() -> Iterator[None]:
 
 
 def find_in_module(env_id: str) -> str | Callable[..., Any]:
-    """What `module:name` names: an id registered with Gymnasium, as text, else the module's class or function
-    of that name.
+    """What `module:name` names: an id registered with Gymnasium, as text, else a class or function.
 
     The module is imported; `present_folder` has to be entered, and to stay so while environments are made:
     they may lie in other modules.
@@ -145,8 +144,7 @@ def _failed(module_name: str, error: BaseException) -> str:
 
 
 def _registered_by(module_name: str) -> list[str]:
-    """Ids that a module registered when it was imported, and those whose entry points lie in it or below
-    it."""
+    """Ids that a module registered when it was imported, and those with entry points in or below it."""
     import gymnasium as gym
 
     def lies_in(entry_point: Any) -> bool:

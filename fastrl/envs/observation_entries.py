@@ -1,5 +1,4 @@
-"""The entries of an observation space: what each is, how it becomes numbers, and whether what came is what
-the space declares."""
+"""The entries of an observation space: what each is, how it becomes numbers, and whether it fits."""
 
 from __future__ import annotations
 
@@ -20,8 +19,7 @@ NUMBERS = "biuf"  # kinds of numpy dtypes that are numbers: flags, whole numbers
 
 @dataclass(frozen=True)
 class Leaf:
-    """One entry of an observation: where it is, what it is, and how many float32 numbers it takes when it is
-    flattened.
+    """One entry of an observation: where it is, what it is, and how many float32 numbers it takes.
 
     Args:
         path: keys from the whole observation down to the entry.
@@ -64,8 +62,7 @@ class Leaf:
 
     @cached_property
     def scaled(self) -> bool:
-        """Whether it is bytes of the whole range, 0 to 255: where they become float32 they are divided by
-        255."""
+        """Whether it is bytes from 0 to 255: they are divided by 255 where they become float32."""
         return (
             self.dtype == np.uint8
             and self.low is not None

@@ -1,5 +1,4 @@
-"""From any Gymnasium observation space to one array per environment: float32 of any shape, or uint8
-images."""
+"""From any Gymnasium observation space to one array per environment: float32, or uint8 images."""
 
 from __future__ import annotations
 
@@ -84,8 +83,7 @@ class ObservationMap:
         return slice(first, first + crop), slice(MINIGRID_VIEW - crop, MINIGRID_VIEW)
 
     def batch(self, obs: Any) -> np.ndarray:
-        """Observations of N environments, each entry already an array [N, ...]; may share memory with the
-        input."""
+        """Observations of N environments, entries being arrays [N, ...]; may share memory with the input."""
         return self._encode(lambda leaf: np.asarray(dig(obs, leaf)))
 
     def stack(self, obs: Sequence[Any]) -> np.ndarray:
@@ -93,8 +91,7 @@ class ObservationMap:
         return self._encode(lambda leaf: _stacked([dig(one, leaf) for one in obs], leaf))
 
     def bounds(self) -> tuple[np.ndarray, np.ndarray]:
-        """Smallest and largest value of each number of an observation, [*shape] each, in the observations'
-        dtype."""
+        """Smallest and largest observation, [*shape] each, in the observations' dtype."""
         each = [leaf.declared_bounds() if self._stays_uint8 else leaf.bounds() for leaf in self.leaves]
         low, high = (
             each[0]
@@ -170,8 +167,7 @@ def is_minigrid(space: gym.Space[Any]) -> bool:
 
 
 def left_out_entries(space: gym.Space[Any], taken: Sequence[Leaf]) -> dict[str, str]:
-    """Entries of a space that are not among those taken, and what they are; none for MiniGrid, of which one
-    entry is meant."""
+    """Entries of a space that are not taken, and what they are; none for MiniGrid."""
     if is_minigrid(space):
         return {}
     found: dict[str, str] = {}

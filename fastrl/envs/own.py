@@ -42,15 +42,15 @@ def _is_object(value: Any) -> bool:
 
 
 def label(value: Any) -> str:
-    """What a file says in place of an object: `<class: mine.Maze>`, `<function: __main__.make>`, `<object:
-    mine.Wrapper of Maze-v0>`."""
+    """What a file says in place of an object: `<class: mine.Maze>`, `<object: mine.Wrapper of Maze-v0>`."""
     named = value.func if isinstance(value, functools.partial) else value
     kind = "class" if inspect.isclass(named) else "function" if inspect.isroutine(named) else "object"
     of = type(named) if kind == "object" else named
     known = ""
     if _is_object(value):
         known = f" of {value.name if isinstance(value, VectorEnv) else env_name(value)}"
-    return f"<{kind}: {getattr(of, '__module__', None) or '?'}.{getattr(of, '__qualname__', type(of).__name__)}{known}>"
+    module, name = getattr(of, "__module__", None) or "?", getattr(of, "__qualname__", type(of).__name__)
+    return f"<{kind}: {module}.{name}{known}>"
 
 
 def is_label(value: Any) -> bool:
@@ -71,8 +71,7 @@ def labels(value: Any, name: str) -> Iterator[tuple[str, str]]:
 
 
 def require_present(env: Any, env_kwargs: Mapping[str, Any] | None) -> None:
-    """Raises SettingError, saying what to give, where a run's file stands for an environment or an option
-    that it could not hold."""
+    """Raises SettingError where a run's file stands for an environment or an option it could not hold."""
     if is_label(env):
         found = _IMPORTABLE.fullmatch(env)
         example = f"{found[1]}:{found[2]}" if found and found[1] != "__main__" else "module:name"

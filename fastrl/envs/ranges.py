@@ -23,8 +23,7 @@ class Ranges:
         self.low, self.high, self.rows = low, high, self.rows + len(batch)
 
     def outside(self, low: np.ndarray, high: np.ndarray) -> np.ndarray:
-        """Flat indices of the numbers that were outside bounds of the same shape; infinite bounds bound
-        nothing."""
+        """Flat indices of the numbers that were outside bounds of the same shape."""
         below = self.low.astype(np.float64) < low - ROUNDING * np.maximum(1, np.abs(low))
         above = self.high.astype(np.float64) > high + ROUNDING * np.maximum(1, np.abs(high))
         return np.flatnonzero(below | above)

@@ -36,8 +36,10 @@ def step_values(result: Any) -> tuple[Any, float, bool, bool, Any]:
 
 
 def vector_step_values(result: Any, num_envs: int) -> tuple[Any, np.ndarray, np.ndarray, np.ndarray, Any]:
-    """The five values of a vector environment's `step`, rewards as float64 [N] and flags as bool [N], new
-    arrays. Raises WrongReturn."""
+    """The five values of a vector environment's `step`: rewards float64 [N], flags bool [N], new arrays.
+
+    Raises WrongReturn.
+    """
     if not isinstance(result, tuple | list) or len(result) != 5:
         raise WrongReturn(f"{FIVE_VALUES}; it returned {_count(result)}")
     obs, reward, terminated, truncated, info = result
@@ -127,8 +129,7 @@ def _flag(value: Any, name: str) -> bool:
 
 
 def _one_number(value: Any) -> np.ndarray | None:
-    """The number as an array of shape [], also of an array with one entry; None where it is something
-    else."""
+    """The number as an array of shape [], also of an array with one entry; else None."""
     if not _is_regular(value):
         return None
     array = np.asarray(value)

@@ -41,8 +41,7 @@ def saved_count(state: Mapping[str, Any], name: str) -> int:
 
 
 def saved_episodes(state: Mapping[str, Any], num_envs: int) -> list[tuple[int, float, int]]:
-    """Finished episodes of a saved state, (environment, return, length) each; ValueError if there is
-    something else among them."""
+    """Finished episodes of a saved state, (environment, return, length) each; ValueError for others."""
     episodes = state.get("finished") if isinstance(state, Mapping) else None
     if not isinstance(episodes, list) or not all(_is_episode(episode, num_envs) for episode in episodes):
         raise ValueError(

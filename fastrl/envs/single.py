@@ -1,5 +1,4 @@
-"""One environment of `make_vector_env` as a Gymnasium environment, for loops and tools written for
-Gymnasium."""
+"""One environment of `make_vector_env` as a Gymnasium environment, for loops written for Gymnasium."""
 
 from __future__ import annotations
 
@@ -19,8 +18,7 @@ from fastrl.envs.vector_settings import VectorSettings
 
 
 class SingleEnv(gym.Env[np.ndarray, Any]):
-    """A single environment with Gymnasium's interface: EnvPool's and fastrl's own ids without further
-    packages.
+    """A single environment with Gymnasium's interface, of whatever family.
 
     Observations are those of the `VectorEnv`, without its first axis; rewards are not masked, since there are
     no reset rows. Actions are in the environment's own units, and continuous ones are clipped to its bounds.
@@ -66,8 +64,7 @@ class SingleEnv(gym.Env[np.ndarray, Any]):
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[np.ndarray, dict[str, Any]]:
-        """Start an episode. A seed makes the environment anew, because a simulator may take its seed only
-        then."""
+        """Start an episode; a seed makes the environment anew, since simulators may take it only then."""
         super().reset(seed=seed)
         if seed is not None:
             self._env.close()
@@ -87,8 +84,7 @@ class SingleEnv(gym.Env[np.ndarray, Any]):
         )
 
     def pop_episodes(self) -> list[Episode]:
-        """Episodes that finished since the last call, the last 16 at most; whole games where an episode is
-        less (see `EnvPoolEnv`)."""
+        """Episodes finished since the last call, the last 16 at most; whole games (see `EnvPoolEnv`)."""
         finished = list(self._finished)
         self._finished.clear()
         return finished
@@ -109,8 +105,9 @@ def spaces_of(
     obs_dtype: torch.dtype = torch.float32,
     obs_bounds: tuple[np.ndarray, np.ndarray] | None = None,
 ) -> tuple[gym.Space[Any], gym.Space[Any]]:
-    """Gymnasium's spaces for the observations and actions of one environment; without `obs_bounds` images
-    have 0 and 255, others none.
+    """Gymnasium's spaces for the observations and actions of one environment.
+
+    Without `obs_bounds` images have 0 and 255, others none.
 
     Bounds of actions are those of the spec, as float32 rounded inwards.
     """

@@ -1,5 +1,4 @@
-"""What the toolkit tells about a space: shape, kind, dtype and bounds, as a mapping that is read by attribute
-too."""
+"""What the toolkit tells about a space: shape, kind, dtype and bounds, in a dict read by attribute too."""
 
 from __future__ import annotations
 
@@ -69,8 +68,7 @@ def space_info(space: gym.Space[Any]) -> SpaceInfo:
 
 
 def require_same(name: str, found: SpaceInfo, expected: Mapping[str, Any] | None) -> None:
-    """Raises SettingError unless the description is the expected one, in every entry that both have; None
-    expects nothing."""
+    """Raises SettingError unless the description is as expected in every entry that both have."""
     for key, value in found.plain().items():
         wanted = value if expected is None else expected.get(key, value)
         wanted = list(wanted) if isinstance(wanted, tuple) else wanted

@@ -1,4 +1,4 @@
-"""The arguments of `make_vector_env` beside the environment, checked, as one value that the families share."""
+"""The arguments of `make_vector_env` beside the environment, checked, as one value."""
 
 from __future__ import annotations
 

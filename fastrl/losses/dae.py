@@ -1,5 +1,4 @@
-"""Direct Advantage Estimation (Pan, Gürtler, Neitz, Schölkopf 2022): Â centred under the policy that acted,
-and its loss, joint with V.
+"""Direct Advantage Estimation (Pan, Gürtler, Neitz, Schölkopf 2022): Â centred under π_old, and its loss.
 
 A network says f(s, ·) for each state; what is left after its mean under the policy is taken out is the
 advantage. For discrete actions f has a number for each action. For a Gaussian policy, with z = (a − μ)/σ, it
@@ -48,8 +47,9 @@ def centred_advantages(outputs: Tensor, policy: ActingPolicy, actions: Tensor) -
 
 
 def advantage_variance(outputs: Tensor, policy: ActingPolicy) -> Tensor:
-    """E_π Â², the variance of Â over the policy's actions in each state, [...]; a Gaussian's is Σ_d b_d² + 2
-    c_d².
+    """E_π Â², the variance of Â over the policy's actions in each state, [...].
+
+    For a Gaussian it is Σ_d b_d² + 2 c_d².
 
     Args:
         outputs, policy: as for `centred_advantages`.
@@ -58,8 +58,7 @@ def advantage_variance(outputs: Tensor, policy: ActingPolicy) -> Tensor:
 
 
 def advantage_scale(outputs: Tensor, policy: ActingPolicy, valid: Tensor | None = None) -> Tensor:
-    """sqrt(mean_s E_π Â²), 0-d and never 0: what advantages are divided by so that policies see them on a
-    common scale.
+    """sqrt(mean_s E_π Â²), 0-d and never 0: advantages are divided by it, so that their scale is common.
 
     Args:
         outputs, policy: as for `centred_advantages`.
@@ -79,9 +78,11 @@ def dae_loss(
     gamma: float,
     dae_lambda: float = 1.0,
     valid: Tensor | None = None,
+    environments_first: bool = False,
 ) -> tuple[Tensor, Tensor]:
-    """L = mean_t e_t²,  e_t = Σ_{k≥t} γ^{k−t} (r_k − Â_k) + γ^{T−t} V_target(s_T) − V(s_t), over pieces that
-    end in s_T.
+    """L = mean_t e_t², over pieces of episodes that end in s_T.
+
+    e_t = Σ_{k≥t} γ^{k−t} (r_k − Â_k) + γ^{T−t} V_target(s_T) − V(s_t)
 
     A piece ends where the episode does, or with the last row. Each e_t moves V(s_t) and all Â_k from t to the
     end of the piece.
@@ -102,6 +103,7 @@ def dae_loss(
         gamma: discount per step, in [0, 1].
         dae_lambda: λ, in [0, 1]; 1 is the paper's loss.
         valid: [T, N] bool; rows that are no transition count for nothing.
+        environments_first: all of these, and the second result, are [N, T], and bootstrap [N, T+1].
 
     Returns: (L, 0-d; what V(s_t) is fitted to, y_t = e_t + V(s_t) [T, N], a constant).
     Raises: TypeError or ValueError, naming the argument.
@@ -110,6 +112,12 @@ def dae_loss(
     """
     if not 0.0 <= dae_lambda <= 1.0:
         raise ValueError(f"dae_loss: dae_lambda must be in [0, 1], got {dae_lambda}")
+    if environments_first:
+        fields = (advantages, values, rewards, bootstrap, terminated, truncated)
+        time_major = (field.transpose(0, 1) for field in fields)
+        flags = None if valid is None else valid.transpose(0, 1)
+        loss, targets = dae_loss(*time_major, gamma=gamma, dae_lambda=dae_lambda, valid=flags)
+        return loss, targets.transpose(0, 1)
     if bootstrap.shape[1:] != rewards.shape[1:] or bootstrap.shape[0] != rewards.shape[0] + 1:
         raise ValueError(
             f"dae_loss: bootstrap must have a row more than rewards {list(rewards.shape)}, got "

@@ -26,8 +26,9 @@ from fastrl.losses.multiplier import Multiplier
 
 
 def sample_weights(q_values: Tensor, temperature: Tensor, log_prior: Tensor | None = None) -> Tensor:
-    """E-step at each state: w_s = exp(q_s/η) / Σ exp(q/η) over samples of the old policy, constant to
-    autograd.
+    """E-step at each state: w_s = exp(q_s/η) / Σ exp(q/η), constant to autograd.
+
+    The samples are those of the old policy.
 
     Args:
         q_values: [B, S].
@@ -78,8 +79,9 @@ def e_step(
     row_weights: Tensor,
     log_prior: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
-    """The weights of all actions and the loss of the temperature; see `sample_weights` and
-    `sample_temperature_loss`.
+    """The weights of all actions and the loss of the temperature.
+
+    See `sample_weights` and `sample_temperature_loss`.
 
     Args:
         q_values: what the weights improve, [B, S], constants.
@@ -98,8 +100,9 @@ def e_step(
 def decoupled_gaussian_loss(
     weights: Tensor, actions: Tensor, mean: Tensor, log_std: Tensor, old_mean: Tensor, old_log_std: Tensor
 ) -> Tensor:
-    """−Σ_S w [log N(a; μ, σ_old) + log N(a; μ_old, σ)] at each state: the mean is fitted at the old
-    deviation, and the other way round.
+    """−Σ_S w [log N(a; μ, σ_old) + log N(a; μ_old, σ)] at each state.
+
+    The mean is fitted at the old deviation, and the deviation at the old mean.
 
     Weighted first and second moments of the actions are all of the samples that the gradient needs, so
     autograd sees [B, A] only.
@@ -131,8 +134,9 @@ def decoupled_gaussian_loss(
 def gaussian_kl_parts(
     mean: Tensor, log_std: Tensor, old_mean: Tensor, old_log_std: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """KL(old ‖ new) per action dimension in nats, [B, A] each: the mean's part at the old deviation, the
-    deviation's at the old mean.
+    """KL(old ‖ new) in nats by mean and by deviation, for each action dimension, [B, A] each.
+
+    The mean's part is at the old deviation, the deviation's at the old mean.
 
     Reference: Abdolmaleki et al. 2018b, section 4.2.
     """

@@ -76,8 +76,10 @@ def ppo_loss(
 
 @torch.no_grad()
 def ratio_metrics(log_ratio: Tensor, clip_coef: float) -> dict[str, Tensor]:
-    """How far π has moved from the policy that acted: `train/approx_kl`, mean (r − 1 − log r) in nats, and
-    `train/clip_fraction`, the share of ratios outside 1 ± clip_coef."""
+    """How far π has moved from the policy that acted: `train/approx_kl` and `train/clip_fraction`.
+
+    The first is mean (r − 1 − log r) in nats, the second the share of ratios outside 1 ± clip_coef.
+    """
     less_one = torch.expm1(log_ratio.detach())
     return {
         "train/approx_kl": (less_one - log_ratio).mean(),
@@ -128,8 +130,9 @@ def _surrogates(log_ratio: Tensor, advantages: Tensor, clip_coef: float) -> tupl
 def clipped_value_loss(
     values: Tensor, returns: Tensor, old_values: Tensor | None, clip_coef: float | None
 ) -> Tensor:
-    """½ max((V − G)², (V_old + clip(V − V_old, ±c) − G)²), or ½ (V − G)² where old_values or
-    clip_coef is None; all [M].
+    """½ max((V − G)², (V_old + clip(V − V_old, ±c) − G)²), all [M].
+
+    ½ (V − G)² where old_values or clip_coef is None.
 
     Raises:
         ValueError: values and returns differ in shape.
@@ -147,8 +150,9 @@ def clipped_value_loss(
 
 
 def approximate_kl(log_ratio: Tensor) -> Tensor:
-    """r − 1 − log r with r = exp(log_ratio): its mean over actions of μ estimates KL(μ ‖ π), and no row of it
-    is negative.
+    """r − 1 − log r with r = exp(log_ratio); its mean over actions of μ estimates KL(μ ‖ π).
+
+    No row of it is negative.
 
     Reference: Schulman 2020, "Approximating KL Divergence".
     """

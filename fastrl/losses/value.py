@@ -32,8 +32,7 @@ def critic_loss(q_values: Sequence[Tensor], targets: Tensor, row_weights: Tensor
 
 
 def explained_variance(targets: Tensor, residual_variance: Tensor) -> Tensor:
-    """1 − Var(G − V) / Var(G), from targets G and the population variance of the residuals; 0 where all
-    targets are one number."""
+    """1 − Var(G − V) / Var(G), with population variances; 0 where all targets are one number."""
     constant = (targets == targets.flatten()[:1]).all()  # their variance is only nearly 0, by rounding
     return (1.0 - residual_variance / targets.var(correction=0)).masked_fill(constant, 0.0)
 

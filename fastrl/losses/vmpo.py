@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from functools import reduce
 
 import torch
 from torch import Tensor
@@ -156,7 +157,7 @@ def vmpo_loss(
     policy_loss = weighted_likelihood_loss(log_probs, weights)
     value_loss = half_squared_error(values, returns).sum() / rows
     mean_kls = {name: kl.sum() / rows for name, kl in kls.items()}
-    penalty = torch.stack([multipliers[name].penalty(kl) for name, kl in mean_kls.items()]).sum()
+    penalty = reduce(torch.add, (multipliers[name].penalty(kl) for name, kl in mean_kls.items()))
     metrics = {"loss/policy": policy_loss, "loss/value": value_loss, "loss/kl": penalty}
     metrics |= {f"kl/{name}": kl for name, kl in mean_kls.items()}
     return policy_loss + value_loss + penalty, {name: value.detach() for name, value in metrics.items()}

@@ -1,5 +1,7 @@
-"""Networks. The containers that configurations are built of are here by name; layers, heads and memories are
-in modules of their own."""
+"""Networks: the containers that configurations are built of, by name.
+
+Layers, heads and memories are in modules of their own.
+"""
 
 from fastrl.nn.containers import (
     ActionLinear,

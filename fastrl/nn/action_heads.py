@@ -24,8 +24,7 @@ class BranchedPolicy(Protocol):
         """The most probable action, shaped as `sample`."""
 
     def log_prob(self, actions: Tensor) -> Tensor:
-        """Log-probability of each branch [B, branches] in nats, or of the whole action [B, 1] of a
-        Gaussian."""
+        """Log-probability in nats of each branch [B, branches], or of a Gaussian action [B, 1]."""
 
     def entropy(self) -> Tensor:
         """Entropy [B] in nats, summed over branches or action dimensions."""
@@ -74,8 +73,10 @@ class JointBranches(Branches):
         return Branches.log_prob(self, actions).sum(-1)
 
     def centred(self, outputs: Tensor, actions: Tensor) -> Tensor:
-        """The sum of what each branch centres [...], of outputs [..., n₁ + n₂ + ...] side by side at actions
-        [..., branches]."""
+        """The branches' centred outputs, summed, [...].
+
+        Outputs [..., n₁ + n₂ + ...] are side by side; actions are [..., branches].
+        """
         parts = zip(self.choices, self._split(outputs), actions.unbind(-1), strict=True)
         return torch.stack([choice.centred(part, action) for choice, part, action in parts]).sum(0)
 
@@ -97,9 +98,9 @@ Policy = Distribution | JointBranches
 
 
 def distribution(parameters: Tensor, action_info: Mapping[str, Any]) -> Policy:
-    """The distribution over actions that a network with `fastrl.nn.containers.ActionLinear` at its end
-    describes: log-probabilities, entropy and KL divergence are those of whole actions, one number for each
-    row.
+    """The distribution over actions that a network ending in `ActionLinear` describes, for each row.
+
+    Log-probabilities, entropy and KL divergence are those of whole actions, one number for each row.
 
     Args:
         parameters: logits [..., A], side by side where there are branches, or mean and log standard deviation
@@ -157,8 +158,7 @@ class DiscreteHead(nn.Module):
 
 
 class GaussianHead(nn.Module):
-    """Means from a linear layer (gain 0.01), standard deviations that do not depend on the features and start
-    at 1.
+    """Means from a linear layer (gain 0.01), and state-independent standard deviations that start at 1.
 
     Args:
         dim: D, features.

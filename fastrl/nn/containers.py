@@ -43,8 +43,7 @@ class ModuleExtended(nn.Module):
         return to_tensor(x, device=self.device)
 
     def get_output_shape(self, input_shape: Shape) -> tuple[int, ...]:
-        """Shape of the output for one sample of shape `input_shape`, both without the batch, see
-        `output_shape`."""
+        """Shape of the output for a sample of shape `input_shape`, both without batch; see `output_shape`."""
         return output_shape(self, input_shape)
 
 
@@ -125,8 +124,7 @@ LINEAR_KINDS[FlattenLinear] = True
 
 
 class ChannelsFirst(nn.Module):
-    """Turns images with channels last, [N, height, width, channels], into what convolutions take, [N,
-    channels, height, width]."""
+    """Images [N, height, width, channels] as [N, channels, height, width], which convolutions take."""
 
     def forward(self, x: Tensor) -> Tensor:
         """x [N, height, width, channels] to [N, channels, height, width]."""
@@ -134,8 +132,7 @@ class ChannelsFirst(nn.Module):
 
 
 def channels_last(shape: Sequence[int]) -> bool:
-    """Whether a sample of this shape is an image with its channels last: three axes, of which the last is the
-    smallest."""
+    """Whether a sample of this shape is an image with channels last: three axes, the last the smallest."""
     return len(shape) == 3 and shape[2] < min(shape[:2])
 
 
@@ -175,8 +172,7 @@ class ActionLinear(nn.Module):
         return self.with_log_std(self.linear(x))
 
     def with_log_std(self, out: Tensor) -> Tensor:
-        """What the linear layer gives, [N, A], and beside it the log standard deviations where actions are
-        continuous."""
+        """The linear layer's output [N, A], and where actions are continuous the log standard deviations."""
         return out if self.log_std is None else torch.stack((out, self.log_std.expand_as(out)), dim=-1)
 
     def parts(self) -> tuple[Step, ...]:
@@ -185,8 +181,7 @@ class ActionLinear(nn.Module):
 
 
 class AdvantageLinear(nn.Module):
-    """The last layer of an advantage function: `fastrl.losses.dae.centred_advantages` makes Â of what it
-    gives.
+    """The last layer of an advantage function; Â is its output, centred by `losses.dae.centred_advantages`.
 
     Its width follows from the actions: a number for each discrete one [N, A], those of all branches side by
     side where there are several, and for continuous ones the Hermite coefficients (b, c) [N, A, 2] of each
@@ -303,8 +298,7 @@ def _outputs(action_info: Mapping[str, Any]) -> tuple[str, int]:
 
 
 def _place(module: nn.Module) -> tuple[torch.device, torch.dtype]:
-    """Device and floating dtype of a module's first parameter or buffer; the CPU and torch's default without
-    any."""
+    """Device and dtype of a module's first floating parameter or buffer; else CPU and torch's default."""
     first = _first_parameter(module)
     if first is None:
         first = next((buffer for buffer in module.buffers() if buffer.is_floating_point()), None)
@@ -312,8 +306,10 @@ def _place(module: nn.Module) -> tuple[torch.device, torch.dtype]:
 
 
 def _first_parameter(module: nn.Module) -> Tensor | None:
-    """The first floating parameter; found without `parameters()`, whose book-keeping takes as long as a small
-    network."""
+    """The first floating parameter, found faster than by `parameters()`.
+
+    Its book-keeping takes as long as a small network.
+    """
     for parameter in module._parameters.values():
         if parameter is not None and parameter.is_floating_point():
             return parameter

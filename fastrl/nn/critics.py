@@ -58,8 +58,10 @@ class Torso(nn.Module):
         return x
 
     def behind_first_in_bfloat16(self, x: Tensor, shift: Tensor | None = None) -> Tensor:
-        """`behind_first` with matrix products of bfloat16; what is between them stays float32. Without
-        gradient."""
+        """`behind_first` with matrix products of bfloat16, without gradient.
+
+        What is between them stays float32.
+        """
         x = self.activated(x, shift)
         for layer in cast("list[Linear]", list(self.rest)):
             weight, bias = layer.weight.bfloat16(), layer.bias.bfloat16()
@@ -68,8 +70,10 @@ class Torso(nn.Module):
         return x
 
     def activated(self, x: Tensor, shift: Tensor | None = None) -> Tensor:
-        """The first layer's activation of x [B, layer_sizes[0]], to B / G rows of which one of `shift` [G,
-        layer_sizes[0]] is added before."""
+        """Activation of the first layer's x [B, layer_sizes[0]], to B / G rows each of `shift` added before.
+
+        `shift` is [G, layer_sizes[0]].
+        """
         if self.norm is None:
             if shift is not None:
                 x = (x.unflatten(0, (len(shift), -1)) + shift.unsqueeze(1)).flatten(0, 1)

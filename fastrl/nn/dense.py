@@ -1,5 +1,7 @@
-"""Chains of linear layers and activations as one operation: small networks spend their time between
-operations, not in them."""
+"""Chains of linear layers and activations as one operation.
+
+Small networks spend their time between operations, not in them.
+"""
 
 from __future__ import annotations
 
@@ -55,8 +57,7 @@ def _shapes_backward(
 
 
 class Dense(NamedTuple):
-    """A linear layer [O, I] with a bias [O], the activation that follows it (NONE, TANH, ELU, RELU), and
-    whether it flattens a sample."""
+    """A linear layer [O, I] with bias [O], its activation (NONE, TANH, ELU, RELU), whether it flattens."""
 
     weight: Tensor
     bias: Tensor
@@ -120,8 +121,9 @@ def dense_chain(x: Tensor, layers: Sequence[Dense]) -> Tensor:
 
 
 class PreparedChain:
-    """`dense_chain` of these layers as a function of x alone, for many calls: what does not change from call
-    to call is looked at once.
+    """`dense_chain` of fixed layers as a function of x, for many calls.
+
+    What does not change from call to call is looked at once.
 
     Parameters are read at each call. Make it anew when they get another dtype, shape or device.
     """
@@ -145,8 +147,7 @@ class PreparedChain:
         return _forward(x.contiguous(), self._weights, self._biases, self._activations, False)[0]
 
     def sample(self, x: Tensor) -> Tensor:
-        """A draw [B] int64 from the categorical whose logits the chain gives: what `Categorical.sample` draws
-        of them."""
+        """Draw [B] int64 with the chain's output as logits, as `Categorical.sample` would."""
         if not self._takes(x):
             return Categorical(dense_chain(x, self.layers)).sample()
         noise = torch.empty(x.shape[0], self._biases[-1].shape[0], dtype=self._dtype).exponential_()

@@ -62,20 +62,23 @@ class DiagonalGaussian:
         return kl_mean, kl_cov.expand(kl_mean.shape)
 
     def kl(self, new: DiagonalGaussian) -> Tensor:
-        """KL(self ‖ new) [...] in nats, summed over action dimensions. Not the sum of `kl_parts`, where mean
-        and covariance both moved."""
+        """KL(self ‖ new) [...] in nats, summed over action dimensions.
+
+        It is not the sum of `kl_parts` where both mean and covariance moved.
+        """
         z = (new.mean - self.mean) * torch.exp(-new.log_std)
         return (self._kl_of_deviations(new) + 0.5 * z.square()).sum(-1)
 
     def _kl_of_deviations(self, new: DiagonalGaussian) -> Tensor:
-        """log(σ'/σ) + σ²/(2σ'²) − ½ for each dimension, by expm1: the terms of order 1 would leave their
-        rounding in a KL of 1e-7."""
+        """log(σ'/σ) + σ²/(2σ'²) − ½ for each dimension, by expm1.
+
+        Terms of order 1 would leave their rounding in a KL of 1e-7.
+        """
         twice = 2.0 * (self.log_std - new.log_std)
         return 0.5 * (torch.expm1(twice) - twice)
 
     def centred(self, outputs: Tensor, actions: Tensor) -> Tensor:
-        """Σ_d b_d z_d + c_d (z_d² − 1) with z = (a − μ)/σ [...], of (b, c) = outputs [..., A, 2] at actions
-        [..., A]."""
+        """Σ_d b_d z_d + c_d (z_d² − 1) with z = (a − μ)/σ, [...]; outputs [..., A, 2] are (b, c)."""
         z = (actions - self.mean.detach()) * torch.exp(-self.log_std.detach())
         slope, curvature = outputs.unbind(-1)
         return (slope * z + curvature * (z.square() - 1.0)).sum(-1)
@@ -100,8 +103,10 @@ class Categorical:
     )  # log-probabilities, once worked out
 
     def log_probs(self) -> Tensor:
-        """Normalised log-probabilities of every action [..., A]; worked out once, but anew where only now a
-        gradient is wanted."""
+        """Normalised log-probabilities of every action [..., A].
+
+        Computed once, and again where only later a gradient is wanted.
+        """
         if self._known and (
             self._known[0].requires_grad or not (self.logits.requires_grad and torch.is_grad_enabled())
         ):
@@ -110,8 +115,7 @@ class Categorical:
         return self._known[0]
 
     def sample(self) -> Tensor:
-        """One draw [...] int64 from torch's generator of the device, by the Gumbel-max trick (any leading
-        shape, no copy of the table)."""
+        """One draw [...] int64 from the device's generator of torch, by the Gumbel-max trick."""
         noise = torch.empty_like(self.logits).exponential_().log_()  # −noise is standard Gumbel
         return (self.logits - noise).argmax(-1)
 

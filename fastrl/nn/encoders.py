@@ -43,20 +43,20 @@ def observation_encoder(shape: Sequence[int], dtype: torch.dtype, dim: int) -> n
 
 
 def _looks_like_a_picture(shape: Sequence[int], dtype: torch.dtype) -> bool:
-    """Whether neighbours in it mean something that a linear layer does not know: bytes with axes, or a large
-    field of other numbers."""
+    """Whether neighbours mean something: bytes with axes, or a large field of other numbers."""
     return len(shape) >= 2 if dtype == torch.uint8 else len(shape) == 3 and sorted(shape)[1] > LARGEST_GRID
 
 
 def observation_decoder(shape: Sequence[int], dtype: torch.dtype, dim: int) -> nn.Module:
-    """The counterpart of `observation_encoder`: features [B, dim] to [B, *shape]; of bytes, logits of numbers
-    in [0, 1]."""
+    """Features [B, dim] to observations [B, *shape], the counterpart of `observation_encoder`.
+
+    For bytes it gives logits of numbers in [0, 1].
+    """
     return ImageDecoder(shape, dim) if is_image(shape, dtype) else VectorDecoder(shape, dim)
 
 
 def reconstruction_loss(decoded: Tensor, obs: Tensor) -> Tensor:
-    """How far what `observation_decoder` returned is from the observations [B, *shape], a 0-d mean over rows
-    and entries.
+    """Error of a decoder's output against observations [B, *shape], 0-d: the mean over rows and entries.
 
     Binary cross-entropy for bytes, as parts of their range; squared error for other numbers.
     """
@@ -71,14 +71,12 @@ def in_unit_range(obs: Tensor) -> Tensor:
 
 
 def byte_range(shape: Sequence[int]) -> int:
-    """What bytes of observations of this shape are divided by where they become float32: the largest symbol
-    of a grid, else 255."""
+    """What bytes of observations of this shape are divided by: the largest symbol of a grid, else 255."""
     return SYMBOLS - 1 if is_grid(shape, torch.uint8) else 255
 
 
 def as_vectors(obs: Tensor) -> Tensor:
-    """Observations [B, *shape] as float32 [B, features], for networks that take vectors; bytes over their
-    `byte_range`."""
+    """Observations [B, *shape] as float32 [B, features]; bytes are divided by their `byte_range`."""
     rows = obs.flatten(1)
     return rows.float() / byte_range(obs.shape[1:]) if obs.dtype == torch.uint8 else rows.float()
 
@@ -94,8 +92,9 @@ def is_grid(shape: Sequence[int], dtype: torch.dtype) -> bool:
 
 
 def require_symbols(obs: Tensor, shape: Sequence[int], name: str) -> None:
-    """Stop where small pictures are taken for grids: a `GridEncoder` could not tell one bright pixel from
-    another.
+    """Raise where small pictures are taken for grids.
+
+    A `GridEncoder` could not tell one bright pixel from another.
 
     Args:
         obs: observations [..., *shape].
@@ -130,8 +129,9 @@ class VectorEncoder(nn.Module):
 
 
 class GridEncoder(nn.Module):
-    """A vector for each symbol in each place, summed, then a ReLU: a linear layer over the one-hot grid that
-    never builds it.
+    """A vector for each symbol in each place, summed, then a ReLU.
+
+    The same as a linear layer over the one-hot grid, which is never built.
 
     Args:
         shape: [X, Y, attributes], each entry a symbol below 16 (larger ones count as 15).
@@ -202,8 +202,7 @@ class VectorDecoder(nn.Module):
 
 
 class ImageDecoder(nn.Module):
-    """The convolutions of `ImageEncoder` the other way round: features [B, dim] to logits of pixels [B,
-    *shape]."""
+    """The convolutions of `ImageEncoder` reversed: features [B, dim] to logits of pixels [B, *shape]."""
 
     def __init__(self, shape: Sequence[int], dim: int) -> None:
         super().__init__()

@@ -53,8 +53,7 @@ class KeptParameters:
         self._remember(self._places(self.modules))
 
     def follow(self, modules: Iterable[nn.Module] | None = None) -> None:
-        """Make sure that these are what the modules compute with. Call it before an update looks at the
-        modules.
+        """Make sure that the modules compute with these parameters; call it before an update looks at them.
 
         Args:
             modules: as they are now, in the order of the constructor, where their owner may have got others
@@ -85,8 +84,7 @@ class KeptParameters:
         }
 
     def _stands(self) -> bool:
-        """Whether all modules have the very children and parameters that they had, and these the same memory.
-        A few microseconds."""
+        """Whether all modules have the children, parameters and memory that they had; a few microseconds."""
         now = list(chain.from_iterable(map(dict.values, self._holders)))
         if len(now) != len(self._held) or not all(map(is_, now, self._held)):
             return False

@@ -42,8 +42,7 @@ def layer_init(layer: Layer, std: float = SQRT_TWO, bias_const: float = 0.0) -> 
 
 
 class MLP(nn.Sequential):
-    """Layers one behind the other, of which those that are linear, and activations, are evaluated
-    together."""
+    """A sequence of layers; runs of linear layers and activations are evaluated in one call."""
 
     def forward(self, input: Tensor) -> Tensor:
         """input through all layers, in order."""

@@ -22,8 +22,10 @@ _onednn = (
 
 
 def product(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
-    """x · weightᵀ + bias for float32 matrices x [B, I] and weight [O, I] of any strides, by whichever library
-    is faster; no gradient."""
+    """x · weightᵀ + bias by the faster library, without gradient.
+
+    x [B, I] and weight [O, I] are float32 matrices of any strides.
+    """
     if _onednn is not None and 2 * x.shape[0] * x.shape[1] * weight.shape[0] >= ONEDNN_PAYS_FROM:
         if not (weight.is_contiguous() or weight.t().is_contiguous()):
             weight = weight.contiguous()  # a part of a wider matrix would take a thousand times as long
@@ -52,8 +54,7 @@ class _Linear(torch.autograd.Function):
 
 
 def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
-    """x · weightᵀ + bias with its gradient, by whichever library is faster; else as
-    `torch.nn.functional.linear`, see `Linear`."""
+    """x · weightᵀ + bias with its gradient, by the faster library; else `torch.nn.functional.linear`."""
     if _onednn is None or not _fits(x, weight):
         return nn.functional.linear(x, weight, bias)
     if torch.is_grad_enabled():
@@ -62,8 +63,9 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
 
 
 class Linear(nn.Linear):
-    """`torch.nn.Linear`, faster where float32 matrices are multiplied on a CPU; the same parameters, the same
-    numbers up to rounding.
+    """`torch.nn.Linear`, faster where float32 matrices are multiplied on a CPU.
+
+    The same parameters, and the same numbers up to rounding.
 
     Elsewhere (other devices and dtypes, more than two dimensions, small products, compiled programs) it is
     `torch.nn.Linear`.

@@ -133,8 +133,7 @@ class MultiHeadAttention(nn.Module):
 
     @property
     def absorbs(self) -> bool:
-        """Whether the projections of keys and values can be multiplied into those of queries and outputs
-        without making them larger.
+        """Whether key and value projections fit into those of queries and outputs without making them larger.
 
         q · (K m) = (Kᵀ q) · m and Σ a (V m) = V Σ a m: attention can go over the memory itself. For one head,
         or heads that look at their own slice each, that takes no more work than attention over projected

@@ -1,5 +1,4 @@
-"""One layer of the memory transformer: attention to memory, a feed-forward part, and how each joins the
-stream."""
+"""One layer of the memory transformer: attention to memory, a feed-forward part, and their gates."""
 
 from __future__ import annotations
 

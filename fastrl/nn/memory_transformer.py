@@ -1,5 +1,4 @@
-"""A Transformer-XL over an episode's past: each layer attends to what earlier steps left in memory, never to
-the present step."""
+"""A Transformer-XL over an episode's past: layers attend to earlier steps' memory, never to the present."""
 
 from __future__ import annotations
 
@@ -19,8 +18,9 @@ LONGEST_TABLE = 65_536  # rows of absolute positions that are kept; limits of 2^
 
 
 class Transformer(nn.Module):
-    """Layers over a memory of their own inputs: slot s of layer l holds what layer l was given at step s of
-    the episode, detached.
+    """Layers over a memory of their own inputs.
+
+    Slot s of layer l holds what layer l was given at step s of the episode, detached.
 
     Args:
         num_layers: L.
@@ -124,8 +124,10 @@ class Transformer(nn.Module):
         return x, torch.stack(inputs, dim=1) if inputs else x.new_empty(len(x), 0, self.dim)
 
     def with_positions(self, memories: Tensor, memory_indices: Tensor, mask: Tensor) -> Tensor:
-        """Memory [B, W, L, D] with the positions [B, W] added where they are seen; unseen ones may have any
-        number."""
+        """Memory [B, W, L, D] with the positions [B, W] added where they are seen.
+
+        Unseen ones may have any number.
+        """
         indices = torch.where(mask, memory_indices, 0)
         if self.sinusoids is not None:
             return memories + self.sinusoids.rows(indices, self.max_episode_steps)[:, :, None]
@@ -137,14 +139,15 @@ class Transformer(nn.Module):
 
     @property
     def absorbs(self) -> bool:
-        """Whether attention goes over the memory itself: see `MultiHeadAttention.absorbs`. Rotated keys have
-        to be made."""
+        """Whether attention goes over the memory itself; see `MultiHeadAttention.absorbs`.
+
+        Rotated keys have to be made.
+        """
         return self.rotation is None and all(layer.attention.absorbs for layer in self.each_layer())
 
     @property
     def constant_memory(self) -> bool:
-        """Whether the normalised memory has no parameters in it, so that it stays the same while the layers
-        learn."""
+        """Whether the normalised memory has no parameters in it, and so stays while the layers learn."""
         return not isinstance(self.position_table, nn.Parameter)
 
     @property
@@ -153,8 +156,9 @@ class Transformer(nn.Module):
         return None if self.position_table is None else self.max_episode_steps
 
     def normalize(self, memory: Tensor, positions: Tensor) -> Tensor:
-        """Memory [..., S, D] of slots at positions [..., S] as the layers read it: positions added,
-        normalised; leading axes broadcast.
+        """Memory [..., S, D] at positions [..., S] as the layers read it: positions added, normalised.
+
+        Leading axes broadcast.
 
         A position beyond the tables counts as their last: the last observation of an episode has one, and it
         is nobody's memory.
@@ -168,8 +172,10 @@ class Transformer(nn.Module):
         return functional.layer_norm(memory, (self.dim,))
 
     def stored(self, inputs: Tensor, positions: Tensor) -> Tensor:
-        """What memory keeps of layers' inputs [..., S, D] at positions [..., S]: normalised already, where
-        that has no parameters."""
+        """What memory keeps of layers' inputs [..., S, D] at positions [..., S].
+
+        It is normalised already where that takes no parameters.
+        """
         return self.normalize(inputs, positions) if self.constant_memory else inputs
 
     def offered(self, stored: Tensor, positions: Tensor) -> Tensor:
@@ -177,8 +183,7 @@ class Transformer(nn.Module):
         return stored if self.constant_memory else self.normalize(stored, positions)
 
     def maps(self) -> list[Maps]:
-        """Each layer's query and output maps for reading banks; valid as long as the weights stay as they
-        are."""
+        """Each layer's query and output maps for reading banks; valid while the weights stay as they are."""
         return [
             layer.attention.absorbed() if self.absorbs else layer.attention.projected()
             for layer in self.each_layer()
@@ -199,8 +204,7 @@ class Transformer(nn.Module):
     def read(
         self, x: Tensor, banks: Sequence[Bank], window: Window, maps: Sequence[Maps]
     ) -> tuple[Tensor, Tensor]:
-        """The layers over banks, one for each: x [B, D] to (out [B, D], the layers' inputs [L, B, D],
-        detached)."""
+        """The layers over a bank each: x [B, D] to (out [B, D], detached inputs of the layers [L, B, D])."""
         inputs = []
         for layer, bank, maps_of_layer in zip(self.each_layer(), banks, maps, strict=True):
             inputs.append(x.detach())
@@ -208,8 +212,10 @@ class Transformer(nn.Module):
         return x, torch.stack(inputs) if inputs else x.new_empty(0, len(x), self.dim)
 
     def replay(self, x: Tensor, positions: Tensor, window: Window) -> Tensor:
-        """The layers' inputs [L, E, S, D] for whole pieces of episodes, x [E·S, D] at positions [E, S], each
-        row seeing its `window`."""
+        """The layers' inputs [L, E, S, D] for whole pieces of episodes, x [E·S, D] at positions [E, S].
+
+        Each row sees its `window`.
+        """
         inputs, maps = [], self.maps()
         for number, layer in enumerate(self.each_layer()):
             tokens = x.view(*positions.shape, self.dim)

@@ -33,8 +33,10 @@ def merge_moments(
 
 
 class _Statistics(nn.Module):
-    """A module whose buffers go where it is moved and stay float64 when it is cast: a float32 count would
-    stand still at 2²⁴."""
+    """A module whose buffers stay float64 when it is cast.
+
+    A float32 count would stand still at 2²⁴.
+    """
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
         before = dict(self._buffers)
@@ -124,8 +126,7 @@ class RunningNormalizer(_Statistics):
         self.set_statistics(*merge_moments(self.mean, self.var, float(self.count), mean, var, x.shape[0]))
 
     def set_statistics(self, mean: Tensor | np.ndarray, var: Tensor | np.ndarray, count: float) -> None:
-        """Copy statistics in from elsewhere: mean and population variance of the sample's shape, and the
-        number of samples behind them."""
+        """Copy statistics in: mean and population variance of a sample's shape, and the number of samples."""
         self.mean.copy_(torch.as_tensor(mean))
         self.var.copy_(torch.as_tensor(var))
         self.count.fill_(count)
@@ -161,8 +162,7 @@ class RewardScaler(_Statistics):
 
     @torch.no_grad()
     def update(self, rewards: Tensor, done: Tensor, valid: Tensor) -> None:
-        """Count the returns of a rollout: rewards, done and valid are [T, N]. Rows that are no transition
-        count nothing."""
+        """Count the returns of a rollout: rewards, done and valid are [T, N]; only transitions count."""
         rewards = torch.where(valid, rewards, 0).double()
         history = torch.empty_like(rewards)
         discounted = self.running_return.clone()

@@ -1,5 +1,4 @@
-"""Where a token stands in its episode, told to attention: sinusoidal and learned tables, and rotations that
-leave only distances."""
+"""Encodings of a token's position in its episode: sinusoidal and learned tables, and rotations."""
 
 from __future__ import annotations
 
@@ -46,8 +45,7 @@ class PositionalEncoding(nn.Module):
         return torch.cat([angles.sin(), angles.cos()], dim=-1)
 
     def rows(self, index: Tensor, seq_len: int) -> Tensor:
-        """Rows of the encoding of a sequence of any length, without the others: index [...] (whole steps) to
-        [..., D] float32."""
+        """The encoding at whole steps index [...], as [..., D] float32; no other rows are made."""
         # float64: neighbouring steps of a long sequence are the same number in float32
         positions = (seq_len - 1 - index).to(torch.float64)
         angles = positions[..., None] * self.inverse_timescales.to(torch.float64)
@@ -55,8 +53,9 @@ class PositionalEncoding(nn.Module):
 
 
 class Rotation(nn.Module):
-    """Turns pairs of features by an angle in proportion to the position, so that products of rows depend on
-    distances alone.
+    """Rotates pairs of features by an angle proportional to the position (rotary, Su et al. 2021).
+
+    Products of rows then depend on distances alone.
 
     Args:
         size: K, features of a head, even.

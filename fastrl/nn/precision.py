@@ -33,8 +33,7 @@ def require_float32_default() -> None:
 
 
 def without_autocast(function: Callable[Given, Result]) -> Callable[Given, Result]:
-    """Decorator: inside, operations are of the dtype of their tensors, whatever `torch.autocast` is around
-    the call."""
+    """Decorator: inside, operations have the dtype of their tensors, whatever `torch.autocast` is active."""
 
     @functools.wraps(function)
     def wrapper(*args: Given.args, **kwargs: Given.kwargs) -> Result:

@@ -80,8 +80,7 @@ def _parts(modules: Iterable[Any]) -> list[Any]:
 
 
 def _steps(modules: Iterable[Any]) -> Iterator[Step]:
-    """The modules, and of those that are nothing but a sequence, of `torch.nn` or of this library, what they
-    are made of."""
+    """The modules, and in place of plain sequences what these are made of."""
     for module in modules:
         if type(module) is nn.Sequential and not is_changed(module):
             yield from _steps(module._modules.values())
@@ -94,8 +93,7 @@ def _steps(modules: Iterable[Any]) -> Iterator[Step]:
 
 
 def _is_plain_linear(module: nn.Module) -> bool:
-    """Whether `dense_chain` does what calling the layer does: it has both parameters, and nothing but
-    those."""
+    """Whether `dense_chain` does what calling the layer does: weight and bias, and nothing else."""
     parameters = module._parameters
     return (
         parameters.get("weight") is not None and parameters.get("bias") is not None and not is_changed(module)
@@ -118,6 +116,8 @@ def is_changed(module: nn.Module) -> bool:
 
 
 def _calls_each() -> bool:
-    """Whether every module has to be called: in compiled programs, under forward derivatives and torch.func,
-    with hooks on all modules."""
+    """Whether every module has to be called, not a chain of them.
+
+    In compiled programs, under forward derivatives and torch.func, with hooks on all modules.
+    """
     return torch.compiler.is_compiling() or transformed() or has_global_hook()

@@ -38,8 +38,10 @@ class SquashedGaussian:
         return self._squash(self.gaussian.mean)
 
     def sample_with_log_prob(self) -> tuple[Tensor, Tensor]:
-        """A draw [..., A] and its log-density [...] in nats, summed over action dimensions; both with their
-        gradient for mean and deviation."""
+        """A draw [..., A] and its log-density [...] in nats, summed over action dimensions.
+
+        Both have their gradient for mean and deviation.
+        """
         u = self.gaussian.sample()
         return self._squash(u), self._log_prob_at(u)
 

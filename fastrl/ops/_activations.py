@@ -1,5 +1,4 @@
-"""What activations have in common: one tensor in, one of its shape and dtype out, a gradient that needs the
-result alone."""
+"""What activations have in common: one tensor in, one out, and a gradient that needs the result alone."""
 
 from __future__ import annotations
 

@@ -1,5 +1,4 @@
-"""Argument checks of the ops: every message names the op and the argument, says what was expected and what
-came."""
+"""Argument checks of the ops: messages name op and argument, what was expected and what came."""
 
 from __future__ import annotations
 
@@ -65,8 +64,7 @@ def check_time_major(
     bootstrapped: Mapping[str, torch.Tensor],
     **others: torch.Tensor | None,
 ) -> None:
-    """The first argument is [T, N]; the others are too, and those in `bootstrapped` have one row more. Raises
-    ValueError."""
+    """Raise ValueError unless all arguments are [T, N], and those in `bootstrapped` [T+1, N]."""
     if first.dim() != 2:
         raise ValueError(f"{op}: {first_name} must have shape [T, N], got {list(first.shape)}")
     steps, envs = first.shape
@@ -90,8 +88,10 @@ def check_rollout(
     bootstrapped: tuple[str, ...] = (),
     **fractions: object,
 ) -> None:
-    """Everything about a call over a rollout: [T, N] tensors of one floating dtype, those in `bootstrapped` a
-    row longer, flags of which `valid` may be None, numbers in [0, 1]. Raises TypeError, ValueError."""
+    """Check a call over a rollout: shapes [T, N] or [T+1, N], one floating dtype, flags, numbers in [0, 1].
+
+    Those in `bootstrapped` have one row more; `valid` may be None. Raises TypeError, ValueError.
+    """
     required = {name: flag for name, flag in flags.items() if name != "valid"}
     check_tensors(op, {**tensors, **required}, {"valid": flags.get("valid")})
     (first_name, first), *others = tensors.items()
@@ -148,8 +148,7 @@ def check_shape(op: str, name: str, value: torch.Tensor, symbols: str, *sizes: i
 
 
 def check_materialized(op: str, name: str, value: torch.Tensor) -> None:
-    """A tensor to write into whose memory holds its elements, not their conjugates or negatives. Raises
-    ValueError."""
+    """Raise ValueError if the tensor's memory holds conjugates or negatives of its elements."""
     if torch.compiler.is_compiling():  # it cannot be asked there
         return
     if value.is_conj() or value.is_neg():
@@ -177,8 +176,10 @@ def check_indices(
 def check_windows(
     op: str, bank: torch.Tensor, episode: torch.Tensor, index: torch.Tensor, mask: torch.Tensor | None
 ) -> None:
-    """Which windows [B, W] of a memory bank [E, S, ...] a call reads. Raises TypeError, ValueError,
-    IndexError."""
+    """Check which windows [B, W] of a memory bank [E, S, ...] are read.
+
+    Raises TypeError, ValueError, IndexError.
+    """
     check_flags(op, mask=mask)
     check_shape(op, "index", index, "[B, W]", None, None)
     check_shape(op, "episode", episode, "[B]", index.shape[0])
@@ -189,8 +190,7 @@ def check_windows(
 
 
 def refuse_tangents(op: str, *tensors: object) -> None:
-    """Results that are constants to autograd are so forward too, but that shall be asked for. Raises
-    RuntimeError."""
+    """Raise RuntimeError if forward-mode tangents are asked of results that are constants to autograd."""
     if any(isinstance(tensor, torch.Tensor) and has_tangent(tensor) for tensor in tensors):
         raise RuntimeError(
             f"{op}: its results are constants to autograd, no derivative goes through them forward; give "
@@ -199,8 +199,7 @@ def refuse_tangents(op: str, *tensors: object) -> None:
 
 
 def same_dtype_under_autocast(first: object, *others: object) -> list[Any] | None:
-    """The tensors in the widest of their dtypes, where autocast left them with several; None where there is
-    nothing to bring together.
+    """The tensors in the widest of their dtypes, where autocast left several; None where they agree.
 
     It is what autocast does with torch's own operations of several tensors. Numbers of float64 are left alone
     by autocast, and here.
@@ -222,8 +221,7 @@ def same_dtype_under_autocast(first: object, *others: object) -> list[Any] | Non
 
 
 def share_memory(one: torch.Tensor, other: torch.Tensor) -> bool:
-    """Whether two tensors that have elements reach into the same memory, judged by the first and the last
-    byte of each."""
+    """Whether the memory of two tensors overlaps, judged by the first and the last byte of each."""
     if can_look_at(one) and can_look_at(other):
         (first, end), (other_first, other_end) = _reach(one), _reach(other)
         return first < other_end and other_first < end
@@ -236,8 +234,10 @@ def _reach(tensor: torch.Tensor) -> tuple[int, int]:
 
 
 def can_look_at(tensor: torch.Tensor) -> bool:
-    """Whether elements of a tensor can be read here and now: on the CPU, on a GPU if FASTRL_DEBUG=1, never
-    while tracing."""
+    """Whether elements of a tensor can be read now.
+
+    On the CPU, on a GPU if FASTRL_DEBUG=1, never while tracing.
+    """
     if torch.compiler.is_compiling() or is_fake(tensor):
         return False
     return tensor.device.type == "cpu" or (tensor.device.type != "meta" and debugging())

@@ -96,8 +96,7 @@ def memory_attention_reference(
     mask: Tensor | None = None,
     scale: float | None = None,
 ) -> Tensor:
-    """What `memory_attention` computes, over gathered windows in plain torch and float64: the oracle of the
-    tests."""
+    """What `memory_attention` computes, over gathered windows, in plain torch and float64, for tests."""
     dtype, size = query.dtype, query.shape[2]
     scale = 1 / math.sqrt(max(size, 1)) if scale is None else float(scale)
     mask = torch.ones_like(index, dtype=torch.bool) if mask is None else mask

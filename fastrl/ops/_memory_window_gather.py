@@ -104,8 +104,7 @@ def memory_window_gather_reference(
     mask: Tensor | None = None,
     position: Tensor | None = None,
 ) -> Tensor:
-    """What `memory_window_gather` computes, the published way: whole episodes first, then their windows. The
-    oracle of the tests."""
+    """What `memory_window_gather` computes, as published: whole episodes, then their windows; for tests."""
     dtype = memory.dtype
     index = index if mask is None else torch.where(mask, index, 0)
     if position is not None:

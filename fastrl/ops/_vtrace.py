@@ -26,8 +26,7 @@ def vtrace(
     pg_rho_clip: float = 1.0,
     valid: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
-    """V-trace targets for V and the advantages of the policy gradient, from sequences that another policy
-    acted.
+    """V-trace targets of V, and policy-gradient advantages, from sequences that another policy acted.
 
     vs_t = V_t + ρ_t (r_t + γ nt_t V_{t+1} − V_t) + γ go_t c_t (vs_{t+1} − V_{t+1})
     ρ_t = min(ρ̄, exp log ρ_t),  c_t = λ min(c̄, exp log ρ_t)

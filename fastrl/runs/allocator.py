@@ -1,5 +1,6 @@
-"""Memory that training takes and frees thousands of times a second is kept, not given back to the system in
-between.
+"""Freed memory is kept for the next allocation, not given back to the system in between.
+
+Training takes and frees the same blocks thousands of times a second.
 
 Fresh memory is zeroed and mapped page by page: in MPO's update, which passes over some 30 MB of intermediate
 results, that was seen to take a fifth to a third of the time.
@@ -45,8 +46,7 @@ _latest: Thresholds | None = None  # set by this module; glibc adjusts nothing f
 
 
 def keep_freed_memory() -> Thresholds | None:
-    """Let the C library keep up to 256 MB of freed memory for the next allocations of this process; larger
-    blocks still go back.
+    """Let the C library keep up to 256 MB of freed memory for this process; larger blocks still go back.
 
     Returns:
         The thresholds to put back; None where the user has set the allocator up (one of `ENVIRONMENT`), or it
@@ -56,8 +56,9 @@ def keep_freed_memory() -> Thresholds | None:
 
 
 def replace_thresholds(wanted: Thresholds) -> Thresholds | None:
-    """Set the C library's thresholds, by which its own adjusting of them ends; memory that is free beyond
-    them goes back at once.
+    """Set the C library's thresholds, which ends its own adjusting of them.
+
+    Free memory beyond them goes back at once.
 
     Returns:
         Those that were found: what this function set last, or glibc's own to within a factor of two; None

@@ -153,8 +153,7 @@ def holds_checkpoint(root: Path) -> bool:
 
 
 def holds_steps(root: Path) -> bool:
-    """Whether there is more below `root` than checkpoints at step 0, which a run writes before it does
-    anything."""
+    """Whether there is more below `root` than the checkpoint at step 0 that begins every run."""
     if not root.is_dir():
         return os.path.lexists(root)
     matches = [

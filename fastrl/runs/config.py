@@ -5,18 +5,17 @@ from __future__ import annotations
 import dataclasses
 import inspect
 import math
-import types
 import typing
 import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from fastrl.errors import SettingError, nearest
 from fastrl.machine import require_envs, require_threads
 from fastrl.runs.plain_values import plain, read_back, written
 from fastrl.runs.renamed import find_renamed, value_clip_message, with_new_names
+from fastrl.runs.typed_values import NONE_WORDS, convert
 
 if TYPE_CHECKING:
     from fastrl.envs import VectorEnv
@@ -27,9 +26,6 @@ else:
     Environment = str  # what files and flags hold
 
 ALGORITHM_KEY = "algorithm"  # the one entry of config.toml that is no field
-NONE_WORDS = ("none", "None")  # TOML has no null
-LARGEST_INTEGER = 2**63 - 1
-LONGEST_SHOWN = 200  # characters of a value in a message
 
 # (the range in words, whether a value is in it, the settings it holds for)
 Ranges = tuple[tuple[str, Callable[[Any], bool], tuple[str, ...]], ...]
@@ -60,8 +56,7 @@ LARGEST_LEARNING_RATE = 1e6
 
 
 class Unsaid(int):
-    """The default of an argument in place of which the configuration's value counts: it tells an argument
-    left out from one given."""
+    """The default of an argument that the configuration has too: it tells "left out" from "given"."""
 
 
 class TakesEarlierNames(type):
@@ -79,8 +74,10 @@ class TakesEarlierNames(type):
 
 @dataclass(kw_only=True)
 class RunConfig(metaclass=TakesEarlierNames):
-    """Settings that every algorithm has; an algorithm adds its own in a subclass. Each field's docstring is
-    its help text."""
+    """Settings that every algorithm has; an algorithm adds its own in a subclass.
+
+    Each field's docstring is its help text.
+    """
 
     # defaults of a trainer's documented constructor where they differ from those of the command line
     DOCUMENTED: ClassVar[dict[str, Any]] = {"eval_interval": 0, "save_interval": 0}
@@ -154,8 +151,10 @@ class RunConfig(metaclass=TakesEarlierNames):
 
     @classmethod
     def fixed_on_resume(cls) -> tuple[str, ...]:
-        """Settings that cannot change when a run is continued: what the saved state belongs to, or what is
-        used at the start alone."""
+        """Settings that cannot change when a run is continued.
+
+        What the saved state belongs to, or what is used at the start alone.
+        """
         return ("env_id", "obs_keys", "max_episode_steps", "env_kwargs", "num_envs", "seed", "exact_resume")
 
     def check(self) -> None:
@@ -189,8 +188,10 @@ class RunConfig(metaclass=TakesEarlierNames):
         return 0
 
     def needs(self, env: VectorEnv) -> list[Need]:
-        """The memory that a run on these environments will take beside them: networks, rollout, replay. An
-        algorithm says its own."""
+        """The memory that a run on these environments will take beside them; an algorithm says its own.
+
+        Networks, rollout, replay.
+        """
         return []
 
     def to_dict(self) -> dict[str, Any]:
@@ -297,103 +298,6 @@ def field_types(config_class: type[RunConfig]) -> Mapping[str, Any]:
     return {setting.name: hints[setting.name] for setting in dataclasses.fields(config_class)}
 
 
-def convert(name: str, hint: Any, value: Any) -> Any:
-    """`value` as the type of the setting `name`: int for float, 1e6 for int, numpy's, list for tuple and
-    "none" for None are accepted.
-
-    Raises: SettingError naming the setting.
-    """
-    converted = _match(hint, plain(value))
-    if converted is _MISMATCH:
-        raise SettingError(f"{name} must be {describe(hint)}, got {_shown(value)}")
-    if isinstance(converted, int) and not -LARGEST_INTEGER <= converted <= LARGEST_INTEGER:
-        raise SettingError(f"{name} must be a whole number between -2^63 and 2^63, got {_shown(value)}")
-    return converted
-
-
-def _shown(value: Any) -> str:
-    """A value for a message, cut off where it is long."""
-    try:
-        text = repr(value)
-    except ValueError:  # Python does not write out an integer of thousands of digits
-        return "one of thousands of digits"
-    return text if len(text) <= LONGEST_SHOWN else f"{text[:LONGEST_SHOWN]}..."
-
-
-_MISMATCH = object()
-
-
-def _match(hint: Any, value: Any) -> Any:
-    """`value` as `hint` has it, or `_MISMATCH`."""
-    origin, options = typing.get_origin(hint), typing.get_args(hint)
-    if origin in (types.UnionType, typing.Union):
-        if type(None) in options and (value is None or value in NONE_WORDS):
-            return None
-        return next(
-            (found for option in options if (found := _match(option, value)) is not _MISMATCH), _MISMATCH
-        )
-    if origin is typing.Literal:
-        return value if value in options else _MISMATCH
-    if origin is tuple:
-        return _match_tuple(options, value)
-    if origin is dict:
-        return _match_dict(options, value)
-    if hint is Any:
-        return value
-    if hint is int and isinstance(value, float) and value.is_integer():
-        return int(value)
-    if hint is float and isinstance(value, int | float) and not isinstance(value, bool):
-        try:
-            return float(value)
-        except OverflowError:  # TOML's whole numbers have no bound
-            return _MISMATCH
-    exact = (
-        hint in (int, str, bool) and isinstance(value, hint) and (hint is bool or not isinstance(value, bool))
-    )
-    return value if exact else _MISMATCH
-
-
-def _match_tuple(options: tuple[Any, ...], value: Any) -> Any:
-    if not isinstance(value, list | tuple):
-        return _MISMATCH
-    hints = [options[0]] * len(value) if options[-1] is Ellipsis else list(options)
-    if len(hints) != len(value):
-        return _MISMATCH
-    items = tuple(_match(hint, item) for hint, item in zip(hints, value, strict=True))
-    return _MISMATCH if any(item is _MISMATCH for item in items) else items
-
-
-def _match_dict(options: tuple[Any, ...], value: Any) -> Any:
-    if not isinstance(value, Mapping):
-        return _MISMATCH
-    if not all(isinstance(key, options[0]) for key in value):
-        return _MISMATCH
-    items = {key: _match(options[1], item) for key, item in value.items()}
-    return _MISMATCH if any(item is _MISMATCH for item in items.values()) else items
-
-
-def describe(hint: Any) -> str:
-    """A type in words, for messages: `a whole number or none`."""
-    origin, options = typing.get_origin(hint), typing.get_args(hint)
-    if origin in (types.UnionType, typing.Union):
-        return " or ".join(describe(option) for option in options)
-    if origin is typing.Literal:
-        return "one of " + ", ".join(str(option) for option in options)
-    if origin is tuple:
-        return "a list in which each entry is " + describe(options[0])
-    if origin is dict:
-        return "name=value pairs, each name once, lists and tables as JSON or TOML"
-    words = {
-        Path: "a path",
-        int: "a whole number",
-        float: "a number",
-        bool: "true or false",
-        str: "text",
-        type(None): "none",
-    }
-    return words.get(hint, str(hint))
-
-
 def check_ranges(config: RunConfig, ranges: Ranges) -> None:
     """Raises SettingError naming the first setting that is out of its range; None passes."""
     for words, holds, names in ranges:
@@ -431,8 +335,10 @@ def _largest(name: str, number: float) -> tuple[str, float]:
 
 
 def find_preset(presets: Mapping[str, dict[str, Any]], env_id: str) -> dict[str, Any]:
-    """A copy of an environment's preset, empty when there is none; `dm_control/<domain>-<task>` is looked up
-    as EnvPool's id."""
+    """A copy of an environment's preset; empty when there is none.
+
+    `dm_control/<domain>-<task>` is looked up as EnvPool's id.
+    """
     if env_id.startswith("dm_control/"):
         from fastrl.envs.adapters.envpool_ids import dm_control_id
 

@@ -106,8 +106,7 @@ class Console:
             self._print(text)
 
     def close(self) -> None:
-        """Leave the last table on the screen and give the terminal back; without a table, print the last line
-        if it was not shown."""
+        """Leave the last table on the screen; without a table, print the last line if it was not shown."""
         display, self._display = self._display, None
         if display is not None:
             display.update(self._table(), refresh=True)

@@ -27,8 +27,7 @@ Row = dict[str, str]
 
 @dataclass
 class Content:
-    """What could be read of a file: columns, rows in the order of their steps, and in words what could not;
-    empty if all could."""
+    """What could be read of a file: columns, rows in the order of their steps, and what could not."""
 
     columns: list[str] = field(default_factory=list)
     rows: list[Row] = field(default_factory=list)
@@ -36,8 +35,9 @@ class Content:
 
 
 class CsvTable:
-    """Rows of numbers by column name; the first column is `env_steps`. Every row is in the file as soon as
-    `append` returns.
+    """Rows of numbers by column name; the first column is `env_steps`.
+
+    Every row is in the file as soon as `append` returns.
 
     Floats are written so that reading gives the same number back. A column that appears later is added at the
     end, with empty cells above; the file is then rewritten beside itself and swapped in. Half a row that a
@@ -105,8 +105,10 @@ class CsvTable:
 
 
 def read_columns(path: Path, *names: str) -> list[tuple[float, ...]]:
-    """(env_steps, *names) of every row that has them all, oldest first; empty when the file is missing. Warns
-    of lines that are damaged."""
+    """(env_steps, *names) of every row that has them all, oldest first; empty when the file is missing.
+
+    Warns of lines that are damaged.
+    """
     found = read_content(path)
     if found.damage:
         warnings.warn(f"{path} is damaged: {found.damage}", stacklevel=2)

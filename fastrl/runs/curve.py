@@ -21,8 +21,7 @@ def draw_curve(
     reference_lines: Mapping[str, float] | None = None,
     title: str | None = None,
 ) -> bool:
-    """Draw episode return against environment steps: training as a line, evaluations as points with their
-    standard deviation.
+    """Draw episode return over environment steps: training as a line, evaluations with their deviation.
 
     Args:
         runs: run folders, each a colour.

@@ -1,5 +1,4 @@
-"""TensorBoard's event file, written row by row in the thread that logs: what cannot be written is an error
-there and then."""
+"""TensorBoard's event file, written row by row in the thread that logs, so that errors appear there."""
 
 from __future__ import annotations
 

@@ -29,8 +29,9 @@ INTERVALS = {"log": "log_interval", "evaluate": "eval_interval", "save": "save_i
 
 
 class Loop:
-    """One run of a trainer in a run folder. What the trainer counts and has learned stays with it; what a run
-    needs beside that is here.
+    """One run of a trainer in a run folder.
+
+    What the trainer counts and has learned stays with it; what a run needs beside that is here.
 
     Args:
         trainer: whose rounds are run.

@@ -75,7 +75,8 @@ METRICS: dict[str, str] = {
     "time/storing_s": "seconds of writing transitions into the replay since the last row",
     "time/sampling_s": "seconds of drawing batches from the replay since the last row",
     "time/estimation_s": "seconds of computing learning targets since the last row",
-    "time/learning_s": "seconds of updating the learner since the last row",
+    "time/learning_s": "seconds of updating the learner since the last row, fitting included",
+    "time/fitting_s": "seconds of fitting direct advantages since the last row",
 }
 
 EVERY_ALGORITHM = (

@@ -1,5 +1,4 @@
-"""What a run measures, written where people and tools look for it: metrics.csv, eval.csv, TensorBoard,
-Weights & Biases, the console."""
+"""Writes what a run measures: metrics.csv, eval.csv, TensorBoard, Weights & Biases, the console."""
 
 from __future__ import annotations
 
@@ -106,8 +105,9 @@ class MetricsLogger:
         return sorted(self._failed)
 
     def resume_from(self, env_steps: int, *, last_row: int | None = None) -> None:
-        """Go on after `env_steps`: rows beyond it, which a run wrote after its last checkpoint, are dropped,
-        in TensorBoard too.
+        """Go on after `env_steps`: rows beyond it are dropped, in TensorBoard too.
+
+        A run wrote them after its last checkpoint.
 
         Args:
             env_steps: of the checkpoint.
@@ -122,8 +122,7 @@ class MetricsLogger:
         self._may_continue = self._curve_is_old = True
 
     def begin(self) -> None:
-        """Make metrics.csv, without a row, where it is missing: whoever waits for it sees it before the first
-        checkpoint."""
+        """Make metrics.csv, without a row, where it is missing, so that it is there before any checkpoint."""
         with self._surviving(METRICS_FILE):
             self._training.begin()
 
@@ -143,8 +142,7 @@ class MetricsLogger:
             self.console.update(numbers, env_steps)
 
     def log_eval(self, metrics: Mapping[str, float | Tensor], *, env_steps: int) -> None:
-        """Add a row to eval.csv; an evaluation at the same `env_steps` as the last one is the same evaluation
-        and adds none."""
+        """Add a row to eval.csv, unless its last row has the same `env_steps`: the same evaluation."""
         self._require_permission()
         numbers = to_floats(metrics)
         if self._evaluation.last_step == env_steps:
@@ -156,8 +154,7 @@ class MetricsLogger:
             self.console.evaluation(numbers, env_steps)
 
     def log_histograms(self, samples: Mapping[str, Tensor], *, env_steps: int) -> None:
-        """Add histograms of any number of values to TensorBoard, if it is written; the files of numbers have
-        no place for them."""
+        """Add histograms of any number of values to TensorBoard, if it is written."""
         self._require_permission()
         if self._tensorboard_wanted:
             with self._surviving(EVENTS):

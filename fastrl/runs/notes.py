@@ -15,8 +15,9 @@ NOTES_FILE = "notes.txt"
 
 
 class RunNotes:
-    """Lines of notes.txt in a run folder, each also a warning. One that finds no room is tried again with the
-    next; nothing is raised.
+    """Lines of notes.txt in a run folder, each also a warning.
+
+    One that finds no room is tried again with the next; nothing is raised.
 
     Args:
         folder: run folder.

@@ -14,8 +14,7 @@ LARGEST_FLAT = 1024  # numbers: a grid world's view is a vector to a multilayer 
 
 
 def is_camera(shape: Sequence[int], dtype: torch.dtype) -> bool:
-    """Whether observations are images too large to be taken for vectors: bytes with two axes or more, or
-    anything with three."""
+    """Whether observations are images too large for vectors: bytes with two axes, or anything with three."""
     axes = 2 if dtype == torch.uint8 else 3
     return len(shape) >= axes and math.prod(shape) > LARGEST_FLAT
 

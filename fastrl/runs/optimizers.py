@@ -4,16 +4,74 @@ from __future__ import annotations
 
 import inspect
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from fastrl.errors import NonFiniteError, SettingError
+from fastrl.nn.flat import FlatParameters
 from fastrl.runs.state_check import StateError, Within, require_like
 
 NEVER_NEGATIVE = ("step", "exp_avg_sq", "max_exp_avg_sq", "square_avg")
+
+
+class FlatOptimizer:
+    """A torch optimiser over the parameters of some modules as one tensor, see `FlatParameters`.
+
+    Args:
+        modules: what is trained; parameters that are frozen now are left out.
+        make: the torch optimiser of one tensor.
+        max_grad_norm: largest norm of the gradient; inf only measures it.
+    """
+
+    def __init__(
+        self,
+        modules: Iterable[nn.Module],
+        make: Callable[[Tensor], torch.optim.Optimizer],
+        max_grad_norm: float,
+    ) -> None:
+        self.weights = FlatParameters(modules, trained_only=True)
+        self.optimizer = make(self.weights.whole)
+        self.max_grad_norm = max_grad_norm
+
+    @property
+    def learning_rate(self) -> float:
+        """Of the next step."""
+        return float(self.optimizer.param_groups[0]["lr"])
+
+    @learning_rate.setter
+    def learning_rate(self, rate: float) -> None:
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate
+
+    def step(self, loss: Tensor, *, who: str, when: str) -> Tensor:
+        """One gradient step; returns the gradient's norm before it was clipped, 0-d.
+
+        Args:
+            loss: 0-d.
+            who, when: for the error.
+
+        Raises:
+            NonFiniteError: the loss or its gradient is not finite; the step was not taken.
+            SettingError: gradients are switched off.
+        """
+        self.weights.zero_grad()
+        backward(loss)
+        norm = self.weights.clip_grad_norm_(self.max_grad_norm)
+        if not math.isfinite(norm.item()):
+            raise NonFiniteError(f"{who}: loss or gradient not finite {when}; that step was not taken")
+        self.weights.step(self.optimizer)
+        return norm
+
+    def state_dict(self) -> dict[str, Any]:
+        """State of the torch optimiser."""
+        return self.optimizer.state_dict()
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Counterpart of `state_dict`; learning rates and the like stay as they were built."""
+        load_keeping_settings(self.optimizer, dict(state))
 
 
 def load_keeping_settings(optimizer: torch.optim.Optimizer, state: dict[str, Any]) -> None:
@@ -30,8 +88,7 @@ def load_keeping_settings(optimizer: torch.optim.Optimizer, state: dict[str, Any
 
 
 def require_optimizer_state(optimizer: torch.optim.Optimizer, state: Any, where: str = "optimizer") -> None:
-    """Raises StateError, naming the key, unless `state` is one that an optimiser of this kind has for these
-    parameters."""
+    """Raise StateError, naming the key, unless `state` is one that this optimiser can load."""
     require_like(state, {"state": None, "param_groups": None}, where)
     groups, moments = state["param_groups"], state["state"]
     wanted = [len(group["params"]) for group in optimizer.param_groups]
@@ -76,8 +133,7 @@ def _moment(name: str, value: Any, parameter: Tensor) -> Any:
 
 
 def load_parts(parts: Mapping[str, Any], state: Mapping[str, Any]) -> None:
-    """Load modules and optimisers by name; learning rates and the like stay as the optimisers were built with
-    them."""
+    """Load modules and optimisers by name; learning rates and the like stay as they were built."""
     for name, part in parts.items():
         if isinstance(part, torch.optim.Optimizer):
             require_optimizer_state(part, state[name], name)
@@ -98,8 +154,9 @@ def backward(loss: Tensor) -> None:
 
 
 def require_gradients() -> None:
-    """Refuse to learn where gradients are switched off: optimisers would go on by their averages and the
-    decay of weights alone.
+    """Raise where gradients are switched off.
+
+    Optimisers would go on by their averages and the decay of weights alone.
 
     Raises:
         SettingError: `torch.no_grad()` or `torch.inference_mode()` is around the call.
@@ -111,8 +168,7 @@ def require_gradients() -> None:
 
 
 def names_of_non_finite(named: Mapping[str, Tensor]) -> str:
-    """Which of some 0-d tensors (losses, gradient norms) are not finite, with commas between; empty if all
-    are."""
+    """Names of the 0-d tensors (losses, gradient norms) that are not finite, with commas between."""
     if bool(torch.isfinite(torch.stack(list(named.values()))).all()):
         return ""
     return ", ".join(name for name, value in named.items() if not bool(torch.isfinite(value)))

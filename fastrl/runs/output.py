@@ -1,5 +1,4 @@
-"""Standard output that may go away while a run of hours writes to it: a reader that has seen enough, a closed
-terminal, a full disk."""
+"""Standard output that may go away during a run: a closed pipe or terminal, a full disk."""
 
 from __future__ import annotations
 
@@ -10,8 +9,7 @@ from typing import Any, TextIO, cast
 
 
 class LastingStream:
-    """A text stream whose failure is remembered instead of raised: what cannot be written is dropped, then
-    and from then on.
+    """A text stream that remembers its failure instead of raising it; later output is dropped.
 
     A character that the stream's encoding lacks becomes a question mark. Everything but writing is the
     stream's own.
@@ -29,8 +27,7 @@ class LastingStream:
 
     @property
     def reader_gone(self) -> bool:
-        """Whether nobody will read anything that is written from now on: the other end of the pipe is
-        closed."""
+        """Whether the other end of the pipe is closed, so that nobody will read what is written."""
         return isinstance(self.lost, BrokenPipeError)
 
     def write(self, text: str) -> int:
@@ -53,8 +50,7 @@ class LastingStream:
         return self._stream.fileno()
 
     def release(self) -> None:
-        """Let the interpreter end in peace: what a lost stream still holds goes nowhere, instead of failing
-        once more at exit."""
+        """Let what a lost stream still holds go nowhere, instead of failing once more when Python exits."""
         self.flush()
         if self.lost is None or self._stream is None:
             return

@@ -1,5 +1,4 @@
-"""Values of settings as plain ones, and as TOML holds them: there and back they stay equal, and what cannot
-be written is said.
+"""Values of settings as plain ones and as TOML, equal there and back; what cannot be written is said.
 
 Labels are `fastrl.envs.own`'s, which is imported where it is needed: environments load torch.
 """
@@ -17,8 +16,7 @@ _EXACT = (bool, int, float, str, datetime.date, datetime.time)
 
 
 def plain(value: Any) -> Any:
-    """Numbers, arrays, tuples, lists and tables at any depth as Python's own numbers, texts, lists and dicts;
-    other objects as they are."""
+    """Numbers, arrays, tuples, lists and tables of any depth as Python's own; other objects as they are."""
     if isinstance(value, np.generic):
         return value.item()
     if isinstance(value, np.ndarray) and value.dtype.kind in "biufU":
@@ -36,8 +34,10 @@ def plain(value: Any) -> Any:
 
 
 def written(value: Any) -> Any:
-    """What TOML holds of a plain value: itself, `<none>` for None, a label in place of any other object (see
-    `fastrl.envs.own.label`)."""
+    """What TOML holds of a plain value.
+
+    Itself, `<none>` for None, a label in place of any other object (see `fastrl.envs.own.label`).
+    """
     if value is None:
         return NOTHING
     if isinstance(value, list):

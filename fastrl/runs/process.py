@@ -1,5 +1,6 @@
-"""What a trainer changes of the process it lives in while it works, and puts back: torch's threads, what the C
-library does with freed memory, and the process's random generators.
+"""What a trainer changes of its process while it works, and puts back.
+
+Torch's threads, what the C library does with freed memory, and the process's random generators.
 
 How many threads: `fastrl.runs.threads`; freed memory: `fastrl.runs.allocator`; generators:
 `fastrl.runs.seeding`. Nothing else of fastrl sets any of them.
@@ -80,9 +81,9 @@ class ProcessSettings:
 
 
 class Session:
-    """While it is entered, the process works for one trainer: with its threads, and with random generators of
-    its own in place of the process's. Afterwards the process is as it was, and the next time the generators
-    go on where they stopped.
+    """While it is entered, the process works for one trainer, with its threads and random generators.
+
+    Afterwards the process is as it was, and the next time the generators go on where they stopped.
 
     It can be entered inside itself, which changes nothing, and inside another trainer's. The generators are
     those of the whole process: other threads that draw meanwhile draw from them too.

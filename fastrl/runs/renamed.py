@@ -16,8 +16,10 @@ from fastrl.errors import SettingError
 
 @dataclass(frozen=True)
 class Renamed:
-    """The new name of a setting, and how its value is made from the earlier one; ValueError and TypeError
-    say that it cannot be."""
+    """The new name of a setting, and the function from an earlier value to the new one.
+
+    ValueError and TypeError say that there is no such value.
+    """
 
     name: str
     convert: Callable[[Any], Any] = lambda value: value
@@ -54,8 +56,10 @@ RENAMED: dict[str, Renamed] = {
 
 
 def find_renamed(name: str, known: Collection[str]) -> Renamed | None:
-    """What an earlier name has become among the `known` settings; None if it is known itself or never was
-    one of theirs."""
+    """What an earlier name has become among the `known` settings.
+
+    None if it is known itself, or never was a name of one of them.
+    """
     renamed = None if name in known else RENAMED.get(name)
     return renamed if renamed is not None and renamed.name in known else None
 
@@ -118,8 +122,10 @@ def warn_of(
 
 
 def value_clip_message(number: Any, clip_coef: float) -> str | None:
-    """What to say of an earlier value_clip_range that differs from clip_coef, which bounds values now; None
-    where nothing changes."""
+    """A message about an earlier value_clip_range that differs from clip_coef; None if nothing changes.
+
+    clip_coef bounds values now.
+    """
     if not _is_given(number) or float(number) == float(clip_coef):
         return None
     width = f"{float(number):g}"

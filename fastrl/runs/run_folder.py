@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from fastrl.errors import RunFolderError, SettingError, nearest
+from fastrl.errors import CheckpointError, RunFolderError, SettingError, nearest
 from fastrl.runs.checkpoint import holds_checkpoint, holds_steps, name_of_newest
 from fastrl.runs.config import ALGORITHM_KEY, RunConfig, parse_toml
 from fastrl.runs.csv_table import has_rows
@@ -43,8 +43,7 @@ class RunFolder:
         return self.path / CHECKPOINTS
 
     def has_begun(self) -> bool:
-        """Whether there is anything to go on from; not so if the run was killed before its first checkpoint,
-        which comes before any row."""
+        """Whether there is anything to go on from: a checkpoint, which comes before any row."""
         return _holds_rows(self.path) or holds_checkpoint(self.checkpoints)
 
     @property
@@ -57,20 +56,24 @@ class RunFolder:
         return _config_text(self.path)
 
 
-def create_run(algorithm: str, config: RunConfig, out_dir: Path | None = None) -> RunFolder:
+def create_run(
+    algorithm: str, config: RunConfig, out_dir: Path | None = None, *, env_name: str | None = None
+) -> RunFolder:
     """Make the folder of a new run and write its config.toml.
 
     Args:
         algorithm: name that the command line knows.
         config: settings of the run, all of which are written.
         out_dir: the folder itself; None makes `runs/<algorithm>-<environment>-<seed>-<time>`.
+        env_name: the environment's name there; None: its id.
 
     Raises:
         SettingError: the folder holds a run already, or cannot be made. Nothing was changed in it.
     """
     path = (
         out_dir
-        or RUNS / f"{algorithm}-{_plain(config.env_id)}-{config.seed}-{time.strftime('%Y%m%d-%H%M%S')}"
+        or RUNS
+        / f"{algorithm}-{_plain(env_name or config.env_id)}-{config.seed}-{time.strftime('%Y%m%d-%H%M%S')}"
     )
     if out_dir is None:
         path = _unused(path)
@@ -116,9 +119,24 @@ def saying_what_is_kept(path: Path) -> Iterator[None]:
         raise RunFolderError(f"{error}; {kept}") from error
 
 
+@contextlib.contextmanager
+def new_run(
+    algorithm: str, config: RunConfig, out_dir: Path | None = None, *, env_name: str | None = None
+) -> Iterator[RunFolder]:
+    """A new run, as of `create_run`, which a failure before its first row or checkpoint takes away again."""
+    was_there = out_dir is not None and os.path.exists(out_dir)
+    run = create_run(algorithm, config, out_dir, env_name=env_name)
+    try:
+        yield run
+    except BaseException:
+        withdraw_run(run, keep_folder=was_there)
+        raise
+
+
 def withdraw_run(run: RunFolder, *, keep_folder: bool) -> None:
-    """Undo `create_run` after a failure: the folder is free for a next attempt, unless a row or a later
-    checkpoint than the first is there.
+    """Undo `create_run` after a failure, so that the folder is free for a next attempt.
+
+    Not where a row or a later checkpoint than the first is there.
 
     A folder that someone else writes into by now stays as it is.
 
@@ -138,6 +156,22 @@ def withdraw_run(run: RunFolder, *, keep_folder: bool) -> None:
     if not keep_folder:
         with contextlib.suppress(OSError):  # something else is in it
             run.path.rmdir()
+
+
+def checkpoints_in(path: Path) -> Path:
+    """What to load a checkpoint from: a run folder's directory of checkpoints, or else the path itself.
+
+    Raises:
+        CheckpointError: the run folder's `checkpoints` are a link.
+    """
+    inside = path / CHECKPOINTS
+    if not os.path.lexists(inside):
+        return path
+    try:
+        require_folder(inside)
+    except RunFolderError as error:
+        raise CheckpointError(str(error)) from None
+    return inside
 
 
 def open_run(path: Path) -> RunFolder:
@@ -172,8 +206,7 @@ def write_config(run: RunFolder, config: RunConfig) -> None:
 
 
 def ensure_config(path: Path, algorithm: str, config: RunConfig) -> None:
-    """Make a folder that `open_run` accepts: write config.toml, in one step, if the folder has none; an
-    existing one stays as it is.
+    """Write config.toml, in one step, if the folder has none; then `open_run` accepts it.
 
     Args:
         path: run folder; made if it is missing.

@@ -86,8 +86,7 @@ def replace_file(path: Path, write: Callable[[BinaryIO], object]) -> None:
 
 
 def append_to_file(path: Path, data: bytes) -> None:
-    """Add `data` to the end of a regular file that is there; when there is no room for all of it, nothing is
-    added.
+    """Add `data` to the end of an existing regular file, or nothing if there is no room for all of it.
 
     Raises:
         FileNotFoundError: there is none.
@@ -105,8 +104,7 @@ def append_to_file(path: Path, data: bytes) -> None:
 
 
 def open_to_lock(path: Path) -> int:
-    """Descriptor of a regular file, made if it is missing, open for reading and writing; the caller closes
-    it.
+    """Descriptor of a regular file, made if missing, for reading and writing; the caller closes it.
 
     Raises:
         RunFolderError: it is no regular file, or cannot be opened or made.
@@ -124,8 +122,10 @@ def require_folder(path: Path) -> None:
 
 
 def remove_leftovers(folder: Path) -> None:
-    """Remove temporary files that killed calls of `replace_file` left; only who may write into the folder may
-    call this."""
+    """Remove temporary files that killed calls of `replace_file` left.
+
+    Only who may write into the folder may call this.
+    """
     with contextlib.suppress(OSError):
         for entry in folder.iterdir():
             if TEMPORARY.fullmatch(entry.name):

@@ -58,15 +58,13 @@ def seeded_rng_state(seed: int, device: torch.device) -> dict[str, Any]:
 
 
 def derived_seed(seed: int, purpose: str, number: int = 0) -> int:
-    """A seed in [0, 2^31) for a purpose of its own, independent of `seed` itself and of those of other
-    purposes and numbers."""
+    """A seed in [0, 2^31) for one purpose, independent of `seed` and of other purposes and numbers."""
     words = np.random.SeedSequence([seed, number, *purpose.encode()]).generate_state(1, np.uint32)
     return int(words[0] >> 1)
 
 
 def rng_state() -> dict[str, Any]:
-    """State of the generators that `seed_everything` seeds, in values a checkpoint can hold; GPUs only once
-    they are in use."""
+    """State of the generators that `seed_everything` seeds, as plain values; GPUs only once in use."""
     cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else []
     return {
         "torch": torch.get_rng_state(),
@@ -77,8 +75,9 @@ def rng_state() -> dict[str, Any]:
 
 
 def require_rng_state(state: Any, where: str = "rng") -> None:
-    """Look at the states of generators before they are set: a place outside a generator's words makes its
-    next draw read other memory.
+    """Check states of generators before they are set.
+
+    A place outside a generator's words would make its next draw read other memory.
 
     Args:
         state: what `rng_state` returned, or what a file says it is.
@@ -121,8 +120,7 @@ def set_rng_state(state: Mapping[str, Any]) -> None:
 
 
 def put_rng_state(state: Mapping[str, Any]) -> None:
-    """`set_rng_state` for a state that `rng_state` or `seeded_rng_state` of this process returned: nothing is
-    checked."""
+    """`set_rng_state` without checks, for states that this process made itself."""
     torch.set_rng_state(state["torch"])
     if state["cuda"] and torch.cuda.is_available():
         for index, generator in enumerate(state["cuda"][: torch.cuda.device_count()]):

@@ -1,5 +1,4 @@
-"""A second signal ends the process also while the main thread is inside a long native call, where no Python
-handler runs."""
+"""A second signal ends the process also inside a long native call, where no Python handler runs."""
 
 from __future__ import annotations
 
@@ -16,8 +15,7 @@ END = b"\0"  # no signal has this number
 
 
 class SignalWatcher:
-    """A thread that hears of signals at once, by the descriptor that Python's handler in C writes their
-    numbers to.
+    """A thread that hears of signals at once, by the descriptor to which Python writes their numbers.
 
     The first of `signals` is left to the handlers in Python. A later one, more than `window` seconds after
     it, ends the process by that signal's own default. Numbers of other signals are passed on to whoever had
@@ -36,8 +34,7 @@ class SignalWatcher:
         self._thread: threading.Thread | None = None
 
     def start(self) -> None:
-        """Begin to listen; without a free descriptor or thread, signals are left to Python's handlers
-        alone."""
+        """Begin to listen; without a free descriptor or thread, signals are left to Python's handlers."""
         try:
             self._reading, self._writing = os.pipe()
         except OSError:
@@ -97,8 +94,10 @@ class SignalWatcher:
 
 
 def end_by(number: int) -> None:
-    """End this process by a signal's default action, from any thread; Python lets the main thread alone set
-    handlers."""
+    """End this process by a signal's default action, from any thread.
+
+    Python lets the main thread alone set handlers.
+    """
     libc = ctypes.CDLL(None)
     libc.signal.argtypes, libc.signal.restype = (ctypes.c_int, ctypes.c_void_p), ctypes.c_void_p
     libc.signal(int(number), None)  # SIG_DFL

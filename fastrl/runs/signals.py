@@ -25,8 +25,7 @@ class _Request:
 
 
 class StopOnSignal:
-    """While entered, the first SIGINT, SIGTERM or SIGHUP only sets `requested`; the next one ends the process
-    at once.
+    """While entered, the first SIGINT, SIGTERM or SIGHUP sets `requested`; the next ends the process.
 
     SIGHUP is what a terminal sends that is closed; where it is ignored (`nohup`) it stays ignored. Ending at
     once is the signal's own default (no clean-up runs), which checkpoints survive by their protocol; it also
@@ -99,8 +98,10 @@ class StopOnSignal:
 
 
 def comes_true(asked: Callable[[], bool], seconds: float = 0.5) -> bool:
-    """Whether `asked` says yes now or within that time: a signal may reach a process a moment after its
-    children have died of it."""
+    """Whether `asked` says yes now or within that time.
+
+    A signal may reach a process a moment after its children have died of it.
+    """
     deadline = time.monotonic() + seconds
     while not asked():
         if time.monotonic() > deadline:

@@ -1,5 +1,4 @@
-"""Whether a state from a file has the structure that it must have, found out before anything is changed by
-it.
+"""Checks the structure of a state from a file before anything is changed by it.
 
 What is expected is told by an example: a state of one's own. Keys, types, lengths, shapes and dtypes must be
 the example's; whole numbers are counts or words, so none is negative; a number that is finite in the example

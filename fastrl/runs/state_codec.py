@@ -1,5 +1,6 @@
-"""Nested state as JSON plus a flat dict of tensors, and back. Plain data only: decoding builds values and
-never runs anything.
+"""Nested state as JSON plus a flat dict of tensors, and back.
+
+Plain data only: decoding builds values and never runs anything.
 
 JSON holds strings, booleans, None, ordinary integers and finite floats as they are. Everything else is an
 object with one key that names

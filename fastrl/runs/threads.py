@@ -1,5 +1,4 @@
-"""How many threads torch and the environments get, so that together they never ask for more than the machine
-has."""
+"""How many threads torch and the environments get: together never more than the machine has."""
 
 from __future__ import annotations
 
@@ -17,8 +16,7 @@ ENVS_PER_THREAD = 8  # waking a thread for fewer environments than this was seen
 
 @dataclass(frozen=True)
 class ThreadChoice:
-    """Threads of torch (set by `fastrl.runs.process`) and of the environments (an argument of their
-    constructor), ≥ 1 each."""
+    """Threads of torch (set by `fastrl.runs.process`) and of the environments, at least 1 each."""
 
     torch: int
     env: int

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import warnings
 from abc import ABC, abstractmethod
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import replace
+from os import PathLike
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
@@ -19,22 +20,22 @@ from fastrl.envs import Episode, VectorEnv, make_vector_env
 from fastrl.envs.action_scale import RawActionsWarning
 from fastrl.envs.modules import names_factory
 from fastrl.envs.own import is_factory
-from fastrl.errors import CheckpointError, RunFolderError, SettingError
+from fastrl.errors import SettingError
 from fastrl.nn.observations import as_rows
 from fastrl.nn.precision import require_float32_default, without_autocast
 from fastrl.runs.checkpoint import load_checkpoint, save_checkpoint
-from fastrl.runs.config import RunConfig, convert
+from fastrl.runs.config import RunConfig
 from fastrl.runs.evaluation import Actor, Evaluation, evaluate_policy
 from fastrl.runs.loop import Loop
 from fastrl.runs.memory import require_needs
 from fastrl.runs.observation_kinds import require_vectors
 from fastrl.runs.process import ProcessSettings, Session
-from fastrl.runs.run_folder import CHECKPOINTS
-from fastrl.runs.safe_files import require_folder
+from fastrl.runs.run_folder import checkpoints_in, new_run
 from fastrl.runs.seeding import derived_seed
 from fastrl.runs.stopwatch import Stopwatch
 from fastrl.runs.threads import choose_threads
 from fastrl.runs.trainer_state import load_state, state_of
+from fastrl.runs.typed_values import convert
 
 MAX_EVALUATION_ENVS = 64
 RECENT_EPISODES = 100  # `rollout/ep_return_mean` is over this many finished episodes
@@ -64,6 +65,17 @@ class Trainer(ABC):
     env: VectorEnv
 
     def __init__(self, config: RunConfig) -> None:
+        self._begin(config)
+        with self.session():
+            try:
+                self.open_environments()
+                self.set_up()
+            except BaseException:  # at once: whoever keeps the error keeps the trainer
+                self.close()
+                raise
+
+    def _begin(self, config: RunConfig) -> None:
+        """What a trainer has before there are environments."""
         self.config = config = replace(config)
         config.check()
         self.seed = config.seed
@@ -81,19 +93,13 @@ class Trainer(ABC):
         self.saved_updates = 0  # `updates` at the newest checkpoint
         self.evaluated_at: int | None = None  # `env_steps` at the latest evaluation of a run
         self.interrupted: str | None = None  # name of the signal that ended the last run early
+        self.run_folder: Path | None = None  # of the last run
         self.unwritten: list[str] = []  # logs of the last run that found no room, by name
         self._loop: Loop | None = None  # while a run is going on
         self.threads = choose_threads(
             config.num_envs, config.threads, config.env_threads, config.hidden_weights()
         )
         self._session = Session(ProcessSettings(self.threads.torch), self.seed, self.device)
-        with self.session():
-            try:
-                self.open_environments()
-                self.set_up()
-            except BaseException:  # at once: whoever keeps the error keeps the trainer
-                self.close()
-                raise
 
     @classmethod
     def from_config(cls, config: RunConfig) -> Self:
@@ -102,15 +108,38 @@ class Trainer(ABC):
         Trainer.__init__(trainer, config)
         return trainer
 
+    @classmethod
+    def for_acting(cls, config: RunConfig, env: VectorEnv) -> Self:
+        """A trainer that only acts: its learner, new, and nothing to train in.
+
+        Args:
+            config: the settings.
+            env: tells the spaces (see `fastrl.envs.description.DescribedEnvs`); it is not stepped.
+        """
+        trainer = cls.__new__(cls)
+        trainer._begin(config)
+        trainer.can_make_envs = False
+        with trainer.session():
+            trainer.env = env
+            trainer.learner = trainer.make_learner()
+        return trainer
+
+    @abstractmethod
+    def make_learner(self) -> Any:
+        """A new learner for `config` and the spaces of `env`, which is not stepped."""
+
     @abstractmethod
     def set_up(self) -> None:
-        """Make the learner and what is collected; the environments are there, and the trainer's session is
-        entered."""
+        """Make the learner and the data.
+
+        The environments are there, and the trainer's session is entered.
+        """
 
     def session(self) -> Session:
-        """A context in which the process works for this trainer: with its number of torch threads, freed
-        memory kept, and the trainer's own random generators, which its seed alone determines. The process is
-        put back at the end.
+        """A context in which the process works for this trainer, and is put back at the end.
+
+        It has the trainer's number of torch threads, keeps freed memory, and draws from random generators of
+        the trainer's own, which its seed alone determines.
 
         `run`, `evaluate` and `load` enter it; it can be entered inside itself. Whoever calls `collect`,
         `estimate` and `learn` in a loop of one's own should enter it: without it they draw from the process's
@@ -123,15 +152,19 @@ class Trainer(ABC):
         """
         return self._session
 
-    @abstractmethod
-    def train(self, total_steps: int, out_dir: str) -> None:
-        """Train until `env_steps` reaches `total_steps` and write the run folder `out_dir`; an algorithm may
-        add arguments."""
+    def train(self, total_steps: int, out_dir: str | PathLike[str] | None = None) -> None:
+        """Train, write the run folder, evaluate at the end; see `run`. An algorithm may add arguments.
+
+        Args:
+            total_steps: environment steps over all environments; after `load` the steps already made count.
+            out_dir: run folder: metrics.csv, eval.csv, TensorBoard events, curve.png, checkpoints/; None: as
+                `run` chooses it.
+        """
+        self.run(total_steps, out_dir)
 
     @abstractmethod
     def collect(self) -> bool:
-        """Step the environments until there is enough to learn from; False when a signal asked to stop
-        first."""
+        """Step the environments until there is enough to learn from; False when a signal asked to stop."""
 
     @abstractmethod
     def estimate(self) -> None:
@@ -201,7 +234,8 @@ class Trainer(ABC):
         }
 
     def follow_parameters(self) -> None:
-        """Let the learner's optimisers follow what was done to the networks since the last update;
+        """Let the learner's optimisers follow changes of its networks since the last update.
+
         SettingError where they cannot.
 
         Each update does so itself; `run` does it before the first step, since networks that were moved or
@@ -210,8 +244,7 @@ class Trainer(ABC):
         self.learner.follow()
 
     def anneal_over(self, total_steps: int) -> None:  # noqa: B027  # most trainers have no schedule of the whole run
-        """Let what is annealed over the whole run go over this many environment steps; `run` calls it with
-        those that it was given."""
+        """Let what is annealed over the whole run end after this many environment steps; `run` calls it."""
 
     @abstractmethod
     def describe(self) -> str:
@@ -223,12 +256,15 @@ class Trainer(ABC):
 
     @abstractmethod
     def load_trainer_state(self, state: Mapping[str, Any], *, environments_continue: bool) -> None:
-        """Counterpart of `trainer_state`; when the environments could not be saved they have just been made
-        anew."""
+        """Counterpart of `trainer_state`.
+
+        When the environments could not be saved they have just been made anew.
+        """
 
     def state_outline(self) -> dict[str, Any]:
-        """What `trainer_state` of a checkpoint must look like (see `fastrl.runs.state_check`); by default
-        like the present one.
+        """What `trainer_state` of a checkpoint must look like, by default like the present one.
+
+        See `fastrl.runs.state_check`.
 
         A subclass says here what can be absent, or must lie in a range: a place in a ring, a half-collected
         rollout.
@@ -236,14 +272,13 @@ class Trainer(ABC):
         return self.trainer_state()
 
     def stop_requested(self) -> bool:
-        """Whether a signal asked the present run to end; loops over environment steps ask this at every
-        step."""
+        """Whether a signal asked the present run to end; asked at every environment step."""
         return self._loop is not None and self._loop.stop.requested is not None
 
     # -------------------------------------------------------------------------------------- the loop
 
     @without_autocast
-    def run(self, total_steps: int, out_dir: str | Path) -> None:
+    def run(self, total_steps: int, out_dir: str | PathLike[str] | None = None) -> None:
         """Train until `env_steps` reaches `total_steps`, then evaluate and save; progress is printed.
 
         SIGINT, SIGTERM and SIGHUP end it early with a checkpoint; `interrupted` then names the signal. So
@@ -253,6 +288,8 @@ class Trainer(ABC):
         Args:
             total_steps: environment steps of the whole run, those of earlier sessions included.
             out_dir: run folder; a trainer that has loaded a checkpoint goes on with the logs it finds there.
+                None: that of the trainer's last run, or else a new one,
+                `runs/<algorithm>-<environment>-<seed>-<time>`. `run_folder` tells it.
 
         Raises:
             SettingError: total_steps is below 1, or the folder cannot be made or holds another run.
@@ -266,15 +303,30 @@ class Trainer(ABC):
         require_float32_default()
         self.follow_parameters()
         self.anneal_over(total_steps)
-        loop = Loop(
-            self, total_steps, Path(out_dir).absolute()
-        )  # an environment may change the working directory
-        self._loop = loop
-        try:
-            with self.session():
-                loop.run()
-        finally:
-            self.interrupted, self.unwritten, self._loop = loop.stop.requested, loop.unwritten, None
+        with self._folder_of_run(total_steps, out_dir) as folder:
+            loop = Loop(self, total_steps, folder)
+            self._loop, self.run_folder = loop, folder
+            try:
+                with self.session():
+                    loop.run()
+            finally:
+                self.interrupted, self.unwritten, self._loop = loop.stop.requested, loop.unwritten, None
+
+    @contextmanager
+    def _folder_of_run(self, total_steps: int, out_dir: str | PathLike[str] | None) -> Iterator[Path]:
+        """The folder that was given, that of the last run, or a new one.
+
+        Absolute, since an environment may change the working directory.
+        """
+        if out_dir is not None:
+            yield Path(out_dir).absolute()
+        elif self.run_folder is not None:
+            yield self.run_folder
+        else:
+            config = replace(self.config, total_steps=total_steps)
+            name = config.env_id if isinstance(config.env_id, str) else self.env.name
+            with new_run(self.algorithm, config, env_name=name) as run:
+                yield run.path.absolute()
 
     # ------------------------------------------------------------------------------------------------
     # counting
@@ -287,8 +339,10 @@ class Trainer(ABC):
             self.recent.append((episode.episode_return, episode.length))
 
     def progress(self, env_steps_per_s: float | None) -> dict[str, float]:
-        """Episode statistics of the last 100 finished episodes, counters, the rate where known, seconds per
-        phase since the last call."""
+        """Statistics of the last 100 episodes, counters, steps per second, and seconds of each phase.
+
+        Seconds are those since the last call; the rate is there where it is known.
+        """
         metrics = {"rollout/episodes": float(self.episodes), "train/updates": float(self.updates)}
         if self.recent:
             returns, lengths = zip(*self.recent, strict=True)
@@ -306,8 +360,7 @@ class Trainer(ABC):
     @without_autocast
     @torch.no_grad()
     def act(self, obs: Any, deterministic: bool = False) -> np.ndarray:
-        """Choose actions for observations as the environments give them; what the trainer normalises is
-        normalised here.
+        """Choose actions for observations as the environments give them; they are normalised here.
 
         A policy with a memory takes each observation for the first one of its episode; for whole episodes
         there is `actor`. Drawn actions come from torch's global generator.
@@ -368,15 +421,16 @@ class Trainer(ABC):
     # ----------------------------------------------------------------------------------------- state
 
     def save(self, path: str | Path) -> Path:
-        """Write a checkpoint below the directory `path` and point its `LATEST` at it; returns the
-        checkpoint's own directory."""
+        """Write a checkpoint below the directory `path`, point `LATEST` at it, and return its directory."""
         saved = save_checkpoint(Path(path), self.state_dict(), step=self.env_steps)
         self.saved_updates = self.updates
         return saved
 
     def load(self, path: str | Path) -> None:
-        """Continue from a checkpoint: a run folder, a directory of checkpoints (its newest good one), or one
-        checkpoint's directory.
+        """Continue from a checkpoint.
+
+        `path` is a run folder, a directory of checkpoints (its newest good one is taken), or one checkpoint's
+        directory.
 
         Everything of the learner comes back exactly. Environments that can save their state continue where
         they were; others (EnvPool) start new episodes under a new seed, and a half-collected rollout is
@@ -385,15 +439,7 @@ class Trainer(ABC):
         Raises:
             CheckpointError: nothing loadable is there, or it is another algorithm's.
         """
-        folder = Path(path)
-        inside = folder / CHECKPOINTS
-        if os.path.lexists(inside):
-            try:
-                require_folder(inside)
-            except RunFolderError as error:
-                raise CheckpointError(str(error)) from None
-            folder = inside
-        self.load_state_dict(load_checkpoint(folder))
+        self.load_state_dict(load_checkpoint(checkpoints_in(Path(path))))
 
     def state_dict(self) -> dict[str, Any]:
         """Everything a later process needs to continue, as plain values and tensors."""
@@ -411,8 +457,10 @@ class Trainer(ABC):
         self.loaded, self.saved_updates = True, self.updates
 
     def renew_environments(self) -> None:
-        """Make environments anew, under a new seed once there are steps: the first one would replay the
-        episodes of the first session."""
+        """Make environments anew, under a new seed once there are steps.
+
+        The first seed would replay the episodes of the first session.
+        """
         num_envs = self.env.num_envs
         self.env.close()
         self.env = self.make_env(

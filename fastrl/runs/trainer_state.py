@@ -11,6 +11,7 @@ from fastrl.data.rollout import Rollout
 from fastrl.envs import EnvironmentFailure
 from fastrl.envs.action_scale import require_same_scale
 from fastrl.envs.action_spec import ActionSpec
+from fastrl.envs.description import description_of
 from fastrl.errors import CheckpointError, NonFiniteError
 from fastrl.runs.seeding import require_rng_state
 from fastrl.runs.state_check import Checked, ListOf, StateError, Within, require_like
@@ -38,6 +39,9 @@ def state_of(trainer: Trainer) -> dict[str, Any]:
         "action_bounds": trainer.env.scaled_bounds(),
         "trainer": trainer.trainer_state(),
         "rng": trainer.session().generators,
+        # what acting needs beside the learner, see `fastrl.load`
+        "config": trainer.config.to_toml(trainer.algorithm),
+        "spaces": description_of(trainer.env),
     }
 
 
@@ -73,8 +77,10 @@ def load_state(trainer: Trainer, state: Mapping[str, Any]) -> None:
 
 
 def begin_new_episodes(trainer: Trainer) -> None:
-    """Do to the environments what loading the present state would do: those that cannot save theirs are made
-    anew. Nothing is drawn."""
+    """Make environments that cannot save their state anew, as loading the present state would.
+
+    Nothing is drawn.
+    """
     state = state_of(trainer)
     if state["env"] is None:
         _take_environments(trainer, state)

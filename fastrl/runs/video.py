@@ -19,8 +19,7 @@ VIEW_OPTIONS = ("crop", "num_actions")  # options of `make_vector_env`, not of t
 
 
 def require_video(env_id: Any) -> None:
-    """Raises SettingError unless episodes of `env_id` can be recorded here: said before anything has
-    begun."""
+    """Raise SettingError unless episodes of `env_id` can be recorded here; called before a run begins."""
     if importlib.util.find_spec("moviepy") is None:
         raise SettingError("capture_video needs the package moviepy; run `pip install 'fastrl[video]'`")
     if not isinstance(env_id, str) or env_id.removeprefix("gymnasium:") not in gym.registry:

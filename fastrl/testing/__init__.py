@@ -1,5 +1,6 @@
-"""OP_CASES: what tests and benches need to know about every op. A new op is one more entry, in the file of
-its kind.
+"""OP_CASES: what tests and benches need to know about every op.
+
+A new op is one more entry, in the file of its kind.
 
 An entry gives the op, its reference, a maker of inputs, the calls that must be refused, and the sizes worth
 timing.

@@ -27,8 +27,9 @@ EXACT = (0.0, 0.0)  # for whatever is not floating
 
 @dataclass(frozen=True)
 class Refusal:
-    """A call that must raise: what is changed in good inputs of sizes `small`, the exception, and how its
-    message starts after the op.
+    """A call that must raise.
+
+    `change` of good inputs of sizes `small`, the exception, and how its message starts after the op's name.
 
     `by_value` says that elements have to be read to find it: it passes while tracing, and on a GPU unless
     FASTRL_DEBUG=1.
@@ -67,8 +68,7 @@ def refuse_one(
     change: Callable[[Any], Any],
     by_value: bool = False,
 ) -> Refusal:
-    """A refusal of good inputs in which one argument is replaced; `what` and `message` go on from its
-    name."""
+    """A refusal of good inputs with one argument replaced; `what` and `message` go on from its name."""
     return Refusal(
         f"{name} {what}", lambda good: {name: change(good[name])}, error, f"{name} {message}", by_value
     )
@@ -76,8 +76,10 @@ def refuse_one(
 
 @dataclass(frozen=True)
 class OpCase:
-    """An op as tests and benches see it. `make(sizes, dtype, device, generator)` gives tensors by argument
-    name, `settings` the rest."""
+    """An op as tests and benches see it.
+
+    `make(sizes, dtype, device, generator)` gives tensors by argument name, `settings` the rest.
+    """
 
     name: str
     op: Callable[..., Outputs]
@@ -112,8 +114,7 @@ class OpCase:
         seed: int = 0,
         **changes: Any,
     ) -> Inputs:
-        """Keyword arguments for `op` and `reference`: tensors drawn from `seed`, settings, and `changes` on
-        top."""
+        """Keyword arguments for `op` and `reference`: tensors drawn from `seed`, settings, `changes`."""
         generator = torch.Generator().manual_seed(seed)
         return {**self.make(sizes, dtype, torch.device(device), generator), **self.settings, **changes}
 
@@ -148,8 +149,7 @@ def replace_tensor(inputs: Inputs, old: Tensor, new: Tensor) -> Inputs:
 
 
 def assert_close_to_reference(case: OpCase, inputs: Inputs, result: Outputs) -> None:
-    """`result` agrees with the case's float64 reference as closely as its dtype allows; raises AssertionError
-    with the numbers."""
+    """Raise AssertionError unless `result` is as close to the float64 reference as its dtype allows."""
     expected = outputs_of(case.reference(**map_tensors(inputs, Tensor.cpu)))
     for got, right in zip(outputs_of(result), expected, strict=True):
         relative, absolute = case.tolerances.get(got.dtype, EXACT)
@@ -157,8 +157,7 @@ def assert_close_to_reference(case: OpCase, inputs: Inputs, result: Outputs) -> 
 
 
 def layouts(tensor: Tensor) -> dict[str, Tensor]:
-    """The same numbers lying differently in memory: transposed, with gaps in every direction, off the start
-    of their storage."""
+    """The same numbers in other memory layouts: transposed, with gaps in each dimension, at an offset."""
     transposed = tensor.movedim(0, -1).contiguous().movedim(-1, 0)
     wide = tensor.new_zeros([2 * size + 1 for size in tensor.shape])
     gaps = wide[tuple(slice(1, 2 * size + 1, 2) for size in tensor.shape)]

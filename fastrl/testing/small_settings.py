@@ -1,5 +1,4 @@
-"""The settings at which every algorithm is at its smallest: for tests of what all of them promise, and for
-attacks on all of them."""
+"""The settings at which every algorithm is at its smallest, for tests and attacks over all of them."""
 
 from __future__ import annotations
 
@@ -28,10 +27,10 @@ CONTINUOUS = {"Identity-v0": "IdentityContinuous-v0", "CartPole-v1": "InvertedPe
 
 
 def small_settings(config_class: type[Any], **changes: Any) -> dict[str, Any]:
-    """Those that a dataclass of settings has, with some changed: two environments, rollouts of 16 steps,
-    networks of eight units.
+    """The small settings that a configuration class has, with changes.
 
-    An algorithm of continuous actions gets the like of an environment of discrete ones.
+    Two environments, rollouts of 16 steps, networks of eight units. An algorithm of continuous actions gets
+    the like of an environment of discrete ones.
     """
     known = {field.name for field in dataclasses.fields(config_class)}
     settings = {name: value for name, value in SMALL.items() if name in known} | changes

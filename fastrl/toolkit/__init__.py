@@ -1,2 +1,1 @@
-"""The policy-gradient toolkit: agents put together from models, optimisers, batchers and estimators, all of
-which can be replaced."""
+"""The policy-gradient toolkit: agents of models, optimisers, batchers and estimators, each replaceable."""

@@ -1,5 +1,4 @@
-"""The algorithms by the name that the command line and config.toml use. Nothing is imported before it is
-asked for."""
+"""The algorithms by the name that the command line and config.toml use, imported when asked for."""
 
 from __future__ import annotations
 

@@ -1,5 +1,4 @@
-"""Actions in policy units and in an environment's own: the map between them, and which object speaks
-which."""
+"""Actions in policy units and an environment's own: the map between them, and who speaks which."""
 
 import warnings
 
@@ -47,8 +46,7 @@ class Recorder(gym.Env):
 
 
 def executed(space, *actions, **options):
-    """What an environment of that space gets for actions given to `VectorEnv.step`; each lies inside the
-    space."""
+    """What an environment of that space gets for actions of `VectorEnv.step`; each lies inside."""
     recorder = Recorder(space)
     env = make_vector_env(recorder, **options)
     env.reset()

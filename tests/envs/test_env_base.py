@@ -1,5 +1,4 @@
-"""What every vector environment promises: the stream, the statistics, checks of actions, errors that say
-where."""
+"""What every vector environment promises: stream, statistics, checks of actions, errors that say where."""
 
 import numpy as np
 import pytest
@@ -11,8 +10,7 @@ from fastrl.errors import SettingError
 
 
 class Scripted(VectorEnv):
-    """Plays back rows of (reward, terminated, truncated); the observation is the number of the row, in memory
-    that is used again."""
+    """Plays back rows of (reward, terminated, truncated); observes the row's number, in reused memory."""
 
     def __init__(self, rows, num_envs=2, **options):
         settings = {

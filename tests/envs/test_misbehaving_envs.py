@@ -1,5 +1,4 @@
-"""Environments that return what they must not, raise what they should not or hang: one sentence with
-environment, step and seed."""
+"""Environments that misbehave or hang: one sentence with environment, step and seed."""
 
 import signal
 import time

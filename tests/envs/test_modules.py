@@ -1,5 +1,4 @@
-"""Environments by `module:name`: ids, classes and functions of modules in the present folder, and what is
-said where there are none."""
+"""Environments by `module:name`: ids, classes and functions of modules, and what is said otherwise."""
 
 from __future__ import annotations
 
@@ -40,8 +39,7 @@ number = 3
 
 @pytest.fixture
 def write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str, str], None]]:
-    """Writes modules into the present folder, which Python does not look in; afterwards they are
-    forgotten."""
+    """Writes modules into the present folder, outside Python's path; they are forgotten afterwards."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", [entry for entry in sys.path if entry not in ("", str(tmp_path))])
     modules, ids = set(sys.modules), set(gym.registry)

@@ -110,6 +110,20 @@ def test_the_argument_at_fault_is_named(change):
         dae_loss(**given)
 
 
+def test_environments_may_come_first():
+    torch.manual_seed(0)
+    advantages, values, rewards = torch.randn(3, 5, 2).unbind(0)
+    bootstrap, ended = torch.randn(6, 2), flags(5, 2)
+    ended[2, 1] = True
+    fields = (advantages, values, rewards, bootstrap, ended, ended)
+    loss, targets = dae_loss(*fields, gamma=0.9, dae_lambda=0.8, valid=~ended)
+    swapped = [field.t() for field in fields]
+    its_loss, its_targets = dae_loss(
+        *swapped, gamma=0.9, dae_lambda=0.8, valid=~ended.t(), environments_first=True
+    )
+    assert torch.equal(loss, its_loss) and torch.equal(targets, its_targets.t())
+
+
 def test_a_loss_over_no_transition_is_zero():
     ones = torch.ones(2, 1, requires_grad=True)
     loss, _ = dae_loss(

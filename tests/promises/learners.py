@@ -8,6 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from fastrl.runs.optimizers import FlatOptimizer
+
 ROUNDS = {"mpo": 12, "sac": 12}  # a round is a step there
 
 
@@ -45,12 +47,13 @@ def values_of(modules: dict[str, nn.Module]) -> dict[str, Tensor]:
 
 def learner_of(trainer: Any) -> Any:
     """What has networks and optimisers together."""
-    return getattr(trainer, "pg_agent", None) or trainer.learner
+    return trainer.learner
 
 
 def optimizers_of(learner: Any) -> list[torch.optim.Optimizer]:
     """The torch optimisers of a learner."""
-    return [part for part in vars(learner).values() if isinstance(part, torch.optim.Optimizer)]
+    parts = [part.optimizer if isinstance(part, FlatOptimizer) else part for part in vars(learner).values()]
+    return [part for part in parts if isinstance(part, torch.optim.Optimizer)]
 
 
 def modules_of_learner(learner: Any) -> dict[str, nn.Module]:

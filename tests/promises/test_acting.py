@@ -89,6 +89,7 @@ def test_learning_under_autocast_is_learning_without_it(
     for active in (False, True):
         with (
             trainer_of(algorithm, env_id="LinearQuadratic-v0") as trainer,
+            trainer.session(),
             torch.autocast("cpu", dtype=torch.bfloat16, enabled=active),
         ):
             trainer.run(64, tmp_path / str(active))

@@ -58,11 +58,12 @@ def target() -> Iterator[list[np.ndarray]]:
 
 def learned(trainer: Any, rounds: int) -> tuple[Any, dict[str, torch.Tensor]]:
     """What the agent has learned after some rounds, as plain values and tensors."""
-    while rounds or not trainer.updates:
-        assert trainer.collect()
-        trainer.estimate()
-        trainer.learn()
-        rounds = max(rounds - 1, 0)
+    with trainer.session():
+        while rounds or not trainer.updates:
+            assert trainer.collect()
+            trainer.estimate()
+            trainer.learn()
+            rounds = max(rounds - 1, 0)
     return encode_state(trainer.learner.state_dict())
 
 

@@ -186,4 +186,4 @@ def test_signatures_are_those_of_the_settings() -> None:
 def test_no_algorithm_has_an_earlier_name(algorithm: str) -> None:
     names = {field.name for field in dataclasses.fields(ALGORITHMS[algorithm].config_class())}
     assert not names & set(RENAMED)
-    assert any(find_renamed(old, names) for old in RENAMED)
+    assert all(find_renamed(old, names) for old, new in RENAMED.items() if new.name in names)

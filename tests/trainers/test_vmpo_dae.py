@@ -222,10 +222,10 @@ def test_estimating_does_not_train():
         before = hashes(trainer)
         trainer.estimate()
         assert all(torch.equal(*pair) for pair in zip(hashes(trainer), before, strict=True))
-        assert "fit_advantages" not in trainer.stopwatch.seconds
+        assert "fitting" not in trainer.stopwatch.seconds
         assert {"loss/dae", "dae/advantage_std", "dae/loss_after"} <= set(trainer.learn())
-        assert not any(torch.equal(*pair) for pair in zip(hashes(trainer), before, strict=True))
-        assert trainer.stopwatch.seconds["fit_advantages"] > 0
+        assert not all(torch.equal(*pair) for pair in zip(hashes(trainer), before, strict=True))
+        assert trainer.stopwatch.seconds["fitting"] > 0
 
 
 def test_a_rollout_without_a_transition_moves_nothing():

@@ -1,5 +1,4 @@
-"""When a Gymnasium vector environment resets an environment whose episode has ended: as it says, or found out
-by stepping it.
+"""When a Gymnasium vector environment resets ended environments: as it says, or found out by stepping.
 
 Lost or doubled rows are never risked: where stepping does not settle it, the user is asked. Plays from one
 seed are compared that take the
@@ -47,8 +46,7 @@ def autoreset_mode(
     actions: ActionMap,
     told: Any = None,
 ) -> str:
-    """ "next_step", "same_step" or "disabled": as `told`, else as the environment's metadata says, else found
-    out by stepping it.
+    """ "next_step", "same_step" or "disabled": as `told`, else as the metadata says, else found out.
 
     Stepping resets the environment under seeds; the next thing to do with it is another reset.
 
@@ -81,8 +79,7 @@ def autoreset_mode(
 
 
 def told_mode(env: gym.vector.VectorEnv[Any, Any, Any], name: str, told: Any = None) -> str | None:
-    """The mode as the user says (`told`), else as the metadata says; None where neither does. Raises
-    SettingError for what is no mode."""
+    """The mode as the user says (`told`), else as the metadata says, else None; SettingError for no mode."""
     if told is not None:
         return _known(told, "autoreset_mode")
     said = (getattr(env, "metadata", None) or {}).get("autoreset_mode")
@@ -94,8 +91,10 @@ def told_mode(env: gym.vector.VectorEnv[Any, Any, Any], name: str, told: Any = N
 def found_mode(
     env: gym.vector.VectorEnv[Any, Any, Any], observations: ObservationMap, actions: ActionMap
 ) -> tuple[str | None, str]:
-    """(mode, "") as stepping shows it, or (None, what stood in the way). Whatever the environment raises
-    comes through."""
+    """(mode, "") as stepping shows it, or (None, what stood in the way).
+
+    Whatever the environment raises comes through.
+    """
     return _Probe(env, observations, actions).find()
 
 
@@ -109,8 +108,7 @@ def _known(mode: Any, what: str) -> str:
 
 @dataclass
 class _Row:
-    """What one step returned, as arrays of the probe's own: observations [N, ...], rewards [N], ends [N],
-    infos as they came."""
+    """What one step returned, in arrays: observations [N, ...], rewards [N], ends [N]; infos as they came."""
 
     obs: np.ndarray
     reward: np.ndarray
@@ -210,8 +208,7 @@ class _Probe:
         return bool(np.array_equal(fresh[~last.ended], last.obs[~last.ended]))
 
     def _is_out_of_the_question(self, columns: np.ndarray) -> bool:
-        """Whether the first step of an episode cannot have been the one after the end, on which no other
-        action changed anything."""
+        """Whether the step that ignored its action cannot have been the first step of an episode."""
         changed = []
         for seed in SEEDS:
             rows = []
@@ -225,8 +222,7 @@ class _Probe:
 
 
 def _shows_start(last: _Row, following: _Row, start: np.ndarray, columns: np.ndarray) -> bool:
-    """Whether the step after the end shows the start of an episode in each column that ended, and the end
-    itself in none."""
+    """Whether all ended columns show the start of an episode after the end, and none at the end itself."""
     at_start = [(row.obs == start).reshape(len(start), -1).all(1)[columns] for row in (last, following)]
     return not at_start[0].any() and bool(at_start[1].all())
 
@@ -248,8 +244,7 @@ def _sample(actions: ActionMap, num_envs: int, random: np.random.Generator) -> n
 
 
 def _others(actions: ActionMap, chosen: np.ndarray) -> list[np.ndarray]:
-    """Other actions in place of these, each of them another: all there are of few choices, a selection of
-    many."""
+    """Other actions in place of these, each another one: all there are of few choices, some of many."""
     spec = actions.spec
     if spec.kind == "continuous":
         random = np.random.default_rng(1)

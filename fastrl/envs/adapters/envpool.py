@@ -28,8 +28,7 @@ _SAID: set[str] = set()  # what a user has been told once in this process
 
 
 def default_num_threads(num_envs: int) -> int:
-    """Threads that step `num_envs` environments unless the user says otherwise: one each, no more than this
-    process has cores."""
+    """Threads for `num_envs` environments by default: one each, at most one per core of this process."""
     return max(1, min(num_envs, available_cores()))
 
 
@@ -167,8 +166,7 @@ class EnvPoolEnv(VectorEnv):
         return self._observations.place(column)
 
     def many_steps(self) -> AbstractContextManager[None]:
-        """With one thread, that thread and the caller's, of which one always waits for the other, share a
-        core with EnvPool's helper."""
+        """With one thread: it, the caller's and EnvPool's helper on one core, since one waits for another."""
         if (
             self.num_threads != 1 or torch.get_num_threads() != 1
         ):  # threads that torch started inside would stay on that core

@@ -33,8 +33,7 @@ PRIVILEGED = "privileged_state"
 
 
 def left_out(env_id: str, space: gym.Space) -> tuple[str, ...]:
-    """Entries of an observation space of EnvPool's that are not part of what a policy sees by default; most
-    have none."""
+    """Entries of EnvPool's observation space that a policy does not see by default; mostly none."""
     if not isinstance(space, gym.spaces.Dict):
         return ()
     for pattern, entries in _NOT_IN_DM_CONTROL.items():

@@ -50,7 +50,8 @@ try:
     import numpy as np
     import envpool
     count = order["num_envs"]
-    env = envpool.make_gymnasium(order["env_id"], num_envs=count, num_threads=order["threads"], seed=[1] * count, **order["options"])
+    made = {"num_envs": count, "num_threads": order["threads"], "seed": [1] * count, **order["options"]}
+    env = envpool.make_gymnasium(order["env_id"], **made)
     env.reset()
     env.action_space.seed(1)
     for _ in range(3):
@@ -179,8 +180,7 @@ def _whole(name: str, value: Any, least: int) -> int:
 
 
 def _gymnasium_hint(env_id: str, option: str | None = None) -> str:
-    """The tail of a message: that Gymnasium has such an environment, and the option; nothing where it does
-    not."""
+    """The end of a message: that Gymnasium has such an environment with the option; else nothing."""
     import gymnasium as gym
 
     name = env_id.rpartition("-v")[0] or env_id
@@ -200,8 +200,7 @@ def _gymnasium_hint(env_id: str, option: str | None = None) -> str:
 
 
 def _parameters(entry_point: Any) -> set[str] | None:
-    """Names that an environment's constructor takes; None where it cannot be looked at, as without the
-    package it needs."""
+    """Names that an environment's constructor takes; None where it cannot be looked at."""
     import inspect
 
     from gymnasium.envs.registration import load_env_creator
@@ -217,8 +216,7 @@ def _parameters(entry_point: Any) -> set[str] | None:
 
 
 def _tried(order: Mapping[str, Any]) -> str | None:
-    """What goes wrong with such environments in a process of their own, tried once for each order; None where
-    all is well."""
+    """What goes wrong with such environments in a process of their own, once for each order; or None."""
     try:
         text = json.dumps(order, sort_keys=True)
     except (TypeError, ValueError) as error:

@@ -1,5 +1,4 @@
-"""What Gymnasium's vector environments put into `infos` about finished episodes, whatever the layout of the
-installed version."""
+"""What vector environments put into `infos` about finished episodes, in any version of Gymnasium."""
 
 from __future__ import annotations
 
@@ -36,8 +35,7 @@ def _iter_final_info_entries(infos: Mapping[str, Any]) -> list[tuple[int, dict[s
 
 
 def _column(columns: Mapping[str, Any], index: int) -> dict[str, Any]:
-    """One environment's info out of a dict of arrays, each with a mask under its name with an underscore
-    before it."""
+    """One environment's info out of a dict of arrays, whose masks have an underscore before the name."""
     picked: dict[str, Any] = {}
     for key, values in columns.items():
         if isinstance(key, str) and key.startswith("_") and key[1:] in columns:
@@ -52,8 +50,7 @@ def _column(columns: Mapping[str, Any], index: int) -> dict[str, Any]:
 def _extract_final_observations(
     infos: Mapping[str, Any] | Sequence[Mapping[str, Any]], num_envs: int
 ) -> list[Any]:
-    """The last observation of each environment whose episode has just ended (a dict for dict observations),
-    None for the others.
+    """The last observation of each environment whose episode has just ended, None for the others.
 
     Read from `final_obs` or `final_observation` with its mask, else from the final infos; from each
     environment's own, where there is a list of them (the wrapper `DictInfoToList`).

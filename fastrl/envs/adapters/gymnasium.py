@@ -107,8 +107,7 @@ class GymnasiumEnv(VectorEnv):
         return Advance(self._stack(observations), reward, terminated, truncated)
 
     def _stack(self, observations: list[Any]) -> np.ndarray:
-        """Observations of all environments [N, *obs_shape]; where they do not fit the space, the failure of
-        the first one that does not."""
+        """Observations of all environments [N, *obs_shape]; the first that does not fit is a failure."""
         try:
             with np.errstate(
                 over="ignore"

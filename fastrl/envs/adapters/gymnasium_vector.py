@@ -26,8 +26,9 @@ from fastrl.errors import SettingError
 
 
 class GymnasiumVectorEnv(VectorEnv):
-    """A Gymnasium vector environment of any autoreset mode, which is read from its metadata, or found out
-    (`fastrl.envs.adapters.autoreset`).
+    """A Gymnasium vector environment of any autoreset mode.
+
+    The mode is read from its metadata, or found out (`fastrl.envs.adapters.autoreset`).
 
     NEXT_STEP is passed on as it is. SAME_STEP and DISABLED have no step on which an environment is reset, and
     all columns are stepped

@@ -1,4 +1,4 @@
-"""Environments that are already made, and factories, as a `VectorEnv` or as a single Gymnasium environment."""
+"""Environments that are already made, and factories, as a `VectorEnv` or a single Gymnasium environment."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ def as_it_is(env: VectorEnv, settings: VectorSettings) -> VectorEnv:
     check_limit(settings.max_episode_steps, env.max_episode_steps, env.name)
     if settings.env_kwargs:
         raise SettingError(
-            f"env_kwargs: {', '.join(settings.env_kwargs)} cannot be given to a VectorEnv that is already made "
-            f"({env.name})"
+            f"env_kwargs: {', '.join(settings.env_kwargs)} cannot be given to a VectorEnv that is already "
+            f"made ({env.name})"
         )
     if settings.obs_keys is not None:
         raise SettingError(f"obs_keys cannot be given to a VectorEnv that is already made ({env.name})")
@@ -53,7 +53,7 @@ def from_single(env: gym.Env[Any, Any], settings: VectorSettings) -> VectorEnv:
 
 
 def from_vector(env: gym.vector.VectorEnv[Any, Any, Any], settings: VectorSettings) -> VectorEnv:
-    """A Gymnasium vector environment; those of a `SyncVectorEnv` are stepped directly, whatever its autoreset mode."""
+    """A Gymnasium vector environment; the environments of a `SyncVectorEnv` are stepped directly."""
     mode, maps = _made_already(settings)
     arguments = {"obs_keys": settings.obs_keys, **maps, **_placement(settings)}
     _check_count(settings.num_envs, env.num_envs, env_name(env))
@@ -125,7 +125,7 @@ def require_one(num_envs: int) -> None:
 
 
 def _made_already(settings: VectorSettings) -> tuple[Any, dict[str, Any]]:
-    """Autoreset mode, and the options that fastrl applies itself; an environment that is made takes no others."""
+    """Autoreset mode, and the options that fastrl applies itself: all that a made environment takes."""
     mode, given = settings.mode_and_options()
     options, maps = split_options(given)
     if options:

@@ -1,5 +1,6 @@
-"""A thread that waits and the one that it waits for, on one core: waking a sleeping core takes longer than
-stepping small environments.
+"""A thread that waits and the one it waits for, on one core.
+
+Waking a sleeping core takes longer than stepping small environments.
 
 Measured on a virtual machine, EnvPool's CartPole with 8 environments and one thread takes 30 µs a step where
 both threads share a core and 70 µs where the system spreads them over two.
@@ -17,8 +18,7 @@ TASKS = "/proc/self/task"
 
 
 def new_threads(make: Callable[[], Any]) -> tuple[Any, list[int]]:
-    """What `make` returns, and the system's numbers of the threads that it started; none where the system
-    does not tell."""
+    """What `make` returns, and the system's numbers of the threads it started, where it tells them."""
     before = set(_threads())
     made = make()
     return made, [thread for thread in _threads() if thread not in before]
@@ -26,8 +26,7 @@ def new_threads(make: Callable[[], Any]) -> tuple[Any, list[int]]:
 
 @contextlib.contextmanager
 def on_one_core(threads: Sequence[int]) -> Iterator[None]:
-    """Keep the calling thread and `threads` on the core that it is on now; afterwards they may run where they
-    could before.
+    """Keep the calling thread and `threads` on the present core while entered.
 
     The system chooses the core anew whenever this begins, so that a core that is busy otherwise is left
     again. Threads that are started inside begin on that core and are let go with the others. Does nothing

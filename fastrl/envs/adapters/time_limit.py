@@ -22,8 +22,7 @@ _INSIDE = (*_ATTRIBUTES, "max_steps")  # of the environment itself; MiniGrid's
 
 
 def as_limit(value: Any) -> int | None:
-    """A number of steps ≥ 1, or None for anything else: 0 and −1 stand for no limit, or for one that is not
-    known."""
+    """A number of steps ≥ 1, or None for anything else: 0 and −1 stand for no limit, or an unknown one."""
     try:
         steps = operator.index(value)
     except TypeError:
@@ -32,8 +31,7 @@ def as_limit(value: Any) -> int | None:
 
 
 def time_limit(env: Any) -> int | None:
-    """Steps after which an episode ends at the latest; None where nothing says so. Some environments tell it
-    only after a reset.
+    """Steps after which an episode ends at the latest; None where nothing says so, as before some resets.
 
     Args:
         env: a Gymnasium environment, or a vector environment of Gymnasium or EnvPool.
@@ -80,8 +78,9 @@ def limited(env: gym.Env[Any, Any], max_episode_steps: int | None) -> gym.Env[An
 
 
 def check_limit(wanted: int | None, there: int | None, name: str) -> None:
-    """Of an environment that cannot be given another limit: one that it does not tell may be said from
-    outside.
+    """Check the limit wanted of an environment that cannot be given another one.
+
+    One that it does not tell may be said from outside.
 
     Raises:
         SettingError: it tells another one.

@@ -1,5 +1,4 @@
-"""The worker processes of Gymnasium's `AsyncVectorEnv`: which of them failed, and how to end them for
-certain."""
+"""The worker processes of Gymnasium's `AsyncVectorEnv`: which one failed, and how to end them all."""
 
 from __future__ import annotations
 
@@ -30,15 +29,13 @@ class Workers:
 
     @classmethod
     def of(cls, env: Any) -> Workers | None:
-        """Those of a vector environment, whatever is wrapped around it; None where it has none of this
-        kind."""
+        """Those of a vector environment, whatever is wrapped around it; None where it has none."""
         while env is not None and not isinstance(env, AsyncVectorEnv):
             env = getattr(env, "env", None)
         return None if env is None else cls(env)
 
     def blame(self, error: BaseException) -> tuple[int | None, BaseException]:
-        """The environment that an error of the vector environment came from, None where it cannot be told,
-        and the cause."""
+        """The environment that an error came from, None where it cannot be told, and the cause."""
         shut = [index for index, pipe in enumerate(self.env.parent_pipes) if pipe is None]
         if shut:  # Gymnasium has closed the pipe of the worker whose exception it raises
             return shut[-1], error
@@ -81,8 +78,10 @@ class Workers:
         self.env.closed = True
 
     def _ended(self, patience: float) -> tuple[int, WorkerEnded] | None:
-        """A worker that has ended, and how; its pipes are closed a moment before the system tells that, hence
-        `patience` in seconds."""
+        """A worker that has ended, and how.
+
+        Its pipes are closed a moment before the system tells that, hence `patience` in seconds.
+        """
         ending = multiprocessing.connection.wait(
             [process.sentinel for process in self.env.processes], patience
         )

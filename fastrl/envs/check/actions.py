@@ -10,8 +10,7 @@ from fastrl.envs.action_spec import ActionSpec
 
 
 def random_actions(spec: ActionSpec, rng: np.random.Generator, num_envs: int) -> np.ndarray:
-    """Actions [N, *shape] as `VectorEnv.step` takes them: uniform between finite bounds, else from N(0, 1)
-    within them."""
+    """Actions [N, *shape] for `VectorEnv.step`: uniform between finite bounds, else N(0, 1) within them."""
     if spec.kind == "continuous":
         assert spec.low is not None and spec.high is not None
         low, high = spec.low.cpu().numpy().astype(np.float64), spec.high.cpu().numpy().astype(np.float64)

@@ -1,5 +1,4 @@
-"""When a vector environment resets an environment whose episode has ended: what it tells, and what stepping
-shows."""
+"""When a vector environment resets ended environments: what it tells, and what stepping shows."""
 
 from __future__ import annotations
 

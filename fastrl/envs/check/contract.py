@@ -1,5 +1,4 @@
-"""`reset` and `step` of a single Gymnasium environment, with findings for whatever they do otherwise than
-Gymnasium's interface says.
+"""`reset` and `step` of a single Gymnasium environment, and where they leave Gymnasium's interface.
 
 What training refuses is refused here by the same functions; what it only puts up with is said besides.
 """

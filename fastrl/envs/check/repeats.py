@@ -42,8 +42,7 @@ def check_repeats(contract: Contract, draw: Callable[[Any], Any], seed: int, rep
 
 
 def _play(contract: Contract, actions: list[Any], seed: int, time: Time | None = None) -> list[Any] | None:
-    """Everything the environment said until the episode, the actions or the time ended; None with an
-    error."""
+    """All that the environment returned until the episode, the actions or the time ended; None: an error."""
     begun = contract.reset(seed=seed)
     if begun is None:
         return None
@@ -59,8 +58,7 @@ def _play(contract: Contract, actions: list[Any], seed: int, time: Time | None =
 
 
 def _copied(value: Any) -> Any:
-    """The arrays in a value as they are now: an environment may write its next observation into the same
-    ones."""
+    """Copies of the arrays in a value: an environment may write its next observation into the same ones."""
     if isinstance(value, dict):
         return {key: _copied(item) for key, item in value.items()}
     if isinstance(value, list | tuple):

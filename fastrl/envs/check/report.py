@@ -100,8 +100,7 @@ class Report:
 
     @contextmanager
     def guard(self, what: str, doing: str) -> Iterator[None]:
-        """Whatever is raised inside is a finding: "`doing` raised ...", or fastrl's own sentence. Ctrl-C is
-        let through."""
+        """Whatever is raised inside, but for Ctrl-C, is a finding: "`doing` raised ..."."""
         try:
             yield
         except (EnvironmentFailure, SettingError) as error:

@@ -196,8 +196,7 @@ class Check:
         return {"env_kwargs": given} if given else {}
 
     def _maps_of(self, observation_space: Any, action_space: Any) -> tuple[ObservationMap, ActionMap] | None:
-        """How observations and actions become the environment's, with what is to be said of both spaces; None
-        with an error."""
+        """How observations and actions become the environment's, with notes on both; None: an error."""
         sound = [
             require_space(observation_space, "observations", self.report),
             require_space(action_space, "actions", self.report),

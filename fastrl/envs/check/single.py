@@ -1,5 +1,4 @@
-"""A single Gymnasium environment, stepped as it is: does it keep Gymnasium's contract, and does it return
-what its spaces declare?"""
+"""A single Gymnasium environment, stepped as it is: does it keep Gymnasium's contract and its spaces?"""
 
 from __future__ import annotations
 

@@ -1,5 +1,4 @@
-"""What is said about an environment's spaces before it is stepped: kinds, what is left out, how entries and
-actions become arrays."""
+"""What is said about spaces before any step: kinds, what is left out, how entries become arrays."""
 
 from __future__ import annotations
 

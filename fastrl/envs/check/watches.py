@@ -1,5 +1,4 @@
-"""What is kept of many random steps: ranges of observations, rewards, lengths of episodes; and what is said
-of them at the end."""
+"""What is kept of many random steps: ranges of observations, rewards, lengths of episodes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Single environments for loops of one's own and for the policy-gradient toolkit, and what is wrapped around them."""
+"""Single environments, for loops of one's own and for the policy-gradient toolkit, and their wrappers."""
 
 from fastrl.envs.toolkit.base_env import BaseEnv
 from fastrl.envs.toolkit.gym_env import GymEnv

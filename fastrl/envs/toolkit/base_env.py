@@ -11,8 +11,9 @@ from fastrl.envs.space_info import SpaceInfo
 
 
 class BaseEnv(ABC):
-    """One environment of the toolkit. A subclass gives the abstract methods; `_create_env` is called once, by
-    the constructor.
+    """One environment of the toolkit.
+
+    A subclass gives the abstract methods; `_create_env` is called once, by the constructor.
 
     Args:
         env_name: the environment's name.

@@ -1,5 +1,4 @@
-"""`GymEnv`: a single environment by its id or of a user's own, and the vector environments of the same
-kind."""
+"""`GymEnv`: a single environment by its id or of a user's own, and vector environments of its kind."""
 
 from __future__ import annotations
 
@@ -31,8 +30,7 @@ _MOVED = ("fixed_normalize_states", "running_normalize_states", "scale_reward")
 
 
 class GymEnv(BaseEnv):
-    """One environment by its id (fastrl's own, EnvPool's where it has the id, else Gymnasium's), or one of
-    your own.
+    """One environment by its id (fastrl's, EnvPool's or else Gymnasium's), or one of your own.
 
     States are those of `make_vector_env`, for one environment: float32, or uint8 images. Actions are in the
     environment's own units, as `get_action_info` describes them, unless `scale_actions` is given; those of
@@ -119,8 +117,9 @@ class GymEnv(BaseEnv):
         device: torch.device | str = "cpu",
         num_threads: int | None = None,
     ) -> VectorEnv:
-        """New environments of the same id, options and wrappers, for a batcher; they belong to the caller.
-        Actions are in [−1, 1].
+        """New environments of the same id, options and wrappers, for a batcher; actions are in [−1, 1].
+
+        They belong to the caller.
 
         Args:
             num_envs: N.
@@ -260,8 +259,7 @@ class GymEnv(BaseEnv):
         self._renew()
 
     def sample_random_action(self) -> Any:
-        """A random action: int (discrete), int64 [branches], or float32 [A] (uniform between the bounds;
-        normal where there are none)."""
+        """A random action: int, int64 [branches], or float32 [A], uniform between bounds, else normal."""
         action = self._action_space.sample()
         return int(action) if self.env.action.kind == "discrete" else action
 
@@ -337,8 +335,7 @@ def _check_arguments(env_name: Any, wrappers: Any, kwargs: Mapping[str, Any]) ->
 
 
 def _one_action(spec: ActionSpec, action: Any) -> np.ndarray:
-    """One action as an array of the spec's shape, int64 or float32; the choices' range is checked by the
-    vector environment."""
+    """One action as an array of the spec's shape, int64 or float32; choices are checked elsewhere."""
     array = _as_array(action)
     if array.shape == (1,) and spec.shape == () or array.shape == () and spec.shape == (1,):
         array = array.reshape(spec.shape)

@@ -1,5 +1,4 @@
-"""Single environments with a user's wrappers around them, as a `VectorEnv` that still reports whole games and
-their own rewards."""
+"""Single environments with a user's wrappers as a `VectorEnv` that still reports whole games."""
 
 from __future__ import annotations
 

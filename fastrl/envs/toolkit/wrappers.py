@@ -1,5 +1,4 @@
-"""Gymnasium's wrappers whatever their signature in the installed version, and one normalised environment made
-with them."""
+"""Gymnasium's wrappers in any installed version, and one normalised environment made with them."""
 
 from __future__ import annotations
 
@@ -14,8 +13,7 @@ from fastrl.envs.make import make_gymnasium_env
 
 
 def _transform_observation(env: gym.Env[Any, Any], fn: Callable[[Any], Any]) -> gym.Env[Any, Any]:
-    """`TransformObservation` with the environment's own observation space; newer versions ask for the space,
-    older ones do not take it."""
+    """`TransformObservation` with the environment's own space, which newer versions ask for."""
     wrapper: Any = gym.wrappers.TransformObservation
     if "observation_space" in inspect.signature(wrapper.__init__).parameters:
         return wrapper(env, fn, env.observation_space)
@@ -47,8 +45,7 @@ def _make_env(
     normalize_reward: bool = True,
     clip_reward: float | None = 10.0,
 ) -> gym.Env[Any, Any]:
-    """One Gymnasium environment: seeded, observations flattened, episode statistics recorded, observations
-    and rewards normalised.
+    """One Gymnasium environment: seeded, flattened, counted, observations and rewards normalised.
 
     Statistics are recorded inside the normalisation: `info["episode"]["r"]` is the sum of the environment's
     own rewards. Actions are in the environment's own units (see `fastrl.envs.ActionScale`).

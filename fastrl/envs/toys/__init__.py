@@ -1,8 +1,8 @@
 """Small environments with known answers, for tests and first runs: identity, counter, proof of memory.
 
-The dynamics are written once, for N columns of numpy arrays. `fastrl.envs.toys.vector` steps them for trainers, and
-`fastrl.envs.toys.gymnasium` offers them as Gymnasium environments. All state, random streams included, can be saved
-and restored exactly.
+The dynamics are written once, for N columns of numpy arrays. `fastrl.envs.toys.vector` steps them for
+trainers, and `fastrl.envs.toys.gymnasium` offers them as Gymnasium environments. All state, random streams
+included, can be saved and restored exactly.
 """
 
 from __future__ import annotations

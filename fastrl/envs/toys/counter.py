@@ -13,8 +13,9 @@ from fastrl.errors import SettingError
 
 
 class Counter(ToyDynamics):
-    """Count steps: the observation is the number of steps made, and so is the reward of the next one (0, 1,
-    2, …); actions do nothing.
+    """Count steps: observation and next reward are the number of steps made (0, 1, 2, …).
+
+    Actions do nothing.
 
     An episode of length L returns L (L − 1) / 2. On the reset row the raw environment claims `reset_reward`.
 

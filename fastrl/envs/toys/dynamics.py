@@ -1,4 +1,4 @@
-"""What the toy environments share: N columns of numpy arrays, random streams, and a state that is saved exactly."""
+"""What the toy environments share: N columns of numpy arrays, random streams, and their saved state."""
 
 from __future__ import annotations
 
@@ -81,8 +81,10 @@ class ToyDynamics(ABC):
         self._begin(columns)
 
     def step(self, actions: np.ndarray, columns: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Step where `columns` is True; the others stand still with reward 0. Returns (reward, terminated,
-        truncated), each [N]."""
+        """Step where `columns` is True; the others stand still with reward 0.
+
+        Returns (reward, terminated, truncated), each [N].
+        """
         self.elapsed += columns
         reward, terminated = self._move(actions, columns)
         terminated = terminated & columns
@@ -97,8 +99,7 @@ class ToyDynamics(ABC):
 
     @abstractmethod
     def _move(self, actions: np.ndarray, columns: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Change the state where `columns` is True; `elapsed` has been counted up. Returns (reward,
-        terminated)."""
+        """Change the state where `columns` is True, `elapsed` being counted up: (reward, terminated)."""
 
     @abstractmethod
     def observe(self) -> np.ndarray:

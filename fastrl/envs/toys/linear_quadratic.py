@@ -15,8 +15,9 @@ LARGEST_NOISE = 1e6
 
 
 class LinearQuadratic(ToyDynamics):
-    """Keep a point at the origin cheaply: s' = 0.9 s + 0.5 a + w, reward −(s² + 0.1 a²), w uniform within
-    ±`noise`.
+    """Keep a point at the origin cheaply: s' = 0.9 s + 0.5 a + w, reward −(s² + 0.1 a²).
+
+    The disturbance w is uniform within ±`noise`.
 
     An episode starts at s uniform in [−1, 1] and is truncated, never terminated. The best action is
     −`gain(gamma)` · s whatever w does, among policies of any kind, as long as it is within the bounds ±2 of
@@ -42,8 +43,7 @@ class LinearQuadratic(ToyDynamics):
 
     @classmethod
     def value_curvature(cls, gamma: float) -> float:
-        """P of the best policy's value −P s² + constant without time limit: the fixed point of the scalar
-        Riccati equation."""
+        """P of the best policy's value −P s² + constant: the fixed point of the scalar Riccati equation."""
         curvature = 0.0
         for _ in range(1_000):
             cross = gamma * cls.keep * cls.move * curvature

@@ -11,8 +11,7 @@ from fastrl.envs.toys.dynamics import ToyDynamics
 
 
 class ProofofMemory(ToyDynamics):
-    """Two goals at −1 and +1, one good and one bad, shown for the first two steps and never again: remember
-    which, and walk to it.
+    """Two goals at −1 and +1, shown for the first two steps only: remember the good one, and walk to it.
 
     Observation [left goal, position, right goal]: the goals are +1 (good) and −1 (bad) in random order, and
     read 0 after two steps. The position starts at one of −0.4, −0.2, 0, 0.2, 0.4. Action 0 goes left and 1

@@ -96,8 +96,7 @@ class BaseAgent(ABC):
         model.attach_logger(self.logger)
 
     def select_action(self, state: Tensor | np.ndarray, step: int) -> Any:
-        """Actions [E] or [E, A] of the policy, or of `select_action_fn`, at states [E, ...], or at one of
-        them.
+        """Actions [E] or [E, A] of the policy, or of `select_action_fn`, at states [E, ...] or at one.
 
         States are what the batcher's transforms make of observations; `act` takes observations as
         environments give them.
@@ -106,8 +105,9 @@ class BaseAgent(ABC):
         return choose(model=self.models.policy, state=state, step=step)
 
     def act(self, obs: Any, deterministic: bool = False) -> np.ndarray:
-        """Choose actions for observations as the environments give them: they go through the batcher's
-        transforms, which stand still.
+        """Choose actions for observations as the environments give them.
+
+        They go through the batcher's transforms, which stand still.
 
         Transforms that look back take each observation for the first one of its episode; for whole episodes
         there is `batcher.actor`.
@@ -157,8 +157,7 @@ class BaseAgent(ABC):
         eval_env: BaseEnv | VectorEnv | None = None,
         eval_freq: int | None = None,
     ) -> None:
-        """Train until the first limit is reached; limits count from the beginning of the agent, not of the
-        call.
+        """Train until the first limit is reached; limits count from the agent's beginning, not the call's.
 
         Args:
             max_iters: iterations; -1 or None: no limit, as for the others.
@@ -228,8 +227,9 @@ class BaseAgent(ABC):
     # evaluation
 
     def evaluate(self, eval_env: BaseEnv | VectorEnv, n_episodes: int = 1) -> Evaluation:
-        """Play whole episodes with the most probable actions, or with `eval_select_action_fn`. Statistics of
-        transforms stand still.
+        """Play whole episodes with the most probable actions, or with `eval_select_action_fn`.
+
+        Statistics of transforms stand still.
 
         Args:
             eval_env: a `GymEnv` or vector environments of the training environments' kind; they stay open.
@@ -253,8 +253,10 @@ class BaseAgent(ABC):
     # ----------------------------------------------------------------------------------------- state
 
     def state_dict(self) -> dict[str, Any]:
-        """Models, optimiser, batcher (counts, statistics, environments where they can be saved), latest
-        episodes and random generators."""
+        """Models, optimiser, batcher, latest episodes and random generators.
+
+        The batcher's state has counts, statistics, and environments where they can be saved.
+        """
         recent = [tuple(episode) for episode in self._recent]
         return {
             **self.learner_state(),
@@ -305,8 +307,7 @@ class BaseAgent(ABC):
         return save_checkpoint(Path(path), self.state_dict(), step=self.num_steps)
 
     def load(self, path: str | Path) -> None:
-        """Continue from the newest good checkpoint below the directory `path`, or from one checkpoint's
-        directory."""
+        """Continue from the newest good checkpoint below the directory `path`, or from one checkpoint."""
         self.load_state_dict(load_checkpoint(Path(path)))
 
 

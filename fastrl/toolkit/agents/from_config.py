@@ -47,8 +47,9 @@ BUNDLES = {"atari": atari_transforms, "mujoco": mujoco_transforms}
 def agent_from_config(
     config: Config | str | Path, *, env: Any = None, log_dir: str | Path | None = "runs", trust: bool = False
 ) -> PGAgent:
-    """A `PGAgent` ready to train, with batcher, models and optimiser, all described by a configuration, which
-    is not changed.
+    """A `PGAgent` ready to train, with batcher, models and optimiser as a configuration describes them.
+
+    The configuration is not changed.
 
     Entries, of which batch_size, policy_model and optimizer are required; what is built has `func`, a class
     or its dotted name, and the arguments of it; an argument that is a mapping with `func` itself, a schedule

@@ -109,8 +109,7 @@ class PGAgent(BaseAgent):
 
     @torch.no_grad()
     def estimate(self, batch: Any) -> Any:
-        """The rollout's transitions as flat rows, with advantages and, where there is a value model, its
-        targets."""
+        """The rollout's transitions as flat rows, with advantages and, with a value model, its targets."""
         value = self.models.get("value")
         if value is not None:
             batch.state_value_t_and_tp1 = value.values(batch.state_t_and_tp1)

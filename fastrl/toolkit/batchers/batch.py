@@ -12,8 +12,9 @@ from fastrl.toolkit.utils.memories import SimpleMemory
 
 
 class Batch(SimpleMemory):
-    """Tensors by name, read as attributes too: `batch.reward` is `batch["reward"]`. Its length is that of
-    `state_t`.
+    """Tensors by name, read as attributes too: `batch.reward` is `batch["reward"]`.
+
+    Its length is that of `state_t`.
 
     What a `RolloutBatcher` gives, for T steps of E environments:
 
@@ -42,8 +43,7 @@ class Batch(SimpleMemory):
         return Batch({name: function(value) if name in keys else value for name, value in self.items()})
 
     def concat_batch(self) -> Batch:
-        """Steps and environments as one dimension, [T, E, ...] to [T·E, ...], and only those rows that are
-        transitions."""
+        """The transitions of a batch as rows: [T, E, ...] to [M, ...], at most [T·E, ...]."""
         steps = self["reward"].shape[0]
         flat = {
             name: value.flatten(0, 1)

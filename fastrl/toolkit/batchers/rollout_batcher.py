@@ -32,8 +32,9 @@ SelectAction = Callable[[Tensor, int], Tensor | np.ndarray]
 
 
 class RolloutBatcher:
-    """Steps vector environments with the policy of the moment; rollouts follow one another and cut episodes
-    where they end.
+    """Steps vector environments with the current policy.
+
+    Rollouts follow one another and cut episodes where they end.
 
     Copies and pickles of a batcher have no environments; `use_environments` gives them some.
 
@@ -133,22 +134,25 @@ class RolloutBatcher:
         return SpaceInfo(shape=self._state_shape, space="continuous", dtype="float32")
 
     def get_action_info(self) -> SpaceInfo:
-        """Shape, space, dtype and bounds of an action as policies choose it: in [−1, 1] where the
-        environments' bounds are finite."""
+        """Shape, space, dtype and bounds of an action as policies choose it.
+
+        It is in [−1, 1] where the environments' bounds are finite.
+        """
         from fastrl.envs.single import spaces_of
 
         return space_info(spaces_of(self.env.obs_shape, self.env.action, self.env.obs_dtype)[1])
 
     def transform_state(self, state: Tensor) -> Tensor:
-        """States [..., *obs_shape] as models see them; those of transforms that remember [E, *obs_shape], as
-        first ones of episodes."""
+        """States [..., *obs_shape] as models see them.
+
+        Those of transforms that remember are [E, *obs_shape], as first ones of episodes.
+        """
         for transform in self.transforms:
             state = transform.transform_state(state)
         return state
 
     def get_batch(self, select_action_fn: SelectAction) -> Batch:
-        """The next T steps of all environments. The batch is read before the next call, which takes its
-        memory again.
+        """The next T steps of all environments; read it before the next call, which takes its memory again.
 
         Args:
             select_action_fn: (states [E, ...] as models see them, number of transitions so far) → actions [E]
@@ -158,8 +162,10 @@ class RolloutBatcher:
         return self.take()
 
     def fill(self, select_action_fn: SelectAction, stop: Callable[[], bool] = lambda: False) -> bool:
-        """Step until a rollout is complete; False when `stop` asked to end first: the next call goes on with
-        what there is."""
+        """Step until a rollout is complete; False when `stop` asked to end first.
+
+        The next call then goes on with what there is.
+        """
         collector = Collector(self.env, self._rollout, count=self._count, inference=False)
         collector.obs = self._obs
 
@@ -215,8 +221,7 @@ class RolloutBatcher:
         return finished
 
     def state_dict(self) -> dict[str, Any]:
-        """Counts, statistics of the transforms, a rollout that is half collected, and the environments where
-        they can be saved."""
+        """Counts, statistics, a half-collected rollout, and environments where they can be saved."""
         return {
             **self.progress_state(),
             "env": self.env.state_dict(),
@@ -244,8 +249,10 @@ class RolloutBatcher:
         }
 
     def state_outline(self) -> dict[str, Any]:
-        """What a saved `state_dict` must look like; the environments and the units of actions are looked at
-        where it is loaded."""
+        """What a saved `state_dict` must look like.
+
+        Environments and units of actions are checked where they are loaded.
+        """
         return {**self.progress_outline(), "env": None, "action_bounds": None}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
@@ -260,8 +267,10 @@ class RolloutBatcher:
         self.load_progress(state, environments_continue=state["env"] is not None)
 
     def load_progress(self, state: Mapping[str, Any], *, environments_continue: bool) -> None:
-        """Counterpart of `progress_state`; without environments that go on, a half-collected rollout is
-        dropped."""
+        """Counterpart of `progress_state`.
+
+        Without environments that go on, a half-collected rollout is dropped.
+        """
         self.num_steps, self.num_episodes = int(state["num_steps"]), int(state["num_episodes"])
         for transform, saved in zip(self.transforms, state["transforms"], strict=True):
             transform.load_state_dict(saved)

@@ -1,5 +1,4 @@
-"""What happens to states and rewards between the environments and the models. Statistics are shared by all
-environments."""
+"""Transforms of states and rewards between environments and models, with statistics shared by all."""
 
 from __future__ import annotations
 
@@ -43,16 +42,17 @@ class Transform:
         return batch
 
     def count(self, states: Tensor, rollout: Rollout) -> None:
-        """Count a rollout, once, after it has been transformed: `states` [T+1, E, ...] and its rewards as
-        this transform got them."""
+        """Count a rollout, once, after it was transformed.
+
+        `states` [T+1, E, ...] and rewards are those that this transform got.
+        """
 
     def state_dict(self) -> dict[str, Any]:
         """What must be kept."""
         return {}
 
     def state_outline(self, num_envs: int) -> dict[str, Any]:
-        """What a saved state must look like (see `fastrl.runs.state_check`); by default like the present
-        one."""
+        """What a saved state must look like (see `fastrl.runs.state_check`); by default like the present."""
         return self.state_dict()
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
@@ -69,8 +69,10 @@ class Transform:
         return self.transform_state(state)
 
     def rollout_states(self, states: Tensor, begins: Tensor, held: Tensor) -> Tensor:
-        """States of all rows [T+1, E, ...] since `mark`, `begins` and `held` [T+1, E] as above; what is
-        remembered does not move."""
+        """States of all rows [T+1, E, ...] since `mark`; what is remembered does not move.
+
+        `begins` and `held` [T+1, E] are as above.
+        """
         return self.transform_state(states)
 
     def mark(self) -> None:
@@ -116,8 +118,7 @@ class StateRunNorm(Transform):
 
 
 class RewardRunScaler(Transform):
-    """Rewards over the running standard deviation of rewards (not of returns), clipped; episode statistics
-    stay raw.
+    """Rewards over the running deviation of rewards, not of returns, clipped; episode statistics stay raw.
 
     Args:
         clip_range: bound of the scaled reward; None for none.
@@ -142,8 +143,7 @@ class RewardRunScaler(Transform):
 
 
 class ReturnRunScaler(Transform):
-    """Rewards over the running standard deviation of the discounted return, clipped; episode statistics stay
-    raw.
+    """Rewards over the running deviation of the discounted return, clipped; episode statistics stay raw.
 
     Args:
         num_envs: environments whose returns are followed.
@@ -216,8 +216,9 @@ class Frame2Float(Transform):
 
 
 class StackStates(Transform):
-    """The last n states of the episode side by side, the oldest first; a state that begins an episode stands
-    in for those before it.
+    """The last n states of the episode side by side, the oldest first.
+
+    A state that begins an episode stands in for those before it.
 
     Args:
         n: how many, the present one among them.
@@ -309,8 +310,9 @@ class StackStates(Transform):
 
 
 def atari_transforms(stack: int = 4) -> Sequence[Transform]:
-    """For Atari games that give one frame at a time, `GymEnv(name, stack_num=1)`: stacked frames from 0 to 1,
-    rewards of at most 1.
+    """Stacked frames from 0 to 1, and rewards of at most 1, for Atari games.
+
+    They must give one frame at a time: `GymEnv(name, stack_num=1)`.
 
     Args:
         stack: frames of a state.

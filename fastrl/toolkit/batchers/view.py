@@ -1,5 +1,7 @@
-"""States of a stream of environments as models see them, row by row, for transforms that look back into the
-episode too."""
+"""States of a stream of environments as models see them, row by row.
+
+Transforms that look back into the episode work too.
+"""
 
 from __future__ import annotations
 
@@ -67,8 +69,10 @@ class StateView:
             transform.mark()
 
     def stages(self, rollout: Rollout) -> list[Tensor]:
-        """All T+1 rows of the rollout behind no transform, behind the first, ..., behind all of them. Nothing
-        moves."""
+        """All T+1 rows of the rollout behind none of the transforms, the first, ..., all.
+
+        Nothing moves.
+        """
         begins, held = self._rollout_flags(rollout) if self._remembers else (None, None)
         stages = [rollout.obs]
         for transform in self.transforms:
@@ -132,8 +136,7 @@ class ViewActor:
         self._policy = policy
 
     def act(self, obs: Tensor, deterministic: bool = False) -> Tensor:
-        """Actions for observations [N, ...], or for one of them; once for each row. ValueError for other
-        shapes."""
+        """Actions for observations [N, ...] or for one, once for each row; ValueError for other shapes."""
         rows, single = as_rows("ViewActor.act", obs, self._obs_shape)
         actions = self._policy(self._view.look(rows), deterministic)
         return actions[0] if single else actions

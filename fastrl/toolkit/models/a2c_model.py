@@ -6,8 +6,7 @@ from fastrl.toolkit.models.vanilla_pg_model import VanillaPGModel
 
 
 class A2CModel(VanillaPGModel):
-    """`VanillaPGModel` under the name of what it is with a value function, many environments and short
-    rollouts.
+    """`VanillaPGModel` by its name with a value function, many environments and short rollouts.
 
     Args:
         model, batcher, entropy_coef, kwargs: as for `BasePGModel`.

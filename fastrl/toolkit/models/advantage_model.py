@@ -19,8 +19,9 @@ from fastrl.toolkit.utils.estimators.rollout import VALUES, entry, flags, state_
 
 
 class AdvantageModel(BaseModel):
-    """Â(s, a), centred under the policy that acted, and V(s) with it: `dae_loss` moves both. `DAE` of the
-    estimators trains it.
+    """Â(s, a), centred under the policy that acted, and V(s); `dae_loss` moves both.
+
+    The estimator `DAE` trains it.
 
     Its rows are whole environments, so that mini-batches hold every piece of an episode whole: a batch has,
     environments first,
@@ -96,21 +97,18 @@ class AdvantageModel(BaseModel):
 
     def dae_loss(self, batch: Any) -> Tensor:
         """mean e², 0-d, see `fastrl.losses.dae.dae_loss`."""
-        values = self.value_model.values(batch.state_t)
-        of_steps = {
-            name: batch[name].transpose(0, 1)
-            for name in ("reward", VALUES, "terminated", "truncated", "valid")
-        }
-        rewards, bootstrap, terminated, truncated, valid = of_steps.values()
-        given = (
-            self.advantages(batch)[0].transpose(0, 1),
-            values.transpose(0, 1),
-            rewards,
-            bootstrap,
-            terminated,
-            truncated,
-        )
-        return dae_loss(*given, gamma=self.gamma, dae_lambda=self.dae_lambda, valid=valid)[0]
+        return dae_loss(
+            self.advantages(batch)[0],
+            self.value_model.values(batch.state_t),
+            batch.reward,
+            batch[VALUES],
+            batch.terminated,
+            batch.truncated,
+            gamma=self.gamma,
+            dae_lambda=self.dae_lambda,
+            valid=batch.valid,
+            environments_first=True,
+        )[0]
 
     def advantages(self, batch: Any) -> tuple[Tensor, Tensor]:
         """(Â of the actions taken [E, T]; sqrt(mean_s E_π Â²), 0-d) of a batch of environments."""

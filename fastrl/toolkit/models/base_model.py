@@ -1,5 +1,4 @@
-"""What all models have: a network of a body and a head, losses, and callbacks around the training of a
-batch."""
+"""What all models have: a network of body and head, losses, and callbacks around training."""
 
 from __future__ import annotations
 
@@ -96,8 +95,10 @@ class BaseModel(ModuleExtended):
 
     @property
     def num_steps(self) -> int:
-        """Environment steps before the rollout that is learned from, for schedules: the first update has
-        their first value."""
+        """Environment steps before the rollout that is learned from, for schedules.
+
+        The first update has their first value.
+        """
         return getattr(self.batcher, "steps_before_rollout", self.batcher.num_steps)
 
     def forward(self, x: Any) -> Tensor:
@@ -106,8 +107,10 @@ class BaseModel(ModuleExtended):
         return network(self.to_tensor(x))
 
     def prepared(self) -> Callable[[Tensor], Tensor]:
-        """The network as a function for many calls, see `fastrl.nn.sequence.prepare_layers`; itself where it
-        is of another kind."""
+        """The network as a function for many calls; itself where it cannot be prepared.
+
+        See `fastrl.nn.sequence.prepare_layers`.
+        """
         network = self.model
         if type(network) is SequentialExtended and not is_changed(network):
             return network.prepared()
@@ -215,8 +218,10 @@ class BaseModel(ModuleExtended):
 
     @classmethod
     def from_file(cls, file_path: str | Path, *args: Any, **kwargs: Any) -> Self:
-        """A model from a file that holds the configuration; further arguments as for `from_config`, errors
-        also as for `Config.load`."""
+        """A model from a file that holds the configuration.
+
+        Further arguments as for `from_config`, errors also as for `Config.load`.
+        """
         return cls.from_config(Config.load(file_path), *args, **kwargs)
 
     @classmethod
@@ -238,8 +243,10 @@ class BaseModel(ModuleExtended):
         body: nn.Module | None = None,
         head: nn.Module | None = None,
     ) -> SequentialExtended:
-        """The network of `from_config`: body and head as `nn_config` describes them, with the model's output
-        layer behind a new head."""
+        """The network of `from_config`: body and head as `nn_config` describes them.
+
+        The model's output layer stands behind a new head.
+        """
         state_info, action_info = batcher.get_state_info(), batcher.get_action_info()
         network = nn_from_config(nn_config, state_info, action_info, body=body, head=head)
         if head is None:

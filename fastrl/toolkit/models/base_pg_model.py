@@ -40,8 +40,9 @@ class BasePGModel(BaseModel):
         return ActionLinear(input_shape, action_info)
 
     def create_dist(self, parameters: Tensor) -> Policy:
-        """The distribution over actions; log-probabilities, entropy and KL divergence are those of whole
-        actions, one number for each row.
+        """The distribution over actions.
+
+        Log-probabilities, entropy and KL divergence are those of whole actions, one number for each row.
 
         Args:
             parameters: what the network gives: logits [..., A], side by side where there are branches, or
@@ -91,8 +92,9 @@ class BasePGModel(BaseModel):
         return actions[0] if single else actions
 
     def acting(self) -> Callable[[Tensor], Tensor]:
-        """What `select_action` does, for one rollout: a function from states [E, ...] of the network's device
-        to actions, as tensors.
+        """A function from states [E, ...] on the network's device to actions, for one rollout.
+
+        It does what `select_action` does, with tensors.
 
         Parameters are read at each call; layers are looked through once.
         """

@@ -13,8 +13,9 @@ from fastrl.toolkit.utils.utils import make_callable
 
 
 class PPOAdaptiveModel(SurrogatePGModel):
-    """L = −mean r A + β KL + 50 max(0, KL − 2 d)² − entropy_coef · entropy, with KL = mean KL(π_old ‖ π) of
-    the mini-batch.
+    """L = −mean r A + β KL + 50 max(0, KL − 2 d)² − entropy_coef · entropy.
+
+    KL is the mean KL(π_old ‖ π) of the minibatch.
 
     After a batch β is halved where KL(π_old ‖ π) on all of it is below d/1.5, and doubled where it is above
     1.5 d, within [1e-4, 1e4]; epochs that are left are not made once it is above 4 d.

@@ -13,8 +13,9 @@ from fastrl.toolkit.models.base_pg_model import BasePGModel
 
 
 class SurrogatePGModel(BasePGModel):
-    """L = −mean r A − entropy_coef · entropy, with r = π(a|s) / π_old(a|s); π_old is the policy before the
-    batch was learned from.
+    """L = −mean r A − entropy_coef · entropy, with r = π(a|s) / π_old(a|s).
+
+    π_old is the policy before the batch was learned from.
 
     Args:
         model, batcher, entropy_coef, kwargs: as for `BasePGModel`.

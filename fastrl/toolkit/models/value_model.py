@@ -77,8 +77,7 @@ class ValueModel(BaseModel):
         batch.old_pred = self(batch.state_t).flatten() if known is None else known
 
     def write_logs(self, batch: Any) -> None:
-        """Explained variance of the targets before and after training, means, and how many values moved
-        further than the clip range."""
+        """Explained variance before and after training, means, and the share of clipped values."""
         super().write_logs(batch)
         if "old_pred" not in batch:  # training was called off before it began
             return

@@ -11,9 +11,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from fastrl.errors import NonFiniteError, SettingError
-from fastrl.nn.flat import FlatParameters
-from fastrl.runs.optimizers import load_keeping_settings, require_gradients
+from fastrl.errors import SettingError
+from fastrl.runs.optimizers import FlatOptimizer, require_gradients
 from fastrl.toolkit.utils.utils import make_callable
 
 EVENTS = (
@@ -28,8 +27,7 @@ EVENTS = (
 
 
 class BaseOpt(ABC):
-    """One torch optimiser over the parameters of some models; a parameter that several of them share is there
-    once.
+    """One torch optimiser over the parameters of some models, each parameter once.
 
     Parameters that are frozen (`requires_grad` is False) stay as they are, also by momentum and a decay of
     weights, and go on where they were once they are free again. Those that are frozen when the optimiser is
@@ -78,13 +76,13 @@ class BaseOpt(ABC):
             raise SettingError(f"clip_grad_norm must be above 0, got {clip_grad_norm}")
         self.models = list(models)
         self.num_epochs, self.num_mini_batches, self.shuffle = num_epochs, num_mini_batches, shuffle
-        self.clip_grad_norm, self.lr_schedule = clip_grad_norm, lr_schedule
+        self.lr_schedule = lr_schedule
         self.loss_coefs = _coefficients(loss_coef, len(self.models))
         self.num_steps = 0  # environment steps before the rollout that is learned from
         if not any(parameter.requires_grad for model in self.models for parameter in model.parameters()):
             raise SettingError("models must have a parameter to train")
-        self._weights = FlatParameters(self.models, trained_only=True)
-        self.optimizer = _build(opt_fn, self._weights.whole, dict(opt_params or {}))
+        params = dict(opt_params or {})
+        self._flat = FlatOptimizer(self.models, lambda whole: _build(opt_fn, whole, params), clip_grad_norm)
         self.metrics: dict[str, Tensor] = {}  # of the last step
 
     @property
@@ -93,18 +91,33 @@ class BaseOpt(ABC):
         """How logs call it."""
 
     @property
+    def optimizer(self) -> torch.optim.Optimizer:
+        """The torch optimiser."""
+        return self._flat.optimizer
+
+    @property
+    def clip_grad_norm(self) -> float:
+        """Largest norm of the gradient of all parameters."""
+        return self._flat.max_grad_norm
+
+    @clip_grad_norm.setter
+    def clip_grad_norm(self, norm: float) -> None:
+        self._flat.max_grad_norm = norm
+
+    @property
     def batch_keys(self) -> list[str]:
         """The entries that the models' losses read, each once."""
         return list(dict.fromkeys(key for model in self.models for key in model.batch_keys))
 
     def follow(self) -> None:
-        """Follow parameters that were replaced since the last batch, see `fastrl.nn.kept`; every batch does
-        it by itself.
+        """Follow parameters that were replaced since the last batch; every batch calls it.
+
+        See `fastrl.nn.kept`.
 
         Raises:
             SettingError: they have changed so that the optimiser cannot follow.
         """
-        self._weights.follow()
+        self._flat.weights.follow()
 
     def learn_from_batch(self, batch: Any, step: int) -> None:
         """Train on a flat batch.
@@ -154,19 +167,9 @@ class BaseOpt(ABC):
     def optimizer_step(self, batch: Any) -> None:
         """One gradient step on a mini-batch."""
         if self.lr_schedule is not None:
-            for group in self.optimizer.param_groups:
-                group["lr"] = self.lr_schedule(self.num_steps)
-        self._weights.zero_grad()
+            self._flat.learning_rate = self.lr_schedule(self.num_steps)
         loss = self._total_loss(batch)
-        if loss.requires_grad or not self._weights.all_frozen:
-            loss.backward()
-        norm = self._weights.clip_grad_norm_(self.clip_grad_norm)
-        if not math.isfinite(norm.item()):
-            raise NonFiniteError(
-                f"{self.name}: loss or gradient not finite at environment step {self.num_steps}; that step "
-                "was not taken"
-            )
-        self._weights.step(self.optimizer)
+        norm = self._flat.step(loss, who=self.name, when=f"at environment step {self.num_steps}")
         self.metrics = {"Loss": loss.detach(), "Grad Norm": norm}
 
     def _total_loss(self, batch: Any) -> Tensor:
@@ -184,15 +187,15 @@ class BaseOpt(ABC):
         """Learning rate, loss and norm of the gradient of the last step, for the files alone."""
         for name, value in self.metrics.items():
             logger.add_tf_only_log(f"{self.name}/{name}", value)
-        logger.add_tf_only_log(f"{self.name}/LR", self.optimizer.param_groups[0]["lr"], precision=6)
+        logger.add_tf_only_log(f"{self.name}/LR", self._flat.learning_rate, precision=6)
 
     def state_dict(self) -> dict[str, Any]:
         """State of the torch optimiser."""
-        return self.optimizer.state_dict()
+        return self._flat.state_dict()
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Counterpart of `state_dict`; learning rates and the like stay as they were built."""
-        load_keeping_settings(self.optimizer, dict(state))
+        self._flat.load_state_dict(state)
 
 
 def _build(

@@ -26,8 +26,7 @@ class SingleOpt(BaseOpt):
 
 
 class JointOpt(BaseOpt):
-    """Trains several models with the sum of their losses: one gradient step moves all of them, a shared body
-    once.
+    """Trains models with the sum of their losses: a gradient step moves all of them, a shared body once.
 
     Args:
         models: of `fastrl.models`.

@@ -1,5 +1,4 @@
-"""Tools of the policy-gradient toolkit: configurations, networks built from them, memories, the logger,
-estimators and small functions."""
+"""Tools of the toolkit: configurations, networks from them, memories, logger, estimators, functions."""
 
 from fastrl.toolkit.utils.config import Config
 from fastrl.toolkit.utils.logger import Logger

@@ -15,8 +15,7 @@ DEFAULTS = Path(__file__).with_name("defaults")
 
 
 class Config:
-    """Values in the order in which they were set, read and written as attributes or by key; a value may be a
-    `Config` again, a section.
+    """Values in the order in which they were set, by attribute or key; a section is a `Config` again.
 
     Where a class is wanted, a value is the class or its dotted name (see `fastrl.utils.dotted.resolve`).
     Files hold the name, which stays a name when they are loaded, until something is built from it.
@@ -117,8 +116,7 @@ class Config:
     # ------------------------------------------------------------------------------------ as a whole
 
     def as_dict(self) -> OrderedDict[str, Any]:
-        """A deep copy as nested OrderedDicts: changing it changes nothing here. `Config(**config.as_dict())`
-        equals the configuration."""
+        """A deep copy as nested OrderedDicts; `Config(**config.as_dict())` equals the configuration."""
         return _unfold(self)
 
     def as_list(self) -> list[Any]:

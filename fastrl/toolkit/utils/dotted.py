@@ -1,5 +1,4 @@
-"""Classes by their dotted names, so that configurations can be files of plain values; only names of an
-allow-list are looked up."""
+"""Classes by dotted names of an allow-list, so that configurations can be files of plain values."""
 
 from __future__ import annotations
 

@@ -34,8 +34,7 @@ class _Series:
 
 
 class Logger:
-    """Averages the values of each name and, on every `log_freq`-th call of `log`, prints a table and writes
-    them to files.
+    """Averages of each name's values, printed and written on every `log_freq`-th call of `log`.
 
     With `log_dir` the folder holds metrics.csv, a row per table, and TensorBoard events with the same numbers
     and the histograms. A folder
@@ -168,8 +167,9 @@ class Logger:
     # ---------------------------------------------------------------------------------------- output
 
     def log(self, header: str | None = None) -> None:
-        """On every `log_freq`-th call: print the table, write the files, and forget the values. Without
-        values only the header is printed.
+        """On every `log_freq`-th call print the table, write the files, and forget the values.
+
+        Without values only the header is printed.
 
         Args:
             header: line above the table, to which speed and time left are added.

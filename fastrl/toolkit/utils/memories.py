@@ -55,8 +55,7 @@ class SimpleMemory(_ByAttribute):
 
 
 class DefaultMemory(_ByAttribute, defaultdict[str, Any]):
-    """A dict whose keys can be accessed as attributes; a missing key that is read, either way, starts as an
-    empty list.
+    """A dict whose keys are attributes too; a missing key that is read starts as an empty list.
 
     An attribute whose name begins with an underscore never becomes a key by being read, so `hasattr`, copies,
     pickles find what is there.

@@ -32,8 +32,7 @@ Layers = Config | Mapping[str, Any] | Sequence[Mapping[str, Any]]
 
 
 def auto_input_shape(obj_config: Config | Mapping[str, Any], input_shape: Shape) -> dict[str, Any]:
-    """The configuration of a layer with the argument that follows from its input; a layer without such an
-    argument stays as it is.
+    """A layer's configuration with the argument that follows from its input, if it has such an argument.
 
     `in_features` is the whole shape for FlattenLinear and ActionLinear and the only size for other linear
     layers, `in_channels` and `num_features` are the first size, `normalized_shape` is the whole shape.

@@ -65,8 +65,7 @@ def to_yaml(values: Mapping[str, Any]) -> str:
 
 
 def plain(value: Any, name_of: Callable[[Any], str] = dotted_name, where: str = "") -> Any:
-    """A copy made of None, flags, numbers, text, lists and OrderedDicts with names as keys alone, sharing
-    nothing with `value`.
+    """A copy of None, flags, numbers, text, lists and OrderedDicts, sharing nothing with `value`.
 
     Args:
         value: nested mappings, lists and tuples of such values, numpy numbers, classes and functions.

@@ -55,8 +55,7 @@ def get_func(config: Config | Mapping[str, Any], kind: type | None = None) -> Ca
 
 
 def get_obj(config: Config | Mapping[str, Any]) -> Any:
-    """The object that a configuration describes: `func` called with the other entries. The configuration is
-    not changed.
+    """The object that a configuration describes: `func` called with the other entries.
 
     Args:
         config: `func`, a class or its dotted name (see `fastrl.utils.dotted.resolve`), and its arguments by
@@ -69,8 +68,9 @@ def get_obj(config: Config | Mapping[str, Any]) -> Any:
 
 
 def env_from_config(config: Config, *, trust: bool = False) -> Any:
-    """The environment that the section `env` of a configuration describes, which is what `update_config` of
-    an environment writes.
+    """The environment that a configuration's section `env` describes.
+
+    An environment's `update_config` writes it.
 
     `num_envs`, if there, is for whoever makes several of them and not for the environment.
 
@@ -120,8 +120,7 @@ def join_transitions(transitions: Sequence[Mapping[str, Any]]) -> dict[str, Any]
 
 
 def to_np(value: Any) -> Any:
-    """Numbers, tensors (of any device, with or without gradient) and arrays as arrays; lists and the like of
-    them element by element."""
+    """Numbers, tensors and arrays as arrays; lists and the like element by element."""
     if isinstance(value, Tensor):
         tensor = value.detach().cpu()
         return (tensor.float() if tensor.dtype == torch.bfloat16 else tensor).numpy()  # numpy has no bfloat16
@@ -207,8 +206,7 @@ def explained_var(target: Any, preds: Any) -> float:
 
 
 def normalize(array: Array) -> Array:
-    """An array or tensor with mean 0 and standard deviation 1: (x − mean) / (std + EPSILON), with the
-    population's deviation."""
+    """(x − mean) / (std + EPSILON) of an array or tensor, with the population's standard deviation."""
     if isinstance(array, Tensor):
         return (array - array.mean()) / (array.std(correction=0) + EPSILON)
     array = np.asarray(array)
@@ -221,8 +219,7 @@ def normalize(array: Array) -> Array:
 
 
 def make_callable(x: Any) -> Any:
-    """A function of anything: a function stays one, a list or tuple becomes a list of functions, all else a
-    function that returns it."""
+    """A function stays one, a list or tuple becomes a list of functions, all else a constant function."""
     if isinstance(x, list | tuple):
         return [make_callable(entry) for entry in x]
     return x if callable(x) else partial(_constant, x)
@@ -233,8 +230,7 @@ def _constant(value: Any, /, *args: Any, **kwargs: Any) -> Any:
 
 
 def linear_schedule(initial: float, final: float, final_step: float, initial_step: float = 0) -> Schedule:
-    """A function of the step: `initial` up to `initial_step`, then a straight line, `final` from `final_step`
-    on.
+    """A function of the step: `initial` up to `initial_step`, a line, `final` from `final_step` on.
 
     Raises:
         SettingError: `final_step` is not after `initial_step`.
@@ -251,8 +247,9 @@ def _on_a_line(initial: float, final: float, final_step: float, initial_step: fl
 
 
 def piecewise_linear_schedule(values: Sequence[float], boundaries: Sequence[float]) -> Schedule:
-    """A function of the step: straight lines from `values[0]` at step 0 to `values[i]` at `boundaries[i -
-    1]`, constant from the last on.
+    """A function of the step: lines from `values[0]` at step 0 to `values[i]` at `boundaries[i - 1]`.
+
+    It is constant from the last boundary on.
 
     Args:
         values: one more than boundaries.

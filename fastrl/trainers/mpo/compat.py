@@ -1,5 +1,4 @@
-"""Documented spellings of MPO: the agent for loops of one's own, the trainer's replay by hand, and helpers
-for Gymnasium's environments.
+"""Documented spellings of MPO: agent, replay by hand, and helpers for Gymnasium's environments.
 
 `fastrl.trainers.mpo.agent` and `fastrl.trainers.mpo.trainer` give them out under their documented paths. The
 functions with a `trainer` argument are methods of `MPOTrainer`.

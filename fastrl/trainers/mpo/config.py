@@ -102,8 +102,8 @@ class MPOConfig(ReplayConfig):
     twin_critic: bool = False
     """Two critics, of which the lower one counts."""
     log_std_init: float = math.log(0.5)
-    """Logarithm of the actions' standard deviation to start from, in [-18, 2]; bounds of actions are -1 and
-    1."""
+    """Logarithm of the actions' standard deviation to start from, in [-18, 2]; bounds of actions
+    are -1 and 1."""
     optimizer_type: str = "adam"
     """Optimiser: adam or sgd."""
     sgd_momentum: float = 0.9
@@ -113,8 +113,7 @@ class MPOConfig(ReplayConfig):
 
     @classmethod
     def documented(cls, **settings: Any) -> Self:
-        """See `RunConfig.documented`. A batch_size that is left out, since `train` takes it, fits the
-        rest."""
+        """See `RunConfig.documented`; a batch_size that is left out, as `train` takes it, fits the rest."""
         config = super().documented(**settings)
         window, capacity = config.window, config.replay_size
         if "batch_size" not in settings and all(
@@ -164,8 +163,7 @@ class MPOConfig(ReplayConfig):
             )
 
     def needs(self, env: VectorEnv) -> list[Need]:
-        """Networks with their targets, replay, and the target critic's pass over the sampled actions of a
-        batch."""
+        """Networks with targets, replay, and the target critic's pass over a batch's sampled actions."""
         inputs, outputs = obs_size(env), action_size(env)
         policy = perceptron(inputs, self.policy_layer_sizes, outputs)
         critic = perceptron(inputs + outputs, self.critic_layer_sizes, 1) * (2 if self.twin_critic else 1)

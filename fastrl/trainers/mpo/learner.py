@@ -1,5 +1,7 @@
-"""The MPO learner: networks, their targets, multipliers, optimisers, acting and learning. It knows no
-environment."""
+"""The MPO learner: networks, targets, multipliers, optimisers, acting and learning.
+
+It knows no environment.
+"""
 
 from __future__ import annotations
 
@@ -40,8 +42,7 @@ DUAL_EPS = 1e-8  # Adam's, of temperatures and multipliers; networks have 1e-5
 
 
 class MPOLearner:
-    """MPO: a critic from replay, and a policy that is fitted to its own actions weighted by what the critic
-    thinks of them.
+    """MPO: a critic from replay, and a policy fitted to its own actions, weighted by that critic.
 
     At each state s of a batch, with π' and Q' the target networks and a_1 … a_S drawn from π'(·|s):
 
@@ -177,8 +178,10 @@ class MPOLearner:
         return torch.optim.SGD([weights], lr=lr, momentum=self.config.sgd_momentum)
 
     def follow(self) -> None:
-        """Follow parameters that were replaced, see `fastrl.nn.kept`; SettingError if that cannot be. Every
-        update does it by itself."""
+        """Follow parameters that were replaced; every update calls it.
+
+        See `fastrl.nn.kept`; SettingError if that cannot be.
+        """
         self._policy_weights.follow([self.policy])
         self._critic_weights.follow([self.critics])
         self._dual_weights.follow(self._multipliers())
@@ -191,16 +194,21 @@ class MPOLearner:
     @without_autocast
     @torch.no_grad()
     def act(self, obs: Tensor, deterministic: bool = False) -> Tensor:
-        """Actions as environments execute them, [B, A] or [B] int64, at obs [B, obs_dim]; the mode instead of
-        a sample if `deterministic`."""
+        """Actions as environments execute them at obs [B, obs_dim]: [B, A], or [B] int64.
+
+        Samples, or the mode if `deterministic`.
+        """
         policy: Distribution = self.policy(obs)
         return self.executed(policy.mode() if deterministic else policy.sample())
 
     @without_autocast
     @torch.no_grad()
     def act_for_replay(self, obs: Tensor) -> dict[str, Tensor]:
-        """A sample of the policy at obs [B, obs_dim]: `actions` as executed, `raw_actions` as drawn, [B, A]
-        or [B] int64 each, and `behaviour_logp` [B], the log-probability of the latter in nats."""
+        """A sample of the policy at obs [B, obs_dim], with what the replay keeps of it.
+
+        `actions` as executed, `raw_actions` as drawn, [B, A] or [B] int64 each, and `behaviour_logp` [B], the
+        log-probability of the latter in nats.
+        """
         policy: Distribution = self.policy(obs)
         raw = policy.sample()
         return {
@@ -217,8 +225,9 @@ class MPOLearner:
 
     @without_autocast
     def learn(self, batch: Sequences, m_steps: int | None = None) -> dict[str, Tensor]:
-        """One step of the critic, one of the temperatures, and `m_steps` of policy and KL multipliers, on
-        replayed windows.
+        """A step of the critic, one of the temperatures, and `m_steps` of policy and KL multipliers.
+
+        All are on the same replayed windows.
 
         Args:
             batch: windows of T transitions, observations [T+1, B, obs_dim], with `raw_actions` [T, B, ...]
@@ -404,8 +413,7 @@ class MPOLearner:
         return {name: part.state_dict() for name, part in self._stateful().items()} | counts
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Continue from `state_dict()` of a learner of the same networks; learning rates stay as this one was
-        built."""
+        """Continue from `state_dict()` of a learner of the same networks; learning rates stay as built."""
         load_parts(self._stateful(), state)
         self.updates, self.skipped = int(state["updates"]), int(state["skipped"])
 

@@ -1,5 +1,4 @@
-"""MPO's policies. Its critics, and the policy of continuous actions, are those of `fastrl.nn.critics` and
-`fastrl.nn.gaussian_policy`."""
+"""MPO's policies; critics and Gaussian policy are in `fastrl.nn.critics` and `fastrl.nn.gaussian_policy`."""
 
 from __future__ import annotations
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from os import PathLike, fspath
+from os import PathLike
 from typing import Any
 
 import gymnasium as gym
@@ -40,8 +40,7 @@ __all__ = ["MPOTrainer", "_evaluate_vectorized", "_format_metrics", "_make_env",
 
 
 class MPOTrainer(Trainer):
-    """Train with MPO (see `fastrl.trainers.mpo.learner.MPOLearner` for the algorithm) from replayed sequences
-    of vector environments.
+    """Train with MPO from replayed sequences of vector environments; see `learner.MPOLearner`.
 
     A round is one step of all `num_envs` environments, whose transitions are stored, and the updates that are
     then due: one per environment step unless `samples_per_insert` says otherwise. Rows that are no transition
@@ -153,12 +152,13 @@ class MPOTrainer(Trainer):
 
     def set_up(self) -> None:
         """See `Trainer.set_up`."""
-        self.obs_dim = math.prod(self.env.obs_shape)
-        self.learner: MPOLearner = self._make_learner()
+        self.learner: MPOLearner = self.make_learner()
         self.feed = self._make_feed()
         self.feed.restart()
 
-    def _make_learner(self) -> MPOLearner:
+    def make_learner(self) -> MPOLearner:
+        """See `Trainer.make_learner`."""
+        self.obs_dim = math.prod(self.env.obs_shape)
         action = self.env.action
         more: dict[str, Any] = {"byte_range": byte_range(self.env.obs_shape)}
         if action.kind == "discrete":
@@ -200,27 +200,27 @@ class MPOTrainer(Trainer):
         out_dir: str | PathLike[str] | None = None,
         m_steps: int = Unsaid(1),
     ) -> None:
-        """Train, write the run folder, evaluate at the end. `train(total_steps, out_dir)`, as of every
-        trainer, works too.
+        """Train, write the run folder, evaluate at the end.
+
+        `train(total_steps, out_dir)`, as of every trainer, works too.
 
         Args:
             total_steps: environment steps over all environments; after `load` the steps already made count.
             update_after: environment steps before the first update; None: the configuration's.
             batch_size: transitions per update; with Retrace, in windows of `retrace_steps`; None: the
                 configuration's.
-            out_dir: run folder: metrics.csv, eval.csv, TensorBoard events, curve.png, checkpoints/.
+            out_dir: run folder: metrics.csv, eval.csv, TensorBoard events, curve.png, checkpoints/; None: as
+                `Trainer.run` chooses it.
             m_steps: policy steps on each E-step; left out: the configuration's.
 
         Raises:
             SettingError: a number is out of range, or batch_size is no multiple of `retrace_steps`, or more
-                than the replay can hold, or there is no out_dir.
+                than the replay can hold.
         """
         if isinstance(update_after, str | PathLike) and out_dir is None:
             update_after, out_dir = None, update_after
-        if out_dir is None:
-            raise SettingError("out_dir must be given: the folder of the run")
         self._set_updates(update_after, batch_size, None if isinstance(m_steps, Unsaid) else m_steps)
-        self.run(total_steps, fspath(out_dir))
+        self.run(total_steps, out_dir)
 
     def collect(self) -> bool:
         """One step of all environments, stored; False when a signal asked to stop first."""
@@ -268,8 +268,10 @@ class MPOTrainer(Trainer):
         return self.feed.state_dict() | {"following": Maybe(self.feed.obs), "replay": None}
 
     def load_trainer_state(self, state: Mapping[str, Any], *, environments_continue: bool) -> None:
-        """Counterpart of `trainer_state`. Without a saved replay the next `update_after` environment steps
-        only fill a new one."""
+        """Counterpart of `trainer_state`.
+
+        Without a saved replay the next `update_after` environment steps only fill a new one.
+        """
         feed = self._make_feed()  # whatever this trainer had stored belongs to another run
         feed.load_state_dict(state)
         self.feed = feed

@@ -1,1 +1,1 @@
-"""The policy-gradient toolkit behind the command line: one trainer for all its models."""
+"""VanillaPG, A2C, SurrogatePG, PPO, and PPO with an adaptive KL penalty: one trainer, a learner for each."""

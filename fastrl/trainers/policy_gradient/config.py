@@ -54,8 +54,8 @@ class PolicyGradientConfig(RunConfig):
     layer_sizes: tuple[int, ...] = (64, 64)
     """Widths of the hidden layers of policy and value function."""
     log_std_init: float = 0.0
-    """Logarithm of the standard deviation of continuous actions to start from; bounds of actions are -1 and
-    1."""
+    """Logarithm of the actions' standard deviation to start from, where continuous; bounds of actions
+    are -1 and 1."""
     shared_encoder: bool = False
     """One encoder for policy and value function."""
     gamma: float = 0.99

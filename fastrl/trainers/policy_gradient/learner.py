@@ -8,8 +8,6 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from fastrl.errors import NonFiniteError
-from fastrl.losses.dae import advantage_scale, centred_advantages, dae_loss
 from fastrl.losses.policy_gradient import (
     adapted_kl_penalty,
     kl_penalty_loss,
@@ -20,16 +18,15 @@ from fastrl.losses.policy_gradient import (
 from fastrl.losses.ppo import approximate_kl, ppo_loss, ratio_metrics
 from fastrl.losses.value import explained_variance, half_squared_error
 from fastrl.nn.action_heads import Policy
-from fastrl.nn.flat import FlatParameters
 from fastrl.nn.normalizer import RunningNormalizer
 from fastrl.nn.precision import without_autocast
-from fastrl.runs.optimizers import backward, load_parts, require_gradients
+from fastrl.runs.optimizers import FlatOptimizer, load_parts, require_gradients
+from fastrl.trainers.policy_gradient.advantage_fit import fit_advantages
 from fastrl.trainers.policy_gradient.config import PolicyGradientConfig, PPOAdaptiveConfig, PPOConfig
 from fastrl.trainers.policy_gradient.networks import make_networks
-from fastrl.trainers.policy_gradient.rows import Rows, Segments, minibatches
+from fastrl.trainers.policy_gradient.rows import Metrics, Rows, Segments, means_of, minibatches
 
 Function = Callable[[Tensor], Tensor]
-Metrics = dict[str, Tensor]
 
 
 class Learner:
@@ -63,35 +60,38 @@ class Learner:
         policy, value, advantage = make_networks(obs_size, action_info, config)
         self.policy, self.value = policy.to(device), value.to(device)
         self.advantage = None if advantage is None else advantage.to(device)
-        self.parameters = FlatParameters(self._trained(), trained_only=True)
-        self.optimizer = self._make_optimizer(self.parameters)
+        self.optimizer = FlatOptimizer(self._trained(), self._make_optimizer, config.max_grad_norm)
         if self.advantage is not None:
-            self.dae_parameters = FlatParameters([self.advantage, self.value], trained_only=True)
-            self.dae_optimizer = self._make_optimizer(self.dae_parameters)
+            fitted = [self.advantage, self.value]
+            self.dae_optimizer = FlatOptimizer(fitted, self._make_optimizer, config.max_grad_norm)
 
     def _trained(self) -> list[nn.Module]:
         """What the policy's optimiser trains; with DAE the value function is fitted before."""
         return [self.policy] if self.advantage is not None else [self.policy, self.value]
 
-    def _make_optimizer(self, parameters: FlatParameters) -> torch.optim.Optimizer:
+    def _make_optimizer(self, whole: Tensor) -> torch.optim.Optimizer:
         settings: dict[str, Any] = {"lr": self.config.learning_rate, "eps": 1e-5}
         if getattr(self.config, "optimizer_type", "adam") == "rmsprop":
-            return torch.optim.RMSprop([parameters.whole], **settings)
-        return torch.optim.Adam([parameters.whole], fused=True, **settings)
+            return torch.optim.RMSprop([whole], **settings)
+        return torch.optim.Adam([whole], fused=True, **settings)
 
     def learning_rate(self, env_steps: int) -> float:
-        """Of an update whose rollout began after so many environment steps: constant, or falling linearly to
-        0."""
+        """The learning rate of an update whose rollout began after so many environment steps.
+
+        It is constant, or falls linearly to 0.
+        """
         if not self.config.anneal_lr:
             return self.config.learning_rate
         return self.config.learning_rate * (1.0 - min(env_steps / self.total_steps, 1.0))
 
     def follow(self) -> None:
-        """Follow parameters that were replaced, see `fastrl.nn.kept`; SettingError if that cannot be. Every
-        update does it by itself."""
-        self.parameters.follow(self._trained())
+        """Follow parameters that were replaced; every update calls it.
+
+        See `fastrl.nn.kept`; SettingError if that cannot be.
+        """
+        self.optimizer.weights.follow(self._trained())
         if self.advantage is not None:
-            self.dae_parameters.follow([self.advantage, self.value])
+            self.dae_optimizer.weights.follow([self.advantage, self.value])
 
     # ------------------------------------------------------------------------------------- acting, values
 
@@ -100,8 +100,7 @@ class Learner:
         return obs if self.obs_normalizer is None else self.obs_normalizer(obs)
 
     def sampler(self) -> Function:
-        """A function from observations [N, F] to drawn actions, for a rollout: layers are looked through
-        once."""
+        """A function from observations [N, F] to drawn actions, for one rollout."""
         draw = self.policy.sampler()
         return draw if self.obs_normalizer is None else lambda obs: draw(self.normalized(obs))
 
@@ -114,10 +113,20 @@ class Learner:
 
     # ------------------------------------------------------------------------------------------- learning
 
+    def policy_loss(self, rows: Rows, policy: Policy, log_probs: Tensor) -> Tensor:
+        """L_π of a minibatch, 0-d.
+
+        Args:
+            rows: the minibatch.
+            policy: π at its observations, with gradient.
+            log_probs: log π(a|s) [M] in nats, with gradient.
+        """
+        raise NotImplementedError
+
     def loss(
         self, rows: Rows, policy: Policy, values: Tensor | None, *, diagnostics: bool
     ) -> tuple[Tensor, Metrics]:
-        """The loss of a minibatch, 0-d, and what it is made of, detached.
+        """L = L_π + vf_coef ½ mean (V − G)² − ent_coef mean H of a minibatch, and its parts, detached.
 
         Args:
             rows: the minibatch.
@@ -125,10 +134,25 @@ class Learner:
             values: V [M] at its observations, with gradient; None where DAE has fitted it already.
             diagnostics: work out too how far π has moved from the policy before the update.
         """
-        raise NotImplementedError
+        config, log_probs = self.config, policy.log_prob(rows.actions)
+        entropy = policy.entropy() if config.ent_coef or diagnostics else None
+        policy_loss = self.policy_loss(rows, policy, log_probs)
+        value_loss = None if values is None else half_squared_error(values, rows.returns).mean()
+        loss, metrics = total_loss(
+            policy_loss, value_loss, entropy, vf_coef=config.vf_coef, ent_coef=config.ent_coef
+        )
+        if diagnostics:
+            metrics |= self.distance(log_probs.detach() - rows.old_log_probs)
+        return loss, metrics
+
+    def distance(self, log_ratio: Tensor) -> Metrics:
+        """How far the policy has moved, from log π − log π_old [M] in nats."""
+        return {"train/approx_kl": approximate_kl(log_ratio).mean()}
 
     def learn(self, rows: Rows, env_steps: int) -> Metrics:
-        """Epochs of minibatches; metrics are means over those of the last epoch.
+        """Epochs of minibatches; metrics are means over gradient steps.
+
+        Those that only the last epoch measures are means over its steps.
 
         Args:
             rows: the transitions of a rollout; without any nothing is done.
@@ -145,67 +169,33 @@ class Learner:
         policy, value = self.policy.prepared(), self.value.prepared()  # once for all minibatches
         residual_variance = (rows.returns - rows.values).var(correction=0)
         explained = explained_variance(rows.returns, residual_variance)
+        steps: list[Metrics] = []
         for epoch in range(config.update_epochs):
-            diagnostics = epoch == config.update_epochs - 1
-            steps = [
-                self._step(part, policy, value, diagnostics)
-                for part in minibatches(rows, config.num_minibatches)
-            ]
+            for part in minibatches(rows, config.num_minibatches):
+                values = value(part.obs).flatten() if self.advantage is None else None
+                now = self.policy.distribution(policy(part.obs))
+                loss, metrics = self.loss(part, now, values, diagnostics=epoch == config.update_epochs - 1)
+                steps.append(metrics | {"grad/norm": self.optimizer.step(loss, **self._place)})
             if self._stops_after_epoch(rows, policy):
                 break
         self.updates += 1
-        means = {name: torch.stack([step[name] for step in steps]).mean() for name in steps[-1]}
+        means = means_of(steps)
         if config.update_epochs * config.num_minibatches == 1:  # the only minibatch was before the step
             means |= self._moved(rows, policy)
         return means | {
             "train/explained_variance": explained,
-            "train/learning_rate": torch.tensor(self.optimizer.param_groups[0]["lr"]),
+            "train/learning_rate": torch.tensor(self.optimizer.learning_rate),
         }
 
-    def _begin(self, optimizer: torch.optim.Optimizer, env_steps: int) -> None:
+    def _begin(self, optimizer: FlatOptimizer, env_steps: int) -> None:
         require_gradients()
         self.follow()
-        for group in optimizer.param_groups:
-            group["lr"] = self.learning_rate(env_steps)
+        optimizer.learning_rate = self.learning_rate(env_steps)
 
-    def _step(self, rows: Rows, policy: Function, value: Function, diagnostics: bool) -> Metrics:
-        values = value(rows.obs).flatten() if self.advantage is None else None
-        acting = self.policy.distribution(policy(rows.obs))
-        loss, metrics = self.loss(rows, acting, values, diagnostics=diagnostics)
-        metrics["grad/norm"] = self._descend(loss, self.parameters, self.optimizer)
-        return metrics
-
-    def _descend(self, loss: Tensor, parameters: FlatParameters, optimizer: torch.optim.Optimizer) -> Tensor:
-        """One gradient step; returns the gradient's norm before it was clipped, 0-d."""
-        parameters.zero_grad()
-        backward(loss)
-        norm = parameters.clip_grad_norm_(self.config.max_grad_norm)
-        if not bool(torch.isfinite(norm)):
-            raise NonFiniteError(
-                f"{self.config.ALGORITHM}: loss or gradient not finite in update {self.updates}; that step "
-                "was not taken"
-            )
-        parameters.step(optimizer)
-        return norm
-
-    def _entropy(self, policy: Policy, diagnostics: bool) -> Tensor | None:
-        return policy.entropy() if self.config.ent_coef or diagnostics else None
-
-    def _total(
-        self, policy_loss: Tensor, rows: Rows, values: Tensor | None, entropy: Tensor | None
-    ) -> tuple[Tensor, Metrics]:
-        value_loss = None if values is None else half_squared_error(values, rows.returns).mean()
-        return total_loss(
-            policy_loss, value_loss, entropy, vf_coef=self.config.vf_coef, ent_coef=self.config.ent_coef
-        )
-
-    def _distance(self, log_probs: Tensor, rows: Rows, diagnostics: bool) -> Metrics:
-        if not diagnostics:
-            return {}
-        return self._ratio_metrics(log_probs.detach() - rows.old_log_probs)
-
-    def _ratio_metrics(self, log_ratio: Tensor) -> Metrics:
-        return {"train/approx_kl": approximate_kl(log_ratio).mean()}
+    @property
+    def _place(self) -> dict[str, str]:
+        """What errors say of a gradient step."""
+        return {"who": self.config.ALGORITHM, "when": f"in update {self.updates}"}
 
     def _stops_after_epoch(self, rows: Rows, policy: Function) -> bool:
         """Whether to leave out the epochs that are left."""
@@ -216,57 +206,30 @@ class Learner:
         """Entropy, and how far the policy has moved, by all rows after the update."""
         now = self.policy.distribution(policy(rows.obs))
         log_ratio = now.log_prob(rows.actions) - rows.old_log_probs
-        return {"train/entropy": now.entropy().mean()} | self._ratio_metrics(log_ratio)
+        return {"train/entropy": now.entropy().mean()} | self.distance(log_ratio)
 
     # --------------------------------------------------------------------------- direct advantage estimation
 
     def fit_advantages(self, segments: Segments, env_steps: int) -> tuple[Tensor, Tensor, Metrics]:
-        """Fit Â and V together on a rollout, `dae_epochs` times, and look at Â afterwards. The policy does
-        not move.
+        """Fit Â and V together on a rollout, `dae_epochs` times; the policy does not move.
+
+        Â is looked at afterwards.
 
         Args:
             segments: the rollout; without a transition nothing is fitted.
             env_steps: as for `learn`.
 
         Returns:
-            (Â [T, E], 0 on rows that are no transition, over sqrt(mean_s E_π Â²) with `normalize_advantages`;
-            what V is fitted to with this Â, [T, E]; metrics).
+            (Â [E, T], 0 on rows that are no transition, over sqrt(mean_s E_π Â²) with `normalize_advantages`;
+            what V is fitted to with this Â, [E, T]; metrics).
 
         Raises:
             NonFiniteError, SettingError: as for `learn`.
         """
-        self._begin(self.dae_optimizer, env_steps)
-        steps: list[Metrics] = []
-        for _ in range(self.config.dae_epochs if bool(segments.valid.any()) else 0):
-            for part in minibatches(segments, self.config.dae_minibatches):
-                loss = self._dae_loss(part)[0]
-                norm = self._descend(loss, self.dae_parameters, self.dae_optimizer)
-                steps.append({"loss/dae": loss.detach(), "grad/dae_norm": norm})
-        with torch.no_grad():
-            loss, targets, advantages, deviation = self._dae_loss(segments)
-        metrics = {name: torch.stack([step[name] for step in steps]).mean() for name in (steps or [{}])[0]}
-        metrics |= {"dae/loss_after": loss, "dae/advantage_std": deviation}
-        advantages = torch.where(segments.valid, advantages, 0.0).transpose(0, 1)
-        return advantages / deviation if self.config.normalize_advantages else advantages, targets, metrics
-
-    def _dae_loss(self, segments: Segments) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """(loss 0-d; what V is fitted to [T, E]; Â [E, T]; its deviation under the policy 0-d)."""
         assert self.advantage is not None
-        obs, sizes = segments.obs.flatten(0, 1), segments.rewards.shape
-        acted = self.policy.distribution(segments.acted)
-        values = self.value(obs).view(sizes)
-        outputs = self.advantage(obs).unflatten(0, sizes)
-        advantages = centred_advantages(outputs, acted, segments.actions)
-        steps = (segments.rewards, segments.bootstrap, segments.terminated, segments.truncated)
-        loss, targets = dae_loss(
-            advantages.transpose(0, 1),
-            values.transpose(0, 1),
-            *(field.transpose(0, 1) for field in steps),
-            gamma=self.config.gamma,
-            dae_lambda=self.config.dae_lambda,
-            valid=segments.valid.transpose(0, 1),
-        )
-        return loss, targets, advantages, advantage_scale(outputs.detach(), acted, segments.valid)
+        self._begin(self.dae_optimizer, env_steps)
+        networks = (self.policy, self.value, self.advantage)
+        return fit_advantages(*networks, self.dae_optimizer, segments, self.config, self._place)
 
     # ------------------------------------------------------------------------------------------------ state
 
@@ -279,37 +242,27 @@ class Learner:
         return {name: part.state_dict() for name, part in self._parts().items()} | {"updates": self.updates}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Counterpart of `state_dict`; learning rates and the like stay as this learner was built with
-        them."""
+        """Counterpart of `state_dict`; learning rates and the like stay as they were built."""
         load_parts(self._parts(), state)
         self.updates = int(state["updates"])
 
 
 class VanillaPGLearner(Learner):
-    """L_π = −mean log π(a|s) A, see `fastrl.losses.policy_gradient.vanilla_pg_loss`; A2C is the same."""
+    """L_π = −mean log π(a|s) A; A2C is the same."""
 
-    def loss(
-        self, rows: Rows, policy: Policy, values: Tensor | None, *, diagnostics: bool
-    ) -> tuple[Tensor, Metrics]:
-        log_probs, entropy = policy.log_prob(rows.actions), self._entropy(policy, diagnostics)
-        loss, metrics = self._total(vanilla_pg_loss(log_probs, rows.advantages), rows, values, entropy)
-        return loss, metrics | self._distance(log_probs, rows, diagnostics)
+    def policy_loss(self, rows: Rows, policy: Policy, log_probs: Tensor) -> Tensor:
+        return vanilla_pg_loss(log_probs, rows.advantages)
 
 
 class SurrogatePGLearner(Learner):
-    """L_π = −mean r A, see `fastrl.losses.policy_gradient.surrogate_loss`."""
+    """L_π = −mean r A,  r = π(a|s) / π_old(a|s)."""
 
-    def loss(
-        self, rows: Rows, policy: Policy, values: Tensor | None, *, diagnostics: bool
-    ) -> tuple[Tensor, Metrics]:
-        log_probs, entropy = policy.log_prob(rows.actions), self._entropy(policy, diagnostics)
-        policy_loss = surrogate_loss(log_probs, rows.old_log_probs, rows.advantages)
-        loss, metrics = self._total(policy_loss, rows, values, entropy)
-        return loss, metrics | self._distance(log_probs, rows, diagnostics)
+    def policy_loss(self, rows: Rows, policy: Policy, log_probs: Tensor) -> Tensor:
+        return surrogate_loss(log_probs, rows.old_log_probs, rows.advantages)
 
 
 class PPOLearner(Learner):
-    """The clipped surrogate, see `fastrl.losses.ppo.ppo_loss`."""
+    """L_π = −mean min(r A, clip(r, 1 − c, 1 + c) A), see `fastrl.losses.ppo.ppo_loss`."""
 
     config: PPOConfig
 
@@ -323,7 +276,7 @@ class PPOLearner(Learner):
             rows.advantages,
             values,
             rows.returns,
-            self._entropy(policy, diagnostics),
+            policy.entropy() if config.ent_coef or diagnostics else None,
             clip_coef=config.clip_coef,
             vf_coef=config.vf_coef,
             ent_coef=config.ent_coef,
@@ -331,7 +284,7 @@ class PPOLearner(Learner):
             diagnostics=diagnostics,
         )
 
-    def _ratio_metrics(self, log_ratio: Tensor) -> Metrics:
+    def distance(self, log_ratio: Tensor) -> Metrics:
         return ratio_metrics(log_ratio, self.config.clip_coef)
 
 
@@ -350,19 +303,15 @@ class PPOAdaptiveLearner(Learner):
         self.early_stops = 0  # updates of which epochs were left out
         self._after: Metrics = {}  # the policy on all rows after the latest epoch
 
-    def loss(
-        self, rows: Rows, policy: Policy, values: Tensor | None, *, diagnostics: bool
-    ) -> tuple[Tensor, Metrics]:
-        log_probs, entropy = policy.log_prob(rows.actions), self._entropy(policy, False)
-        policy_loss = surrogate_loss(log_probs, rows.old_log_probs, rows.advantages)
-        kl = self.policy.distribution(rows.acted).kl(policy).mean()  # type: ignore[arg-type]
-        policy_loss = policy_loss + kl_penalty_loss(kl, self.kl_penalty, self.config.kl_target)
-        return self._total(policy_loss, rows, values, entropy)
+    def policy_loss(self, rows: Rows, policy: Policy, log_probs: Tensor) -> Tensor:
+        kl = self.policy.distribution(rows.acted).kl(policy).mean()  # type: ignore[arg-type]  # of the same kind
+        penalty = kl_penalty_loss(kl, self.kl_penalty, self.config.kl_target)
+        return surrogate_loss(log_probs, rows.old_log_probs, rows.advantages) + penalty
 
     @torch.no_grad()
     def _stops_after_epoch(self, rows: Rows, policy: Function) -> bool:
         now, old = self.policy.distribution(policy(rows.obs)), self.policy.distribution(rows.acted)
-        kl = old.kl(now).mean()  # type: ignore[arg-type]  # both are of the same kind
+        kl = old.kl(now).mean()  # type: ignore[arg-type]  # of the same kind
         self._after = {"train/approx_kl": kl, "train/entropy": now.entropy().mean()}
         stops = float(kl) > 4.0 * self.config.kl_target
         self.early_stops += stops

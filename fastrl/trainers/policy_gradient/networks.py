@@ -55,8 +55,10 @@ class PolicyNetwork(Network):
         return distribution(parameters, self.action_info)
 
     def sampler(self) -> Callable[[Tensor], Tensor]:
-        """A function from observations [N, F] to drawn actions, for many calls; discrete ones are drawn in
-        the native call."""
+        """A function from observations [N, F] to drawn actions, for many calls.
+
+        Discrete ones are drawn in the native call.
+        """
         forward = self.prepared()
         if self.action_info["space"] == "discrete" and isinstance(forward, PreparedChain):
             return forward.sample

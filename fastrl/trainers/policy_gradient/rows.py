@@ -8,6 +8,7 @@ from typing import NamedTuple, TypeVar
 import torch
 from torch import Tensor
 
+Metrics = dict[str, Tensor]
 Fields = TypeVar("Fields", bound="Rows | Segments")
 
 
@@ -56,8 +57,10 @@ class Segments(NamedTuple):
 
 
 def minibatches(rows: Fields, count: int) -> Iterator[Fields]:
-    """The rows in random order, in groups whose sizes differ by at most one; at most one group for each row,
-    and a single group is the rows as they are."""
+    """The rows in random order, in groups whose sizes differ by at most one.
+
+    At most one group for each row; a single group is the rows as they are.
+    """
     total = rows.obs.shape[0]
     count = min(count, total)
     if count == 1:
@@ -69,3 +72,9 @@ def minibatches(rows: Fields, count: int) -> Iterator[Fields]:
     for number in range(count):
         here = slice(total * number // count, total * (number + 1) // count)
         yield type(rows)(*(field[here] for field in ordered))
+
+
+def means_of(steps: list[Metrics]) -> Metrics:
+    """Of each metric of the last step the mean over the steps that have it."""
+    names = steps[-1] if steps else {}
+    return {name: torch.stack([step[name] for step in steps if name in step]).mean() for name in names}

@@ -1,5 +1,4 @@
-"""The policy-gradient family on vector environments: collect T steps of N environments, estimate, learn,
-repeat."""
+"""The policy-gradient family: collect T steps of N environments, estimate, learn, repeat."""
 
 from __future__ import annotations
 
@@ -48,10 +47,7 @@ class PolicyGradientTrainer(Trainer):
         """See `Trainer.set_up`."""
         config, env = self.config, self.env
         continuous = env.action.kind == "continuous"
-        action_shape = env.action.shape
-        info = {"space": env.action.kind, "shape": action_shape if continuous else env.action.nvec}
-        obs_size = math.prod(env.obs_shape)
-        self.learner = LEARNERS[self.algorithm](obs_size, info, config, self.device)
+        self.learner = self.make_learner()
         self.reward_scaler: RewardScaler | None = None
         if config.normalize_reward:
             scaler = RewardScaler(env.num_envs, gamma=config.gamma, clip=config.clip_reward)
@@ -59,12 +55,19 @@ class PolicyGradientTrainer(Trainer):
         self.rollout = Rollout(
             config.num_steps,
             env.num_envs,
-            obs=((obs_size,), torch.float32),
-            action=(tuple(action_shape), torch.float32 if continuous else torch.int64),
+            obs=((math.prod(env.obs_shape),), torch.float32),
+            action=(tuple(env.action.shape), torch.float32 if continuous else torch.int64),
             device=self.device,
         )
         self.collector = self._make_collector()
         self.collector.restart()
+
+    def make_learner(self) -> Learner:
+        """See `Trainer.make_learner`."""
+        action = self.env.action
+        shape = action.shape if action.kind == "continuous" else action.nvec
+        info = {"space": action.kind, "shape": shape}
+        return LEARNERS[self.algorithm](math.prod(self.env.obs_shape), info, self.config, self.device)
 
     def _make_collector(self) -> Collector:
         return Collector(self.env, self.rollout, view=as_vectors, count=self.count, stopwatch=self.stopwatch)
@@ -75,20 +78,10 @@ class PolicyGradientTrainer(Trainer):
         return str(self.config.ALGORITHM)
 
     def anneal_over(self, total_steps: int) -> None:
-        """Let the learning rate fall from `learning_rate` in the first update to nearly 0 in the last one of
-        a run of so many steps."""
+        """Let the learning rate fall from `learning_rate` to nearly 0 over a run of so many steps."""
         self.learner.total_steps = total_steps
 
     # ------------------------------------------------------------------------------------------ one round
-
-    def train(self, total_steps: int, out_dir: str) -> None:
-        """Train until `env_steps` reaches `total_steps` and write the run folder.
-
-        Args:
-            total_steps: environment steps over all environments; after `load` the steps already made count.
-            out_dir: run folder: metrics.csv, eval.csv, TensorBoard events, curve.png, checkpoints/.
-        """
-        self.run(total_steps, out_dir)
 
     @without_autocast
     def collect(self) -> bool:
@@ -99,8 +92,11 @@ class PolicyGradientTrainer(Trainer):
     @without_autocast
     @torch.no_grad()
     def estimate(self) -> None:
-        """What is learned from: normalised observations and rewards, the policy that acted, values, and
-        advantages unless DAE fits them."""
+        """Compute what is learned from.
+
+        Normalised observations and rewards, the policy that acted, values, and advantages unless DAE fits
+        them.
+        """
         rollout, scaler = self.rollout, self.reward_scaler
         self.steps_before = self.env_steps - int(rollout.valid.sum())
         self.obs = self.learner.normalized(rollout.obs)  # [T+1, N, F]
@@ -131,9 +127,8 @@ class PolicyGradientTrainer(Trainer):
         fitted: dict[str, Tensor] = {}
         if self.config.advantage_estimator == "dae":
             with self.stopwatch("fitting"):
-                self.advantages, self.returns, fitted = self.learner.fit_advantages(
-                    self._segments(), self.steps_before
-                )
+                *estimates, fitted = self.learner.fit_advantages(self._segments(), self.steps_before)
+                self.advantages, self.returns = (estimate.transpose(0, 1) for estimate in estimates)
         metrics = self.learner.learn(self.rows(), self.steps_before)
         self.updates += 1
         return metrics | fitted

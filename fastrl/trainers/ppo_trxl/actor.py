@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import torch
 from torch import Tensor
 
@@ -15,8 +17,7 @@ from fastrl.trainers.ppo_trxl.networks import TrXLAgent
 
 
 class TrXLActor:
-    """An agent in N environments, each with a memory of its present episode (an
-    `fastrl.runs.evaluation.Actor`).
+    """An `fastrl.runs.evaluation.Actor` in N environments, each with a memory of its present episode.
 
     Args:
         agent: the network.
@@ -47,8 +48,7 @@ class TrXLActor:
     @without_autocast
     @torch.no_grad()
     def policy_and_value(self, obs: Tensor) -> tuple[BranchedPolicy, Tensor]:
-        """Policy and values [N] at the present observations [N, *shape]. Memory stays as it is until
-        `observe`."""
+        """Policy and values [N] at observations [N, *shape]; memory stays as it is until `observe`."""
         memory = self.memory
         policy, values, _, inputs = self.agent.read(obs, memory.banks, memory.window(), memory.maps)
         self.tokens = self.agent.transformer.stored(inputs, memory.clock.position)
@@ -77,7 +77,34 @@ class TrXLActor:
         self.memory.write(self.tokens, timestep.valid)
         self.memory.clock.advance(timestep.valid, timestep.terminated | timestep.truncated)
 
+    def remembered(self) -> dict[str, Tensor]:
+        """Copies of what memory holds of each environment's episode, with the row that was last acted on.
+
+        See `MemoryRing.rows`.
+        """
+        assert self.tokens is not None
+        position = self.memory.clock.position
+        self.memory.write(self.tokens, torch.ones_like(position, dtype=torch.bool))
+        return self.memory.rows() | {"position": position + 1}
+
+    def empty_memory(self) -> dict[str, Tensor]:
+        """What `remembered` returns is like this: memory as it is now, before the first step."""
+        return self.memory.rows()
+
+    def remember(self, rows: Mapping[str, Tensor]) -> None:
+        """Counterpart of `remembered`; a row at position 0 begins an episode.
+
+        Raises:
+            ValueError: an episode is longer than the table of positions.
+        """
+        limit, position = self.memory.clock.limit, rows["position"]
+        if limit is not None and bool((over := position >= limit).any()):
+            raise ValueError(
+                f"state['position'][{int(over.nonzero()[0])}] is {int(position.max())}, but this policy "
+                f"knows episodes of {limit} steps: a new one begins with state=None, or with episode_starts"
+            )
+        self.memory.load_rows(rows)
+
     def env_actions(self, actions: Tensor) -> Tensor:
-        """Actions [N, branches] or [N, A] in the shape of `VectorEnv.step`: one choice of a `Discrete` space
-        is [N], others have axes."""
+        """Actions [N, branches] or [N, A] in the shape of `VectorEnv.step`; of a `Discrete` space [N]."""
         return actions.view(len(actions), *self.action.shape)

@@ -17,8 +17,7 @@ from fastrl.runs.video import make_recorded_env
 
 
 class SingleEnvironments:
-    """Gymnasium environments like those of training, one at a time, which take actions in their own units
-    (see `fastrl.envs.ActionScale`).
+    """Gymnasium environments like those of training, one at a time, with actions in their own units.
 
     Args:
         env_id: an id or a factory; None where there is an environment object, which cannot be made again.
@@ -31,8 +30,9 @@ class SingleEnvironments:
         self._kept: gym.Env[Any, Any] | None = None
 
     def make(self, seed: int, record: tuple[Path, str] | None = None) -> gym.Env[Any, Any]:
-        """One environment with episode statistics, seeded; `record` is the folder of its videos and what
-        their names begin with.
+        """One seeded environment with episode statistics.
+
+        `record` is the folder of its videos and what their names begin with.
 
         Raises:
             SettingError: it cannot be made again, or not with these options.
@@ -74,8 +74,7 @@ def close_env(env: gym.Env[Any, Any] | None) -> None:
 
 
 def resolve_max_episode_steps(env: gym.Env[Any, Any], configured: int | None) -> int:
-    """The longest episode of a Gymnasium environment in steps: as configured, or as its wrappers or the
-    environment itself tell.
+    """The longest episode of a Gymnasium environment in steps, as configured or as the environment tells.
 
     Raises:
         SettingError: nobody tells.

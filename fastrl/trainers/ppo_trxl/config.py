@@ -146,8 +146,7 @@ class PPOTrXLConfig(RunConfig):
             )
 
     def needs(self, env: VectorEnv) -> list[Need]:
-        """Network, its table of learned positions, memory bank, rollout, and what the layers of a minibatch
-        leave for its gradient."""
+        """Network, learned positions, memory bank, rollout, and what a minibatch leaves for its gradient."""
         dim, layers, rows = self.trxl_dim, self.trxl_num_layers, self.num_steps * env.num_envs
         # attention and feed-forward part, two gates, and what is around the layers
         parameters = dim * dim * (
@@ -175,6 +174,33 @@ class PPOTrXLConfig(RunConfig):
                 "num_steps, trxl_dim or trxl_num_layers",
             ),
         ]
+
+    def longest_episode(self, env: VectorEnv) -> int | None:
+        """The longest episode in steps; None where episodes are endless.
+
+        Environments that do not tell a limit are reset, after which some do.
+
+        Raises:
+            SettingError: nobody tells, or memory is longer.
+        """
+        if self.endless:
+            return None
+        if env.max_episode_steps is None and self.max_episode_steps is None:
+            env.reset()
+        limit = (
+            env.max_episode_steps or self.max_episode_steps
+        )  # of one that tells none, the user may know it
+        if limit is None:
+            raise SettingError(
+                f"max_episode_steps must be given, since {env.name} does not tell its limit; or set endless, "
+                "with relative positions"
+            )
+        if self.trxl_memory_length > limit:
+            raise SettingError(
+                f"trxl_memory_length must be at most the longest episode, {limit} steps, got "
+                f"{self.trxl_memory_length}"
+            )
+        return limit
 
     @classmethod
     def preset(cls, env_id: str) -> dict[str, Any]:

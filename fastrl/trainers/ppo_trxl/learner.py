@@ -1,5 +1,7 @@
-"""The PPO-TrXL learner: network, optimiser, and PPO's update over rows whose memory is read from a bank. It
-knows no environment."""
+"""The PPO-TrXL learner: network, optimiser, and PPO's update over rows with memory from a bank.
+
+It knows no environment.
+"""
 
 from __future__ import annotations
 
@@ -55,7 +57,7 @@ class Rows:
 
 
 class PPOTrXLLearner:
-    """Epochs of minibatches with the loss
+    """Epochs of minibatches with the loss of PPO and of the reconstruction.
 
     L = L_PPO + c_r L_reconstruction
 
@@ -101,8 +103,10 @@ class PPOTrXLLearner:
         self.optimizer = torch.optim.AdamW([self.parameters.whole], eps=1e-5, fused=True)
 
     def follow(self) -> None:
-        """Follow parameters that were replaced, see `fastrl.nn.kept`; SettingError if that cannot be. Every
-        update does it by itself."""
+        """Follow parameters that were replaced; every update calls it.
+
+        See `fastrl.nn.kept`; SettingError if that cannot be.
+        """
         self.parameters.follow([self.agent])
 
     @without_autocast

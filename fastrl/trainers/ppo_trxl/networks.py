@@ -1,5 +1,4 @@
-"""The network of PPO-TrXL: an encoder, a Transformer-XL over the episode's past, a policy and a value
-function."""
+"""The network of PPO-TrXL: encoder, Transformer-XL over the episode's past, policy, value function."""
 
 from __future__ import annotations
 
@@ -150,8 +149,9 @@ class TrXLAgent(nn.Module):
         return action, policy.log_prob(action), policy.entropy(), value, new_memory
 
     def reconstruct_observation(self) -> Tensor:
-        """The observations [B, *shape] of the last `get_action_and_value` as its hidden state shows them;
-        bytes as numbers in [0, 1].
+        """The observations [B, *shape] of the last `get_action_and_value` as its hidden state shows them.
+
+        Bytes are numbers in [0, 1].
 
         The decoder learns normalised observations, as the encoder gets them; here they are as the environment
         gave them.
@@ -191,8 +191,10 @@ class TrXLAgent(nn.Module):
     def read(
         self, x: Tensor, banks: Sequence[Bank], window: Window, maps: Sequence[Maps]
     ) -> tuple[BranchedPolicy, Tensor, Tensor, Tensor]:
-        """(policy, values [B], features [B, D], new memory [L, B, D]) of observations [B, *shape]; see
-        `Transformer.read`."""
+        """(policy, values [B], features [B, D], new memory [L, B, D]) of observations [B, *shape].
+
+        See `Transformer.read`.
+        """
         hidden, tokens = self.transformer.read(self.encode(x), banks, window, maps)
         return *self.heads(hidden), tokens
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from os import PathLike
 from pathlib import Path
 from typing import Any
 
@@ -13,13 +14,10 @@ from torch import Tensor
 
 from fastrl import ops
 from fastrl.data.collector import Collector
-from fastrl.data.memory_bank import MemoryBank, refresh_bank
+from fastrl.data.memory_bank import refresh_bank
 from fastrl.data.memory_ring import window_tables
-from fastrl.data.rollout import Rollout
 from fastrl.envs import Timestep, VectorEnv
 from fastrl.envs.single import spaces_of
-from fastrl.errors import SettingError
-from fastrl.machine import require_memory
 from fastrl.nn.encoders import require_symbols
 from fastrl.nn.layers import layer_init
 from fastrl.nn.memory_attention import MultiHeadAttention
@@ -31,9 +29,7 @@ from fastrl.nn.precision import without_autocast
 from fastrl.runs.evaluation import Evaluation
 from fastrl.runs.metrics import _format_metrics
 from fastrl.runs.seeding import derived_seed
-from fastrl.runs.state_check import Maybe, Within
 from fastrl.runs.trainer import Trainer
-from fastrl.runs.trainer_state import MOST_STEPS, rollout_outline
 from fastrl.runs.video import record_episode, require_video
 from fastrl.trainers.ppo_trxl.actor import TrXLActor
 from fastrl.trainers.ppo_trxl.compat import (
@@ -45,6 +41,7 @@ from fastrl.trainers.ppo_trxl.compat import (
 from fastrl.trainers.ppo_trxl.config import PPOTrXLConfig
 from fastrl.trainers.ppo_trxl.learner import PPOTrXLLearner, Rows
 from fastrl.trainers.ppo_trxl.networks import TrXLAgent
+from fastrl.trainers.ppo_trxl.storage import make_storage, state_outline
 
 __all__ = [  # documented under this path
     "MultiHeadAttention",
@@ -61,8 +58,9 @@ __all__ = [  # documented under this path
 
 
 class PPOTrXLTrainer(Trainer):
-    """Train a `TrXLAgent` with PPO: the policy sees the present observation and what the last W steps of the
-    episode left in memory.
+    """Train a `TrXLAgent` with PPO.
+
+    The policy sees the present observation and what the last W steps of the episode left in memory.
 
     A round collects `num_steps` steps of each of `num_envs` environments, estimates advantages with GAE, and
     makes `update_epochs` passes of `num_minibatches` gradient steps over the valid rows (see
@@ -105,7 +103,6 @@ class PPOTrXLTrainer(Trainer):
     run_name = "ppo-trxl"
     takes_images = True
     config: PPOTrXLConfig
-    video_folder: Path | None = None  # of the latest run
 
     def __init__(
         self,
@@ -185,54 +182,28 @@ class PPOTrXLTrainer(Trainer):
     def set_up(self) -> None:
         """See `Trainer.set_up`."""
         config, env = self.config, self.env
-        self.max_episode_steps = longest_episode(env, config)
-        space, _ = spaces_of(env.obs_shape, env.action, env.obs_dtype)
-        self.learner: PPOTrXLLearner = PPOTrXLLearner(
-            config, space, env.action, self.max_episode_steps or 0, self.device
-        )
+        self.learner: PPOTrXLLearner = self.make_learner()
         self.reward_scaler = None
         if config.normalize_reward:
             self.reward_scaler = RewardScaler(env.num_envs, gamma=config.gamma).to(self.device)
         self.single = SingleEnvironments(config.env_id if self.can_make_envs else None, self.env_options)
         self.rows: Rows | None = None
-        self._allocate()
+        transformer = self.learner.agent.transformer
+        self.rollout, self.bank, self._memory = make_storage(config, env, transformer, self.device)
         self.collector = Collector(env, self.rollout, count=self.count, stopwatch=self.stopwatch)
         self._begin_episodes()
 
-    def _allocate(self) -> None:
-        """Rollout and memory bank, if the machine has the memory for them and for the ring that acts."""
+    @property
+    def video_folder(self) -> Path | None:
+        """Where videos go: into the folder of the last run."""
+        return None if self.run_folder is None else self.run_folder / "videos"
+
+    def make_learner(self) -> PPOTrXLLearner:
+        """See `Trainer.make_learner`."""
         config, env = self.config, self.env
-        sizes: dict[str, Any] = {"num_steps": config.num_steps, "num_envs": env.num_envs}
-        obs, per_row = (env.obs_shape, env.obs_dtype), ((), torch.int64)
-        continuous = env.action.kind == "continuous"
-        rollout: dict[str, Any] = {
-            **sizes,
-            "obs": obs,
-            "action": (env.action.shape, torch.float32 if continuous else torch.int64),
-            "extras": {
-                "log_probs": ((1 if continuous else env.action.dim,), torch.float32),
-                "values": ((), torch.float32),
-                "slots": per_row,
-                "positions": per_row,
-            },
-        }
-        bank: dict[str, Any] = {
-            **sizes,
-            "num_layers": config.trxl_num_layers,
-            "memory_length": config.trxl_memory_length,
-            "dim": config.trxl_dim,
-            "obs": obs if config.memory_refresh == "rollout" else None,
-        }
-        wanted = {  # counted without being taken
-            "rollout": Rollout(**rollout, device="meta").nbytes,
-            "memory bank": MemoryBank(**bank, device="meta").nbytes,
-            "acting": self._new_actor(env.num_envs, torch.device("meta")).memory.nbytes,
-        }
-        self._memory = require_memory(
-            wanted, "num_envs, num_steps or trxl_memory_length", device=str(self.device)
-        )
-        self.rollout = Rollout(**rollout, device=self.device)
-        self.bank = MemoryBank(**bank, device=self.device)
+        self.max_episode_steps = config.longest_episode(env)
+        space, _ = spaces_of(env.obs_shape, env.action, env.obs_dtype)
+        return PPOTrXLLearner(config, space, env.action, self.max_episode_steps or 0, self.device)
 
     def _begin_episodes(self) -> None:
         """New episodes in all environments: nothing is remembered."""
@@ -241,21 +212,18 @@ class PPOTrXLTrainer(Trainer):
 
     def actor(self, num_envs: int) -> TrXLActor:
         """The policy with an empty memory."""
-        return self._new_actor(num_envs, self.device)
-
-    def _new_actor(self, num_envs: int, device: torch.device) -> TrXLActor:
         length = self.config.trxl_memory_length
-        return TrXLActor(self.learner.agent, num_envs, length, device, action=self.env.action)
+        return TrXLActor(self.learner.agent, num_envs, length, self.device, action=self.env.action)
 
     # ------------------------------------------------------------------------------------- one round
 
-    def train(  # type: ignore[override]  # the documented signature is keyword-only
+    def train(  # type: ignore[override]  # in the documented order out_dir comes last
         self,
-        *,
         total_steps: int,
+        *,
         eval_interval: int | None = None,
         save_interval: int | None = None,
-        out_dir: str,
+        out_dir: str | PathLike[str] | None = None,
     ) -> None:
         """Train, write the run folder, evaluate at the end.
 
@@ -263,7 +231,8 @@ class PPOTrXLTrainer(Trainer):
             total_steps: environment steps over all environments; after `load` the steps already made count.
             eval_interval, save_interval: environment steps between evaluations and between checkpoints; 0:
                 only at the end; None: as the trainer was built.
-            out_dir: run folder: metrics.csv, eval.csv, TensorBoard events, curve.png, checkpoints/, videos/.
+            out_dir: run folder: metrics.csv, eval.csv, TensorBoard events, curve.png, checkpoints/, videos/;
+                None: as `Trainer.run` chooses it.
         """
         intervals: dict[str, Any] = {"eval_interval": eval_interval, "save_interval": save_interval}
         config = replace(
@@ -271,7 +240,6 @@ class PPOTrXLTrainer(Trainer):
         )
         config.check()
         self.config = config
-        self.video_folder = Path(out_dir).absolute() / "videos"
         self.run(total_steps, out_dir)
 
     @without_autocast
@@ -378,8 +346,9 @@ class PPOTrXLTrainer(Trainer):
         self.acting.follow(self.learner.agent)
 
     def evaluate(self, n_episodes: int = 10, seed: int | None = 42) -> Evaluation:
-        """Play whole episodes with the most probable actions in environments of their own; see
-        `Trainer.evaluate`. With `capture_video`, one more episode is recorded into the folder of the run.
+        """Play whole episodes with the most probable actions in fresh environments; see `Trainer.evaluate`.
+
+        With `capture_video`, one more episode is recorded into the folder of the run.
 
         Args:
             n_episodes: episodes, ≥ 1.
@@ -414,8 +383,7 @@ class PPOTrXLTrainer(Trainer):
     # ----------------------------------------------------------------------------------------- state
 
     def trainer_state(self) -> dict[str, Any]:
-        """Observations to go on from, memory, reward statistics, and a half-collected rollout with the ring
-        that acts in it."""
+        """Observations, memory, reward statistics, a half-collected rollout and the ring that acts in it."""
         half_collected = 0 < self.rollout.position < self.rollout.num_steps
         memory = self.acting.memory
         return {
@@ -427,20 +395,8 @@ class PPOTrXLTrainer(Trainer):
         }
 
     def state_outline(self) -> dict[str, Any]:
-        """As `trainer_state`, with the places that ring, bank and episodes have, and a rollout that may be
-        half collected or not."""
-        state, memory = self.trainer_state(), self.acting.memory
-        window, slots = self.bank.memory_length, self.bank.positions.shape[1]
-        longest = MOST_STEPS if memory.clock.limit is None else memory.clock.limit
-        rollout = rollout_outline(self.rollout, self.env.action)
-        fields, bank, clock = rollout["tensors"], state["bank"], state["clock"]
-        fields["extras.slots"] = Within(fields["extras.slots"], 0, slots - 1)
-        fields["extras.positions"] = Within(fields["extras.positions"], 0, longest)
-        bank["positions"] = Within(bank["positions"], 0, longest)
-        bank["cursor"] = Within(bank["cursor"], window, slots)
-        clock["position"] = Within(clock["position"], 0, longest)
-        state["collector"]["rollout"] = Maybe(rollout)
-        return state | {"ring": Maybe(memory.state_dict())}
+        """See `Trainer.state_outline`."""
+        return state_outline(self.trainer_state(), self.rollout, self.bank, self.acting.memory, self.env)
 
     def load_trainer_state(self, state: Mapping[str, Any], *, environments_continue: bool) -> None:
         """Counterpart of `trainer_state`."""
@@ -497,28 +453,3 @@ class PPOTrXLTrainer(Trainer):
 
 
 PPOTRxLTrainer = PPOTrXLTrainer  # the documented spelling
-
-
-def longest_episode(env: VectorEnv, config: PPOTrXLConfig) -> int | None:
-    """The longest episode in steps; None where episodes are endless.
-
-    Raises:
-        SettingError: nobody tells, or memory is longer.
-    """
-    if config.endless:
-        return None
-    limit = env.max_episode_steps or config.max_episode_steps  # of one that tells none, the user may know it
-    if limit is None:
-        env.reset()  # some tell it only then
-        limit = env.max_episode_steps
-    if limit is None:
-        raise SettingError(
-            f"max_episode_steps must be given, since {env.name} does not tell its limit; or set endless, "
-            "with relative positions"
-        )
-    if config.trxl_memory_length > limit:
-        raise SettingError(
-            f"trxl_memory_length must be at most the longest episode, {limit} steps, got "
-            f"{config.trxl_memory_length}"
-        )
-    return limit

@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 
 RANGES: Ranges = (
     ("in (0, 1]", lambda value: 0 < value <= 1, ("tau",)),
-    ("finite and above 0", lambda value: 0 < value < math.inf, ("alpha_lr",)),
-    ("in [1e-8, 1e8]", lambda value: 1e-8 <= value <= 1e8, ("alpha_init",)),
+    ("finite and above 0", lambda value: 0 < value < math.inf, ("temperature_lr",)),
+    ("in [1e-8, 1e8]", lambda value: 1e-8 <= value <= 1e8, ("temperature_init",)),
     ("finite", math.isfinite, ("target_entropy",)),
 )
 
@@ -31,9 +31,9 @@ class SACConfig(ReplayConfig):
     """Environment steps before the first update."""
     tau: float = 0.005
     """Share of the critics that goes into their targets at each update, in (0, 1]."""
-    alpha_lr: float = 3e-4
-    """Learning rate of the temperature, per update in its own unit."""
-    alpha_init: float = 1.0
+    temperature_lr: float = 3e-4
+    """Learning rate of the temperature."""
+    temperature_init: float = 1.0
     """Temperature to start from, in units of reward per nat, in [1e-8, 1e8]."""
     target_entropy: float | None = None
     """Entropy that the policy shall keep, in nats; none: one nat less than 0 for each action dimension."""
@@ -43,7 +43,7 @@ class SACConfig(ReplayConfig):
     @classmethod
     def fixed_on_resume(cls) -> tuple[str, ...]:
         """Settings that cannot change when a run is continued."""
-        networks = ("policy_layer_sizes", "critic_layer_sizes", "layer_norm", "alpha_init")
+        networks = ("policy_layer_sizes", "critic_layer_sizes", "layer_norm", "temperature_init")
         return (*super().fixed_on_resume(), *networks, "replay_size", "save_replay")
 
     def check(self) -> None:
@@ -80,7 +80,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         "replay_size": 100_000,
         "policy_lr": 1e-3,
         "q_lr": 1e-3,
-        "alpha_lr": 1e-3,
+        "temperature_lr": 1e-3,
         "threads": 1,
     },
     "HalfCheetah-v5": {"total_steps": 1_000_000, "num_envs": 8, "q_lr": 1e-3, "threads": 1},

@@ -1,5 +1,7 @@
-"""The SAC learner: policy, twin critics and their targets, temperature, optimisers, acting and learning. It
-knows no environment."""
+"""The SAC learner: policy, twin critics, targets, temperature, optimisers.
+
+It knows no environment.
+"""
 
 from __future__ import annotations
 
@@ -27,8 +29,9 @@ from fastrl.trainers.sac.config import SACConfig
 
 
 class SACLearner:
-    """Soft actor-critic: twin critics of return plus entropy, and a squashed Gaussian that climbs the lower
-    of them; the temperature α keeps the entropy at its target.
+    """Soft actor-critic: twin critics of return plus entropy, and a squashed Gaussian policy.
+
+    The policy climbs the lower of the critics; the temperature α keeps the entropy at its target.
 
     G   = r + γ (1 − terminated) [min_i Q'_i(s', a') − α log π(a'|s')],   a' ~ π(·|s')
     L_Q = Σ_i mean ½ (Q_i(s, a) − G)²
@@ -70,20 +73,22 @@ class SACLearner:
         self.critics = nn.ModuleList(critics).to(device)
         self.target_critics = copy.deepcopy(self.critics).requires_grad_(False)
         target_entropy = -len(self.low) if config.target_entropy is None else config.target_entropy
-        self.alpha = Multiplier(config.alpha_init, -float(target_entropy)).to(device)
+        self.alpha = Multiplier(config.temperature_init, -float(target_entropy)).to(device)
         self._policy_weights, self._critic_weights, self._target_weights = (
             FlatParameters([module]) for module in (self.policy, self.critics, self.target_critics)
         )
         self._alpha_weights = KeptParameters([self.alpha])
-        rates = (config.policy_lr, config.q_lr, config.alpha_lr)
+        rates = (config.policy_lr, config.q_lr, config.temperature_lr)
         learned = (self._policy_weights.whole, self._critic_weights.whole, self.alpha.value)
         self.policy_optimizer, self.critic_optimizer, self.alpha_optimizer = (
             torch.optim.Adam([weights], lr=lr, fused=True) for weights, lr in zip(learned, rates, strict=True)
         )
 
     def follow(self) -> None:
-        """Follow parameters that were replaced, see `fastrl.nn.kept`; SettingError if that cannot be. Every
-        update does it by itself."""
+        """Follow parameters that were replaced; every update calls it.
+
+        See `fastrl.nn.kept`; SettingError if that cannot be.
+        """
         self._policy_weights.follow([self.policy])
         self._critic_weights.follow([self.critics])
         self._target_weights.follow([self.target_critics])
@@ -188,7 +193,6 @@ class SACLearner:
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Continue from `state_dict()` of a learner of the same networks; learning rates stay as this one was
-        built."""
+        """Continue from `state_dict()` of a learner of the same networks; learning rates stay as built."""
         load_parts(self._stateful(), state)
         self.updates = int(state["updates"])

@@ -21,8 +21,7 @@ from fastrl.trainers.sac.learner import SACLearner
 
 
 class SACTrainer(Trainer):
-    """Train with soft actor-critic (see `fastrl.trainers.sac.learner.SACLearner` for the algorithm) from
-    replayed transitions of vector environments with continuous actions.
+    """Train with soft actor-critic on vector environments with continuous actions; see `SACLearner`.
 
     A round is one step of all `num_envs` environments, whose transitions are stored, and the updates that are
     then due: one per environment step unless `samples_per_insert` says otherwise. Truncated episodes
@@ -50,26 +49,24 @@ class SACTrainer(Trainer):
 
     def set_up(self) -> None:
         """See `Trainer.set_up`."""
-        action, shape = self.env.action, self.env.obs_shape
-        if action.kind != "continuous" or action.low is None or action.high is None:
-            raise SettingError(
-                f"env_id {self.env.name!r} has {action.kind} actions; SAC takes continuous ones"
-            )
-        if not bool(torch.isfinite(action.low).all() & torch.isfinite(action.high).all()):
-            raise SettingError(f"env_id {self.env.name!r} has actions without bounds; SAC needs finite ones")
-        bounds = {"action_low": action.low, "action_high": action.high}
-        self.learner: SACLearner = SACLearner(self.config, math.prod(shape), self.device, **bounds)
+        self.learner: SACLearner = self.make_learner()
         self.feed = self._make_feed()
         self.feed.restart()
+
+    def make_learner(self) -> SACLearner:
+        """See `Trainer.make_learner`."""
+        action, name = self.env.action, self.env.name
+        if action.kind != "continuous" or action.low is None or action.high is None:
+            raise SettingError(f"env_id {name!r} has {action.kind} actions; SAC takes continuous ones")
+        if not bool(torch.isfinite(action.low).all() & torch.isfinite(action.high).all()):
+            raise SettingError(f"env_id {name!r} has actions without bounds; SAC needs finite ones")
+        bounds = {"action_low": action.low, "action_high": action.high}
+        return SACLearner(self.config, math.prod(self.env.obs_shape), self.device, **bounds)
 
     def _make_feed(self) -> Feed:
         more: dict[str, Any] = {"count": self.count, "stopwatch": self.stopwatch, "device": self.device}
         seed = derived_seed(self.seed, "replay")
         return Feed(self.env, self.config, name="SAC", seed=seed, **more)
-
-    def train(self, total_steps: int, out_dir: str) -> None:
-        """Train, write the run folder, evaluate at the end; see `Trainer.run`."""
-        self.run(total_steps, out_dir)
 
     def collect(self) -> bool:
         """One step of all environments, stored; False when a signal asked to stop first."""
@@ -114,8 +111,10 @@ class SACTrainer(Trainer):
         return self.feed.state_dict() | {"following": Maybe(self.feed.obs), "replay": None}
 
     def load_trainer_state(self, state: Mapping[str, Any], *, environments_continue: bool) -> None:
-        """Counterpart of `trainer_state`. Without a saved replay the next `update_after` environment steps
-        only fill a new one."""
+        """Counterpart of `trainer_state`.
+
+        Without a saved replay the next `update_after` environment steps only fill a new one.
+        """
         feed = self._make_feed()  # whatever this trainer had stored belongs to another run
         feed.load_state_dict(state)
         self.feed = feed

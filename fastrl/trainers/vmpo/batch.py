@@ -94,8 +94,9 @@ class Segments:
         )
 
     def minibatches(self, count: int) -> Iterator[Segments]:
-        """The environments in random order, in `count` groups of nearly the same size, but at most one for
-        each environment; one group is the rollout itself.
+        """The environments in random order, in `count` groups of nearly the same size.
+
+        At most one group for each environment; one group is the rollout itself.
 
         Rows of one environment stay together and in order: a sum of rewards needs those that follow.
         """

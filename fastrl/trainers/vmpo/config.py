@@ -13,46 +13,25 @@ from fastrl.runs.threads import hidden_weights
 if TYPE_CHECKING:
     from fastrl.envs import VectorEnv
 
+COUNTS = (
+    *("num_steps", "m_steps", "updates_per_step", "target_update_period"),
+    *("dae_epochs", "dae_minibatches"),
+)
+POSITIVE = (
+    *("policy_lr", "value_lr", "advantage_lr", "temperature_lr", "alpha_lr"),
+    *("epsilon_eta", "epsilon_mu", "epsilon_sigma"),
+    *("temperature_init", "alpha_mu_init", "alpha_sigma_init"),
+    *("kl_stop", "max_grad_norm", "clip_observation", "clip_reward"),
+)
+WIDTHS = ("policy_layer_sizes", "value_layer_sizes")
 RANGES: Ranges = (
-    (
-        "at least 1",
-        lambda value: value >= 1,
-        (
-            "num_steps",
-            "m_steps",
-            "updates_per_step",
-            "target_update_period",
-            "dae_epochs",
-            "dae_minibatches",
-        ),
-    ),
-    (
-        "layer widths of at least 1",
-        lambda value: min(value, default=1) >= 1,
-        ("policy_layer_sizes", "value_layer_sizes"),
-    ),
+    ("at least 1", lambda value: value >= 1, COUNTS),
+    ("layer widths of at least 1", lambda value: min(value, default=1) >= 1, WIDTHS),
     ("in [0, 1]", lambda value: 0 <= value <= 1, ("gamma", "gae_lambda", "dae_lambda")),
     ("finite", math.isfinite, ("log_std_init",)),
     ("in (0, 1]", lambda value: 0 < value <= 1, ("topk_fraction",)),
     ("in [0, 1)", lambda value: 0 <= value < 1, ("sgd_momentum",)),
-    (
-        "finite and above 0",
-        lambda value: 0 < value < math.inf,
-        (
-            *(
-                "policy_lr",
-                "value_lr",
-                "advantage_lr",
-                "temperature_lr",
-                "alpha_lr",
-                "epsilon_eta",
-                "epsilon_mu",
-                "epsilon_sigma",
-            ),
-            *("temperature_init", "alpha_mu_init", "alpha_sigma_init"),
-            *("kl_stop", "max_grad_norm", "clip_observation", "clip_reward"),
-        ),
-    ),
+    ("finite and above 0", lambda value: 0 < value < math.inf, POSITIVE),
 )
 
 
@@ -127,8 +106,8 @@ class VMPOConfig(RunConfig):
     target_update_period: int = 1
     """Updates between copies of the learned policy into the acting one, ≥ 1."""
     log_std_init: float = 0.0
-    """Logarithm of the standard deviation of continuous actions to start from; bounds of actions are -1 and
-    1."""
+    """Logarithm of the actions' standard deviation to start from, where continuous; bounds of actions
+    are -1 and 1."""
     kl_stop: float | None = None
     """Leave out an update's remaining gradient steps once a KL exceeds this many times its bound; none:
     never."""
@@ -154,22 +133,11 @@ class VMPOConfig(RunConfig):
     @classmethod
     def fixed_on_resume(cls) -> tuple[str, ...]:
         """Settings that cannot change when a run is continued."""
-        networks = ("policy_layer_sizes", "value_layer_sizes", "shared_encoder", "target_update_period")
+        networks = (*WIDTHS, "shared_encoder", "target_update_period")
         statistics = ("num_steps", "normalize_observation", "normalize_reward")
-        started_from = (
-            "temperature_init",
-            "alpha_mu_init",
-            "alpha_sigma_init",
-            "log_std_init",
-        )  # a change would do nothing
-        return (
-            *super().fixed_on_resume(),
-            *networks,
-            *statistics,
-            *started_from,
-            "optimizer_type",
-            "advantage_estimator",
-        )
+        starts = ("temperature_init", "alpha_mu_init", "alpha_sigma_init", "log_std_init")
+        kinds = ("optimizer_type", "advantage_estimator")
+        return (*super().fixed_on_resume(), *networks, *statistics, *starts, *kinds)
 
     def check(self) -> None:
         """Raises SettingError, naming the setting, if a value has the wrong type or is out of its range."""

@@ -1,5 +1,7 @@
-"""The gradient of V-MPO's loss over a whole batch, taken in row blocks whose activations stay in cache; the
-sums are the same."""
+"""The gradient of V-MPO's loss over a whole batch, in row blocks whose activations stay in cache.
+
+The sums are the same.
+"""
 
 from __future__ import annotations
 

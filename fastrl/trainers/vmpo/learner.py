@@ -151,8 +151,10 @@ class VMPOLearner:
         return [*networks, self.temperature, self.alphas]
 
     def follow(self) -> None:
-        """Follow parameters that were replaced, see `fastrl.nn.kept`; SettingError if that cannot be. Every
-        update does it by itself."""
+        """Follow parameters that were replaced; every update calls it.
+
+        See `fastrl.nn.kept`; SettingError if that cannot be.
+        """
         self._weights.follow(self._learned())
         if self.config.target_update_period == 1:
             self.acting_policy = self.policy
@@ -164,8 +166,10 @@ class VMPOLearner:
     @without_autocast
     @torch.no_grad()
     def act(self, obs: Tensor, deterministic: bool = False) -> Tensor:
-        """Actions of the acting policy, [B, A] or [B] int64, at obs [B, obs_dim], not normalised; the mode
-        instead of a sample if `deterministic`."""
+        """Actions of the acting policy at obs [B, obs_dim], not normalised: [B, A], or [B] int64.
+
+        Samples, or the mode if `deterministic`.
+        """
         distribution = self.acting_policy.distribution(obs)
         return distribution.mode() if deterministic else distribution.sample()
 
@@ -194,8 +198,9 @@ class VMPOLearner:
 
     @without_autocast
     def fit_advantages(self, segments: Segments) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
-        """With "dae": fit Â and V together on a rollout, before the policy learns from it; see
-        `fastrl.trainers.vmpo.advantage_fit.fit_advantages`.
+        """With "dae": fit Â and V together on a rollout, before the policy learns from it.
+
+        See `fastrl.trainers.vmpo.advantage_fit`.
 
         Returns:
             (advantages [T, N], what V(s_t) is fitted to [T, N], metrics).
@@ -276,7 +281,8 @@ class VMPOLearner:
         alpha_loss = torch.stack([part.loss(kls[name]) for name, part in multipliers.items()]).sum()
         backward(alpha_loss)
         bias, entropy = sums.pop("bias"), sums.pop("train/entropy")
-        losses = sums | {"loss/alpha": alpha_loss.detach()}
+        total = torch.stack(list(sums.values())).sum()
+        losses = {"loss/total": total, **sums, "loss/alpha": alpha_loss.detach()}
         norms = {f"grad/{name}_norm": self._clip(name) for name in ("policy", "value")}
         require_finite_step("V-MPO", self.updates, losses | norms)
         self.optimizer.step()
@@ -285,7 +291,6 @@ class VMPOLearner:
             part.project_()
         residual_variance = 2.0 * losses["loss/value"] - bias.square()
         return kls, {
-            "loss/total": torch.stack(list(losses.values())).sum(),
             **losses,
             **norms,
             "train/entropy": entropy,
@@ -334,8 +339,10 @@ class VMPOLearner:
         return state | {"updates": self.updates}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Continue from `state_dict()` of a learner of the same networks; learning rates and the like stay as
-        this learner was built."""
+        """Continue from `state_dict()` of a learner of the same networks.
+
+        Learning rates and the like stay as this learner was built.
+        """
         load_parts(self._stateful(), state)
         self.updates = int(state["updates"])
 
@@ -343,8 +350,9 @@ class VMPOLearner:
 def build_optimizer(
     config: VMPOConfig, params: Iterable[Any], lr: float | None = None, *, eps: float = 1e-5
 ) -> torch.optim.Optimizer:
-    """The configured optimiser over `params` (tensors or groups) with learning rate `lr` (`policy_lr` when
-    None); `eps` is Adam's.
+    """The configured optimiser over `params` (tensors or groups).
+
+    `lr` is `policy_lr` when None; `eps` is Adam's.
 
     Raises:
         SettingError: `optimizer_type` is neither "adam" nor "sgd".

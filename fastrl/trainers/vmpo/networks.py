@@ -1,5 +1,7 @@
-"""Networks of V-MPO: a Gaussian policy for continuous actions and its categorical twin, each with its value
-function, and the advantage function of "dae"."""
+"""Networks of V-MPO: Gaussian and categorical policies with a value function, and an advantage function.
+
+The advantage function is that of "dae".
+"""
 
 from __future__ import annotations
 
@@ -147,8 +149,7 @@ class DiagonalGaussianPolicy(ActorCritic):
     def sample_action(
         self, mean: Tensor, log_std: Tensor, deterministic: bool = False
     ) -> tuple[Tensor, Tensor]:
-        """(action [B, A], log_prob [B, 1]): a sample, or the mean when `deterministic`. The action is not
-        clipped."""
+        """(action [B, A], log_prob [B, 1]): a sample, or the mean if `deterministic`; not clipped."""
         distribution = DiagonalGaussian(mean, log_std)
         action = distribution.mode() if deterministic else distribution.sample()
         return action, distribution.log_prob(action).unsqueeze(-1)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from os import PathLike
 from typing import Any
 
 import gymnasium as gym
@@ -63,8 +64,7 @@ __all__ = [  # the private ones are documented under this path
 
 
 class VMPOTrainer(Trainer):
-    """Train with V-MPO (see `fastrl.trainers.vmpo.learner.VMPOLearner` for the algorithm) on vector
-    environments.
+    """Train with V-MPO on vector environments; see `fastrl.trainers.vmpo.learner.VMPOLearner`.
 
     A round collects `num_steps` steps of each of `num_envs` environments with the acting policy, estimates
     advantages, and learns from the valid rows; with "dae" advantages are fitted as the first step of
@@ -156,8 +156,8 @@ class VMPOTrainer(Trainer):
     def set_up(self) -> None:
         """See `Trainer.set_up`."""
         config = self.config
-        obs_dim, act_dim, kind = _spaces(self.env)
-        self.learner: VMPOLearner = VMPOLearner(config, obs_dim, act_dim, self.device, kind)
+        obs_dim, act_dim, _ = _spaces(self.env)
+        self.learner: VMPOLearner = self.make_learner()
         self.reward_scaler = None
         if config.normalize_reward:
             scaler = RewardScaler(self.env.num_envs, gamma=config.gamma, clip=config.clip_reward)
@@ -169,6 +169,11 @@ class VMPOTrainer(Trainer):
             self.env, self.rollout, view=as_vectors, count=self.count, stopwatch=self.stopwatch
         )
         self.collector.restart()
+
+    def make_learner(self) -> VMPOLearner:
+        """See `Trainer.make_learner`."""
+        obs_dim, act_dim, kind = _spaces(self.env)
+        return VMPOLearner(self.config, obs_dim, act_dim, self.device, kind)
 
     def _make_rollout(self, obs_dim: int, act_dim: int) -> Rollout:
         per_action: Field = ((act_dim,), torch.float32)
@@ -185,12 +190,18 @@ class VMPOTrainer(Trainer):
 
     # -------------------------------------------------------------------------------- one round
 
-    def train(self, total_steps: int, out_dir: str, updates_per_step: int = Unsaid(1)) -> None:
+    def train(
+        self,
+        total_steps: int,
+        out_dir: str | PathLike[str] | None = None,
+        updates_per_step: int = Unsaid(1),
+    ) -> None:
         """Train, write the run folder, evaluate at the end.
 
         Args:
             total_steps: environment steps over all environments; after `load` the steps already made count.
-            out_dir: run folder: metrics.csv, eval.csv, TensorBoard events, curve.png, checkpoints/.
+            out_dir: run folder: metrics.csv, eval.csv, TensorBoard events, curve.png, checkpoints/; None: as
+                `Trainer.run` chooses it.
             updates_per_step: updates of the learner per full rollout, ≥ 1; left out: the configuration's.
         """
         if not isinstance(updates_per_step, Unsaid):
@@ -214,8 +225,10 @@ class VMPOTrainer(Trainer):
 
     @torch.no_grad()
     def estimate(self) -> None:
-        """Rewards as the learner sees them, values, and advantages and returns but for "dae", where `learn`
-        fits them."""
+        """Rewards as the learner sees them, values, advantages and returns.
+
+        With "dae" `learn` fits the last two.
+        """
         rollout = self.rollout
         rewards = rollout.rewards
         if self.reward_scaler is not None:
@@ -249,12 +262,14 @@ class VMPOTrainer(Trainer):
         return self.segments.rows(advantages, returns, unmoved=unmoved)
 
     def learn(self) -> Mapping[str, Tensor]:
-        """With "dae" fit advantages and values to the rollout; update the policy `updates_per_step` times on
-        its valid rows; then take its observations into the statistics."""
+        """Update the policy `updates_per_step` times on the rollout's valid rows.
+
+        With "dae" advantages and values are fitted first; then the observations enter the statistics.
+        """
         assert self.segments is not None
         metrics: dict[str, Tensor] = {}
         if self.config.advantage_estimator == "dae":
-            with self.stopwatch("fit_advantages"):
+            with self.stopwatch("fitting"):
                 advantages, returns, metrics = self.learner.fit_advantages(self.segments)
             self.rows = self._rows(advantages, returns)
         rows = self.rows

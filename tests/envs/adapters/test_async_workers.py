@@ -1,5 +1,4 @@
-"""Gymnasium's environments in worker processes: the one that fails is named, and closing ends every
-process."""
+"""Environments in worker processes: the one that fails is named, and closing ends every process."""
 
 import os
 import signal

@@ -1,5 +1,4 @@
-"""A vector environment that does not tell its autoreset mode is stepped to find it out, or asked for: no row
-is lost or doubled."""
+"""A vector environment's untold autoreset mode is found out or asked for: no row is lost or doubled."""
 
 from __future__ import annotations
 
@@ -33,8 +32,7 @@ def silent(env: Any) -> Any:
 
 
 class Supersuit(gym.vector.VectorEnv):
-    """Counters in the manner of SuperSuit: spaces of one environment only, a list of infos, flags as bytes,
-    one seed, resets at once.
+    """Counters in the manner of SuperSuit: one space, a list of infos, flags as bytes, one seed.
 
     Args:
         told: last observations stand in the infos.

@@ -155,8 +155,7 @@ def test_discrete_observations_are_one_hot_and_discrete_actions_checked():
 
 
 def test_bounds_that_mean_none_do_not_clip():
-    """VizDoom's bounds are the smallest positive and the largest number; clipping to them would leave no
-    negative action."""
+    """VizDoom's bounds are the smallest positive and the largest number: clipping would leave one side."""
     from fastrl.envs.actions import ActionMap
 
     spec = envpool.make_spec("D1Basic-v1")

@@ -1,5 +1,4 @@
-"""Gymnasium environments of every kind give one stream: the valid transitions do not depend on the autoreset
-mode."""
+"""Gymnasium environments of every kind: valid transitions do not depend on the autoreset mode."""
 
 import gymnasium as gym
 import numpy as np
@@ -20,8 +19,7 @@ LENGTHS = [3, 5, 4]
 
 
 def transitions(env, count):
-    """The first `count` valid transitions of each environment, as (obs, action, reward, terminated,
-    truncated, next obs)."""
+    """The first `count` valid transitions of each: (obs, action, reward, terminated, truncated, next obs)."""
     found = [[] for _ in range(env.num_envs)]
     obs = env.reset()
     while min(map(len, found)) < count:
@@ -143,8 +141,7 @@ def test_an_unknown_mode_is_refused():
 
 
 class Everything(gym.Env):
-    """Odd spaces: a tuple observation with a shifted discrete part, integer rewards, shifted multi-discrete
-    actions, one buffer for all."""
+    """Odd spaces: tuple observations, shifted choices, integer rewards, one buffer for all."""
 
     observation_space = gym.spaces.Tuple(
         (

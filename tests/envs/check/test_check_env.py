@@ -28,8 +28,7 @@ def env_class(
     length=7,
     **methods,
 ):
-    """A class of environments that are right in everything that is not given otherwise; episodes of `length`
-    steps terminate.
+    """A class of environments that are right in everything not given; episodes of `length` steps.
 
     Args:
         obs, reward: from the environment to what it returns.

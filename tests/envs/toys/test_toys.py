@@ -19,8 +19,7 @@ def random_actions(env, generator):
 
 
 def enumerate_proof_of_memory():
-    """Return of every action string (14 free steps) from every start and order of goals, by running the
-    environment: [strings, 5, 2]."""
+    """Returns [strings, 5, 2] of every action string (14 free steps) from every start and order of goals."""
     free = 14
     strings = (np.arange(2**free)[:, None] >> np.arange(free)) & 1
     cells, goals = np.meshgrid(np.arange(-2, 3), [-1, 1], indexing="ij")
@@ -207,8 +206,7 @@ def test_curves_get_the_known_returns():
 
 
 def test_the_best_gain_of_the_linear_quadratic_task():
-    """By hand at γ = 0: no push is worth its cost. Otherwise no other gain does better over a long episode,
-    from the same starts."""
+    """At γ = 0 no push is worth its cost; otherwise no other gain does better over a long episode."""
     assert LinearQuadratic.gain(0.0) == 0.0
     gamma, columns = 0.9, np.ones(400, bool)
     best = LinearQuadratic.gain(gamma)

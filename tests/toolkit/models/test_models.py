@@ -464,17 +464,19 @@ def test_a_body_is_shared_and_trained_once():
     assert value.body is policy.body
     opt = JointOpt([policy, value], opt_fn=torch.optim.SGD, opt_params={"lr": 1.0})
     distinct = {id(parameter) for model in (policy, value) for parameter in model.parameters()}
-    assert opt._weights.whole.numel() == sum(p.numel() for p in policy.parameters()) + sum(
+    assert opt._flat.weights.whole.numel() == sum(p.numel() for p in policy.parameters()) + sum(
         p.numel() for p in value.head.parameters()
     )
-    assert len(opt._weights.parameters) == len(distinct)
+    assert len(opt._flat.weights.parameters) == len(distinct)
     batch = make_batch(policy)
     weight = policy.body.layers[0].weight
     run(policy, "train_start", batch)
     run(policy, "mini_batch_start", batch)
     loss = policy.calculate_loss(batch) + value.calculate_loss(batch)
     gradients = dict(
-        zip(opt._weights.parameters, torch.autograd.grad(loss, opt._weights.parameters), strict=True)
+        zip(
+            opt._flat.weights.parameters, torch.autograd.grad(loss, opt._flat.weights.parameters), strict=True
+        )
     )
     expected = weight.detach() - gradients[weight]
     norm = torch.cat([gradient.flatten() for gradient in gradients.values()]).norm()

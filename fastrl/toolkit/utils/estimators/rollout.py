@@ -19,8 +19,7 @@ FLOATING = (torch.float32, torch.float64, torch.bfloat16, torch.float16)
 
 @dataclass(frozen=True)
 class Estimator:
-    """An estimator: called with a batch of T steps of E environments, it returns a tensor [T, E] and changes
-    nothing.
+    """A function from a batch of T steps of E environments to a tensor [T, E]; it changes nothing.
 
     A batch has, as keys of a mapping or as attributes, arrays or tensors:
 
@@ -99,8 +98,10 @@ def _floating(value: Any) -> Tensor:
 
 
 def flags(batch: Any, rewards: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:
-    """terminated, truncated and valid [T, E] of a batch, on the device of `rewards`; valid is None where all
-    rows are transitions."""
+    """terminated, truncated and valid [T, E] of a batch, on the device of `rewards`.
+
+    valid is None where all rows are transitions.
+    """
     terminated, truncated = _flag(batch, "terminated", rewards), _flag(batch, "truncated", rewards)
     if terminated is None and truncated is None:
         terminated = _flag(batch, "done", rewards)

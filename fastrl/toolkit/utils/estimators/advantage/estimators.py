@@ -1,5 +1,4 @@
-"""How much better an action was than the policy's average: four estimators, all by way of
-`fastrl.ops.gae`."""
+"""Estimators of how much better an action was than the policy's average, on `fastrl.ops.gae`."""
 
 from __future__ import annotations
 
@@ -32,8 +31,7 @@ class CompleteReturn(Estimator):
 
 @dataclass(frozen=True)
 class Baseline(Estimator):
-    """The bootstrapped return above the value of the state: A_t = G_t − V(s_t), the sum of G starting at G_T
-    = V(s_T).
+    """The bootstrapped return above the value of the state: A_t = G_t − V(s_t), with G_T = V(s_T).
 
     `Estimator` says what a batch holds.
 
@@ -67,8 +65,7 @@ class TD(Estimator):
 
 @dataclass(frozen=True)
 class GAE(Estimator):
-    """Generalised advantage estimates: the residuals of `TD` summed with weights (γλ)^k until the episode
-    ends.
+    """Generalised advantage estimates: residuals of `TD` summed with weights (γλ)^k within the episode.
 
     `Estimator` says what a batch holds.
 
