@@ -63,7 +63,7 @@ def test_only_a_session_changes_the_process(
         assert state() == before
         trainer.train(total_steps=32, out_dir=str(tmp_path / "run"))
         trainer.evaluate(2)
-        trainer.act(np.zeros(4, np.float32), deterministic=True)
+        trainer.act(np.zeros(trainer.env.obs_shape, np.float32), deterministic=True)
         trainer.load(trainer.save(tmp_path / "saved"))
         assert state() == before
     trainer.close()
