@@ -1,4 +1,4 @@
-"""Imports point downwards: cli -> trainers | toolkit -> runs -> data -> nn, envs, losses -> ops -> native."""
+"""Imports point downwards: cli, front, trainers and toolkit, runs, data, nn, envs, losses, ops, native."""
 
 from __future__ import annotations
 

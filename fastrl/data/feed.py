@@ -246,7 +246,7 @@ class Feed:
     # ----------------------------------------------------------------------------------------- state
 
     def state_dict(self) -> dict[str, Any]:
-        """What a later process needs to go on: exactly with `save_replay`, else after it filled a replay."""
+        """What a later process needs to go on: exactly with `save_replay`, else from a new replay."""
         return {
             "obs": self.obs,
             "refused": self.refused,

@@ -156,8 +156,10 @@ class MemoryRing:
         self._store((self._episode[:, None] * self.memory_length + in_ring).flatten(), tokens, positions)
 
     def rows(self) -> dict[str, Tensor]:
-        """A copy of the ring with a row for each environment: "position" int64 [N], "keys" and, where they
-        differ from the keys, "values", [N, L, W, D]."""
+        """A copy of the ring with a row for each environment.
+
+        "position" int64 [N], "keys" and, where they differ from the keys, "values", [N, L, W, D].
+        """
         rings = (
             {"keys": self._keys}
             if self._values is self._keys

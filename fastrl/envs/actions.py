@@ -52,8 +52,11 @@ class ActionMap:
         self._shifted = bool(np.any(self._start))
 
     def numbering(self) -> dict[str, Any]:
-        """Plain values: "start", the number of the first choice (of each branch), and "shape" and "dtype" of
-        one action."""
+        """Plain values of an action's numbering: "start", "shape" and "dtype".
+
+        "start" is the number of the first choice (of each branch), "shape" and "dtype" are those of one
+        action.
+        """
         start = np.ravel(np.asarray(self._start)).tolist()
         return {"start": start, "shape": list(self._shape), "dtype": str(self._dtype)}
 

@@ -88,8 +88,7 @@ class DescribedEnvs(VectorEnv):
         self._own_dtype = np.dtype(str(numbering["dtype"]))
 
     def own_actions(self, actions: np.ndarray) -> np.ndarray:
-        """A policy's actions [B, ...] as the environment itself takes them: in its own units, numbering,
-        shape and dtype."""
+        """A policy's actions [B, ...] as the environment takes them: units, numbering, shape and dtype."""
         own = self.action.check(actions, len(actions))
         if self._scale is not None:
             own = self._scale.to_environment(own)

@@ -81,6 +81,7 @@ class RunConfig(metaclass=TakesEarlierNames):
 
     # defaults of a trainer's documented constructor where they differ from those of the command line
     DOCUMENTED: ClassVar[dict[str, Any]] = {"eval_interval": 0, "save_interval": 0}
+    CONTINUOUS_ONLY: ClassVar[bool] = False  # whether the algorithm refuses discrete actions
 
     env_id: Environment
     """Environment: an EnvPool or Gymnasium id, or module:name, an id, class or function of a module, which is

@@ -22,14 +22,19 @@ SMALL: dict[str, Any] = {
 }
 
 
-ONLY_CONTINUOUS = ("SACConfig",)  # those that take no discrete actions
+# what an algorithm that takes continuous actions only gets instead
+CONTINUOUS = {"Identity-v0": "IdentityContinuous-v0", "CartPole-v1": "Pendulum-v1"}
 
 
 def small_settings(config_class: type[Any], **changes: Any) -> dict[str, Any]:
     """The small settings that a configuration class has, with changes.
 
-    Two environments, rollouts of 16 steps, networks of eight units.
+    Two environments, rollouts of 16 steps, networks of eight units. An algorithm of continuous actions gets
+    the like of an environment of discrete ones.
     """
     known = {field.name for field in dataclasses.fields(config_class)}
-    env = {"env_id": "IdentityContinuous-v0"} if config_class.__name__ in ONLY_CONTINUOUS else {}
-    return {name: value for name, value in SMALL.items() if name in known} | env | changes
+    settings = {name: value for name, value in SMALL.items() if name in known} | changes
+    env_id = settings["env_id"]
+    if config_class.CONTINUOUS_ONLY and isinstance(env_id, str):
+        settings["env_id"] = CONTINUOUS.get(env_id, env_id)
+    return settings

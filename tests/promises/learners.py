@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from fastrl.runs.optimizers import FlatOptimizer
 
-ROUNDS = {"mpo": 12}  # a round is a step there
+ROUNDS = {"mpo": 12, "sac": 12}  # a round is a step there
 
 
 def play(trainer: Any, rounds: float = 1) -> None:
@@ -64,8 +64,8 @@ def modules_of_learner(learner: Any) -> dict[str, nn.Module]:
 def update_on_same_data(trainer: Any) -> Callable[[Any], None]:
     """An update of a learner (`learner_of`, or a copy of it) on data that the trainer has collected, always
     the same."""
-    if trainer.algorithm == "mpo":
-        windows = trainer.replay.sample(8, 1)
+    if trainer.algorithm in ("mpo", "sac"):
+        windows = trainer.feed.replay.sample(8, 1)
         data: Callable[[Any], Any] = lambda learner: learner.learn(windows)  # noqa: E731
     elif trainer.algorithm == "vmpo":
         data = lambda learner: learner.learn(trainer.rows)  # noqa: E731

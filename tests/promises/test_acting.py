@@ -17,7 +17,7 @@ STATISTICS = {"normalize_observation": True}
 
 
 def made(trainer_of: Callable[..., Any], algorithm: str, env_id: str) -> Any:
-    more = {} if algorithm == "mpo" else STATISTICS
+    more = {} if algorithm in ("mpo", "sac") else STATISTICS
     trainer = trainer_of(algorithm, env_id=env_id, **more)
     play(trainer, 2)
     return trainer

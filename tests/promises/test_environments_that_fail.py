@@ -74,7 +74,7 @@ def failing(
     def make(**options: Any) -> Any:
         monkeypatch.setitem(globals(), "NUMBER", itertools.count())
         settings: dict[str, Any] = (
-            {} if algorithm == "mpo" else {"normalize_observation": True, "normalize_reward": True}
+            {} if algorithm in ("mpo", "sac") else {"normalize_observation": True, "normalize_reward": True}
         )
         if algorithm == "ppo-trxl":
             settings["max_episode_steps"] = 10

@@ -147,7 +147,7 @@ def test_a_folder_that_is_removed_during_training_is_a_run_again(
         len(list((run / "checkpoints").glob("step-*"))) == 1
     )  # what ends at a checkpoint is not saved twice
     assert trainer.unwritten == (
-        [] if algorithm == "mpo" else ["events.out.tfevents.*", "metrics.csv"]
+        [] if algorithm in ("mpo", "sac") else ["events.out.tfevents.*", "metrics.csv"]
     )  # its first row comes later
     assert not trainer.unwritten or "cannot be written" in (run / "notes.txt").read_text()
     with trainer_of(algorithm) as trainer:
@@ -163,7 +163,7 @@ def exact_config(algorithm: str) -> dict[str, Any]:
         "save_interval": 32,
         "total_steps": 128,
     }
-    return changes | ({"env_id": "Pendulum-v1", "save_replay": True} if algorithm == "mpo" else {})
+    return changes | ({"env_id": "Pendulum-v1", "save_replay": True} if algorithm in ("mpo", "sac") else {})
 
 
 def test_with_exact_resume_stopping_and_killing_change_nothing(
@@ -173,7 +173,7 @@ def test_with_exact_resume_stopping_and_killing_change_nothing(
     for name in ("whole", "stopped", "killed"):
         with trainer_of(algorithm, **changes) as trainer:
             if name == "killed":
-                die_at_round(trainer, 48 if algorithm == "mpo" else 3)
+                die_at_round(trainer, 48 if algorithm in ("mpo", "sac") else 3)
                 with pytest.raises(Killed):
                     train(trainer, tmp_path / name, 128)
             else:

@@ -81,7 +81,7 @@ def reference(learner, batch, noise):
 
 @pytest.mark.parametrize("layer_norm", [False, True])
 def test_losses_and_gradients_are_those_of_the_paper(layer_norm):
-    learner = make_learner(layer_norm=layer_norm, alpha_init=0.3)
+    learner = make_learner(layer_norm=layer_norm, temperature_init=0.3)
     with torch.no_grad():  # away from critics that are 0 and alike, and from their targets
         for parameter in [*learner.critics.parameters(), *learner.target_critics.parameters()]:
             parameter.add_(0.2 * torch.randn_like(parameter))
@@ -124,7 +124,7 @@ def test_the_targets_move_by_tau():
 
 @pytest.mark.parametrize(("target", "direction"), [(-50.0, -1.0), (50.0, 1.0)])
 def test_the_temperature_follows_the_entropy(target, direction):
-    learner = make_learner(target_entropy=target, alpha_lr=0.01)
+    learner = make_learner(target_entropy=target, temperature_lr=0.01)
     metrics = learner.learn(make_batch(learner))
     assert learner.alpha().item() == pytest.approx(1.0 + 0.01 * direction, abs=1e-4)
     assert metrics["sac/alpha"].item() == learner.alpha().item()
@@ -181,12 +181,12 @@ SMALL = {
     "seed": 3,
     "policy_lr": 3e-3,
     "q_lr": 3e-3,
-    "alpha_lr": 3e-3,
+    "temperature_lr": 3e-3,
 }
 
 
 def test_it_learns_the_identity(tmp_path):
-    with SACTrainer("IdentityContinuous-v0", gamma=0.0, alpha_init=0.1, **SMALL) as trainer:
+    with SACTrainer("IdentityContinuous-v0", gamma=0.0, temperature_init=0.1, **SMALL) as trainer:
         untrained = trainer.evaluate(16)["eval/return_mean"]
         trainer.train(2_500, str(tmp_path))
         trained = trainer.evaluate(16)["eval/return_mean"]
@@ -219,10 +219,10 @@ class _Ends(gym.Env):
 
 @pytest.mark.parametrize("terminates", [True, False])
 def test_values_know_how_an_episode_ends(terminates, tmp_path):
-    """γ = 0.5: Q of the last step is 1 where the episode terminates; where it is cut off, what follows counts,
-    which is learned from nothing but the bootstrap."""
+    """γ = 0.5: Q of the last step is 1 where the episode terminates; where it is cut off, what follows
+    counts too."""
     factory = type("_EndsSo", (_Ends,), {"terminates": terminates})
-    settings = SMALL | {"alpha_init": 1e-4, "alpha_lr": 1e-9, "tau": 0.05, "num_envs": 2}
+    settings = SMALL | {"temperature_init": 1e-4, "temperature_lr": 1e-9, "tau": 0.05, "num_envs": 2}
     with SACTrainer(factory, gamma=0.5, **settings) as trainer:
         trainer.train(1_500, str(tmp_path))
         learner = trainer.learner
@@ -255,7 +255,7 @@ def test_other_actions_are_refused_by_name():
     ("settings", "message"),
     [
         ({"tau": 0.0}, r"tau must be in \(0, 1\]"),
-        ({"alpha_init": 0.0}, "alpha_init must be in"),
+        ({"temperature_init": 0.0}, "temperature_init must be in"),
         ({"target_entropy": float("inf")}, "target_entropy must be finite"),
         ({"critic_layer_sizes": ()}, "critic_layer_sizes must be at least one layer"),
         ({"replay_size": 100}, "batch_size must be at most replay_size = 100, got 256"),

@@ -102,7 +102,7 @@ class MPOConfig(ReplayConfig):
     twin_critic: bool = False
     """Two critics, of which the lower one counts."""
     log_std_init: float = math.log(0.5)
-    """Logarithm of the standard deviation of continuous actions to start from, in [-18, 2]; bounds of actions
+    """Logarithm of the actions' standard deviation to start from, in [-18, 2]; bounds of actions
     are -1 and 1."""
     optimizer_type: str = "adam"
     """Optimiser: adam or sgd."""

@@ -78,8 +78,9 @@ class TrXLActor:
         self.memory.clock.advance(timestep.valid, timestep.terminated | timestep.truncated)
 
     def remembered(self) -> dict[str, Tensor]:
-        """What memory holds of each environment's episode, with the row that was last acted on: copies, see
-        `MemoryRing.rows`.
+        """Copies of what memory holds of each environment's episode, with the row that was last acted on.
+
+        See `MemoryRing.rows`.
         """
         assert self.tokens is not None
         position = self.memory.clock.position

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from fastrl.runs.config import Ranges, check_ranges, find_preset
 from fastrl.runs.memory import COPIES, Need, action_size, network_need, obs_size, perceptron, row_bytes
@@ -24,6 +24,8 @@ RANGES: Ranges = (
 @dataclass(kw_only=True)
 class SACConfig(ReplayConfig):
     """Settings of a SAC run: what the command line, `SACTrainer` and `SACLearner` take."""
+
+    CONTINUOUS_ONLY: ClassVar[bool] = True
 
     update_after: int = 10_000
     """Environment steps before the first update."""

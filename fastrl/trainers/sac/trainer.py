@@ -55,15 +55,13 @@ class SACTrainer(Trainer):
 
     def make_learner(self) -> SACLearner:
         """See `Trainer.make_learner`."""
-        action, shape = self.env.action, self.env.obs_shape
+        action, name = self.env.action, self.env.name
         if action.kind != "continuous" or action.low is None or action.high is None:
-            raise SettingError(
-                f"env_id {self.env.name!r} has {action.kind} actions; SAC takes continuous ones"
-            )
+            raise SettingError(f"env_id {name!r} has {action.kind} actions; SAC takes continuous ones")
         if not bool(torch.isfinite(action.low).all() & torch.isfinite(action.high).all()):
-            raise SettingError(f"env_id {self.env.name!r} has actions without bounds; SAC needs finite ones")
+            raise SettingError(f"env_id {name!r} has actions without bounds; SAC needs finite ones")
         bounds = {"action_low": action.low, "action_high": action.high}
-        return SACLearner(self.config, math.prod(shape), self.device, **bounds)
+        return SACLearner(self.config, math.prod(self.env.obs_shape), self.device, **bounds)
 
     def _make_feed(self) -> Feed:
         more: dict[str, Any] = {"count": self.count, "stopwatch": self.stopwatch, "device": self.device}
