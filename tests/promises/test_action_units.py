@@ -89,6 +89,8 @@ def test_units_of_the_actions_make_no_difference(algorithm: str, trainer_of: Cal
 def test_executed_actions_lie_inside_any_box(
     algorithm: str, trainer_of: Callable[..., Any], target: list[np.ndarray]
 ) -> None:
+    if algorithm == "sac":
+        pytest.skip("SAC refuses actions without bounds, which this environment has")
     with pytest.warns(
         UserWarning, match="Target-v0: .* own units, others are scaled .*: dimensions 4 of 6"
     ) as said:
