@@ -62,6 +62,8 @@ def test_made_up_states_are_refused_and_change_nothing(
         state = hostile_states.half_way(trainer)
         before = hostile_states.fingerprint(trainer)
         for place, value, sentence in KNOWN:
+            if place[-1] == "symbol" and trainer.env.action.kind == "continuous":
+                continue  # environments of continuous actions have no symbols
             with pytest.raises(
                 CheckpointError,
                 match=f"written with other settings than this trainer's, or is none: {sentence}",
@@ -84,8 +86,6 @@ def test_a_state_of_other_settings_is_refused_and_changes_nothing(
 ) -> None:
     with trainer_of(algorithm, env_id="CartPole-v1") as other, trainer_of(algorithm, num_envs=3) as trainer:
         before = hostile_states.fingerprint(trainer)
-        with pytest.raises(
-            CheckpointError, match="with other settings than this trainer's|policy acts scaled"
-        ):
+        with pytest.raises(CheckpointError, match="with other settings than|policy acts scaled"):
             trainer.load_state_dict(hostile_states.copy_of(other.state_dict()))
         assert hostile_states.fingerprint(trainer) == before
