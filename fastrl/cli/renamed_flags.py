@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Sequence
 
 from fastrl.errors import SettingError
-from fastrl.runs.renamed import RENAMED, converted, find_renamed, warn_of
+from fastrl.runs.renamed import RENAMED, converted, earlier_vf_coef, find_renamed, warn_of
+
+TRUE_WORDS, FALSE_WORDS = ("true", "yes", "on", "1"), ("false", "no", "off", "0")
 
 
 def with_new_flags(arguments: Sequence[str], known: Collection[str]) -> list[str]:
@@ -15,6 +17,8 @@ def with_new_flags(arguments: Sequence[str], known: Collection[str]) -> list[str
     """
     words: list[str] = []
     spelling: dict[str, str] = {}  # by setting, the name it was given by
+    given: dict[str, str] = {}  # by the name that was given, the last of its values
+    clipped = False
     for flag, values, as_written in _groups(arguments):
         name = _name(flag, known)
         renamed = find_renamed(name, known)
@@ -22,13 +26,18 @@ def with_new_flags(arguments: Sequence[str], known: Collection[str]) -> list[str
         if spelling.setdefault(setting, name) != name:
             first, second = as_flag(spelling[setting]), as_flag(name)
             raise SettingError(f"{first} and {second} are one setting, {as_flag(setting)}; give it once")
+        switched_off = flag.startswith(("--no-", "--no_"))
+        new_values = values if renamed is None else [_value(name, value) for value in values]
+        given |= {name: values[-1]} if values else {}
+        if setting == "clip_vloss":
+            clipped = switched_off == (bool(new_values) and new_values[-1].lower() in FALSE_WORDS)
         if renamed is None:
             words += as_written
             continue
         warn_of(name, spelled=as_flag, category=FutureWarning, stacklevel=3)
-        switched_off = flag.startswith(("--no-", "--no_"))
-        words.append(as_flag(f"no_{renamed.name}" if switched_off else renamed.name))
-        words += [_value(name, value) for value in values]
+        words += [as_flag(f"no_{renamed.name}" if switched_off else renamed.name), *new_values]
+    if (vf_coef := earlier_vf_coef(given, known, clipped=clipped)) is not None:
+        words += [as_flag("vf_coef"), str(vf_coef)]  # the last one counts
     return words
 
 

@@ -22,7 +22,7 @@ from typing import Annotated, Any
 
 from fastrl.cli.arguments import whole_word
 from fastrl.cli.pair_flags import pairs_registry
-from fastrl.cli.renamed_flags import earlier_value, with_new_flags
+from fastrl.cli.renamed_flags import FALSE_WORDS, TRUE_WORDS, earlier_value, with_new_flags
 from fastrl.errors import SettingError, nearest
 from fastrl.runs.config import ALGORITHM_KEY, RunConfig, field_types, parse_toml, values_from_toml
 from fastrl.runs.plain_values import agrees, plain
@@ -38,7 +38,6 @@ FOLDER_FLAGS = {
     "config": "TOML file with settings; flags go before it, it goes before the environment's preset.",
 }
 TRUST_HELP = "With --resume: import the module that the run's folder names for its environment."
-TRUE_WORDS, FALSE_WORDS = ("true", "yes", "on", "1"), ("false", "no", "off", "0")
 
 
 @dataclass(frozen=True)

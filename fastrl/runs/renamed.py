@@ -46,8 +46,9 @@ RENAMED: dict[str, Renamed] = {
     "clip_grad_norm": Renamed("max_grad_norm"),
     "entropy_coef": Renamed("ent_coef"),
     "init_ent_coef": Renamed("ent_coef"),
-    # the value loss has a half in front now, whether it is clipped or not
-    "value_coef": Renamed("vf_coef", lambda value: 2.0 * float(value)),
+    "value_coef": Renamed(
+        "vf_coef", lambda value: 2.0 * float(value)
+    ),  # where values are not clipped: `earlier_vf_coef`
     "norm_adv": Renamed("normalize_advantages"),
     "shared_body": Renamed("shared_encoder"),
     "initial_log_std": Renamed("log_std_init"),
@@ -96,7 +97,27 @@ def with_new_names(
         result[new], spelling[new] = value if renamed is None else converted(name, value), name
         if renamed is not None:
             warn_of(name, spelled=spelled, category=category, stacklevel=stacklevel + 1)
+    if (vf_coef := earlier_vf_coef(settings, known, clipped=bool(result.get("clip_vloss")))) is not None:
+        result["vf_coef"] = vf_coef
     return result
+
+
+def earlier_vf_coef(settings: Mapping[str, Any], known: Collection[str], *, clipped: bool) -> float | None:
+    """The vf_coef that gives the value loss of the earlier names; None where they say nothing of it.
+
+    The loss has a half in front now, whether values are clipped or not. It had it only where they were, and
+    its factor was 0.5 by default.
+
+    Args:
+        settings: values by name, earlier names among them.
+        known: the names that settings have now.
+        clipped: whether the change of values is clipped.
+    """
+    if "value_coef" in settings and find_renamed("value_coef", known):
+        return float(settings["value_coef"]) * (1.0 if clipped else 2.0)
+    if clipped and "value_clip_range" in settings and "vf_coef" in known and "vf_coef" not in settings:
+        return 0.5
+    return None
 
 
 def converted(name: str, value: Any) -> Any:

@@ -54,7 +54,7 @@ def before(trainer_of: Callable[..., Any], two_threads: None) -> dict[str, Any]:
 def test_only_a_session_changes_the_process(
     algorithm: str, trainer_of: Callable[..., Any], tmp_path: Path, before: dict[str, Any]
 ) -> None:
-    with trainer_of(algorithm, env_id="CartPole-v1", max_episode_steps=20) as trainer:
+    with trainer_of(algorithm, env_id="LinearQuadratic-v0") as trainer:
         assert state() == before
         with trainer.session(), trainer.session():
             inside = state()

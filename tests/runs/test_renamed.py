@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
+import json
 import math
 import warnings
 from collections.abc import Callable
@@ -161,6 +162,34 @@ def test_a_value_clip_range_of_another_width_is_spoken_of(read: Callable[..., An
     (tmp_path / "my.toml").write_text("value_clip_range = 0.4\nclip_coef = 0.1")
     with pytest.warns(FutureWarning, match=words):
         assert read("--config", str(tmp_path / "my.toml")).clip_vloss
+
+
+@pytest.mark.parametrize(
+    ("settings", "vf_coef"),
+    [
+        # earlier value_coef · mean (V − G)², or where clipped value_coef · ½ mean max(...); 0.5 by default
+        ({"value_coef": 0.5}, 1.0),
+        ({"value_coef": 0.5, "value_clip_range": "none"}, 1.0),
+        ({"value_coef": 0.25, "value_clip_range": 0.2}, 0.25),
+        ({"value_clip_range": 0.2, "value_coef": 0.25}, 0.25),
+        ({"value_coef": 0.25, "clip_vloss": True}, 0.25),
+        ({"value_coef": 0.25, "clip_vloss": False}, 0.5),
+        ({"value_clip_range": 0.2}, 0.5),
+        ({"value_clip_range": "none"}, 1.0),
+        ({"value_clip_range": 0.2, "vf_coef": 1.0}, 1.0),
+        ({"clip_vloss": True}, 1.0),
+    ],
+)
+def test_earlier_names_give_the_value_loss_that_they_gave(
+    read: Callable[..., Any], tmp_path: Path, settings: dict[str, Any], vf_coef: float
+) -> None:
+    file = tmp_path / "my.toml"
+    file.write_text("".join(f"{name} = {json.dumps(value)}\n" for name, value in settings.items()))
+    words = [word for name, value in settings.items() for word in (as_flag(name), str(value))]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        configs = Config(env_id="X-v0", **settings), read("--config", str(file)), read(*words)
+    assert [config.vf_coef for config in configs] == [vf_coef] * 3
 
 
 @pytest.mark.parametrize("value", [0, -1.0, "wide", None, []])
