@@ -28,7 +28,7 @@ def with_new_flags(arguments: Sequence[str], known: Collection[str]) -> list[str
             raise SettingError(f"{first} and {second} are one setting, {as_flag(setting)}; give it once")
         switched_off = flag.startswith(("--no-", "--no_"))
         new_values = values if renamed is None else [_value(name, value) for value in values]
-        given |= {name: value for value in values}
+        given |= {name: values[-1]} if values else {}
         if setting == "clip_vloss":
             clipped = switched_off == (bool(new_values) and new_values[-1].lower() in FALSE_WORDS)
         if renamed is None:

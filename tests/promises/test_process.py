@@ -124,6 +124,25 @@ def test_sessions_of_two_trainers_lie_in_each_other(
     assert state() == before
 
 
+def test_sessions_that_overlap_put_back_what_the_first_one_found(
+    trainer_of: Callable[..., Any], before: dict[str, Any]
+) -> None:
+    """As those of two threads do: the first ends while the second goes on."""
+    with trainer_of("vmpo", threads=1) as first, trainer_of("vmpo", threads=3, seed=9) as second:
+        first.session().__enter__()
+        of_first = state()
+        second.session().__enter__()
+        torch.rand(1)
+        of_second = state()
+        first.session().__exit__(None, None, None)
+        assert state() == of_second
+        second.session().__exit__(None, None, None)
+        assert state() == before
+        with first.session():
+            assert state() == of_first
+    assert state() == before
+
+
 def test_a_session_that_an_error_leaves_puts_everything_back(
     trainer_of: Callable[..., Any], before: dict[str, Any]
 ) -> None:

@@ -167,8 +167,7 @@ def test_a_value_clip_range_of_another_width_is_spoken_of(read: Callable[..., An
 @pytest.mark.parametrize(
     ("settings", "vf_coef"),
     [
-        # earlier: value_coef · mean (V − G)², or with value_clip_range value_coef · ½ mean max(...);
-        # 0.5 by default
+        # earlier value_coef · mean (V − G)², or where clipped value_coef · ½ mean max(...); 0.5 by default
         ({"value_coef": 0.5}, 1.0),
         ({"value_coef": 0.5, "value_clip_range": "none"}, 1.0),
         ({"value_coef": 0.25, "value_clip_range": 0.2}, 0.25),

@@ -202,3 +202,20 @@ def test_presets_are_settings_of_their_algorithm(config_class, env_id):
 @every
 def test_every_algorithm_has_a_preset_and_none_for_what_was_not_measured(config_class):
     assert config_class.preset("CartPole-v1") and config_class.preset("ProofofMemory-v0") == {}
+
+
+def test_an_environment_without_a_transition_moves_no_network_of_the_fit():
+    """Its minibatch has no gradient, but momentum would move the networks."""
+    settings = DAE | {"num_envs": 2, "num_steps": 4, "dae_epochs": 1, "dae_minibatches": 2}
+    with make_trainer(**settings) as trainer:
+        trainer.collect()
+        trainer.estimate()
+        trainer.learn()
+        trainer.collect()
+        trainer.estimate()
+        segments, steps = trainer._segments(), []
+        trainer.learner.dae_optimizer.step = lambda loss, **_: steps.append(loss) or loss.detach()
+        trainer.learner.fit_advantages(segments, 0)
+        segments.valid[0] = False
+        trainer.learner.fit_advantages(segments, 0)
+    assert len(steps) == 2 + 1

@@ -144,15 +144,16 @@ class BaseOpt(ABC):
             self._run("cleanup", batch)
 
     def _train(self, batch: Any) -> None:
-        num_mini_batches = min(
-            self.num_mini_batches, len(batch)
-        )  # rows that are no transitions are left out of batches
+        # rows that are no transitions are left out of batches
+        num_mini_batches = min(self.num_mini_batches, len(batch))
         for _ in range(self.num_epochs):
             if self._run("epoch_start", batch):
                 return
             for mini_batch in batch.sample_keys(
                 self.batch_keys, num_mini_batches, self.shuffle and num_mini_batches > 1
             ):
+                if "valid" in mini_batch and not bool(mini_batch["valid"].any()):
+                    continue  # environments without a transition: momentum alone would move the networks
                 if self._run("mini_batch_start", mini_batch):
                     break
                 self.optimizer_step(mini_batch)

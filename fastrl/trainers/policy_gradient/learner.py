@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from fastrl.losses.dae import ActingPolicy
 from fastrl.losses.policy_gradient import (
     adapted_kl_penalty,
     kl_penalty_loss,
@@ -20,8 +21,8 @@ from fastrl.losses.value import explained_variance, half_squared_error
 from fastrl.nn.action_heads import Policy
 from fastrl.nn.normalizer import RunningNormalizer
 from fastrl.nn.precision import without_autocast
+from fastrl.runs.advantage_fit import fit_advantages
 from fastrl.runs.optimizers import FlatOptimizer, load_parts, require_gradients
-from fastrl.trainers.policy_gradient.advantage_fit import fit_advantages
 from fastrl.trainers.policy_gradient.config import PolicyGradientConfig, PPOAdaptiveConfig, PPOConfig
 from fastrl.trainers.policy_gradient.networks import make_networks
 from fastrl.trainers.policy_gradient.rows import Metrics, Rows, Segments, means_of, minibatches
@@ -211,25 +212,31 @@ class Learner:
     # --------------------------------------------------------------------------- direct advantage estimation
 
     def fit_advantages(self, segments: Segments, env_steps: int) -> tuple[Tensor, Tensor, Metrics]:
-        """Fit Â and V together on a rollout, `dae_epochs` times; the policy does not move.
-
-        Â is looked at afterwards.
+        """Fit Â and V together on a rollout; the policy does not move.
 
         Args:
-            segments: the rollout; without a transition nothing is fitted.
+            segments: the rollout.
             env_steps: as for `learn`.
 
         Returns:
-            (Â [E, T], 0 on rows that are no transition, over sqrt(mean_s E_π Â²) with `normalize_advantages`;
-            what V is fitted to with this Â, [E, T]; metrics).
+            (Â [E, T], what V is fitted to with it [E, T], metrics), see `fastrl.runs.advantage_fit`.
 
         Raises:
             NonFiniteError, SettingError: as for `learn`.
         """
         assert self.advantage is not None
         self._begin(self.dae_optimizer, env_steps)
-        networks = (self.policy, self.value, self.advantage)
-        return fit_advantages(*networks, self.dae_optimizer, segments, self.config, self._place)
+        value, advantage = self.value.prepared(), self.advantage.prepared()  # once for all minibatches
+
+        def evaluate(part: Segments) -> tuple[Tensor, Tensor, ActingPolicy]:
+            obs, sizes = part.obs.flatten(0, 1), part.rewards.shape
+            values, outputs = value(obs).view(sizes), advantage(obs).unflatten(0, sizes)
+            return outputs, values, self.policy.distribution(part.acted)
+
+        def step(loss: Tensor) -> Metrics:
+            return {"loss/dae": loss.detach(), "grad/dae_norm": self.dae_optimizer.step(loss, **self._place)}
+
+        return fit_advantages(evaluate, step, segments, minibatches, self.config, environments_first=True)
 
     # ------------------------------------------------------------------------------------------------ state
 

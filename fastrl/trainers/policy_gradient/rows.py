@@ -42,7 +42,7 @@ class Segments(NamedTuple):
         actions: [E, T] or [E, T, branches] int64, or [E, T, A].
         acted: [E, T, ...], what the policy's network gave when it acted.
         rewards: [E, T].
-        bootstrap: [E, T+1], V when the rollout was made.
+        values: [E, T+1], V when the rollout was made.
         terminated, truncated, valid: [E, T] bool.
     """
 
@@ -50,7 +50,7 @@ class Segments(NamedTuple):
     actions: Tensor
     acted: Tensor
     rewards: Tensor
-    bootstrap: Tensor
+    values: Tensor
     terminated: Tensor
     truncated: Tensor
     valid: Tensor

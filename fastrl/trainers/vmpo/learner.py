@@ -12,13 +12,14 @@ from torch import Tensor, nn
 
 from fastrl import ops
 from fastrl.errors import SettingError
+from fastrl.losses.dae import ActingPolicy
 from fastrl.losses.multiplier import Multiplier
 from fastrl.losses.value import explained_variance, standardize
 from fastrl.losses.vmpo import e_step
 from fastrl.nn.kept import KeptParameters
 from fastrl.nn.precision import without_autocast
+from fastrl.runs.advantage_fit import fit_advantages
 from fastrl.runs.optimizers import backward, load_parts, require_finite_step
-from fastrl.trainers.vmpo.advantage_fit import fit_advantages
 from fastrl.trainers.vmpo.batch import Rows, Segments
 from fastrl.trainers.vmpo.config import VMPOConfig
 from fastrl.trainers.vmpo.gradients import ROWS_PER_BLOCK, accumulate_gradients
@@ -200,7 +201,7 @@ class VMPOLearner:
     def fit_advantages(self, segments: Segments) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
         """With "dae": fit Â and V together on a rollout, before the policy learns from it.
 
-        See `fastrl.trainers.vmpo.advantage_fit`.
+        See `fastrl.runs.advantage_fit`.
 
         Returns:
             (advantages [T, N], what V(s_t) is fitted to [T, N], metrics).
@@ -209,9 +210,15 @@ class VMPOLearner:
             NonFiniteError: the loss or its gradient is not finite; that gradient step was not taken.
             SettingError: parameters have changed so that the optimiser cannot follow.
         """
-        assert self.advantage_network is not None
         self.follow()
-        return fit_advantages(self.policy, self.advantage_network, segments, self.config, self._fit_step)
+        return fit_advantages(self._fit_terms, self._fit_step, segments, Segments.minibatches, self.config)
+
+    def _fit_terms(self, segments: Segments) -> tuple[Tensor, Tensor, ActingPolicy]:
+        """f, V(s_t) and the policy that acted of a rollout."""
+        assert self.advantage_network is not None
+        rows, sizes = segments.obs.flatten(0, 1), segments.rewards.shape
+        outputs = self.advantage_network(self.policy.obs_normalizer(rows)).unflatten(0, sizes)
+        return outputs, self.policy.get_value(rows).view(sizes), segments.acted
 
     def _fit_step(self, loss: Tensor) -> dict[str, Tensor]:
         """One gradient step of advantage and value function."""

@@ -153,6 +153,16 @@ def test_a_batch_without_a_transition_moves_nothing():
     assert all(torch.equal(*pair) for pair in zip(start, weights(agent), strict=True))
 
 
+def test_a_mini_batch_without_a_transition_moves_nothing(monkeypatch):
+    agent = make_agent(passes={"num_epochs": 1, "num_mini_batches": ENVS})
+    optimizer, steps = agent.advantage.optimizer, []
+    monkeypatch.setattr(optimizer, "optimizer_step", lambda batch: steps.append(bool(batch.valid.any())))
+    rollout = agent.collect()
+    rollout.valid[:, 1] = False
+    agent.estimate(rollout)
+    assert steps == [True] * (ENVS - 1)
+
+
 def test_rewards_on_reset_rows_count_for_nothing():
     found = []
     for reward in (0.0, 1e9):
