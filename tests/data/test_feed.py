@@ -108,7 +108,7 @@ def test_a_feed_goes_on_exactly_from_its_state_or_fills_a_new_replay():
     state = first.state_dict()
     second = make_feed()
     second.env.load_state_dict(first.env.state_dict())
-    second.load_state_dict(state)
+    second.load_state_dict(state, environments_continue=True)
     for feed in (first, second):
         for _ in range(10):
             feed.step(act)
@@ -116,8 +116,31 @@ def test_a_feed_goes_on_exactly_from_its_state_or_fills_a_new_replay():
     for one, other in zip(first.batches(), second.batches(), strict=True):
         assert torch.equal(one.obs, other.obs) and torch.equal(one.rewards, other.rewards)
     third = make_feed(settings=Settings(save_replay=False))
-    third.load_state_dict(state | {"replay": None})
+    third.load_state_dict(state | {"replay": None}, environments_continue=True)
     assert (len(third.replay), third.due, third.stepped) == (0, 0.0, 0)
+
+
+def test_environments_that_begin_anew_are_not_what_followed_the_saved_rows():
+    first, second = make_feed(), make_feed()
+    for _ in range(3):
+        first.step(act)
+    for _ in range(5):
+        second.step(act)
+    second.load_state_dict(first.state_dict(), environments_continue=False)
+    fields = second.replay.storage.fields
+    assert second.replay.index.rows == 4 and torch.equal(fields["obs"][3], first.obs)
+    assert not fields["valid"][3].any() and torch.equal(second.obs, make_feed().obs)
+
+
+def test_a_state_that_is_none_leaves_the_feed_as_it_was():
+    feed = make_feed()
+    for _ in range(3):
+        feed.step(act)
+    state = feed.state_dict()
+    del state["replay"]["rows"]["rewards"]
+    with pytest.raises(ValueError, match="the replay's 'rewards' must be a"):
+        feed.load_state_dict(state | {"stepped": 99}, environments_continue=False)
+    assert (len(feed.replay), feed.stepped, feed.replay.index.rows) == (6, 6, 3)
 
 
 def test_new_episodes_are_not_what_followed_the_stored_ones():

@@ -19,6 +19,7 @@ from fastrl.errors import SettingError
 from fastrl.machine import require_memory
 from fastrl.nn.distributions import Categorical, DiagonalGaussian, Distribution
 from fastrl.nn.encoders import as_vectors
+from fastrl.nn.layers import count_parameters
 from fastrl.nn.normalizer import RewardScaler
 from fastrl.nn.observations import as_rows
 from fastrl.nn.precision import without_autocast
@@ -207,7 +208,7 @@ class VMPOTrainer(Trainer):
         if not isinstance(updates_per_step, Unsaid):
             config = replace(self.config, updates_per_step=updates_per_step)
             config.check()
-            self.config = config
+            self.config = self.learner.config = config
         self.run(total_steps, out_dir)
 
     @without_autocast
@@ -293,11 +294,10 @@ class VMPOTrainer(Trainer):
 
     def describe(self) -> str:
         """Environments, threads and the memory of the rollout."""
-        networks = [self.learner.policy, self.learner.advantage_network]
-        counts = [p.numel() for network in networks if network is not None for p in network.parameters()]
+        parameters = count_parameters(self.learner.policy, self.learner.advantage_network)
         return (
             f"V-MPO on {self.env.name}: {self.env.num_envs} environments × {self.config.num_steps} steps per "
-            f"rollout, {sum(counts):,} parameters; {self._memory}; {self.threads}"
+            f"rollout, {parameters:,} parameters; {self._memory}; {self.threads}"
         )
 
     # ------------------------------------------------------------------------------------ state
