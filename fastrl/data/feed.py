@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from fastrl.data.replay import Sequences, make_replay
+from fastrl.data.replay import SequenceReplay, Sequences, make_replay
 from fastrl.data.rollout import Field
 from fastrl.envs import Episode, Timestep, VectorEnv
 from fastrl.nn.encoders import as_vectors, byte_range
@@ -84,15 +84,8 @@ class Feed:
         stopwatch: Callable[[str], AbstractContextManager[Any]] = lambda phase: nullcontext(),
     ) -> None:
         self.env, self.settings, self.name = env, settings, name
-        self.replay, self.memory = make_replay(
-            env,
-            settings.replay_size,
-            extras,
-            window=settings.window,
-            copies=2 if settings.save_replay else 0,
-            seed=seed,
-            device=device,
-        )
+        self._extras, self._seed, self._device = extras, seed, device
+        self.replay, self.memory = self._make_replay()
         self.byte_range = byte_range(env.obs_shape)
         self.refused = 0
         self.stepped = 0
@@ -101,6 +94,18 @@ class Feed:
         self._following: Tensor | None = None
         self._broken = False
         self._count, self._stopwatch = count, stopwatch
+
+    def _make_replay(self) -> tuple[SequenceReplay, str]:
+        settings = self.settings
+        return make_replay(
+            self.env,
+            settings.replay_size,
+            self._extras,
+            window=settings.window,
+            copies=2 if settings.save_replay else 0,
+            seed=self._seed,
+            device=self._device,
+        )
 
     def restart(self) -> None:
         """Reset all environments; windows do not lead from what is stored into the new episodes.
@@ -150,6 +155,11 @@ class Feed:
                 batch = self.replay.sample(windows, settings.window).with_float_obs(self.byte_range)
             self.due -= 1.0
             yield batch
+
+    def metrics(self) -> dict[str, Tensor]:
+        """`replay/transitions`, those that are stored, and `replay/refused`, 0-d."""
+        counts = {"replay/transitions": len(self.replay), "replay/refused": self.refused}
+        return {name: torch.tensor(float(count)) for name, count in counts.items()}
 
     def _ready(self) -> bool:
         """Whether there is enough to learn from: `update_after` steps were made, and a batch can be drawn."""
@@ -247,6 +257,10 @@ class Feed:
 
     def state_dict(self) -> dict[str, Any]:
         """What a later process needs to go on: exactly with `save_replay`, else from a new replay."""
+        return self.carried() | {"replay": self.replay.state_dict() if self.settings.save_replay else None}
+
+    def carried(self) -> dict[str, Any]:
+        """`state_dict` without the replay, which is not copied."""
         return {
             "obs": self.obs,
             "refused": self.refused,
@@ -255,24 +269,33 @@ class Feed:
             "breaks_next": self._breaks_next,
             "following": self._following,
             "broken": self._broken,
-            "replay": self.replay.state_dict() if self.settings.save_replay else None,
         }
 
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Counterpart of `state_dict`, for a feed whose replay is empty.
+    def load_state_dict(self, state: Mapping[str, Any], *, environments_continue: bool) -> None:
+        """Counterpart of `state_dict`; what this feed had stored is dropped.
+
+        Without a saved replay the next `update_after` environment steps only fill a new one.
+
+        Args:
+            state: of a feed with the same settings.
+            environments_continue: whether the environments go on where they were; else they are reset.
 
         Raises:
-            ValueError: the replay's state is none.
+            ValueError: the replay's state is none; the feed is as it was.
         """
-        if state["replay"] is not None:
-            self.replay.load_state_dict(state["replay"])  # first, since it may be none
+        replay, memory = self._make_replay()
         kept = state["replay"] is not None
+        if kept:
+            replay.load_state_dict(state["replay"])
+        self.replay, self.memory = replay, memory
         self.stepped, self.due = (int(state["stepped"]), float(state["due"])) if kept else (0, 0.0)
         self.obs = state["obs"].to(self.replay.device)
         self.refused = int(state["refused"])
         self._breaks_next = state["breaks_next"].clone()
         self._following = None if state["following"] is None else state["following"].clone()
         self._broken = bool(state["broken"])
+        if not environments_continue:
+            self.restart()
 
 
 def usable(values: Tensor) -> Tensor:

@@ -76,16 +76,19 @@ def configuration(algorithm: str, env: Environment, *, preset: bool, settings: d
         raise SettingError("env_id is the argument env here: give the environment there")
     config_class = find_algorithm(algorithm).config_class()
     values = config_class.preset(env) if preset and isinstance(env, str) else {}
-    if _is_single(env):
-        values["num_envs"] = 1
+    values |= _number_of(env)
     config: RunConfig = config_class.of({**values, **settings, "env_id": env})
     return config
 
 
-def _is_single(env: Environment) -> bool:
-    """Whether it is one Gymnasium environment, already made."""
+def _number_of(env: Environment) -> dict[str, int]:
+    """The setting `num_envs` of environments that are already made; none for an id or a factory."""
     if isinstance(env, str):
-        return False
+        return {}
     import gymnasium as gym
 
-    return isinstance(env, gym.Env)
+    from fastrl.envs import VectorEnv
+
+    if isinstance(env, VectorEnv | gym.vector.VectorEnv):
+        return {"num_envs": env.num_envs}
+    return {"num_envs": 1} if isinstance(env, gym.Env) else {}

@@ -18,6 +18,12 @@ SQRT_TWO = math.sqrt(2.0)  # gain of an orthogonal layer in front of tanh or ReL
 Layer = TypeVar("Layer", bound=nn.Module)
 
 
+def count_parameters(*modules: nn.Module | None) -> int:
+    """Numbers in the parameters of modules, those that several share once; None is no module."""
+    there = [module for module in modules if module is not None]
+    return sum(p.numel() for p in dict.fromkeys(p for module in there for p in module.parameters()))
+
+
 def layer_init(layer: Layer, std: float = SQRT_TWO, bias_const: float = 0.0) -> Layer:
     """Initialise a layer in place: orthogonal weight with gain `std`, constant bias; returns the layer.
 

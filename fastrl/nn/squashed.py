@@ -52,8 +52,8 @@ class SquashedGaussian:
         return self._log_prob_at(torch.atanh(unit.clamp(-largest, largest)))
 
     def _squash(self, u: Tensor) -> Tensor:
-        half = 0.5 * (self.high - self.low)
-        return torch.addcmul(0.5 * (self.high + self.low), half, torch.tanh(u))
+        # at ±1 the very bounds: m ± h would be rounded beyond some
+        return torch.lerp(self.low, self.high, 0.5 + 0.5 * torch.tanh(u))
 
     def _log_prob_at(self, u: Tensor) -> Tensor:
         log_slope = 2.0 * (math.log(2.0) - u - functional.softplus(-2.0 * u))  # of tanh, without cancellation

@@ -86,13 +86,17 @@ class Session:
     Afterwards the process is as it was, and the next time the generators go on where they stopped.
 
     It can be entered inside itself, which changes nothing, and inside another trainer's. The generators are
-    those of the whole process: other threads that draw meanwhile draw from them too.
+    those of the whole process: other threads that draw meanwhile draw from them too. Where sessions of two
+    threads overlap, the process is as the first one found it when the last has ended.
 
     Args:
         settings: what is applied meanwhile.
         seed: of the generators, in [0, 2^32).
         device: where the trainer draws.
     """
+
+    _open: list[Session] = []  # of all trainers, as they were entered
+    _lock = threading.RLock()
 
     def __init__(self, settings: ProcessSettings, seed: int, device: torch.device) -> None:
         self._settings = settings
@@ -114,18 +118,30 @@ class Session:
             self._own = state
 
     def __enter__(self) -> Self:
-        if self._depth == 0:
-            self._outside = rng_state()
-            self._settings.apply()
-            put_rng_state(self._own)
-        self._depth += 1
+        with self._lock:
+            if self._depth == 0:
+                self._outside = rng_state()
+                self._settings.apply()
+                put_rng_state(self._own)
+                self._open.append(self)
+            self._depth += 1
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._depth -= 1
-        if self._depth == 0:
+        with self._lock:
+            self._depth -= 1
+            if self._depth == 0:
+                self._leave()
+
+    def _leave(self) -> None:
+        place = self._open.index(self)
+        del self._open[place]
+        if place == len(self._open):
             self._own = rng_state()
             put_rng_state(self._outside)
-            self._settings.restore()
+        else:  # one of another thread was entered later and goes on: it found this one's generators
+            later = self._open[place]
+            self._own, later._outside = later._outside, self._outside
+        self._settings.restore()

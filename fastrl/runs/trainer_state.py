@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from fastrl.data.feed import Feed
 from fastrl.data.rollout import Rollout
 from fastrl.envs import EnvironmentFailure
 from fastrl.envs.action_scale import require_same_scale
@@ -14,7 +15,7 @@ from fastrl.envs.action_spec import ActionSpec
 from fastrl.envs.description import description_of
 from fastrl.errors import CheckpointError, NonFiniteError
 from fastrl.runs.seeding import require_rng_state
-from fastrl.runs.state_check import Checked, ListOf, StateError, Within, require_like
+from fastrl.runs.state_check import Checked, ListOf, Maybe, StateError, Within, require_like
 from fastrl.runs.state_codec import decode_state, encode_state
 
 if TYPE_CHECKING:
@@ -144,6 +145,11 @@ def rollout_outline(rollout: Rollout, action: ActionSpec) -> dict[str, Any]:
             actions, 0, torch.tensor(action.nvec, device=actions.device) - 1
         )
     return outline
+
+
+def feed_outline(feed: Feed) -> dict[str, Any]:
+    """What the state of a feed must look like; the replay looks at its own state itself."""
+    return feed.carried() | {"following": Maybe(feed.obs), "replay": None}
 
 
 def _require_state(trainer: Trainer, state: Mapping[str, Any]) -> None:

@@ -23,7 +23,7 @@ SMALL: dict[str, Any] = {
 
 
 # what an algorithm that takes continuous actions only gets instead
-CONTINUOUS = {"Identity-v0": "IdentityContinuous-v0", "CartPole-v1": "Pendulum-v1"}
+CONTINUOUS = {"Identity-v0": "IdentityContinuous-v0", "CartPole-v1": "InvertedPendulum-v5"}
 
 
 def small_settings(config_class: type[Any], **changes: Any) -> dict[str, Any]:

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from fastrl.nn.layers import layer_init, mlp
+from fastrl.nn.layers import count_parameters, layer_init, mlp
 
 
 @pytest.mark.parametrize(("inputs", "outputs"), [(8, 5), (5, 8), (6, 6)])
@@ -31,3 +31,8 @@ def test_mlp_has_its_widths_and_is_the_identity_without_layers():
     assert mlp(3, (7, 5))(torch.zeros(2, 3)).shape == (2, 5)
     x = torch.randn(2, 3)
     assert torch.equal(mlp(3, ())(x), x)
+
+
+def test_shared_parameters_are_counted_once():
+    layer = nn.Linear(3, 2)
+    assert count_parameters(layer, None, nn.Sequential(layer, nn.Linear(2, 1))) == 8 + 3

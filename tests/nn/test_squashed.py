@@ -70,3 +70,12 @@ def test_gradients_are_those_of_differences():
 
     mean, log_std = (torch.randn(4, 2, dtype=torch.float64, requires_grad=True) for _ in range(2))
     assert torch.autograd.gradcheck(outputs, (mean, log_std))
+
+
+def test_actions_far_out_are_the_bounds_and_never_beyond_them():
+    generator = torch.Generator().manual_seed(0)
+    low = 4.0 * torch.rand(2_000, generator=generator) - 2.0
+    high = low + 3.0 * torch.rand(2_000, generator=generator)
+    for mean, bound in ((50.0, high), (-50.0, low)):
+        gaussian = DiagonalGaussian(torch.full((2_000,), mean), torch.zeros(2_000))
+        assert torch.equal(SquashedGaussian(gaussian, low, high).mode(), bound)

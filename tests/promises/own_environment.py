@@ -12,7 +12,7 @@ class Corridor(gym.Env):
     """Ten steps, each rewarded with the sum of the weights."""
 
     observation_space = gym.spaces.Box(0.0, 1.0, (3,))
-    action_space = gym.spaces.Discrete(2)
+    action_space = gym.spaces.Box(-1.0, 1.0, (1,))
 
     def __init__(self, weights: Any = (1.0,), table: Any = None) -> None:
         self.weights, self.table, self.position = weights, table, 0

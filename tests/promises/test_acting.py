@@ -58,6 +58,8 @@ def test_one_observation_is_a_row_of_a_batch_and_of_an_evaluation(
 
 def test_other_shapes_are_refused_by_name(algorithm: str, trainer_of: Callable[..., Any]) -> None:
     with made(trainer_of, algorithm, "CartPole-v1") as trainer:
+        if trainer.env.obs_shape != (4,):
+            pytest.skip("the sentences are those of CartPole's observations; this algorithm gets others")
         for deterministic in (True, False):
             for wrong in (np.zeros(3), np.zeros((2, 5)), np.zeros((2, 2, 4)), 0.0):
                 with pytest.raises(

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-from fastrl.errors import CheckpointError
+from fastrl.errors import CheckpointError, SettingError
 from fastrl.runs.state_codec import encode_state
 
 MIXED_LOW, MIXED_HIGH = [-0.1, 5.0, -2000.0, 0.0, -np.inf, 3.0], [0.1, 35.0, 2000.0, 0.01, np.inf, 3.0]
@@ -87,12 +87,20 @@ def test_units_of_the_actions_make_no_difference(algorithm: str, trainer_of: Cal
 
 
 def test_executed_actions_lie_inside_any_box(
-    algorithm: str, trainer_of: Callable[..., Any], target: list[np.ndarray]
+    algorithm: str,
+    trainer_of: Callable[..., Any],
+    config_of: Callable[..., Any],
+    target: list[np.ndarray],
 ) -> None:
+    mixed: dict[str, Any] = {"env_id": "Target-v0", "env_kwargs": {"mixed": True}}
+    if config_of(algorithm).CONTINUOUS_ONLY:  # its policy is squashed into bounds
+        with pytest.raises(SettingError, match="'Target-v0' has actions without bounds"):
+            trainer_of(algorithm, **mixed)
+        return
     with pytest.warns(
         UserWarning, match="Target-v0: .* own units, others are scaled .*: dimensions 4 of 6"
     ) as said:
-        trainer = trainer_of(algorithm, env_id="Target-v0", env_kwargs={"mixed": True})
+        trainer = trainer_of(algorithm, **mixed)
         learned(trainer, 2)
         trainer.evaluate(2, seed=3)
     assert len([warning for warning in said if "own units" in str(warning.message)]) == 1

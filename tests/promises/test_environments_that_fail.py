@@ -22,14 +22,14 @@ from fastrl.runs.checkpoint import load_checkpoint
 NUMBER = itertools.count()  # of environments made
 
 
-class Failing(gym.Env[np.ndarray, int]):
+class Failing(gym.Env[np.ndarray, np.ndarray]):
     """Episodes of ten steps; the environment made as number `index` does `what` at its step `at`.
 
     The twentieth step is the vector environment's twenty-first, number 20: there is a reset row before it.
     """
 
     observation_space = gym.spaces.Box(-np.inf, np.inf, (3,))
-    action_space = gym.spaces.Discrete(2)
+    action_space = gym.spaces.Box(-1.0, 1.0, (1,))
 
     def __init__(self, what: str = "nothing", value: float = 0.0, index: int = 1, at: int = 20) -> None:
         self.what = what if next(NUMBER) == index else "nothing"
@@ -42,7 +42,7 @@ class Failing(gym.Env[np.ndarray, int]):
         self.episode_steps = 0
         return self._observation(self.what == "first observation" and self.steps >= self.at), {}
 
-    def step(self, action: int) -> tuple[np.ndarray, float, bool, bool, dict[str, Any]]:
+    def step(self, action: np.ndarray) -> tuple[np.ndarray, float, bool, bool, dict[str, Any]]:
         self.steps, self.episode_steps = self.steps + 1, self.episode_steps + 1
         what = self.what if self.steps == self.at else "nothing"
         if what == "exit":
@@ -51,7 +51,7 @@ class Failing(gym.Env[np.ndarray, int]):
             os.kill(os.getpid(), signal.SIGTERM)
             raise KeyboardInterrupt
         obs = self._observation(what in ("cut observation", "observation"))
-        reward = self.value if what == "reward" else float(action)
+        reward = self.value if what == "reward" else float(action[0] > 0)
         over = self.episode_steps == 10
         return obs, reward, over and what != "cut observation", over, {}
 

@@ -7,9 +7,27 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import gymnasium as gym
+import numpy as np
 import pytest
 
 from fastrl.runs import evaluation
+
+
+class Endless(gym.Env[np.ndarray, np.ndarray]):
+    """Rewards 0, 1, 2, … without an end."""
+
+    observation_space = gym.spaces.Box(-1.0, 1.0, (1,))
+    action_space = gym.spaces.Box(-1.0, 1.0, (1,))
+
+    def reset(self, *, seed: int | None = None, options: Any = None) -> tuple[np.ndarray, dict[str, Any]]:
+        super().reset(seed=seed)
+        self.steps = 0
+        return np.zeros(1, np.float32), {}
+
+    def step(self, action: np.ndarray) -> tuple[np.ndarray, float, bool, bool, dict[str, Any]]:
+        self.steps += 1
+        return np.zeros(1, np.float32), float(self.steps - 1), False, False, {}
 
 
 def test_episodes_without_a_meant_limit_are_left_and_said(
@@ -17,14 +35,13 @@ def test_episodes_without_a_meant_limit_are_left_and_said(
 ) -> None:
     monkeypatch.setattr(evaluation, "LONGEST_EPISODE", 30)
     options = {
-        "env_id": "Counter-v0",
-        "env_kwargs": {"length": 2**40},
+        "env_id": Endless,
         "max_episode_steps": 2**31 - 1,
         "eval_episodes": 2,
     }
     trainer = trainer_of(algorithm, **options)
     with pytest.warns(
-        UserWarning, match="2 of 2 episodes of Counter-v0 were left after 30 steps .* eval_max_steps"
+        UserWarning, match="2 of 2 episodes of Endless were left after 30 steps .* eval_max_steps"
     ):
         metrics = trainer.evaluate(2, seed=1)
     assert metrics["eval/length_mean"] == 30.0 and metrics["eval/cut_episodes"] == 2.0

@@ -32,7 +32,7 @@ SPACES: dict[str, gym.Space[Any]] = {
 
 
 class _Odd(gym.Env[Any, Any]):
-    action_space = gym.spaces.Discrete(2)
+    action_space = gym.spaces.Box(-1.0, 1.0, (1,))
 
     def __init__(self, kind: str) -> None:
         self.kind, self.observation_space, self.steps = kind, SPACES[kind], 0
@@ -143,7 +143,7 @@ def test_small_arrays_are_taken_as_vectors(
 class _Bytes(gym.Env[Any, Any]):
     """The same numbers as bytes, or as floats that are those over `largest`."""
 
-    action_space = gym.spaces.Discrete(2)
+    action_space = gym.spaces.Box(-1.0, 1.0, (1,))
 
     def __init__(self, shape: tuple[int, ...], largest: int, as_bytes: bool) -> None:
         self.shape, self.largest, self.as_bytes = shape, largest, as_bytes
@@ -157,7 +157,7 @@ class _Bytes(gym.Env[Any, Any]):
         return self._observe(), {}
 
     def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
-        return self._observe(), float(action), False, False, {}
+        return self._observe(), float(action[0] > 0), False, False, {}
 
     def _observe(self) -> Any:
         drawn = self.np_random.integers(0, self.largest + 1, self.shape).astype(np.uint8)

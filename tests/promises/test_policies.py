@@ -71,6 +71,8 @@ def test_whole_episodes_of_a_policy_are_those_of_an_evaluation(
 ) -> None:
     changes = {"trxl_memory_length": 4} if algorithm in MEMORY else {}
     with trainer_of(algorithm, env_id="CartPole-v1", max_episode_steps=20, **changes) as trainer:
+        if trainer.env.action.kind == "continuous":
+            pytest.skip("compares choices; small_settings gives this algorithm another environment")
         play(trainer, 2)
         policy = fastrl.load(trainer.save(tmp_path))
         with fastrl.make_vector_env("CartPole-v1", 3, seed=4, max_episode_steps=20) as env:

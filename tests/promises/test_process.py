@@ -54,7 +54,7 @@ def before(trainer_of: Callable[..., Any], two_threads: None) -> dict[str, Any]:
 def test_only_a_session_changes_the_process(
     algorithm: str, trainer_of: Callable[..., Any], tmp_path: Path, before: dict[str, Any]
 ) -> None:
-    with trainer_of(algorithm, env_id="CartPole-v1", max_episode_steps=20) as trainer:
+    with trainer_of(algorithm, env_id="LinearQuadratic-v0") as trainer:
         assert state() == before
         with trainer.session(), trainer.session():
             inside = state()
@@ -63,7 +63,7 @@ def test_only_a_session_changes_the_process(
         assert state() == before
         trainer.train(total_steps=32, out_dir=str(tmp_path / "run"))
         trainer.evaluate(2)
-        trainer.act(np.zeros(4, np.float32), deterministic=True)
+        trainer.act(np.zeros(trainer.env.obs_shape, np.float32), deterministic=True)
         trainer.load(trainer.save(tmp_path / "saved"))
         assert state() == before
     trainer.close()
@@ -121,6 +121,25 @@ def test_sessions_of_two_trainers_lie_in_each_other(
             assert state()["torch"] != of_first["torch"]
             torch.rand(1)
         assert state() == of_first
+    assert state() == before
+
+
+def test_sessions_that_overlap_put_back_what_the_first_one_found(
+    trainer_of: Callable[..., Any], before: dict[str, Any]
+) -> None:
+    """As those of two threads do: the first ends while the second goes on."""
+    with trainer_of("vmpo", threads=1) as first, trainer_of("vmpo", threads=3, seed=9) as second:
+        first.session().__enter__()
+        of_first = state()
+        second.session().__enter__()
+        torch.rand(1)
+        of_second = state()
+        first.session().__exit__(None, None, None)
+        assert state() == of_second
+        second.session().__exit__(None, None, None)
+        assert state() == before
+        with first.session():
+            assert state() == of_first
     assert state() == before
 
 

@@ -3,6 +3,7 @@ internals."""
 
 import csv
 import hashlib
+import inspect
 import signal
 import warnings
 
@@ -601,6 +602,17 @@ def test_defaults_of_the_constructor_are_the_documented_ones():
         ]().item() == pytest.approx(1_000.0)
 
 
+def test_the_documented_configuration_has_the_constructor_s_defaults():
+    documented = MPOConfig.documented(env_id="none")
+    defaults = {
+        name: parameter.default
+        for name, parameter in inspect.signature(MPOTrainer).parameters.items()
+        if parameter.default is not inspect.Parameter.empty
+    }
+    assert len(defaults) == 21
+    assert {name: getattr(documented, name) for name in defaults} == defaults
+
+
 def test_a_run_made_in_python_is_a_run_folder_for_the_command_line(tmp_path):
     with make_trainer("Pendulum-v1", gamma=0.9) as trainer:
         trainer.train(200, out_dir=str(tmp_path), m_steps=2, **TRAIN)
@@ -614,7 +626,7 @@ def test_a_run_made_in_python_is_a_run_folder_for_the_command_line(tmp_path):
     )
     with MPOTrainer.from_config(config) as again:
         again.load(tmp_path)
-        again.train(300, out_dir=str(tmp_path), **config.train_arguments())
+        again.train(300, out_dir=str(tmp_path))
         assert again.config.batch_size == 32 and again.config.m_steps == 2
 
 
@@ -625,10 +637,10 @@ def test_settings_of_the_updates_are_the_configuration_s_unless_they_are_given(t
         assert (trainer.config.batch_size, trainer.config.update_after, trainer.config.m_steps) == (36, 40, 2)
         trainer.train(80, out_dir=str(tmp_path / "b"), batch_size=18)
         assert (trainer.config.batch_size, trainer.config.update_after, trainer.config.m_steps) == (18, 40, 2)
+        trainer.feed.due = 1.0
+        assert next(trainer.feed.batches()).rewards.shape == (6, 3)
         with pytest.raises(SettingError, match="batch_size must be a multiple of retrace_steps = 6, got 20"):
             trainer.train(90, 50, 20, str(tmp_path / "c"))
-        with pytest.raises(SettingError, match="out_dir must be given"):
-            trainer.train(90)
         assert (trainer.config.batch_size, trainer.config.update_after) == (18, 40)
     assert [
         MPOConfig.from_toml((tmp_path / name / "config.toml").read_text()).batch_size for name in "ab"

@@ -246,9 +246,11 @@ def test_updates_per_environment_step(samples_per_insert, tmp_path):
 def test_other_actions_are_refused_by_name():
     with pytest.raises(SettingError, match="'CartPole-v1' has discrete actions; SAC takes continuous ones"):
         SACTrainer("CartPole-v1", threads=1)
-    unbounded = type("_Unbounded", (_Ends,), {"action_space": gym.spaces.Box(-np.inf, np.inf, (1,))})
-    with pytest.raises(SettingError, match="has actions without bounds; SAC needs finite ones"):
-        SACTrainer(unbounded, threads=1)
+    for low, high in ((-np.inf, np.inf), (0.0, np.inf), (-1e30, 1e30)):  # 1e10 and more means none
+        space = gym.spaces.Box(np.float32(low), np.float32(high), (1,))
+        unbounded = type("_Unbounded", (_Ends,), {"action_space": space})
+        with pytest.raises(SettingError, match="has actions without bounds; SAC needs finite ones"):
+            SACTrainer(unbounded, threads=1)
 
 
 @pytest.mark.parametrize(

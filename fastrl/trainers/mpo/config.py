@@ -116,9 +116,8 @@ class MPOConfig(ReplayConfig):
         """See `RunConfig.documented`; a batch_size that is left out, as `train` takes it, fits the rest."""
         config = super().documented(**settings)
         window, capacity = config.window, config.replay_size
-        if "batch_size" not in settings and all(
-            isinstance(size, int) and size >= 1 for size in (window, capacity)
-        ):
+        sizes_known = all(isinstance(size, int) and size >= 1 for size in (window, capacity))
+        if "batch_size" not in settings and sizes_known and window <= capacity:
             config.batch_size = max(min(cls.batch_size, capacity) // window, 1) * window
         return config
 

@@ -17,12 +17,13 @@ from fastrl.data.replay import SequenceReplay, fields_of
 from fastrl.envs import VectorEnv
 from fastrl.errors import SettingError
 from fastrl.nn.encoders import byte_range
+from fastrl.nn.layers import count_parameters
 from fastrl.runs.config import Unsaid
 from fastrl.runs.evaluation import Actor
 from fastrl.runs.memory import require_needs
 from fastrl.runs.seeding import derived_seed
-from fastrl.runs.state_check import Maybe
 from fastrl.runs.trainer import Trainer
+from fastrl.runs.trainer_state import feed_outline
 from fastrl.trainers.mpo import compat
 from fastrl.trainers.mpo.compat import (
     MPOAgent,
@@ -153,7 +154,10 @@ class MPOTrainer(Trainer):
     def set_up(self) -> None:
         """See `Trainer.set_up`."""
         self.learner: MPOLearner = self.make_learner()
-        self.feed = self._make_feed()
+        extras = {"raw_actions": fields_of(self.env)["action"], "behaviour_logp": ((), torch.float32)}
+        more: dict[str, Any] = {"count": self.count, "stopwatch": self.stopwatch, "device": self.device}
+        seed = derived_seed(self.seed, "replay")
+        self.feed = Feed(self.env, self.config, extras, name="MPO", seed=seed, **more)
         self.feed.restart()
 
     def make_learner(self) -> MPOLearner:
@@ -169,12 +173,6 @@ class MPOTrainer(Trainer):
         raise SettingError(
             f"env_id {self.env.name!r} has {action.kind} actions; MPO takes discrete or continuous ones"
         )
-
-    def _make_feed(self) -> Feed:
-        extras = {"raw_actions": fields_of(self.env)["action"], "behaviour_logp": ((), torch.float32)}
-        more: dict[str, Any] = {"count": self.count, "stopwatch": self.stopwatch, "device": self.device}
-        seed = derived_seed(self.seed, "replay")
-        return Feed(self.env, self.config, extras, name="MPO", seed=seed, **more)
 
     @property
     def replay(self) -> SequenceReplay:
@@ -238,11 +236,7 @@ class MPOTrainer(Trainer):
         for batch in self.feed.batches():
             metrics = self.learner.learn(batch)
         self.updates = self.learner.updates
-        return {
-            **metrics,
-            "replay/transitions": torch.tensor(float(len(self.replay))),
-            "replay/refused": torch.tensor(float(self.refused)),
-        }
+        return {**metrics, **self.feed.metrics()}
 
     def actor(self, num_envs: int) -> Actor:
         """The policy, which remembers nothing."""
@@ -250,8 +244,7 @@ class MPOTrainer(Trainer):
 
     def describe(self) -> str:
         """Environments, networks, replay and threads."""
-        networks = (self.learner.policy, self.learner.critics)
-        parameters = sum(parameter.numel() for module in networks for parameter in module.parameters())
+        parameters = count_parameters(self.learner.policy, self.learner.critics)
         config = self.config
         targets = f"Retrace over {config.window} steps" if config.use_retrace else "one-step targets"
         sizes = f"{self.env.num_envs} environments, {targets}, {parameters:,} parameters"
@@ -264,19 +257,13 @@ class MPOTrainer(Trainer):
         return self.feed.state_dict()
 
     def state_outline(self) -> dict[str, Any]:
-        """As `trainer_state`; the replay looks at its own state itself."""
-        return self.feed.state_dict() | {"following": Maybe(self.feed.obs), "replay": None}
+        """As `trainer_state`, see `feed_outline`."""
+        return feed_outline(self.feed)
 
     def load_trainer_state(self, state: Mapping[str, Any], *, environments_continue: bool) -> None:
-        """Counterpart of `trainer_state`.
-
-        Without a saved replay the next `update_after` environment steps only fill a new one.
-        """
-        feed = self._make_feed()  # whatever this trainer had stored belongs to another run
-        feed.load_state_dict(state)
-        self.feed = feed
-        if not environments_continue:
-            feed.restart()
+        """Counterpart of `trainer_state`."""
+        self.feed.env = self.env
+        self.feed.load_state_dict(state, environments_continue=environments_continue)
 
     # ----------------------------------------------------------------------------- documented names
 

@@ -14,6 +14,7 @@ from fastrl.data.collector import Collector
 from fastrl.data.rollout import Rollout
 from fastrl.losses.value import standardize
 from fastrl.nn.encoders import as_vectors
+from fastrl.nn.layers import count_parameters
 from fastrl.nn.normalizer import RewardScaler
 from fastrl.nn.observations import as_rows
 from fastrl.nn.precision import without_autocast
@@ -167,12 +168,8 @@ class PolicyGradientTrainer(Trainer):
     def describe(self) -> str:
         """Environments, rollout, networks and threads."""
         learner = self.learner
-        networks = [part for part in (learner.policy, learner.value, learner.advantage) if part is not None]
-        parameters = dict.fromkeys(parameter for network in networks for parameter in network.parameters())
-        sizes = (
-            f"{self.env.num_envs} environments × {self.config.num_steps} steps, "
-            f"{sum(parameter.numel() for parameter in parameters):,} parameters"
-        )
+        parameters = count_parameters(learner.policy, learner.value, learner.advantage)
+        sizes = f"{self.env.num_envs} environments × {self.config.num_steps} steps, {parameters:,} parameters"
         return f"{self.algorithm} on {self.env.name}: {sizes}; {self.threads}"
 
     # ---------------------------------------------------------------------------------------------- state

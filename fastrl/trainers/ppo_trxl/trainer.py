@@ -17,7 +17,7 @@ from fastrl.data.memory_bank import refresh_bank
 from fastrl.envs import Timestep, VectorEnv
 from fastrl.envs.single import spaces_of
 from fastrl.nn.encoders import require_symbols
-from fastrl.nn.layers import layer_init
+from fastrl.nn.layers import count_parameters, layer_init
 from fastrl.nn.memory_attention import MultiHeadAttention
 from fastrl.nn.memory_layer import TransformerLayer
 from fastrl.nn.memory_transformer import Transformer
@@ -350,7 +350,7 @@ class PPOTrXLTrainer(DocumentedHelpers, Trainer):
     def describe(self) -> str:
         """Environments, network, threads and memory."""
         config = self.config
-        parameters = sum(parameter.numel() for parameter in self.learner.agent.parameters())
+        parameters = count_parameters(self.learner.agent)
         return (
             f"PPO-TrXL on {self.env.name}: {self.env.num_envs} environments × {config.num_steps} steps per "
             f"rollout, {config.trxl_num_layers} layers over the last {config.trxl_memory_length} steps, "

@@ -133,14 +133,9 @@ class SACLearner:
             next_obs = batch.obs[1]
             next_actions, next_log_probs = self.distribution(next_obs).sample_with_log_prob()
             next_q = lowest([critic(next_obs, next_actions) for critic in self.target_critics])
-            targets = soft_targets(
-                batch.rewards[0],
-                batch.terminated[0],
-                next_q,
-                next_log_probs,
-                self.alpha(),
-                self.config.gamma,
-            )
+            rewards, terminated = batch.rewards[0], batch.terminated[0]
+            alpha, gamma = self.alpha(), self.config.gamma
+            targets = soft_targets(rewards, terminated, next_q, next_log_probs, alpha, gamma)
         loss = critic_loss([critic(batch.obs[0], batch.actions[0]) for critic in self.critics], targets)
         self._critic_weights.zero_grad()
         backward(loss)
@@ -164,11 +159,8 @@ class SACLearner:
         backward(loss)
         backward(alpha_loss)
         norm = self._policy_weights.clip_grad_norm_(math.inf)
-        metrics = {
-            "loss/policy": loss.detach(),
-            "loss/alpha": alpha_loss.detach(),
-            "grad/policy_norm": norm,
-        }
+        losses = {"loss/policy": loss.detach(), "loss/alpha": alpha_loss.detach()}
+        metrics = losses | {"grad/policy_norm": norm}
         require_finite_step("SAC", self.updates, metrics)
         self._policy_weights.step(self.policy_optimizer)
         self.alpha_optimizer.step()

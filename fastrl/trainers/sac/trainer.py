@@ -6,16 +6,17 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from fastrl.data.feed import Feed, seen
+from fastrl.envs.action_scale import NO_BOUND
 from fastrl.errors import SettingError
+from fastrl.nn.layers import count_parameters
 from fastrl.nn.observations import as_rows
 from fastrl.runs.evaluation import Actor, MemorylessActor
 from fastrl.runs.seeding import derived_seed
-from fastrl.runs.state_check import Maybe
 from fastrl.runs.trainer import Trainer
+from fastrl.runs.trainer_state import feed_outline
 from fastrl.trainers.sac.config import SACConfig
 from fastrl.trainers.sac.learner import SACLearner
 
@@ -50,7 +51,8 @@ class SACTrainer(Trainer):
     def set_up(self) -> None:
         """See `Trainer.set_up`."""
         self.learner: SACLearner = self.make_learner()
-        self.feed = self._make_feed()
+        more: dict[str, Any] = {"count": self.count, "stopwatch": self.stopwatch, "device": self.device}
+        self.feed = Feed(self.env, self.config, name="SAC", seed=derived_seed(self.seed, "replay"), **more)
         self.feed.restart()
 
     def make_learner(self) -> SACLearner:
@@ -58,15 +60,10 @@ class SACTrainer(Trainer):
         action, name = self.env.action, self.env.name
         if action.kind != "continuous" or action.low is None or action.high is None:
             raise SettingError(f"env_id {name!r} has {action.kind} actions; SAC takes continuous ones")
-        if not bool(torch.isfinite(action.low).all() & torch.isfinite(action.high).all()):
+        if bool(((action.low <= -NO_BOUND) | (action.high >= NO_BOUND)).any()):
             raise SettingError(f"env_id {name!r} has actions without bounds; SAC needs finite ones")
         bounds = {"action_low": action.low, "action_high": action.high}
         return SACLearner(self.config, math.prod(self.env.obs_shape), self.device, **bounds)
-
-    def _make_feed(self) -> Feed:
-        more: dict[str, Any] = {"count": self.count, "stopwatch": self.stopwatch, "device": self.device}
-        seed = derived_seed(self.seed, "replay")
-        return Feed(self.env, self.config, name="SAC", seed=seed, **more)
 
     def collect(self) -> bool:
         """One step of all environments, stored; False when a signal asked to stop first."""
@@ -84,8 +81,7 @@ class SACTrainer(Trainer):
         for batch in self.feed.batches():
             metrics = self.learner.learn(batch, measure=self.feed.due < 1.0)
         self.updates = self.learner.updates
-        counts = {"transitions": len(self.feed.replay), "refused": self.feed.refused}
-        return {**metrics, **{f"replay/{name}": torch.tensor(float(n)) for name, n in counts.items()}}
+        return {**metrics, **self.feed.metrics()}
 
     def actor(self, num_envs: int) -> Actor:
         """The policy, which remembers nothing."""
@@ -97,8 +93,7 @@ class SACTrainer(Trainer):
 
     def describe(self) -> str:
         """Environments, networks, replay and threads."""
-        networks = (self.learner.policy, self.learner.critics)
-        parameters = sum(parameter.numel() for module in networks for parameter in module.parameters())
+        parameters = count_parameters(self.learner.policy, self.learner.critics)
         sizes = f"{self.env.num_envs} environments, {parameters:,} parameters"
         return f"SAC on {self.env.name}: {sizes}; {self.feed.memory}; {self.threads}"
 
@@ -107,16 +102,10 @@ class SACTrainer(Trainer):
         return self.feed.state_dict()
 
     def state_outline(self) -> dict[str, Any]:
-        """As `trainer_state`; the replay looks at its own state itself."""
-        return self.feed.state_dict() | {"following": Maybe(self.feed.obs), "replay": None}
+        """As `trainer_state`, see `feed_outline`."""
+        return feed_outline(self.feed)
 
     def load_trainer_state(self, state: Mapping[str, Any], *, environments_continue: bool) -> None:
-        """Counterpart of `trainer_state`.
-
-        Without a saved replay the next `update_after` environment steps only fill a new one.
-        """
-        feed = self._make_feed()  # whatever this trainer had stored belongs to another run
-        feed.load_state_dict(state)
-        self.feed = feed
-        if not environments_continue:
-            feed.restart()
+        """Counterpart of `trainer_state`."""
+        self.feed.env = self.env
+        self.feed.load_state_dict(state, environments_continue=environments_continue)

@@ -19,6 +19,7 @@ from fastrl.errors import SettingError
 from fastrl.machine import require_memory
 from fastrl.nn.distributions import Categorical, DiagonalGaussian, Distribution
 from fastrl.nn.encoders import as_vectors
+from fastrl.nn.layers import count_parameters
 from fastrl.nn.normalizer import RewardScaler
 from fastrl.nn.observations import as_rows
 from fastrl.nn.precision import without_autocast
@@ -27,6 +28,7 @@ from fastrl.runs.evaluation import Actor, MemorylessActor
 from fastrl.runs.state_check import Maybe
 from fastrl.runs.trainer import Trainer
 from fastrl.runs.trainer_state import rollout_outline
+from fastrl.trainers.vmpo import compat
 from fastrl.trainers.vmpo.batch import Rows, Segments
 from fastrl.trainers.vmpo.compat import (
     _apply_obs_rms_stats,
@@ -207,7 +209,7 @@ class VMPOTrainer(Trainer):
         if not isinstance(updates_per_step, Unsaid):
             config = replace(self.config, updates_per_step=updates_per_step)
             config.check()
-            self.config = config
+            self.config = self.learner.config = config
         self.run(total_steps, out_dir)
 
     @without_autocast
@@ -293,11 +295,10 @@ class VMPOTrainer(Trainer):
 
     def describe(self) -> str:
         """Environments, threads and the memory of the rollout."""
-        networks = [self.learner.policy, self.learner.advantage_network]
-        counts = [p.numel() for network in networks if network is not None for p in network.parameters()]
+        parameters = count_parameters(self.learner.policy, self.learner.advantage_network)
         return (
             f"V-MPO on {self.env.name}: {self.env.num_envs} environments × {self.config.num_steps} steps per "
-            f"rollout, {sum(counts):,} parameters; {self._memory}; {self.threads}"
+            f"rollout, {parameters:,} parameters; {self._memory}; {self.threads}"
         )
 
     # ------------------------------------------------------------------------------------ state
@@ -327,22 +328,9 @@ class VMPOTrainer(Trainer):
 
     # ----------------------------------------------------------------------- documented helpers
 
-    def _make_train_env(self, *, env_id: str, seed: int, env_index: int, gamma: float) -> gym.Env:
-        """One Gymnasium environment as training would wrap it, with normalised observations and rewards,
-        seeded `seed + env_index`.
-
-        For loops of one's own; this trainer steps vector environments and normalises outside them. Actions
-        are in the environment's own units (see `fastrl.envs.ActionScale`).
-        """
-        return _make_env(env_id, seed=seed + env_index, gamma=gamma)
-
-    def _reset_rollout(self) -> None:
-        """Empty the rollout."""
-        self.rollout.reset()
-
-    def _rollout_full(self) -> bool:
-        """Whether `num_steps` rows are stored."""
-        return self.rollout.full
+    _make_train_env = compat._make_train_env
+    _reset_rollout = compat._reset_rollout
+    _rollout_full = compat._rollout_full
 
 
 def _spaces(env: VectorEnv) -> tuple[int, int, ActionKind]:
