@@ -23,6 +23,7 @@ class Renamed:
 
     name: str
     convert: Callable[[Any], Any] = lambda value: value
+    note: str = ""  # what has become of the value, for the warning
 
 
 def _is_given(value: Any) -> bool:
@@ -32,6 +33,8 @@ def _is_given(value: Any) -> bool:
     float(value)
     return True
 
+
+_HALF = "; twice as much, where values are not clipped, since the value loss has a half in front"
 
 RENAMED: dict[str, Renamed] = {
     "rollout_steps": Renamed("num_steps"),
@@ -46,13 +49,12 @@ RENAMED: dict[str, Renamed] = {
     "clip_grad_norm": Renamed("max_grad_norm"),
     "entropy_coef": Renamed("ent_coef"),
     "init_ent_coef": Renamed("ent_coef"),
-    "value_coef": Renamed(
-        "vf_coef", lambda value: 2.0 * float(value)
-    ),  # where values are not clipped: `earlier_vf_coef`
+    # where values are not clipped, see `earlier_vf_coef`
+    "value_coef": Renamed("vf_coef", lambda value: 2.0 * float(value), _HALF),
     "norm_adv": Renamed("normalize_advantages"),
     "shared_body": Renamed("shared_encoder"),
     "initial_log_std": Renamed("log_std_init"),
-    "init_std": Renamed("log_std_init", lambda value: math.log(float(value))),
+    "init_std": Renamed("log_std_init", lambda value: math.log(float(value)), "; its logarithm"),
 }
 
 
@@ -136,10 +138,9 @@ def warn_of(
     stacklevel: int = 2,
 ) -> None:
     """Warn that a setting has another name now."""
-    message = (
-        f"{spelled(name)} is now {spelled(RENAMED[name].name)}; the earlier name goes in the next release"
-    )
-    warnings.warn(message, category, stacklevel=stacklevel)
+    renamed = RENAMED[name]
+    message = f"{spelled(name)} is now {spelled(renamed.name)}; the earlier name goes in the next release"
+    warnings.warn(message + renamed.note, category, stacklevel=stacklevel)
 
 
 def value_clip_message(number: Any, clip_coef: float) -> str | None:

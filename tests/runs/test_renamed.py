@@ -104,6 +104,13 @@ def test_keyword_arguments(old: str) -> None:
             make(**{"env_id": "X-v0", old: value, new: expected})
 
 
+def test_the_warning_says_what_has_become_of_the_value() -> None:
+    with pytest.warns(DeprecationWarning, match="twice as much, where values are not clipped"):
+        Config(env_id="X-v0", value_coef=0.5)
+    with pytest.warns(DeprecationWarning, match="next release; its logarithm$"):
+        Config(env_id="X-v0", init_std=0.5)
+
+
 def test_the_warning_shows_the_line_that_gives_the_name() -> None:
     with pytest.warns(DeprecationWarning) as caught:
         Config(env_id="X-v0", lr=0.5)
