@@ -313,7 +313,7 @@ def test_the_bound_acts_from_the_second_update_on_a_rollout_on():
 
 @pytest.mark.parametrize("go_on", [True, False])
 def test_discounted_returns_begin_again_where_episodes_do(go_on):
-    with make_trainer("LinearQuadratic-v0", normalize_reward=True) as trainer:
+    with make_trainer("LinearQuadratic-v0", normalize_reward=True, rollout_steps=5) as trainer:
         with trainer.session():
             trainer.collect()
             trainer.estimate()
