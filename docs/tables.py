@@ -5,12 +5,9 @@ A table stands between `<!-- table: NAME -->` and `<!-- end -->`; tests/test_tab
 
 from __future__ import annotations
 
-import ast
 import dataclasses
 import functools
-import inspect
 import re
-import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -18,6 +15,7 @@ from typing import Any
 from fastrl.runs.config import RunConfig
 from fastrl.runs.metric_names import EVERY_ALGORITHM, METRICS
 from fastrl.runs.renamed import RENAMED
+from fastrl.runs.setting_texts import setting_texts
 from fastrl.trainers.registry import ALGORITHMS
 
 DOCS = Path(__file__).parent
@@ -146,9 +144,9 @@ def owners_by_setting() -> dict[str, list[str]]:
 
 def meaning(name: str) -> str:
     """What a setting means; where algorithms add different things to the same words, what each adds."""
-    texts = {key: docstrings(configs()[key])[name] for key in owners_by_setting()[name]}
+    texts = {key: setting_texts(configs()[key])[name] for key in owners_by_setting()[name]}
     if name in COMMON or len(set(texts.values())) == 1:
-        return docstrings(RunConfig)[name] if name in COMMON else next(iter(texts.values()))
+        return setting_texts(RunConfig)[name] if name in COMMON else next(iter(texts.values()))
     keys_by_addition: dict[str, list[str]] = {}
     for key, text in texts.items():
         keys_by_addition.setdefault(text[len(head(text)) :].strip(" ,:;."), []).append(key)
@@ -160,23 +158,6 @@ def head(text: str) -> str:
     """The beginning of a setting's docstring that says what it is, before ranges, choices and conditions."""
     condition = "With dae: " if text.startswith("With dae: ") else ""
     return condition + re.split(r"[,:;(]|\.$", text.removeprefix(condition))[0].rstrip()
-
-
-@functools.cache
-def docstrings(config_class: Any) -> dict[str, str]:
-    """The docstring of each field of a dataclass, on one line."""
-    found: dict[str, str] = {}
-    for base in reversed(config_class.__mro__):
-        if not dataclasses.is_dataclass(base):
-            continue
-        [definition] = ast.parse(textwrap.dedent(inspect.getsource(base))).body
-        assert isinstance(definition, ast.ClassDef)
-        for field, text in zip(definition.body, definition.body[1:], strict=False):
-            if not (isinstance(field, ast.AnnAssign) and isinstance(field.target, ast.Name)):
-                continue
-            if isinstance(text, ast.Expr) and isinstance(text.value, ast.Constant):
-                found[field.target.id] = " ".join(str(text.value.value).split())
-    return found
 
 
 def default(config_class: Any, name: str) -> Any:

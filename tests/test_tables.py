@@ -80,7 +80,7 @@ def test_every_setting_has_a_meaning_and_is_listed() -> None:
     for name, owners in sorted_fields().items():
         assert f"| `{name}` |" in text
         for owner in owners:
-            assert tables.docstrings(tables.configs()[owner])[name].endswith(".")
+            assert tables.setting_texts(tables.configs()[owner])[name].endswith(".")
 
 
 def test_no_setting_has_two_names() -> None:
@@ -96,7 +96,7 @@ def test_a_setting_of_several_algorithms_has_one_type_and_one_meaning(name: str)
     classes = {owner: tables.configs()[owner] for owner in sorted_fields()[name]}
     types = {owner: field_types(config)[name] for owner, config in classes.items()}
     assert len(set(map(str, types.values()))) == 1, types
-    heads = {owner: tables.head(tables.docstrings(config)[name]) for owner, config in classes.items()}
+    heads = {owner: tables.head(tables.setting_texts(config)[name]) for owner, config in classes.items()}
     assert len(set(heads.values())) == 1, heads
 
 

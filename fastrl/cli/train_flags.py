@@ -28,6 +28,7 @@ from fastrl.runs.config import ALGORITHM_KEY, RunConfig, field_types, parse_toml
 from fastrl.runs.plain_values import agrees, plain
 from fastrl.runs.renamed import value_clip_message
 from fastrl.runs.run_folder import RunFolder, open_run
+from fastrl.runs.setting_texts import setting_texts
 from fastrl.runs.typed_values import NONE_WORDS, convert, describe
 from fastrl.trainers.registry import Algorithm
 
@@ -232,7 +233,10 @@ def _parse(
 
     # env_id may only be missing for --help: the caller has seen to it
     default = config_class(**({"env_id": tyro.MISSING} | dict(values)))
-    settings: Any = Annotated[config_class, tyro.conf.OmitArgPrefixes]
+    help_wanted = any(word in HELP_FLAGS for word in words)
+    if help_wanted:
+        default = _described(default)
+    settings: Any = Annotated[type(default), tyro.conf.OmitArgPrefixes]
     folders = [
         (name, Annotated[Path | None, tyro.conf.arg(help=text)], dataclasses.field(default=None))
         for name, text in FOLDER_FLAGS.items()
@@ -240,7 +244,7 @@ def _parse(
     trust = ("trust", Annotated[bool, tyro.conf.arg(help=TRUST_HELP)], dataclasses.field(default=False))
     flags_class: Any = dataclasses.make_dataclass("Flags", [("settings", settings), *folders, trust])
     start = flags_class(settings=default)
-    if any(word in HELP_FLAGS for word in words):
+    if help_wanted:
         return tyro.cli(flags_class, default=start, prog=prog, args=["--help"], registry=pairs_registry())
     complaint = io.StringIO()
     try:
@@ -250,6 +254,19 @@ def _parse(
             )
     except SystemExit:
         raise SettingError(_explain(complaint.getvalue(), words, hints, prog)) from None
+
+
+def _described(config: RunConfig) -> Any:
+    """The same settings in a class that tells tyro what each means, in lines that it can break anew."""
+    import tyro
+
+    texts, hints = setting_texts(type(config)), field_types(type(config))
+    fields: list[Any] = [
+        (name, Annotated[hints[name], tyro.conf.arg(help=texts.get(name, ""))]) for name in config.to_dict()
+    ]
+    described: Any = dataclasses.make_dataclass("Settings", fields)
+    described.__doc__ = type(config).__doc__
+    return described(**config.to_dict())
 
 
 def _explain(complaint: str, words: Sequence[str], hints: Mapping[str, Any], prog: str) -> str:

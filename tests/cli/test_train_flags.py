@@ -1,6 +1,7 @@
 """From flags to settings: which default wins, spellings, and errors that name the setting."""
 
 import importlib.util
+import itertools
 from pathlib import Path
 
 import pytest
@@ -257,3 +258,14 @@ def test_a_short_part_of_the_fuzzing_gives_sentences_and_exit_codes():
     spec.loader.exec_module(module)
     counts = module.run(40, seed=3)
     assert counts["calls"] == sum(counts["exit codes"].values()) == 40 and not counts["failures"]
+
+
+@pytest.mark.parametrize("name", ALGORITHMS)
+def test_help_fills_its_lines(name, capsys):
+    """No line ends early where the code's docstring happened to break."""
+    with pytest.raises(SystemExit):
+        read_train_flags(ALGORITHMS[name], ["--env-id", "Identity-v0", "--help"])
+    lines = [line.replace("│", " ").rstrip() for line in capsys.readouterr().out.splitlines()]
+    for line, following in itertools.pairwise(lines):
+        if all(text.startswith(" " * 25) for text in (line, following)):
+            assert len(line) + 1 + len(following.split()[0]) > 78, (line, following)

@@ -212,7 +212,8 @@ def test_a_half_collected_rollout_goes_on_where_it_stopped_bit_for_bit(num_envs,
         one_round(first)
         stop = iter([False] * 7 + [True])
         monkeypatch.setattr(first, "stop_requested", lambda: next(stop))
-        assert not first.collect() and first.rollout.position == 7
+        with first.session():
+            assert not first.collect() and first.rollout.position == 7
         first.save(tmp_path)
     with make_trainer("ProofofMemory-v0", **sizes) as second:
         second.load(tmp_path)
