@@ -301,3 +301,24 @@ def test_an_episode_is_recorded_after_an_evaluation(tmp_path):
         trainer.train(total_steps=64, eval_interval=0, save_interval=0, out_dir=str(tmp_path))
     videos = list((tmp_path / "videos").glob("cart-*.mp4"))
     assert len(videos) == 1 and videos[0].stat().st_size > 500
+
+
+def test_a_rollout_without_a_transition_teaches_nothing():
+    with make_trainer() as trainer, trainer.session():
+        trainer.collect()
+        trainer.rollout.valid[:] = False
+        before = weights_hash(trainer)
+        trainer.estimate()
+        assert trainer.learn() == {} and trainer.updates == 0
+        assert weights_hash(trainer) == before
+
+
+@pytest.mark.parametrize(("env_id", "kept"), [("ProofofMemory-v0", True), ("CartPole-v1", False)])
+def test_running_returns_begin_anew_with_new_episodes(env_id, kept, tmp_path):
+    """EnvPool's episodes cannot be saved, so that none goes on from a checkpoint."""
+    with make_trainer(env_id, normalize_reward=True) as first:
+        first.reward_scaler.running_return += 1.0
+        first.save(tmp_path)
+    with make_trainer(env_id, normalize_reward=True) as second:
+        second.load(tmp_path)
+        assert bool((second.reward_scaler.running_return == float(kept)).all())
