@@ -4,7 +4,6 @@ internals."""
 import csv
 import hashlib
 import inspect
-import signal
 import warnings
 
 import gymnasium as gym
@@ -82,9 +81,8 @@ LEARNING = {
 
 
 @pytest.mark.parametrize("env_id", ["Identity-v0", "IdentityContinuous-v0"])
-@pytest.mark.parametrize("use_retrace", [False, True])
-def test_it_learns_the_identity(env_id, use_retrace, tmp_path):
-    settings = LEARNING | {"gamma": 0.0, "retrace_steps": 4, "use_retrace": use_retrace}
+def test_it_learns_the_identity_with_retrace(env_id, tmp_path):
+    settings = LEARNING | {"gamma": 0.0, "retrace_steps": 4, "use_retrace": True}
     with make_trainer(env_id, **settings) as trainer:
         untrained = trainer.evaluate(16)["eval/return_mean"]
         trainer.train(4_000, out_dir=str(tmp_path), update_after=500, batch_size=64)
@@ -173,15 +171,6 @@ def test_a_linear_quadratic_task_is_solved_within_one_percent():
 
 
 # ------------------------------------------------------------------------------- the loop's promises
-
-
-def test_the_same_seed_gives_the_same_weights_and_another_does_not(tmp_path):
-    hashes = []
-    for index, seed in enumerate((5, 5, 6)):
-        with make_trainer(seed=seed) as trainer:
-            trainer.train(400, out_dir=str(tmp_path / str(index)), **TRAIN)
-            hashes.append(weights_hash(trainer))
-    assert hashes[0] == hashes[1] != hashes[2]
 
 
 @pytest.mark.parametrize("env_id", ["IdentityContinuous-v0", "ProofofMemory-v0"])
@@ -301,39 +290,11 @@ def test_values_of_the_counter_know_how_it_ends(end, tmp_path):
     assert end == "terminated" or after > 3.0
 
 
-def test_evaluation_leaves_training_untouched_and_repeats_itself(tmp_path):
-    hashes = []
-    for evaluations in (0, 2):
-        with make_trainer() as trainer:
-            trainer.train(200, out_dir=str(tmp_path / f"{evaluations}a"), **TRAIN)
-            results = [trainer.evaluate(6, seed=11) for _ in range(evaluations)]
-            trainer.train(400, out_dir=str(tmp_path / f"{evaluations}b"), **TRAIN)
-            hashes.append(weights_hash(trainer))
-    assert hashes[0] == hashes[1]
-    assert results[0] == results[1]
-
-
 def test_samples_per_insert_sets_the_number_of_updates(tmp_path):
     for samples, updates in ((32.0, 400), (8.0, 100), (64.0, 800), (None, 400)):
         with make_trainer("IdentityContinuous-v0", samples_per_insert=samples) as trainer:
             trainer.train(500, out_dir=str(tmp_path / str(samples)), **TRAIN)
             assert trainer.updates == pytest.approx(updates, rel=0.03)
-
-
-def test_a_stopped_trainer_can_go_on(tmp_path, monkeypatch):
-    with make_trainer() as trainer:
-        collect = trainer.collect
-
-        def interrupted_collect():
-            signal.raise_signal(signal.SIGINT)
-            return collect()
-
-        monkeypatch.setattr(trainer, "collect", interrupted_collect)
-        trainer.train(500, out_dir=str(tmp_path), **TRAIN)
-        assert trainer.interrupted == "SIGINT" and trainer.env_steps == 0
-        monkeypatch.undo()
-        trainer.train(200, out_dir=str(tmp_path), **TRAIN)
-        assert trainer.interrupted is None and trainer.env_steps >= 200
 
 
 def test_evaluation_goes_on_where_an_observation_is_too_large_to_be_squared():

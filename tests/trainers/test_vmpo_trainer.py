@@ -43,36 +43,6 @@ def rows_of(path):
         return [{k: v for k, v in row.items() if not k.startswith("time/")} for row in csv.DictReader(file)]
 
 
-@pytest.mark.parametrize("env_id", ["Identity-v0", "IdentityContinuous-v0"])
-def test_it_learns_the_identity(env_id, tmp_path):
-    trainer = make_trainer(
-        env_id,
-        num_envs=8,
-        rollout_steps=32,
-        m_steps=8,
-        policy_lr=1e-2,
-        gamma=0.0,
-        alpha_lr=1e-2,
-        epsilon_mu=0.1,
-    )
-    with trainer:
-        untrained = trainer.evaluate(16)["eval/return_mean"]
-        trainer.train(6_000, str(tmp_path))
-        trained = trainer.evaluate(16)["eval/return_mean"]
-        optimum = trainer.env.optimal_return
-    assert trained > untrained
-    assert trained >= optimum - 0.1 * abs(optimum - untrained)
-
-
-def test_the_same_seed_gives_the_same_weights_and_another_does_not(tmp_path):
-    hashes = []
-    for index, seed in enumerate((5, 5, 6)):
-        with make_trainer(seed=seed, m_steps=2) as trainer:
-            trainer.train(400, str(tmp_path / str(index)))
-            hashes.append(weights_hash(trainer))
-    assert hashes[0] == hashes[1] != hashes[2]
-
-
 def test_two_halves_with_a_checkpoint_between_equal_one_run(tmp_path):
     """Bit for bit: weights, optimisers, statistics, random generators and the logged rows."""
     settings = {"m_steps": 2, "target_update_period": 2}
@@ -128,18 +98,6 @@ def test_the_policy_that_learns_from_a_rollout_is_the_one_that_acted(env_id):
         assert (
             trainer.learner.policy.obs_normalizer.statistics()[2] == trainer.env_steps
         )  # every observation counted once
-
-
-def test_evaluation_leaves_training_untouched_and_repeats_itself(tmp_path):
-    hashes = []
-    for evaluations in (0, 2):
-        with make_trainer() as trainer:
-            trainer.train(200, str(tmp_path / f"{evaluations}a"))
-            results = [trainer.evaluate(6, seed=11) for _ in range(evaluations)]
-            trainer.train(400, str(tmp_path / f"{evaluations}b"))
-            hashes.append(weights_hash(trainer))
-    assert hashes[0] == hashes[1]
-    assert results[0] == results[1]
 
 
 def test_an_evaluation_that_a_signal_cut_off_is_made_up_for_on_resume(tmp_path, monkeypatch):
@@ -216,23 +174,6 @@ def test_vectorised_evaluation_plays_in_the_units_of_training():
         assert found["eval/return_mean"] < -10  # a constant push of 0.8 in the environment's own units
 
 
-def test_a_stopped_trainer_can_go_on(tmp_path, monkeypatch):
-    with make_trainer() as trainer:
-        collect = trainer.collect
-
-        def interrupted_collect():
-            signal.raise_signal(signal.SIGINT)
-            return collect()
-
-        monkeypatch.setattr(trainer, "collect", interrupted_collect)
-        trainer.train(500, str(tmp_path))
-        assert trainer.interrupted == "SIGINT" and trainer.env_steps == 0
-        monkeypatch.undo()
-        assert trainer.evaluate(2)["eval/length_mean"] > 0
-        trainer.train(200, str(tmp_path))
-        assert trainer.interrupted is None and trainer.env_steps >= 200
-
-
 def test_a_run_made_in_python_is_a_run_folder_for_the_command_line(tmp_path):
     with make_trainer("CartPole-v1", m_steps=3, gamma=0.9) as trainer:
         trainer.train(100, str(tmp_path), updates_per_step=2)
@@ -303,17 +244,19 @@ def test_kl_in_nats_is_the_sum_of_its_parts():
 def test_the_bound_acts_from_the_second_update_on_a_rollout_on():
     """The first one starts at the policy that acted, where the KL is 0; the others do not."""
     for updates, moved in ((1, False), (2, True)):
-        with make_trainer(updates_per_step=updates, m_steps=1, target_update_period=1) as trainer:
+        settings = {"updates_per_step": updates, "m_steps": 1, "target_update_period": 1}
+        with make_trainer("IdentityContinuous-v0", **settings) as trainer:
             with trainer.session():
                 trainer.collect()
                 trainer.estimate()
                 metrics = trainer.learn()
-            assert (metrics["train/approx_kl"].item() > 0) == moved and trainer.updates == updates
+            assert all((metrics[name].item() > 0) == moved for name in ("kl/mean", "kl/std"))
+            assert trainer.updates == updates
 
 
 @pytest.mark.parametrize("go_on", [True, False])
 def test_discounted_returns_begin_again_where_episodes_do(go_on):
-    with make_trainer("LinearQuadratic-v0", normalize_reward=True) as trainer:
+    with make_trainer("LinearQuadratic-v0", normalize_reward=True, rollout_steps=5) as trainer:
         with trainer.session():
             trainer.collect()
             trainer.estimate()
