@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import math
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -72,6 +72,28 @@ class FlatOptimizer:
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Counterpart of `state_dict`; learning rates and the like stay as they were built."""
         load_keeping_settings(self.optimizer, dict(state))
+
+
+class OptimizerSettings(Protocol):
+    """What `build_optimizer` must know."""
+
+    optimizer_type: str
+    sgd_momentum: float
+
+
+def build_optimizer(
+    settings: OptimizerSettings, params: Iterable[Any], lr: float, *, eps: float = 1e-5
+) -> torch.optim.Optimizer:
+    """The configured optimiser over `params` (tensors or groups); `eps` is Adam's.
+
+    Raises:
+        SettingError: `optimizer_type` is neither "adam" nor "sgd".
+    """
+    if settings.optimizer_type == "adam":
+        return torch.optim.Adam(params, lr=lr, eps=eps, fused=True)
+    if settings.optimizer_type == "sgd":
+        return torch.optim.SGD(params, lr=lr, momentum=settings.sgd_momentum)
+    raise SettingError(f'optimizer_type must be "adam" or "sgd", got {settings.optimizer_type!r}')
 
 
 def load_keeping_settings(optimizer: torch.optim.Optimizer, state: dict[str, Any]) -> None:

@@ -120,6 +120,51 @@ def test_a_feed_goes_on_exactly_from_its_state_or_fills_a_new_replay():
     assert (len(third.replay), third.due, third.stepped) == (0, 0.0, 0)
 
 
+def test_a_broken_sequence_is_still_broken_after_loading():
+    """Cut behind each step: the rows are those of one feed that was never saved."""
+    whole = make_feed(env_id=_Wild, num_envs=1)
+    with pytest.warns(RuntimeWarning):
+        for _ in range(13):
+            whole.step(act)
+    for cut in (4, 5, 6):
+        first, second = (make_feed(env_id=_Wild, num_envs=1) for _ in range(2))
+        with pytest.warns(RuntimeWarning):
+            for _ in range(cut + 1):
+                first.step(act)
+        second.env = first.env
+        second.load_state_dict(first.state_dict(), environments_continue=True)
+        for _ in range(12 - cut):
+            second.step(act)
+        for name, field in whole.replay.storage.fields.items():
+            assert torch.equal(second.replay.storage.fields[name][:13], field[:13]), (cut, name)
+
+
+@pytest.mark.parametrize("refused", [False, True])
+def test_transitions_by_hand_go_on_after_loading(refused):
+    whole, first, second = (make_feed(num_envs=1) for _ in range(3))
+    for feed in (whole, first):
+        feed.add_transition(np.array([5.0]), np.array([6.0]), rewards=2.0)
+        if refused:
+            with pytest.warns(RuntimeWarning):
+                feed.add_transition(np.array([6.0]), np.array([np.nan]), rewards=1.0)
+    second.load_state_dict(first.state_dict(), environments_continue=True)
+    for feed in (whole, second):
+        feed.add_transition(np.array([6.0]), np.array([7.0]), rewards=3.0)
+    assert second.replay.index.rows == whole.replay.index.rows == (3 if refused else 2)
+    for name, field in whole.replay.storage.fields.items():
+        assert torch.equal(second.replay.storage.fields[name][:3], field[:3]), name
+
+
+def test_new_episodes_after_loading_without_a_replay_begin_with_their_own_row():
+    settings = Settings(save_replay=False)
+    first, second = (make_feed(num_envs=1, settings=settings) for _ in range(2))
+    first.add_transition(np.array([5.0]), np.array([6.0]), rewards=2.0)
+    second.load_state_dict(first.state_dict(), environments_continue=False)
+    start = second.obs.clone()
+    second.step(act)
+    assert second.replay.index.rows == 1 and torch.equal(second.replay.storage.fields["obs"][0], start)
+
+
 def test_environments_that_begin_anew_are_not_what_followed_the_saved_rows():
     first, second = make_feed(), make_feed()
     for _ in range(3):

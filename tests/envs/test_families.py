@@ -10,6 +10,7 @@ import gymnasium as gym
 import pytest
 
 from fastrl.envs import EnvId, make_vector_env
+from fastrl.envs.adapters.envpool_ids import envpool_ids
 from fastrl.envs.families import FAMILIES, Family, env_source, family_of, list_env_ids
 from fastrl.envs.families.ids import (
     ID_FAMILIES,
@@ -105,3 +106,9 @@ def test_toys_need_no_simulator() -> None:
     )
     ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert ran.stdout.strip() == "set()"
+
+
+def test_masked_environments_are_listed_where_envpool_has_what_they_are_made_of(monkeypatch):
+    assert MaskedIds().ids() == (["MaskedCartPole-v1"] if "CartPole-v1" in envpool_ids() else [])
+    monkeypatch.setattr("fastrl.envs.families.ids.envpool_ids", lambda: [])
+    assert MaskedIds().ids() == []

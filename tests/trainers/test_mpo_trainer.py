@@ -598,6 +598,8 @@ def test_settings_of_the_updates_are_the_configuration_s_unless_they_are_given(t
         assert (trainer.config.batch_size, trainer.config.update_after, trainer.config.m_steps) == (36, 40, 2)
         trainer.train(80, out_dir=str(tmp_path / "b"), batch_size=18)
         assert (trainer.config.batch_size, trainer.config.update_after, trainer.config.m_steps) == (18, 40, 2)
+        trainer.feed.due = 1.0
+        assert next(trainer.feed.batches()).rewards.shape == (6, 3)
         with pytest.raises(SettingError, match="batch_size must be a multiple of retrace_steps = 6, got 20"):
             trainer.train(90, 50, 20, str(tmp_path / "c"))
         assert (trainer.config.batch_size, trainer.config.update_after) == (18, 40)

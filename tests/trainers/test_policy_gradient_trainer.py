@@ -219,3 +219,38 @@ def test_an_environment_without_a_transition_moves_no_network_of_the_fit():
         segments.valid[0] = False
         trainer.learner.fit_advantages(segments, 0)
     assert len(steps) == 2 + 1
+
+
+@every
+def test_a_single_gradient_step_is_measured_after_it(config_class):
+    with make_trainer(config_class, update_epochs=1, num_minibatches=1, learning_rate=0.01) as trainer:
+        trainer.collect()
+        trainer.estimate()
+        before = trainer.learner.policy(trainer.obs[:-1].flatten(0, 1))
+        entropy = trainer.learner.policy.distribution(before).entropy().mean()
+        metrics = trainer.learn()
+    assert metrics["train/approx_kl"] > 0 and metrics["train/entropy"] != entropy
+
+
+def test_early_stops_are_counted_on_after_a_checkpoint(tmp_path):
+    with make_trainer(PPOAdaptiveConfig) as first, make_trainer(PPOAdaptiveConfig) as second:
+        first.learner.early_stops, first.learner.kl_penalty = 3, 0.25
+        first.save(tmp_path)
+        second.load(tmp_path)
+        assert (second.learner.early_stops, second.learner.kl_penalty) == (3, 0.25)
+
+
+@pytest.mark.parametrize(("env_id", "kept"), [("ProofofMemory-v0", True), ("CartPole-v1", False)])
+def test_running_returns_begin_anew_with_new_episodes(env_id, kept, tmp_path):
+    """EnvPool's episodes cannot be saved, so that none goes on from a checkpoint."""
+    with make_trainer(env_id=env_id, normalize_reward=True, gamma=1.0) as first:
+        first.collect()
+        first.estimate()
+        saved = first.reward_scaler.running_return.clone()
+        saved += 1.0 - saved.clamp(max=0)  # above 0, whatever came in
+        first.reward_scaler.running_return.copy_(saved)
+        first.save(tmp_path)
+    with make_trainer(env_id=env_id, normalize_reward=True, gamma=1.0) as second:
+        second.load(tmp_path)
+        expected = saved if kept else torch.zeros_like(saved)
+        assert torch.equal(second.reward_scaler.running_return, expected)

@@ -67,3 +67,21 @@ def test_every_sample_selects_for_itself():
     index = torch.tensor([[3, 0], [1, 1]])
     expected = torch.stack([tensor[0][[3, 0]], tensor[1][[1, 1]]])
     assert torch.equal(batched_index_select(tensor, 1, index), expected)
+
+
+def test_an_evaluation_records_an_episode_of_an_environment_like_those_of_training(monkeypatch, tmp_path):
+    """Without moviepy, which writes the file."""
+    recorded = []
+    monkeypatch.setattr("fastrl.trainers.ppo_trxl.trainer.require_video", lambda env_id: None)
+    monkeypatch.setattr(
+        "fastrl.trainers.ppo_trxl.compat.record_episode", lambda *what, **how: recorded.append((*what, how))
+    )
+    with make_trainer("CartPole-v1", max_episode_steps=5, capture_video=True, run_name="cart") as trainer:
+        trainer.evaluate(1, seed=7)
+        assert not recorded  # there is no folder yet
+        trainer.run_folder = tmp_path
+        trainer.evaluate(1, seed=7)
+    ((actor, env_id, how),) = recorded
+    options = {"max_episode_steps": 5, "env_kwargs": {}, "obs_keys": None}
+    assert actor.num_envs == 1 and env_id == "CartPole-v1"
+    assert how == {"seed": 7, "folder": tmp_path / "videos", "name": "cart-0", "options": options}

@@ -212,7 +212,8 @@ def test_a_half_collected_rollout_goes_on_where_it_stopped_bit_for_bit(num_envs,
         one_round(first)
         stop = iter([False] * 7 + [True])
         monkeypatch.setattr(first, "stop_requested", lambda: next(stop))
-        assert not first.collect() and first.rollout.position == 7
+        with first.session():
+            assert not first.collect() and first.rollout.position == 7
         first.save(tmp_path)
     with make_trainer("ProofofMemory-v0", **sizes) as second:
         second.load(tmp_path)
@@ -300,3 +301,24 @@ def test_an_episode_is_recorded_after_an_evaluation(tmp_path):
         trainer.train(total_steps=64, eval_interval=0, save_interval=0, out_dir=str(tmp_path))
     videos = list((tmp_path / "videos").glob("cart-*.mp4"))
     assert len(videos) == 1 and videos[0].stat().st_size > 500
+
+
+def test_a_rollout_without_a_transition_teaches_nothing():
+    with make_trainer() as trainer, trainer.session():
+        trainer.collect()
+        trainer.rollout.valid[:] = False
+        before = weights_hash(trainer)
+        trainer.estimate()
+        assert trainer.learn() == {} and trainer.updates == 0
+        assert weights_hash(trainer) == before
+
+
+@pytest.mark.parametrize(("env_id", "kept"), [("ProofofMemory-v0", True), ("CartPole-v1", False)])
+def test_running_returns_begin_anew_with_new_episodes(env_id, kept, tmp_path):
+    """EnvPool's episodes cannot be saved, so that none goes on from a checkpoint."""
+    with make_trainer(env_id, normalize_reward=True) as first:
+        first.reward_scaler.running_return += 1.0
+        first.save(tmp_path)
+    with make_trainer(env_id, normalize_reward=True) as second:
+        second.load(tmp_path)
+        assert bool((second.reward_scaler.running_return == float(kept)).all())

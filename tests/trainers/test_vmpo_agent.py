@@ -266,6 +266,21 @@ def test_kl_stop_leaves_out_the_remaining_steps():
     assert free.update(batch)["vmpo/m_steps"] == 50
 
 
+def test_the_first_step_is_taken_however_far_the_policy_is_from_the_one_that_acts():
+    agent = make_agent(m_steps=3, policy_lr=1e-2, kl_stop=1.0, epsilon_mu=1e-6, target_update_period=10)
+    batch = make_batch(agent)
+    agent.update(batch)
+    metrics = agent.update(batch)
+    assert metrics["vmpo/kl_mean_rel"] > 1.0 and metrics["vmpo/m_steps"] == 1
+
+
+def test_a_policy_that_another_one_replaces_lends_its_statistics_to_the_one_that_acts():
+    learner = make_agent(target_update_period=2).learner
+    learner.policy = copy.deepcopy(learner.policy)
+    learner.follow()
+    assert learner.acting_policy.obs_normalizer is learner.policy.obs_normalizer
+
+
 def test_act_returns_copies():
     agent = make_agent()
     action, _, mean, log_std = agent.act(np.zeros((2, OBS)), deterministic=True)

@@ -239,3 +239,30 @@ def test_kl_in_nats_is_the_sum_of_its_parts():
         trainer.estimate()
         metrics = trainer.learn()
         assert metrics["train/approx_kl"] == metrics["kl/mean"] + metrics["kl/std"] > 0
+
+
+def test_the_bound_acts_from_the_second_update_on_a_rollout_on():
+    """The first one starts at the policy that acted, where the KL is 0; the others do not."""
+    for updates, moved in ((1, False), (2, True)):
+        settings = {"updates_per_step": updates, "m_steps": 1, "target_update_period": 1}
+        with make_trainer("IdentityContinuous-v0", **settings) as trainer:
+            with trainer.session():
+                trainer.collect()
+                trainer.estimate()
+                metrics = trainer.learn()
+            assert all((metrics[name].item() > 0) == moved for name in ("kl/mean", "kl/std"))
+            assert trainer.updates == updates
+
+
+@pytest.mark.parametrize("go_on", [True, False])
+def test_discounted_returns_begin_again_where_episodes_do(go_on):
+    with make_trainer("LinearQuadratic-v0", normalize_reward=True, rollout_steps=5) as trainer:
+        with trainer.session():
+            trainer.collect()
+            trainer.estimate()
+        state, scaler = trainer.trainer_state(), trainer.reward_scaler
+        before = {name: value.clone() for name, value in scaler.state_dict().items()}
+        trainer.load_trainer_state(state, environments_continue=go_on)
+        after = scaler.state_dict()
+    assert before["running_return"].any() and after["running_return"].any() == go_on
+    assert all(torch.equal(after[name], before[name]) for name in before if name != "running_return")

@@ -58,9 +58,10 @@ def counters(lengths, end="terminated"):
 
 
 def one_round(trainer):
-    assert trainer.collect()
-    trainer.estimate()
-    return trainer.learn()
+    with trainer.session():  # its own generators, which checkpoints hold
+        assert trainer.collect()
+        trainer.estimate()
+        return trainer.learn()
 
 
 def weights_hash(trainer):

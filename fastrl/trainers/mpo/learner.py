@@ -33,7 +33,7 @@ from fastrl.nn.flat import FlatParameters
 from fastrl.nn.gaussian_policy import GaussianPolicy
 from fastrl.nn.kept import KeptParameters
 from fastrl.nn.precision import without_autocast
-from fastrl.runs.optimizers import backward, load_parts, names_of_non_finite
+from fastrl.runs.optimizers import backward, build_optimizer, load_parts, names_of_non_finite
 from fastrl.trainers.mpo.config import MPOConfig
 from fastrl.trainers.mpo.networks import DiscretePolicy, Policy
 
@@ -163,19 +163,14 @@ class MPOLearner:
         self._critic_weights = FlatParameters([self.critics])
         self._target_weights = [FlatParameters([self.target_policy]), FlatParameters([self.target_critics])]
         self._dual_weights = KeptParameters(self._multipliers())
-        self.policy_optimizer = self._build_optimizer(self._policy_weights.whole, config.policy_lr)
-        self.critic_optimizer = self._build_optimizer(self._critic_weights.whole, config.q_lr)
+        self.policy_optimizer = build_optimizer(config, [self._policy_weights.whole], config.policy_lr)
+        self.critic_optimizer = build_optimizer(config, [self._critic_weights.whole], config.q_lr)
         temperatures = [temperature.value for temperature in self._temperatures]
         groups = [
             {"params": temperatures, "lr": config.temperature_lr},
             {"params": list(self.alphas.parameters()), "lr": config.lambda_lr},
         ]
         self.dual_optimizer = torch.optim.Adam(groups, eps=DUAL_EPS)
-
-    def _build_optimizer(self, weights: nn.Parameter, lr: float) -> torch.optim.Optimizer:
-        if self.config.optimizer_type == "adam":
-            return torch.optim.Adam([weights], lr=lr, eps=1e-5, fused=True)
-        return torch.optim.SGD([weights], lr=lr, momentum=self.config.sgd_momentum)
 
     def follow(self) -> None:
         """Follow parameters that were replaced; every update calls it.

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from os import PathLike
-from pathlib import Path
 from typing import Any
 
 import gymnasium as gym
@@ -15,7 +14,6 @@ from torch import Tensor
 from fastrl import ops
 from fastrl.data.collector import Collector
 from fastrl.data.memory_bank import refresh_bank
-from fastrl.data.memory_ring import window_tables
 from fastrl.envs import Timestep, VectorEnv
 from fastrl.envs.single import spaces_of
 from fastrl.nn.encoders import require_symbols
@@ -30,14 +28,9 @@ from fastrl.runs.evaluation import Evaluation
 from fastrl.runs.metrics import _format_metrics
 from fastrl.runs.seeding import derived_seed
 from fastrl.runs.trainer import Trainer
-from fastrl.runs.video import record_episode, require_video
+from fastrl.runs.video import require_video
 from fastrl.trainers.ppo_trxl.actor import TrXLActor
-from fastrl.trainers.ppo_trxl.compat import (
-    SingleEnvironments,
-    batched_index_select,
-    close_env,
-    resolve_max_episode_steps,
-)
+from fastrl.trainers.ppo_trxl.compat import DocumentedHelpers, batched_index_select
 from fastrl.trainers.ppo_trxl.config import PPOTrXLConfig
 from fastrl.trainers.ppo_trxl.learner import PPOTrXLLearner, Rows
 from fastrl.trainers.ppo_trxl.networks import TrXLAgent
@@ -57,7 +50,7 @@ __all__ = [  # documented under this path
 ]
 
 
-class PPOTrXLTrainer(Trainer):
+class PPOTrXLTrainer(DocumentedHelpers, Trainer):
     """Train a `TrXLAgent` with PPO.
 
     The policy sees the present observation and what the last W steps of the episode left in memory.
@@ -186,17 +179,11 @@ class PPOTrXLTrainer(Trainer):
         self.reward_scaler = None
         if config.normalize_reward:
             self.reward_scaler = RewardScaler(env.num_envs, gamma=config.gamma).to(self.device)
-        self.single = SingleEnvironments(config.env_id if self.can_make_envs else None, self.env_options)
         self.rows: Rows | None = None
         transformer = self.learner.agent.transformer
         self.rollout, self.bank, self._memory = make_storage(config, env, transformer, self.device)
         self.collector = Collector(env, self.rollout, count=self.count, stopwatch=self.stopwatch)
         self._begin_episodes()
-
-    @property
-    def video_folder(self) -> Path | None:
-        """Where videos go: into the folder of the last run."""
-        return None if self.run_folder is None else self.run_folder / "videos"
 
     def make_learner(self) -> PPOTrXLLearner:
         """See `Trainer.make_learner`."""
@@ -356,18 +343,8 @@ class PPOTrXLTrainer(Trainer):
                 `train` do.
         """
         metrics = super().evaluate(n_episodes, seed)
-        if self.config.capture_video and self.video_folder is not None and metrics:
-            chosen = derived_seed(self.seed, "video", self.env_steps) if seed is None else seed
-            name = f"{self.run_name}-{self.env_steps}"
-            with self.session():
-                record_episode(
-                    self.actor(1),
-                    self.config.env_id,
-                    seed=chosen,
-                    folder=self.video_folder,
-                    name=name,
-                    options=self.env_options,
-                )
+        if self.config.capture_video and metrics:
+            self.record_video(derived_seed(self.seed, "video", self.env_steps) if seed is None else seed)
         return metrics
 
     def describe(self) -> str:
@@ -414,42 +391,6 @@ class PPOTrXLTrainer(Trainer):
         self.acting.memory.clock.load_state_dict(state["clock"])
         if state["ring"] is not None:
             self.acting.memory.load_state_dict(state["ring"])
-
-    def close(self) -> None:
-        """Close the environments."""
-        if hasattr(self, "single"):  # not so where the environments did not fit
-            self.single.close()
-        super().close()
-
-    # ----------------------------------------------------------------------------- documented helpers
-
-    def _make_env(self, *, seed: int, env_index: int, record_video: bool) -> gym.Env[Any, Any]:
-        """One Gymnasium environment with episode statistics, seeded `seed + env_index`; environment 0 records
-        video if asked to, into the folder of the run."""
-        video = (self.video_folder or Path("videos"), f"{self.run_name}-{self.env_steps}")
-        return self.single.make(seed + env_index, video if record_video and env_index == 0 else None)
-
-    def _get_eval_env(self, seed: int) -> gym.Env[Any, Any]:
-        """A single Gymnasium environment for evaluating by hand: made once, then kept, and reset with
-        `seed`."""
-        return self.single.kept(seed)
-
-    @staticmethod
-    def _close_env(env: gym.Env[Any, Any] | None) -> None:
-        """Close an environment if there is one; an error on the way out is not hidden."""
-        close_env(env)
-
-    def _resolve_max_episode_steps(self, env: gym.Env[Any, Any]) -> int:
-        """The longest episode of a Gymnasium environment in steps; SettingError where nobody tells."""
-        return resolve_max_episode_steps(env, self.config.max_episode_steps)
-
-    @staticmethod
-    def _build_memory_helpers(
-        *, memory_length: int, max_episode_steps: int, device: torch.device
-    ) -> tuple[Tensor, Tensor]:
-        """(mask [W + 1, W] bool, indices [P, W] int64): which slots a step of an episode sees, drawn in
-        `fastrl.data.memory_ring.window_tables`."""
-        return window_tables(memory_length, max_episode_steps, device)
 
 
 PPOTRxLTrainer = PPOTrXLTrainer  # the documented spelling

@@ -1,12 +1,13 @@
 """Documented spellings of V-MPO: the agent for loops of one's own, and helpers for Gymnasium's environments.
 
 `fastrl.trainers.vmpo.agent` and `fastrl.trainers.vmpo.trainer` give them out under their documented paths.
+The functions with a `trainer` argument are methods of `VMPOTrainer`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import gymnasium as gym
 import numpy as np
@@ -27,10 +28,14 @@ from fastrl.nn.observations import as_rows
 from fastrl.nn.precision import require_float32_default, without_autocast
 from fastrl.runs.evaluation import MemorylessActor, evaluate_policy
 from fastrl.runs.metrics import _format_metrics
+from fastrl.runs.optimizers import build_optimizer
 from fastrl.trainers.vmpo.batch import rows_from_batch
 from fastrl.trainers.vmpo.config import VMPOConfig
-from fastrl.trainers.vmpo.learner import ActionKind, VMPOLearner, build_optimizer
+from fastrl.trainers.vmpo.learner import ActionKind, VMPOLearner
 from fastrl.trainers.vmpo.networks import ActorCritic
+
+if TYPE_CHECKING:
+    from fastrl.trainers.vmpo.trainer import VMPOTrainer
 
 __all__ = [
     "VMPOAgent",
@@ -154,7 +159,8 @@ class VMPOAgent:
 
     def _build_optimizer(self, params: Iterable[Any], lr: float | None = None) -> torch.optim.Optimizer:
         """The configured optimiser over `params` with learning rate `lr` (`policy_lr` when None)."""
-        return build_optimizer(self.learner.config, params, lr)
+        config = self.learner.config
+        return build_optimizer(config, params, config.policy_lr if lr is None else lr)
 
     @property
     def policy(self) -> ActorCritic:
@@ -331,3 +337,26 @@ def _evaluate_vectorized(
     metrics = evaluate_policy(MemorylessActor(act), env, env.num_envs)
     assert metrics is not None  # nothing interrupts it
     return metrics
+
+
+# ----------------------------------------------------------------------------- methods of VMPOTrainer
+
+
+def _make_train_env(trainer: VMPOTrainer, *, env_id: str, seed: int, env_index: int, gamma: float) -> gym.Env:
+    """One Gymnasium environment as training would wrap it, with normalised observations and rewards, seeded
+    `seed + env_index`.
+
+    For loops of one's own; the trainer steps vector environments and normalises outside them. Actions are in
+    the environment's own units (see `fastrl.envs.ActionScale`).
+    """
+    return _make_env(env_id, seed=seed + env_index, gamma=gamma)
+
+
+def _reset_rollout(trainer: VMPOTrainer) -> None:
+    """Empty the rollout."""
+    trainer.rollout.reset()
+
+
+def _rollout_full(trainer: VMPOTrainer) -> bool:
+    """Whether `num_steps` rows are stored."""
+    return trainer.rollout.full

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, Literal, cast
 
@@ -11,7 +11,6 @@ import torch
 from torch import Tensor, nn
 
 from fastrl import ops
-from fastrl.errors import SettingError
 from fastrl.losses.dae import ActingPolicy
 from fastrl.losses.multiplier import Multiplier
 from fastrl.losses.value import explained_variance, standardize
@@ -19,7 +18,7 @@ from fastrl.losses.vmpo import e_step
 from fastrl.nn.kept import KeptParameters
 from fastrl.nn.precision import without_autocast
 from fastrl.runs.advantage_fit import fit_advantages
-from fastrl.runs.optimizers import backward, load_parts, require_finite_step
+from fastrl.runs.optimizers import backward, build_optimizer, load_parts, require_finite_step
 from fastrl.trainers.vmpo.batch import Rows, Segments
 from fastrl.trainers.vmpo.config import VMPOConfig
 from fastrl.trainers.vmpo.gradients import ROWS_PER_BLOCK, accumulate_gradients
@@ -107,9 +106,8 @@ class VMPOLearner:
             groups["advantage"] = (list(self.advantage_network.parameters()), rate)
         self._parameters = {name: parameters for name, (parameters, _) in groups.items()}
         self._weights = KeptParameters(self._learned())
-        self.optimizer = build_optimizer(
-            config, [{"params": parameters, "lr": rate} for parameters, rate in groups.values()]
-        )
+        networks = [{"params": parameters, "lr": rate} for parameters, rate in groups.values()]
+        self.optimizer = build_optimizer(config, networks, config.policy_lr)
         multipliers = {"eps": MULTIPLIER_EPS}
         self.temperature_optimizer = build_optimizer(
             config, self.temperature.parameters(), config.temperature_lr, **multipliers
@@ -352,21 +350,3 @@ class VMPOLearner:
         """
         load_parts(self._stateful(), state)
         self.updates = int(state["updates"])
-
-
-def build_optimizer(
-    config: VMPOConfig, params: Iterable[Any], lr: float | None = None, *, eps: float = 1e-5
-) -> torch.optim.Optimizer:
-    """The configured optimiser over `params` (tensors or groups).
-
-    `lr` is `policy_lr` when None; `eps` is Adam's.
-
-    Raises:
-        SettingError: `optimizer_type` is neither "adam" nor "sgd".
-    """
-    rate = config.policy_lr if lr is None else lr
-    if config.optimizer_type == "adam":
-        return torch.optim.Adam(params, lr=rate, eps=eps, fused=True)
-    if config.optimizer_type == "sgd":
-        return torch.optim.SGD(params, lr=rate, momentum=config.sgd_momentum)
-    raise SettingError(f'optimizer_type must be "adam" or "sgd", got {config.optimizer_type!r}')

@@ -28,6 +28,7 @@ from fastrl.runs.evaluation import Actor, MemorylessActor
 from fastrl.runs.state_check import Maybe
 from fastrl.runs.trainer import Trainer
 from fastrl.runs.trainer_state import rollout_outline
+from fastrl.trainers.vmpo import compat
 from fastrl.trainers.vmpo.batch import Rows, Segments
 from fastrl.trainers.vmpo.compat import (
     _apply_obs_rms_stats,
@@ -327,22 +328,9 @@ class VMPOTrainer(Trainer):
 
     # ----------------------------------------------------------------------- documented helpers
 
-    def _make_train_env(self, *, env_id: str, seed: int, env_index: int, gamma: float) -> gym.Env:
-        """One Gymnasium environment as training would wrap it, with normalised observations and rewards,
-        seeded `seed + env_index`.
-
-        For loops of one's own; this trainer steps vector environments and normalises outside them. Actions
-        are in the environment's own units (see `fastrl.envs.ActionScale`).
-        """
-        return _make_env(env_id, seed=seed + env_index, gamma=gamma)
-
-    def _reset_rollout(self) -> None:
-        """Empty the rollout."""
-        self.rollout.reset()
-
-    def _rollout_full(self) -> bool:
-        """Whether `num_steps` rows are stored."""
-        return self.rollout.full
+    _make_train_env = compat._make_train_env
+    _reset_rollout = compat._reset_rollout
+    _rollout_full = compat._rollout_full
 
 
 def _spaces(env: VectorEnv) -> tuple[int, int, ActionKind]:
