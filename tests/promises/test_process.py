@@ -157,3 +157,15 @@ def test_threads_that_the_user_sets_meanwhile_stay(trainer_of: Callable[..., Any
     with trainer_of("vmpo") as trainer, trainer.session():
         torch.set_num_threads(3)
     assert torch.get_num_threads() == 3
+
+
+def test_an_evaluation_has_the_trainer_s_threads(
+    algorithm: str, trainer_of: Callable[..., Any], two_threads: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with trainer_of(algorithm) as trainer:
+        threads, actor = [], trainer.actor
+        monkeypatch.setattr(
+            trainer, "actor", lambda count: threads.append(torch.get_num_threads()) or actor(count)
+        )
+        trainer.evaluate(1)
+    assert threads == [1] and torch.get_num_threads() == 2

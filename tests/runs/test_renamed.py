@@ -223,3 +223,10 @@ def test_no_algorithm_has_an_earlier_name(algorithm: str) -> None:
     names = {field.name for field in dataclasses.fields(ALGORITHMS[algorithm].config_class())}
     assert not names & set(RENAMED)
     assert all(find_renamed(old, names) for old, new in RENAMED.items() if new.name in names)
+
+
+def test_the_earlier_factor_of_the_value_loss_had_no_half_in_front():
+    from fastrl.trainers.policy_gradient.config import PPOConfig
+
+    with pytest.warns(DeprecationWarning, match="value_coef is now vf_coef"):
+        assert PPOConfig(env_id="CartPole-v1", value_coef=0.25).vf_coef == 0.5
