@@ -21,6 +21,7 @@ CASES = [
     ("vmpo/CartPole-v1", 16_000, (), 200),
     ("ppo-trxl/ProofofMemory-v0/15k", 6_000, (), 1.0),  # the best without memory is −0.28
     ("mpo/Pendulum-v1", 5_000, (*SMALL_MPO, *FAST_MPO), -600),
+    ("sac/Pendulum-v1", 5_000, ("batch_size=128",), -400),
     ("vanilla-pg/CartPole-v1", 80_000, (), 150),
     ("a2c/CartPole-v1", 30_000, (), 100),
     ("surrogate-pg/CartPole-v1", 40_000, (), 150),

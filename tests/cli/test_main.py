@@ -13,7 +13,7 @@ from fastrl.cli.main import COMMANDS, main
 from fastrl.errors import CheckpointError, SettingError
 
 RUN = [sys.executable, "-m", "fastrl"]
-KNOWN = "vmpo, mpo, vanilla-pg, a2c, surrogate-pg, ppo, ppo-adaptive, ppo-trxl\n"
+KNOWN = "vmpo, mpo, sac, vanilla-pg, a2c, surrogate-pg, ppo, ppo-adaptive, ppo-trxl\n"
 
 
 def test_help_names_every_command_without_importing_torch():

@@ -9,6 +9,7 @@ import pickle
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from learners import (
@@ -192,3 +193,15 @@ def test_a_network_that_another_one_replaces_is_followed(
             ends[change] = values_of(modules_of(trainer))
     expected, *others = ends.values()
     assert all(torch.equal(value, expected[key]) for end in others for key, value in end.items())
+
+
+@pytest.mark.parametrize("algorithm", ["mpo", "vmpo"])
+def test_the_documented_agent_of_a_trainer_is_its_learner(
+    algorithm: str, trainer_of: Callable[..., Any]
+) -> None:
+    with trainer_of(algorithm) as trainer:
+        agent = trainer.agent
+        assert agent.policy is trainer.learner.policy
+        actions = agent.act(np.zeros((3, *trainer.env.obs_shape), np.float32).reshape(3, -1), True)
+        first = actions[0] if algorithm == "vmpo" else actions
+        assert len(first) == 3

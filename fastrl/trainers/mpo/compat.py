@@ -25,6 +25,7 @@ from fastrl.runs.evaluation import MemorylessActor, evaluate_policy
 from fastrl.runs.metrics import _format_metrics
 from fastrl.trainers.mpo.config import MPOConfig
 from fastrl.trainers.mpo.learner import MPOLearner
+from fastrl.trainers.mpo.networks import Policy
 
 if TYPE_CHECKING:
     from tensordict import TensorDict
@@ -103,6 +104,15 @@ class MPOAgent:
         results = [value.cpu().numpy() for value in (learner.executed(raw), raw, policy.log_prob(raw))]
         executed, drawn, logp = (value[0] if single else value for value in results)
         return executed, drawn, logp
+
+    @property
+    def policy(self) -> Policy:
+        """The network that acts."""
+        return self.learner.policy
+
+    def learn(self, batch: Sequences, m_steps: int = 1) -> dict[str, Tensor]:
+        """See `MPOLearner.learn`."""
+        return self.learner.learn(batch, m_steps)
 
     def update(self, batch: Sequences, m_steps: int = 1) -> dict[str, float]:
         """One update from replayed windows; see `MPOLearner.learn`. Returns metrics as floats."""

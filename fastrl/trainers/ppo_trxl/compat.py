@@ -16,6 +16,8 @@ from fastrl.envs.make import make_gymnasium_env
 from fastrl.errors import SettingError
 from fastrl.runs.video import make_recorded_env, record_episode
 from fastrl.trainers.ppo_trxl.config import PPOTrXLConfig
+from fastrl.trainers.ppo_trxl.learner import PPOTrXLLearner
+from fastrl.trainers.ppo_trxl.networks import TrXLAgent
 
 
 class DocumentedHelpers:
@@ -29,7 +31,13 @@ class DocumentedHelpers:
     env_steps: int
     run_folder: Path | None
     can_make_envs: bool
+    learner: PPOTrXLLearner
     _kept_env: gym.Env[Any, Any] | None = None  # of `_get_eval_env`
+
+    @property
+    def agent(self) -> TrXLAgent:
+        """The network."""
+        return self.learner.agent
 
     def _make_env(self, *, seed: int, env_index: int, record_video: bool) -> gym.Env[Any, Any]:
         """One Gymnasium environment with episode statistics, seeded `seed + env_index`.

@@ -7,7 +7,7 @@ The functions with a `trainer` argument are methods of `VMPOTrainer`.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 import gymnasium as gym
 import numpy as np
@@ -156,6 +156,13 @@ class VMPOAgent:
         if action_kind not in ("continuous", "discrete"):
             raise SettingError(f'action_kind must be "continuous" or "discrete", got {action_kind!r}')
         self.learner = VMPOLearner(config, obs_dim, act_dim, torch.device(device), action_kind)
+
+    @classmethod
+    def of(cls, learner: VMPOLearner) -> Self:
+        """The agent around a learner that is there, a trainer's for instance."""
+        agent = cls.__new__(cls)
+        agent.learner = learner
+        return agent
 
     def _build_optimizer(self, params: Iterable[Any], lr: float | None = None) -> torch.optim.Optimizer:
         """The configured optimiser over `params` with learning rate `lr` (`policy_lr` when None)."""

@@ -328,6 +328,11 @@ class VMPOTrainer(Trainer):
 
     # ----------------------------------------------------------------------- documented helpers
 
+    @property
+    def agent(self) -> compat.VMPOAgent:
+        """The learner with numpy in and out."""
+        return compat.VMPOAgent.of(self.learner)
+
     _make_train_env = compat._make_train_env
     _reset_rollout = compat._reset_rollout
     _rollout_full = compat._rollout_full
