@@ -51,7 +51,7 @@ from fastrl.errors import SettingError  # noqa: E402
 from fastrl.losses.dae import centred_advantages  # noqa: E402
 from fastrl.losses.value import standardize  # noqa: E402
 from fastrl.nn.distributions import DiagonalGaussian  # noqa: E402
-from fastrl.trainers.vmpo.batch import Rows, Segments  # noqa: E402
+from fastrl.trainers.vmpo.batch import VMPORows, VMPOSegments  # noqa: E402
 from fastrl.trainers.vmpo.learner import VMPOLearner  # noqa: E402
 from fastrl.trainers.vmpo.networks import AdvantageNetwork, DiagonalGaussianPolicy  # noqa: E402
 from fastrl.trainers.vmpo.trainer import VMPOTrainer  # noqa: E402
@@ -60,13 +60,13 @@ FOR_TRUTH, FOR_UPDATES = 200, 20  # rollouts
 TRUTH_LAMBDA, TRUTH_EPOCHS, TRUTH_WIDTHS = 0.95, 8, (256, 256)
 DAE = ('advantage_estimator="dae"', "epsilon_mu=0.025")  # as in rows.py
 
-Kind = Callable[[VMPOLearner, Segments, float], Tensor]  # advantages [T, N] of a rollout; λ of gae
+Kind = Callable[[VMPOLearner, VMPOSegments, float], Tensor]  # advantages [T, N] of a rollout; λ of gae
 
 
 class Recorded(NamedTuple):
     """A rollout, and its observations with the one behind the last step, [T+1, N, obs_dim]."""
 
-    segments: Segments
+    segments: VMPOSegments
     observations: Tensor
 
 
@@ -78,7 +78,7 @@ class Frozen:
     learner: VMPOLearner
     state: dict[str, Any]
     gae_lambda: float
-    rollouts: list[Segments]
+    rollouts: list[VMPOSegments]
     truth: AdvantageNetwork
     states: Tensor
     slopes: Tensor
@@ -108,7 +108,7 @@ def collect(trainer: VMPOTrainer, count: int) -> list[Recorded]:
         rollout = trainer.rollout
         rewards = rollout.rewards if trainer.reward_scaler is None else trainer.reward_scaler(rollout.rewards)
         obs = rollout.obs.clone()
-        segments = Segments(
+        segments = VMPOSegments(
             obs=obs[:-1],
             actions=rollout.actions.clone(),
             acted=DiagonalGaussian(rollout.extras["means"].clone(), policy.policy_logstd.detach().clone()),
@@ -174,7 +174,9 @@ def fitted_values(learner: VMPOLearner, rollouts: list[Recorded]) -> Callable[[R
     return values
 
 
-def gae(learner: VMPOLearner, rollout: Segments, gae_lambda: float, values: Tensor | None = None) -> Tensor:
+def gae(
+    learner: VMPOLearner, rollout: VMPOSegments, gae_lambda: float, values: Tensor | None = None
+) -> Tensor:
     """GAE's advantages [T, N] of a rollout, with V as training left it if no other is given."""
     given = (
         rollout.rewards,
@@ -185,7 +187,7 @@ def gae(learner: VMPOLearner, rollout: Segments, gae_lambda: float, values: Tens
     return ops.gae(*given, gamma=learner.config.gamma, gae_lambda=gae_lambda, valid=rollout.valid)[0]
 
 
-def advantages_by(learner: VMPOLearner, network: AdvantageNetwork, rollout: Segments) -> Tensor:
+def advantages_by(learner: VMPOLearner, network: AdvantageNetwork, rollout: VMPOSegments) -> Tensor:
     """Â [T, N] of a network."""
     outputs = network(learner.policy.obs_normalizer(rollout.obs.flatten(0, 1))).unflatten(
         0, rollout.rewards.shape
@@ -197,7 +199,7 @@ def regress(
     learner: VMPOLearner,
     network: AdvantageNetwork,
     optimizer: torch.optim.Optimizer,
-    rollout: Segments,
+    rollout: VMPOSegments,
     targets: Tensor,
 ) -> None:
     """A gradient step of Â towards targets [T, N]."""
@@ -222,23 +224,23 @@ def forget(learner: VMPOLearner) -> AdvantageNetwork:
     return network
 
 
-def before(learner: VMPOLearner, rollout: Segments, gae_lambda: float) -> Tensor:
+def before(learner: VMPOLearner, rollout: VMPOSegments, gae_lambda: float) -> Tensor:
     assert learner.advantage_network is not None
     with torch.no_grad():
         return advantages_by(learner, learner.advantage_network, rollout)
 
 
-def direct(learner: VMPOLearner, rollout: Segments, gae_lambda: float) -> Tensor:
+def direct(learner: VMPOLearner, rollout: VMPOSegments, gae_lambda: float) -> Tensor:
     learner.fit_advantages(rollout)
     return before(learner, rollout, gae_lambda)
 
 
-def direct_anew(learner: VMPOLearner, rollout: Segments, gae_lambda: float) -> Tensor:
+def direct_anew(learner: VMPOLearner, rollout: VMPOSegments, gae_lambda: float) -> Tensor:
     forget(learner)
     return direct(learner, rollout, gae_lambda)
 
 
-def regressed(learner: VMPOLearner, rollout: Segments, gae_lambda: float) -> Tensor:
+def regressed(learner: VMPOLearner, rollout: VMPOSegments, gae_lambda: float) -> Tensor:
     network = forget(learner)
     targets = gae(learner, rollout, gae_lambda)
     optimizer = torch.optim.Adam(network.parameters(), learner.optimizer.param_groups[-1]["lr"], eps=1e-5)
@@ -251,7 +253,7 @@ def kinds(frozen: Frozen) -> dict[str, Kind]:
     """What is compared; gae first."""
 
     @torch.no_grad()
-    def truth(learner: VMPOLearner, rollout: Segments, gae_lambda: float) -> Tensor:
+    def truth(learner: VMPOLearner, rollout: VMPOSegments, gae_lambda: float) -> Tensor:
         return advantages_by(learner, frozen.truth, rollout)
 
     own = {"dae": direct, "dae, anew": direct_anew, "dae, before": before}
@@ -261,7 +263,7 @@ def kinds(frozen: Frozen) -> dict[str, Kind]:
 # ---------------------------------------------------------------------------------------- one update
 
 
-def update(frozen: Frozen, kind: Kind, rollout: Segments) -> tuple[float, float, float]:
+def update(frozen: Frozen, kind: Kind, rollout: VMPOSegments) -> tuple[float, float, float]:
     """(agreement, gain, KL) of one update from the frozen weights."""
     learner, take = frozen.learner, rollout.valid
     learner.load_state_dict(frozen.state)
@@ -281,7 +283,7 @@ def update(frozen: Frozen, kind: Kind, rollout: Segments) -> tuple[float, float,
     return agreement, gain.item(), 0.5 * change.square().sum(-1).mean().item()
 
 
-def rows_of(learner: VMPOLearner, rollout: Segments, advantages: Tensor, gae_lambda: float) -> Rows:
+def rows_of(learner: VMPOLearner, rollout: VMPOSegments, advantages: Tensor, gae_lambda: float) -> VMPORows:
     """A batch for the learner, with gae's targets for V whatever the advantages [T, N] are."""
     returns = gae(learner, rollout, gae_lambda) + rollout.values[:-1]
     rows = rollout.rows(advantages, returns, unmoved=True)

@@ -32,7 +32,7 @@ import torch
 from fastrl.data.memory_bank import BankReader
 from fastrl.nn.linear import product
 from fastrl.trainers.ppo_trxl.config import PPOTrXLConfig
-from fastrl.trainers.ppo_trxl.learner import Rows
+from fastrl.trainers.ppo_trxl.learner import TrXLRows
 from fastrl.trainers.ppo_trxl.trainer import PPOTrXLTrainer
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
@@ -219,7 +219,7 @@ def published(trainer: PPOTrXLTrainer, minibatches: int) -> dict[str, Any]:
     trainer.collect()
     trainer.estimate()
     way, settings = Published(trainer), trainer.config
-    rows: Rows = way.rows
+    rows: TrXLRows = way.rows
     reader = BankReader(trainer.learner.agent.transformer, trainer.bank)
     few = torch.randperm(len(rows))[:256]
     ours, _ = trainer.learner.loss(rows.at(few), reader, None, settings.ent_coef)

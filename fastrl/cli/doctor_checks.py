@@ -24,7 +24,7 @@ REINSTALL = (
 
 
 @dataclass(frozen=True)
-class Finding:
+class DoctorFinding:
     """What a check found, and what to do about it.
 
     The status is "ok", "note" (worth knowing, nothing is broken) or "problem".
@@ -36,9 +36,9 @@ class Finding:
     advice: str = ""
 
 
-def examine() -> list[Finding]:
+def examine() -> list[DoctorFinding]:
     """All findings, from the ground up."""
-    findings: list[Finding] = []
+    findings: list[DoctorFinding] = []
     for check in (
         _python,
         _torch,
@@ -55,44 +55,53 @@ def examine() -> list[Finding]:
     return findings
 
 
-def guarded(check: Callable[[], list[Finding]]) -> list[Finding]:
+def guarded(check: Callable[[], list[DoctorFinding]]) -> list[DoctorFinding]:
     """The findings of `check`; if it raises, the error as a problem."""
     try:
         return check()
     except Exception as error:  # whatever is broken, the other checks go on
         name = check.__name__.strip("_").replace("_", " ")
-        return [Finding(name, PROBLEM, f"{type(error).__name__}: {' '.join(str(error).split())}", REINSTALL)]
+        return [
+            DoctorFinding(name, PROBLEM, f"{type(error).__name__}: {' '.join(str(error).split())}", REINSTALL)
+        ]
 
 
-def _python() -> list[Finding]:
+def _python() -> list[DoctorFinding]:
     fits = sys.version_info[:2] >= OLDEST_PYTHON
     advice = "" if fits else "use Python 3.11 or later"
     detail = f"{platform.python_version()} on {platform.system()} {platform.machine()}"
-    return [Finding("fastrl", OK, __version__), Finding("python", OK if fits else PROBLEM, detail, advice)]
+    return [
+        DoctorFinding("fastrl", OK, __version__),
+        DoctorFinding("python", OK if fits else PROBLEM, detail, advice),
+    ]
 
 
-def _torch() -> list[Finding]:
+def _torch() -> list[DoctorFinding]:
     try:
         import torch
     except ImportError as error:
-        return [Finding("torch", PROBLEM, f"cannot be imported: {error}", "`pip install 'torch>=2.11'`")]
+        return [
+            DoctorFinding("torch", PROBLEM, f"cannot be imported: {error}", "`pip install 'torch>=2.11'`")
+        ]
     from fastrl.native import NativeLibraryError, check_torch_version
 
     try:
         check_torch_version(torch.__version__)
     except NativeLibraryError as error:
-        return [Finding("torch", PROBLEM, str(error), "`pip install --upgrade 'torch>=2.11'`")]
+        return [DoctorFinding("torch", PROBLEM, str(error), "`pip install --upgrade 'torch>=2.11'`")]
     return [
-        Finding("torch", OK, f"{torch.__version__}, {torch.get_num_threads()} threads unless a run sets them")
+        DoctorFinding(
+            "torch", OK, f"{torch.__version__}, {torch.get_num_threads()} threads unless a run sets them"
+        )
     ]
 
 
-def _cuda() -> list[Finding]:
+def _cuda() -> list[DoctorFinding]:
     import torch
 
     if torch.version.cuda is None:
         return [
-            Finding(
+            DoctorFinding(
                 "cuda",
                 NOTE,
                 "this torch is built for the CPU only",
@@ -101,7 +110,7 @@ def _cuda() -> list[Finding]:
         ]
     if not torch.cuda.is_available():
         return [
-            Finding(
+            DoctorFinding(
                 "cuda",
                 NOTE,
                 f"torch is built for CUDA {torch.version.cuda}, but sees no GPU",
@@ -109,16 +118,16 @@ def _cuda() -> list[Finding]:
             )
         ]
     names = [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())]
-    return [Finding("cuda", OK, f"CUDA {torch.version.cuda}: {', '.join(names)}")]
+    return [DoctorFinding("cuda", OK, f"CUDA {torch.version.cuda}: {', '.join(names)}")]
 
 
-def _build() -> list[Finding]:
+def _build() -> list[DoctorFinding]:
     from fastrl.native import NativeLibraryError, build_info
 
     try:
         info = build_info()
     except NativeLibraryError as error:
-        return [Finding("native module", PROBLEM, str(error), REINSTALL)]
+        return [DoctorFinding("native module", PROBLEM, str(error), REINSTALL)]
     cuda = (
         f"CUDA ops by nvcc {info['cuda_compiler']} for {info['cuda_architectures']}"
         if info["cuda_architectures"]
@@ -128,21 +137,21 @@ def _build() -> list[Finding]:
     detail = f"{info['build_type']} by {info['compiler']} against torch {info['torch']}, {cuda}{sanitized}"
     if info["fastrl"] != __version__:
         return [
-            Finding(
+            DoctorFinding(
                 "native module",
                 PROBLEM,
                 f"built from fastrl {info['fastrl']}, but this is {__version__}: {detail}",
                 REINSTALL,
             )
         ]
-    return [Finding("native module", OK, detail)]
+    return [DoctorFinding("native module", OK, detail)]
 
 
-def _ops_cpu() -> list[Finding]:
+def _ops_cpu() -> list[DoctorFinding]:
     return [_try_op("ops on the CPU", "cpu")]
 
 
-def _ops_cuda() -> list[Finding]:
+def _ops_cuda() -> list[DoctorFinding]:
     import torch
 
     from fastrl.native import CUDA_LIBRARY
@@ -150,14 +159,14 @@ def _ops_cuda() -> list[Finding]:
     name = "ops on the GPU"
     if not torch.cuda.is_available():
         state = "built, not loaded" if CUDA_LIBRARY.exists() else "not built"
-        return [Finding(name, NOTE, f"{state}: torch has no GPU here")]
+        return [DoctorFinding(name, NOTE, f"{state}: torch has no GPU here")]
     if not CUDA_LIBRARY.exists():
         advice = "install the CUDA toolkit (nvcc), then " + REINSTALL
-        return [Finding(name, NOTE, "not built: there was no nvcc; device cpu works", advice)]
+        return [DoctorFinding(name, NOTE, "not built: there was no nvcc; device cpu works", advice)]
     return [_try_op(name, "cuda")]
 
 
-def _try_op(name: str, device: str) -> Finding:
+def _try_op(name: str, device: str) -> DoctorFinding:
     """Load the ops and compare one with its reference: a library that loads may still not fit."""
     import torch
 
@@ -170,17 +179,17 @@ def _try_op(name: str, device: str) -> Finding:
         computed = gae(*inputs, gamma=0.9, gae_lambda=0.8)
         expected = gae_reference(*inputs, gamma=0.9, gae_lambda=0.8)
     except (ImportError, OSError, RuntimeError, AttributeError) as error:
-        return Finding(name, PROBLEM, " ".join(str(error).split()), REINSTALL)
+        return DoctorFinding(name, PROBLEM, " ".join(str(error).split()), REINSTALL)
     agree = all(
         torch.allclose(a.cpu().double(), b.cpu().double(), atol=1e-5)
         for a, b in zip(computed, expected, strict=True)
     )
     if not agree:
-        return Finding(name, PROBLEM, "loaded, but gae differs from its reference", REINSTALL)
-    return Finding(name, OK, "loaded; gae agrees with its reference")
+        return DoctorFinding(name, PROBLEM, "loaded, but gae differs from its reference", REINSTALL)
+    return DoctorFinding(name, OK, "loaded; gae agrees with its reference")
 
 
-def _envpool() -> list[Finding]:
+def _envpool() -> list[DoctorFinding]:
     return [
         _try_import(
             "envpool",
@@ -190,7 +199,7 @@ def _envpool() -> list[Finding]:
     ]
 
 
-def _gymnasium() -> list[Finding]:
+def _gymnasium() -> list[DoctorFinding]:
     return [
         _try_import(
             "gymnasium",
@@ -200,18 +209,18 @@ def _gymnasium() -> list[Finding]:
     ]
 
 
-def _try_import(package: str, why: str, describe: Callable[[Any], str]) -> Finding:
+def _try_import(package: str, why: str, describe: Callable[[Any], str]) -> DoctorFinding:
     try:
         module = importlib.import_module(package)
-        return Finding(package, OK, f"{importlib.metadata.version(package)}, {describe(module)}")
+        return DoctorFinding(package, OK, f"{importlib.metadata.version(package)}, {describe(module)}")
     except Exception as error:  # a package that was built for other libraries fails in many ways
         reason = " ".join(str(error).split())
-        return Finding(
+        return DoctorFinding(
             package, PROBLEM, f"{why}, but cannot be imported: {reason}", f"`pip install --upgrade {package}`"
         )
 
 
-def _threads() -> list[Finding]:
+def _threads() -> list[DoctorFinding]:
     from fastrl.runs.threads import available_cores, choose_threads
 
     cores, all_cores = available_cores(), os.cpu_count() or 1
@@ -221,11 +230,11 @@ def _threads() -> list[Finding]:
         f"{cores} cores{of}; a run with 16 environments and small networks: torch {choice.torch}, "
         f"environments {choice.env}"
     )
-    return [Finding("threads", OK, detail)]
+    return [DoctorFinding("threads", OK, detail)]
 
 
-def _wandb() -> list[Finding]:
+def _wandb() -> list[DoctorFinding]:
     try:
-        return [Finding("wandb", OK, f"{importlib.metadata.version('wandb')} (for --track wandb)")]
+        return [DoctorFinding("wandb", OK, f"{importlib.metadata.version('wandb')} (for --track wandb)")]
     except importlib.metadata.PackageNotFoundError:
-        return [Finding("wandb", NOTE, "not installed; only --track wandb needs it")]
+        return [DoctorFinding("wandb", NOTE, "not installed; only --track wandb needs it")]

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 
 from fastrl.cli.arguments import Parser, only_result_on_stdout, print_json
-from fastrl.cli.doctor_checks import PROBLEM, Finding, examine
+from fastrl.cli.doctor_checks import PROBLEM, DoctorFinding, examine
 
 MARKS = {"ok": "ok     ", "note": "note   ", "problem": "PROBLEM"}
 
@@ -35,7 +35,7 @@ def run(arguments: Sequence[str]) -> int:
     return 1 if broken else 0
 
 
-def _lines(findings: list[Finding]) -> list[str]:
+def _lines(findings: list[DoctorFinding]) -> list[str]:
     width = max(len(finding.name) for finding in findings)
     lines = []
     for finding in findings:

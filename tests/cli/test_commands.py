@@ -9,7 +9,7 @@ import pytest
 
 from fastrl.cli import doctor_checks
 from fastrl.cli.arguments import print_json
-from fastrl.cli.doctor_checks import Finding, examine, guarded
+from fastrl.cli.doctor_checks import DoctorFinding, examine, guarded
 from fastrl.cli.main import main
 
 
@@ -273,5 +273,5 @@ def test_a_check_that_fails_is_itself_a_finding():
         raise ValueError("no\nidea")
 
     assert guarded(_broken_check) == [
-        Finding("broken check", "problem", "ValueError: no idea", doctor_checks.REINSTALL)
+        DoctorFinding("broken check", "problem", "ValueError: no idea", doctor_checks.REINSTALL)
     ]

@@ -11,7 +11,7 @@ from fastrl.errors import NonFiniteError
 from fastrl.losses.dae import advantage_variance, centred_advantages, dae_loss
 from fastrl.nn.distributions import Categorical, DiagonalGaussian
 from fastrl.trainers.vmpo.agent import VMPOAgent
-from fastrl.trainers.vmpo.batch import Segments
+from fastrl.trainers.vmpo.batch import VMPOSegments
 from fastrl.trainers.vmpo.config import VMPOConfig
 from fastrl.trainers.vmpo.learner import VMPOLearner
 from fastrl.trainers.vmpo.trainer import VMPOTrainer
@@ -49,7 +49,9 @@ def make_segments(learner):
     else:
         acted = DiagonalGaussian(draw(STEPS, ENVS, ACT), 0.3 * draw(1, ACT))
         actions = acted.mean + draw(STEPS, ENVS, ACT)
-    return Segments(obs[:-1], actions, acted, rewards, learner.values_of(obs), terminated, truncated, valid)
+    return VMPOSegments(
+        obs[:-1], actions, acted, rewards, learner.values_of(obs), terminated, truncated, valid
+    )
 
 
 def parameters_of(learner):
@@ -300,7 +302,9 @@ def test_a_number_that_is_not_finite_stops_before_the_parameters_change():
     with pytest.raises(NonFiniteError, match="loss/dae.* in update 0"):
         for _ in range(ENVS):
             learner.fit_advantages(
-                Segments(*(getattr(segments.of(torch.tensor([3])), name) for name in Segments.__slots__))
+                VMPOSegments(
+                    *(getattr(segments.of(torch.tensor([3])), name) for name in VMPOSegments.__slots__)
+                )
             )
     assert all(torch.equal(parameter, before[name]) for name, parameter in parameters_of(learner).items())
 

@@ -25,7 +25,13 @@ from fastrl.runs.advantage_fit import fit_advantages
 from fastrl.runs.optimizers import FlatOptimizer, load_parts, require_gradients
 from fastrl.trainers.policy_gradient.config import PolicyGradientConfig, PPOAdaptiveConfig, PPOConfig
 from fastrl.trainers.policy_gradient.networks import make_networks
-from fastrl.trainers.policy_gradient.rows import Metrics, Rows, Segments, means_of, minibatches
+from fastrl.trainers.policy_gradient.rows import (
+    Metrics,
+    PolicyGradientRows,
+    PolicyGradientSegments,
+    means_of,
+    minibatches,
+)
 
 Function = Callable[[Tensor], Tensor]
 
@@ -114,7 +120,7 @@ class Learner:
 
     # ------------------------------------------------------------------------------------------- learning
 
-    def policy_loss(self, rows: Rows, policy: Policy, log_probs: Tensor) -> Tensor:
+    def policy_loss(self, rows: PolicyGradientRows, policy: Policy, log_probs: Tensor) -> Tensor:
         """L_π of a minibatch, 0-d.
 
         Args:
@@ -125,7 +131,7 @@ class Learner:
         raise NotImplementedError
 
     def loss(
-        self, rows: Rows, policy: Policy, values: Tensor | None, *, diagnostics: bool
+        self, rows: PolicyGradientRows, policy: Policy, values: Tensor | None, *, diagnostics: bool
     ) -> tuple[Tensor, Metrics]:
         """L = L_π + vf_coef ½ mean (V − G)² − ent_coef mean H of a minibatch, and its parts, detached.
 
@@ -150,7 +156,7 @@ class Learner:
         """How far the policy has moved, from log π − log π_old [M] in nats."""
         return {"train/approx_kl": approximate_kl(log_ratio).mean()}
 
-    def learn(self, rows: Rows, env_steps: int) -> Metrics:
+    def learn(self, rows: PolicyGradientRows, env_steps: int) -> Metrics:
         """Epochs of minibatches; metrics are means over gradient steps.
 
         Those that only the last epoch measures are means over its steps.
@@ -198,12 +204,12 @@ class Learner:
         """What errors say of a gradient step."""
         return {"who": self.config.ALGORITHM, "when": f"in update {self.updates}"}
 
-    def _stops_after_epoch(self, rows: Rows, policy: Function) -> bool:
+    def _stops_after_epoch(self, rows: PolicyGradientRows, policy: Function) -> bool:
         """Whether to leave out the epochs that are left."""
         return False
 
     @torch.no_grad()
-    def _moved(self, rows: Rows, policy: Function) -> Metrics:
+    def _moved(self, rows: PolicyGradientRows, policy: Function) -> Metrics:
         """Entropy, and how far the policy has moved, by all rows after the update."""
         now = self.policy.distribution(policy(rows.obs))
         log_ratio = now.log_prob(rows.actions) - rows.old_log_probs
@@ -211,7 +217,9 @@ class Learner:
 
     # --------------------------------------------------------------------------- direct advantage estimation
 
-    def fit_advantages(self, segments: Segments, env_steps: int) -> tuple[Tensor, Tensor, Metrics]:
+    def fit_advantages(
+        self, segments: PolicyGradientSegments, env_steps: int
+    ) -> tuple[Tensor, Tensor, Metrics]:
         """Fit Â and V together on a rollout; the policy does not move.
 
         Args:
@@ -228,7 +236,7 @@ class Learner:
         self._begin(self.dae_optimizer, env_steps)
         value, advantage = self.value.prepared(), self.advantage.prepared()  # once for all minibatches
 
-        def evaluate(part: Segments) -> tuple[Tensor, Tensor, ActingPolicy]:
+        def evaluate(part: PolicyGradientSegments) -> tuple[Tensor, Tensor, ActingPolicy]:
             obs, sizes = part.obs.flatten(0, 1), part.rewards.shape
             values, outputs = value(obs).view(sizes), advantage(obs).unflatten(0, sizes)
             return outputs, values, self.policy.distribution(part.acted)
@@ -257,14 +265,14 @@ class Learner:
 class VanillaPGLearner(Learner):
     """L_π = −mean log π(a|s) A; A2C is the same."""
 
-    def policy_loss(self, rows: Rows, policy: Policy, log_probs: Tensor) -> Tensor:
+    def policy_loss(self, rows: PolicyGradientRows, policy: Policy, log_probs: Tensor) -> Tensor:
         return vanilla_pg_loss(log_probs, rows.advantages)
 
 
 class SurrogatePGLearner(Learner):
     """L_π = −mean r A,  r = π(a|s) / π_old(a|s)."""
 
-    def policy_loss(self, rows: Rows, policy: Policy, log_probs: Tensor) -> Tensor:
+    def policy_loss(self, rows: PolicyGradientRows, policy: Policy, log_probs: Tensor) -> Tensor:
         return surrogate_loss(log_probs, rows.old_log_probs, rows.advantages)
 
 
@@ -274,7 +282,7 @@ class PPOLearner(Learner):
     config: PPOConfig
 
     def loss(
-        self, rows: Rows, policy: Policy, values: Tensor | None, *, diagnostics: bool
+        self, rows: PolicyGradientRows, policy: Policy, values: Tensor | None, *, diagnostics: bool
     ) -> tuple[Tensor, Metrics]:
         config = self.config
         return ppo_loss(
@@ -310,13 +318,13 @@ class PPOAdaptiveLearner(Learner):
         self.early_stops = 0  # updates of which epochs were left out
         self._after: Metrics = {}  # the policy on all rows after the latest epoch
 
-    def policy_loss(self, rows: Rows, policy: Policy, log_probs: Tensor) -> Tensor:
+    def policy_loss(self, rows: PolicyGradientRows, policy: Policy, log_probs: Tensor) -> Tensor:
         kl = self.policy.distribution(rows.acted).kl(policy).mean()  # type: ignore[arg-type]  # of the same kind
         penalty = kl_penalty_loss(kl, self.kl_penalty, self.config.kl_target)
         return surrogate_loss(log_probs, rows.old_log_probs, rows.advantages) + penalty
 
     @torch.no_grad()
-    def _stops_after_epoch(self, rows: Rows, policy: Function) -> bool:
+    def _stops_after_epoch(self, rows: PolicyGradientRows, policy: Function) -> bool:
         now, old = self.policy.distribution(policy(rows.obs)), self.policy.distribution(rows.acted)
         kl = old.kl(now).mean()  # type: ignore[arg-type]  # of the same kind
         self._after = {"train/approx_kl": kl, "train/entropy": now.entropy().mean()}
@@ -324,7 +332,7 @@ class PPOAdaptiveLearner(Learner):
         self.early_stops += stops
         return stops
 
-    def learn(self, rows: Rows, env_steps: int) -> Metrics:
+    def learn(self, rows: PolicyGradientRows, env_steps: int) -> Metrics:
         metrics = super().learn(rows, env_steps)
         if not metrics:
             return metrics

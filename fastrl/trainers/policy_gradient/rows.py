@@ -9,10 +9,10 @@ import torch
 from torch import Tensor
 
 Metrics = dict[str, Tensor]
-Fields = TypeVar("Fields", bound="Rows | Segments")
+Fields = TypeVar("Fields", bound="PolicyGradientRows | PolicyGradientSegments")
 
 
-class Rows(NamedTuple):
+class PolicyGradientRows(NamedTuple):
     """M transitions; observations as the networks see them.
 
     Args:
@@ -34,7 +34,7 @@ class Rows(NamedTuple):
     old_log_probs: Tensor
 
 
-class Segments(NamedTuple):
+class PolicyGradientSegments(NamedTuple):
     """T steps of each of E environments, environments first, so that a minibatch has whole ones.
 
     Args:

@@ -23,7 +23,7 @@ from fastrl.runs.state_check import Maybe
 from fastrl.runs.trainer import Trainer
 from fastrl.runs.trainer_state import rollout_outline
 from fastrl.trainers.policy_gradient.learner import LEARNERS, Learner
-from fastrl.trainers.policy_gradient.rows import Rows, Segments
+from fastrl.trainers.policy_gradient.rows import PolicyGradientRows, PolicyGradientSegments
 
 
 class PolicyGradientTrainer(Trainer):
@@ -134,13 +134,13 @@ class PolicyGradientTrainer(Trainer):
         self.updates += 1
         return metrics | fitted
 
-    def rows(self) -> Rows:
+    def rows(self) -> PolicyGradientRows:
         """The transitions of the rollout, as the learner takes them."""
         take = self.rollout.valid_rows
         acted, actions, advantages = take(self.acted), take(self.rollout.actions), take(self.advantages)
         if self.config.normalize_advantages and self.config.advantage_estimator == "gae":
             advantages = standardize(advantages)
-        return Rows(
+        return PolicyGradientRows(
             obs=take(self.obs),
             actions=actions,
             advantages=advantages,
@@ -150,12 +150,12 @@ class PolicyGradientTrainer(Trainer):
             old_log_probs=self.learner.policy.distribution(acted).log_prob(actions),
         )
 
-    def _segments(self) -> Segments:
+    def _segments(self) -> PolicyGradientSegments:
         """The rollout, environments first."""
         rollout = self.rollout
         fields = (self.obs[:-1], rollout.actions, self.acted, self.rewards, self.values)
         flags = (rollout.terminated, rollout.truncated, rollout.valid)
-        return Segments(*(field.transpose(0, 1) for field in (*fields, *flags)))
+        return PolicyGradientSegments(*(field.transpose(0, 1) for field in (*fields, *flags)))
 
     def actor(self, num_envs: int) -> Actor:
         """The policy, which remembers nothing."""

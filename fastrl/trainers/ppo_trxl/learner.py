@@ -27,7 +27,7 @@ from fastrl.trainers.ppo_trxl.networks import TrXLAgent
 
 
 @dataclass(frozen=True, slots=True)
-class Rows:
+class TrXLRows:
     """M transitions of a rollout.
 
     Args:
@@ -51,9 +51,9 @@ class Rows:
     def __len__(self) -> int:
         return self.advantages.shape[0]
 
-    def at(self, index: Tensor) -> Rows:
+    def at(self, index: Tensor) -> TrXLRows:
         """The rows of these numbers [K]."""
-        return Rows(*(getattr(self, name).index_select(0, index) for name in self.__slots__))
+        return TrXLRows(*(getattr(self, name).index_select(0, index) for name in self.__slots__))
 
 
 class PPOTrXLLearner:
@@ -111,7 +111,7 @@ class PPOTrXLLearner:
 
     @without_autocast
     def learn(
-        self, rows: Rows, bank: MemoryBank, *, learning_rate: float, ent_coef: float
+        self, rows: TrXLRows, bank: MemoryBank, *, learning_rate: float, ent_coef: float
     ) -> dict[str, Tensor]:
         """One update on the rows of a rollout.
 
@@ -153,7 +153,7 @@ class PPOTrXLLearner:
             "train/epochs": torch.tensor(float(epochs)),
         }
 
-    def _minibatches(self, rows: Rows, bank: MemoryBank) -> Iterator[tuple[Tensor, Tensor | None]]:
+    def _minibatches(self, rows: TrXLRows, bank: MemoryBank) -> Iterator[tuple[Tensor, Tensor | None]]:
         """Numbers of rows, each row once; and the environments they are from, where minibatches are whole
         environments."""
         device, count = rows.advantages.device, self.config.num_minibatches
@@ -171,7 +171,7 @@ class PPOTrXLLearner:
                 yield index, envs
 
     def _step(
-        self, rows: Rows, reader: BankReader, envs: Tensor | None, ent_coef: float
+        self, rows: TrXLRows, reader: BankReader, envs: Tensor | None, ent_coef: float
     ) -> dict[str, Tensor]:
         """One gradient step on a minibatch."""
         loss, metrics = self.loss(rows, reader, envs, ent_coef)
@@ -185,7 +185,7 @@ class PPOTrXLLearner:
         return metrics
 
     def loss(
-        self, rows: Rows, reader: BankReader, envs: Tensor | None, ent_coef: float
+        self, rows: TrXLRows, reader: BankReader, envs: Tensor | None, ent_coef: float
     ) -> tuple[Tensor, dict[str, Tensor]]:
         """The loss of a minibatch, 0-d, and what it is made of, detached; `envs` as for `BankReader`."""
         config, agent = self.config, self.agent

@@ -32,7 +32,7 @@ from fastrl.runs.video import require_video
 from fastrl.trainers.ppo_trxl.actor import TrXLActor
 from fastrl.trainers.ppo_trxl.compat import DocumentedHelpers, batched_index_select
 from fastrl.trainers.ppo_trxl.config import PPOTrXLConfig
-from fastrl.trainers.ppo_trxl.learner import PPOTrXLLearner, Rows
+from fastrl.trainers.ppo_trxl.learner import PPOTrXLLearner, TrXLRows
 from fastrl.trainers.ppo_trxl.networks import TrXLAgent
 from fastrl.trainers.ppo_trxl.storage import make_storage, state_outline
 
@@ -179,7 +179,7 @@ class PPOTrXLTrainer(DocumentedHelpers, Trainer):
         self.reward_scaler = None
         if config.normalize_reward:
             self.reward_scaler = RewardScaler(env.num_envs, gamma=config.gamma).to(self.device)
-        self.rows: Rows | None = None
+        self.rows: TrXLRows | None = None
         transformer = self.learner.agent.transformer
         self.rollout, self.bank, self._memory = make_storage(config, env, transformer, self.device)
         self.collector = Collector(env, self.rollout, count=self.count, stopwatch=self.stopwatch)
@@ -293,7 +293,7 @@ class PPOTrXLTrainer(DocumentedHelpers, Trainer):
         )
         envs = torch.arange(self.env.num_envs, device=self.device).expand(rollout.num_steps, -1)
         take = rollout.valid_rows
-        self.rows = Rows(
+        self.rows = TrXLRows(
             obs=take(rollout.obs),
             actions=take(rollout.actions.view(*envs.shape, -1)),  # [M, branches] or [M, A]
             log_probs=take(rollout.extras["log_probs"]),

@@ -14,7 +14,7 @@ from fastrl.nn.distributions import Categorical, DiagonalGaussian, Distribution
 
 
 @dataclass(frozen=True, slots=True)
-class Rows:
+class VMPORows:
     """M transitions, on the learner's device; every row is valid.
 
     Args:
@@ -38,10 +38,10 @@ class Rows:
     def __len__(self) -> int:
         return self.advantages.shape[0]
 
-    def at(self, index: slice | Tensor) -> Rows:
+    def at(self, index: slice | Tensor) -> VMPORows:
         """The rows of a slice, of indices [K] or of a mask [M]; views where it is a slice."""
         importance = None if self.log_importance is None else self.log_importance[index]
-        return Rows(
+        return VMPORows(
             self.obs[index],
             self.actions[index],
             self.returns[index],
@@ -51,14 +51,14 @@ class Rows:
             self.unmoved,
         )
 
-    def split(self, size: int) -> Iterator[Rows]:
+    def split(self, size: int) -> Iterator[VMPORows]:
         """Views of at most `size` rows, in order."""
         for start in range(0, len(self), size):
             yield self.at(slice(start, start + size))
 
 
 @dataclass(frozen=True, slots=True)
-class Segments:
+class VMPOSegments:
     """T steps of N environments, on the learner's device.
 
     Args:
@@ -80,9 +80,9 @@ class Segments:
     truncated: Tensor
     valid: Tensor
 
-    def of(self, envs: Tensor) -> Segments:
+    def of(self, envs: Tensor) -> VMPOSegments:
         """The rollout of some environments, by index [n]."""
-        return Segments(
+        return VMPOSegments(
             self.obs[:, envs],
             self.actions[:, envs],
             _distribution_over(self.acted, lambda field: field[:, envs]),
@@ -93,7 +93,7 @@ class Segments:
             self.valid[:, envs],
         )
 
-    def minibatches(self, count: int) -> Iterator[Segments]:
+    def minibatches(self, count: int) -> Iterator[VMPOSegments]:
         """The environments in random order, in `count` groups of nearly the same size.
 
         At most one group for each environment; one group is the rollout itself.
@@ -107,8 +107,8 @@ class Segments:
         for group in torch.randperm(envs, device=self.rewards.device).tensor_split(min(count, envs)):
             yield self.of(group)
 
-    def rows(self, advantages: Tensor, returns: Tensor, *, unmoved: bool = False) -> Rows:
-        """The valid rows, with advantages and returns [T, N]; for `unmoved` see `Rows`."""
+    def rows(self, advantages: Tensor, returns: Tensor, *, unmoved: bool = False) -> VMPORows:
+        """The valid rows, with advantages and returns [T, N]; for `unmoved` see `VMPORows`."""
         valid = self.valid.flatten()
         all_valid = bool(valid.all())
 
@@ -116,7 +116,7 @@ class Segments:
             return field.flatten(0, 1) if all_valid else field.flatten(0, 1)[valid]
 
         acted = _distribution_over(self.acted, take)
-        return Rows(
+        return VMPORows(
             take(self.obs), take(self.actions), take(returns), take(advantages), acted, unmoved=unmoved
         )
 
@@ -132,7 +132,7 @@ def _distribution_over(distribution: Distribution, take: Callable[[Tensor], Tens
 
 def rows_from_batch(
     batch: Mapping[str, Any], *, obs_dim: int, act_dim: int, discrete: bool, device: torch.device
-) -> Rows:
+) -> VMPORows:
     """Checked, valid rows of a batch as `VMPOAgent.update` takes it.
 
     Raises:
@@ -152,7 +152,7 @@ def rows_from_batch(
     valid = read("valid", torch.bool, (count,)) if batch.get("valid") is not None else None
     if count == 0 or (valid is not None and not bool(valid.any())):
         raise ValueError("VMPOAgent.update: valid marks no row of the batch as a transition")
-    rows = Rows(obs, actions, returns, advantages, acted, importance)
+    rows = VMPORows(obs, actions, returns, advantages, acted, importance)
     rows = rows if valid is None or bool(valid.all()) else rows.at(valid)
     if rows.log_importance is None:
         return rows

@@ -14,14 +14,14 @@ from fastrl.losses.multiplier import Multiplier
 from fastrl.losses.value import half_squared_error
 from fastrl.losses.vmpo import vmpo_loss, weighted_likelihood_loss
 from fastrl.runs.optimizers import backward
-from fastrl.trainers.vmpo.batch import Rows
+from fastrl.trainers.vmpo.batch import VMPORows
 from fastrl.trainers.vmpo.networks import ActorCritic
 
 ROWS_PER_BLOCK = 512
 
 
 def accumulate_gradients(
-    policy: ActorCritic, rows: Rows, psi: Tensor, multipliers: Mapping[str, Multiplier]
+    policy: ActorCritic, rows: VMPORows, psi: Tensor, multipliers: Mapping[str, Multiplier]
 ) -> dict[str, Tensor]:
     """Add the gradient of `fastrl.losses.vmpo.vmpo_loss` to the policy's parameters.
 
@@ -52,7 +52,7 @@ def accumulate_gradients(
 
 
 def _where_the_kl_is_zero(
-    policy: ActorCritic, rows: Rows, psi: Tensor, multipliers: Mapping[str, Multiplier]
+    policy: ActorCritic, rows: VMPORows, psi: Tensor, multipliers: Mapping[str, Multiplier]
 ) -> dict[str, Tensor]:
     """The same where π = π_old: the KL and its gradient are exactly 0, so the policy has to be evaluated on
     D~ only."""

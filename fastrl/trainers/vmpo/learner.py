@@ -19,7 +19,7 @@ from fastrl.nn.kept import KeptParameters
 from fastrl.nn.precision import without_autocast
 from fastrl.runs.advantage_fit import fit_advantages
 from fastrl.runs.optimizers import backward, build_optimizer, load_parts, require_finite_step
-from fastrl.trainers.vmpo.batch import Rows, Segments
+from fastrl.trainers.vmpo.batch import VMPORows, VMPOSegments
 from fastrl.trainers.vmpo.config import VMPOConfig
 from fastrl.trainers.vmpo.gradients import ROWS_PER_BLOCK, accumulate_gradients
 from fastrl.trainers.vmpo.networks import (
@@ -180,7 +180,7 @@ class VMPOLearner:
         values = torch.cat([self.policy.get_value(block) for block in rows.split(ROWS_PER_BLOCK)])
         return values.view(obs.shape[:-1])
 
-    def estimate(self, segments: Segments) -> tuple[Tensor, Tensor]:
+    def estimate(self, segments: VMPOSegments) -> tuple[Tensor, Tensor]:
         """(advantages, returns), each [T, N], by "returns" or "gae"; see `fastrl.ops.gae`."""
         config = self.config
         return ops.gae(
@@ -196,7 +196,7 @@ class VMPOLearner:
     # ------------------------------------------------------------------------------------ learning
 
     @without_autocast
-    def fit_advantages(self, segments: Segments) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
+    def fit_advantages(self, segments: VMPOSegments) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
         """With "dae": fit Â and V together on a rollout, before the policy learns from it.
 
         See `fastrl.runs.advantage_fit`.
@@ -209,9 +209,11 @@ class VMPOLearner:
             SettingError: parameters have changed so that the optimiser cannot follow.
         """
         self.follow()
-        return fit_advantages(self._fit_terms, self._fit_step, segments, Segments.minibatches, self.config)
+        return fit_advantages(
+            self._fit_terms, self._fit_step, segments, VMPOSegments.minibatches, self.config
+        )
 
-    def _fit_terms(self, segments: Segments) -> tuple[Tensor, Tensor, ActingPolicy]:
+    def _fit_terms(self, segments: VMPOSegments) -> tuple[Tensor, Tensor, ActingPolicy]:
         """f, V(s_t) and the policy that acted of a rollout."""
         assert self.advantage_network is not None
         rows, sizes = segments.obs.flatten(0, 1), segments.rewards.shape
@@ -231,7 +233,7 @@ class VMPOLearner:
         return metrics
 
     @without_autocast
-    def learn(self, rows: Rows) -> dict[str, Tensor]:
+    def learn(self, rows: VMPORows) -> dict[str, Tensor]:
         """One update on a batch of visited states.
 
         Args:
@@ -268,7 +270,7 @@ class VMPOLearner:
         return metrics | self._kl_metrics(kls) | {"vmpo/temperature": self.temperature().detach()}
 
     def _m_step(
-        self, rows: Rows, psi: Tensor, *, may_stop: bool
+        self, rows: VMPORows, psi: Tensor, *, may_stop: bool
     ) -> tuple[dict[str, Tensor], dict[str, Tensor] | None]:
         """One gradient step of policy, value function and multipliers on all rows.
 

@@ -29,7 +29,7 @@ from fastrl.runs.state_check import Maybe
 from fastrl.runs.trainer import Trainer
 from fastrl.runs.trainer_state import rollout_outline
 from fastrl.trainers.vmpo import compat
-from fastrl.trainers.vmpo.batch import Rows, Segments
+from fastrl.trainers.vmpo.batch import VMPORows, VMPOSegments
 from fastrl.trainers.vmpo.compat import (
     _apply_obs_rms_stats,
     _collect_vector_obs_rms_stats,
@@ -165,8 +165,8 @@ class VMPOTrainer(Trainer):
             scaler = RewardScaler(self.env.num_envs, gamma=config.gamma, clip=config.clip_reward)
             self.reward_scaler = scaler.to(self.device)
         self.rollout = self._make_rollout(obs_dim, act_dim)
-        self.segments: Segments | None = None
-        self.rows: Rows | None = None
+        self.segments: VMPOSegments | None = None
+        self.rows: VMPORows | None = None
         self.collector = Collector(
             self.env, self.rollout, view=as_vectors, count=self.count, stopwatch=self.stopwatch
         )
@@ -236,7 +236,7 @@ class VMPOTrainer(Trainer):
         if self.reward_scaler is not None:
             self.reward_scaler.update(rewards, rollout.terminated | rollout.truncated, rollout.valid)
             rewards = self.reward_scaler(rewards)
-        self.segments = Segments(
+        self.segments = VMPOSegments(
             obs=rollout.obs[:-1],
             actions=rollout.actions,
             acted=self._policy_that_acted(),
@@ -258,7 +258,7 @@ class VMPOTrainer(Trainer):
         log_std = policy.policy_logstd.detach().clone()  # [1, A]; the update moves the parameter itself
         return DiagonalGaussian(self.rollout.extras["means"], log_std)
 
-    def _rows(self, advantages: Tensor, returns: Tensor) -> Rows:
+    def _rows(self, advantages: Tensor, returns: Tensor) -> VMPORows:
         assert self.segments is not None
         unmoved = self.learner.acting_policy is self.learner.policy
         return self.segments.rows(advantages, returns, unmoved=unmoved)
