@@ -242,8 +242,7 @@ def published(trainer: PPOTrXLTrainer, minibatches: int) -> dict[str, Any]:
     }
 
 
-# --------------------------------------------------------------------------------------------------
-# measuring
+# ----------------------------------------------------------------------------------------- measuring
 
 
 def measure_one(name: str, way: str, rounds: int) -> dict[str, Any]:

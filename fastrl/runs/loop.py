@@ -242,8 +242,7 @@ class Loop:
             self._logger.console.message(f"the evaluation reached stop_at_return = {wanted:g}: done")
         return content
 
-    # ------------------------------------------------------------------------------------------------
-    # environments that fail
+    # ------------------------------------------------------------------------ environments that fail
 
     def _guarded(self, action: Callable[[], Result]) -> Result | None:
         """What `action` returns; None where an environment failed of the same request to stop, as processes

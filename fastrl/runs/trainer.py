@@ -328,8 +328,7 @@ class Trainer(ABC):
             with new_run(self.algorithm, config, env_name=name) as run:
                 yield run.path.absolute()
 
-    # ------------------------------------------------------------------------------------------------
-    # counting
+    # -------------------------------------------------------------------------------------- counting
 
     def count(self, transitions: int, finished: list[Episode]) -> None:
         """Add one step of the vector environment: its valid transitions and the episodes that ended in it."""

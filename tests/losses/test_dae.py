@@ -133,8 +133,7 @@ def test_a_loss_over_no_transition_is_zero():
     assert loss.item() == 0.0 and ones.grad.abs().max() == 0.0
 
 
-# --------------------------------------------------------------------------------------------------
-# centring
+# ------------------------------------------------------------------------------------------ centring
 
 
 @pytest.mark.parametrize("actions", [2, 3, 18])
@@ -172,8 +171,7 @@ def test_gaussian_advantages_are_centred():
     )
 
 
-# --------------------------------------------------------------------------------------------------
-# gradients
+# ----------------------------------------------------------------------------------------- gradients
 
 
 def plain_loss(advantages, values, rewards, bootstrap, terminated, truncated, valid, gamma, dae_lambda):

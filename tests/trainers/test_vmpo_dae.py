@@ -309,8 +309,7 @@ def test_a_number_that_is_not_finite_stops_before_the_parameters_change():
     assert all(torch.equal(parameter, before[name]) for name, parameter in parameters_of(learner).items())
 
 
-# --------------------------------------------------------------------------------------------------
-# training
+# ------------------------------------------------------------------------------------------ training
 
 
 @pytest.mark.parametrize("env_id", ["Identity-v0", "IdentityContinuous-v0"])

@@ -144,8 +144,7 @@ class BaseAgent(ABC):
 
         return self.batcher.actor(act)
 
-    # ------------------------------------------------------------------------------------------------
-    # training
+    # -------------------------------------------------------------------------------------- training
 
     def train(
         self,
@@ -223,8 +222,7 @@ class BaseAgent(ABC):
     def _header(self) -> str:
         return f"Iter {self.num_iters} | Episode {self.num_episodes} | Step {self.num_steps}"
 
-    # ------------------------------------------------------------------------------------------------
-    # evaluation
+    # ------------------------------------------------------------------------------------ evaluation
 
     def evaluate(self, eval_env: BaseEnv | VectorEnv, n_episodes: int = 1) -> Evaluation:
         """Play whole episodes with the most probable actions, or with `eval_select_action_fn`.

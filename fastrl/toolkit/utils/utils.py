@@ -91,8 +91,7 @@ def env_from_config(config: Config, *, trust: bool = False) -> Any:
         return get_obj({name: value for name, value in config.env.items() if name != "num_envs"})
 
 
-# --------------------------------------------------------------------------------------------------
-# conversions
+# --------------------------------------------------------------------------------------- conversions
 
 
 def join_transitions(transitions: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
@@ -180,8 +179,7 @@ def _array(entries: list[Any]) -> Any:
     return found
 
 
-# --------------------------------------------------------------------------------------------------
-# statistics
+# ---------------------------------------------------------------------------------------- statistics
 
 
 def explained_var(target: Any, preds: Any) -> float:

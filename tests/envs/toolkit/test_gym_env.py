@@ -466,8 +466,7 @@ def test_bad_settings_are_one_sentence(env_id, options, message):
         GymEnv(env_id, **options)
 
 
-# ------------------------------------------------------------------------------------------------
-# environments of one's own
+# ------------------------------------------------------------------------- environments of one's own
 
 
 def single(**options):
@@ -516,8 +515,7 @@ def test_a_vector_environment_in_place_of_an_id():
         GymEnv(make_vector_env("Counter-v0", 2))
 
 
-# ------------------------------------------------------------------------------------------------
-# configurations
+# ------------------------------------------------------------------------------------ configurations
 
 
 @pytest.mark.parametrize(
@@ -611,8 +609,7 @@ def test_record_says_what_is_missing(monkeypatch, tmp_path):
     assert odd.simulator == env.simulator == "envpool" and odd.reset().shape == (16,)
 
 
-# ------------------------------------------------------------------------------------------------
-# RoboschoolEnv
+# ------------------------------------------------------------------------------------- RoboschoolEnv
 
 
 @pytest.mark.parametrize(("old", "new"), SUCCESSORS.items())
