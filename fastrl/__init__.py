@@ -44,7 +44,7 @@ _MODULES = {
     "train": "fastrl.front.training",
     "make_vector_env": "fastrl.envs",
 }
-__all__ = ["__version__", "ops", *_MODULES]  # noqa: PLE0604, PLE0605
+__all__ = ["__version__", "ops", *_MODULES]
 
 
 def __getattr__(name: str) -> Any:
