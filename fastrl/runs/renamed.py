@@ -49,8 +49,7 @@ RENAMED: dict[str, Renamed] = {
     "clip_grad_norm": Renamed("max_grad_norm"),
     "entropy_coef": Renamed("ent_coef"),
     "init_ent_coef": Renamed("ent_coef"),
-    # where values are not clipped, see `earlier_vf_coef`
-    "value_coef": Renamed("vf_coef", lambda value: 2.0 * float(value), _HALF),
+    "value_coef": Renamed("vf_coef", float, _HALF),  # its factor depends on clipping: `earlier_vf_coef`
     "norm_adv": Renamed("normalize_advantages"),
     "shared_body": Renamed("shared_encoder"),
     "initial_log_std": Renamed("log_std_init"),
