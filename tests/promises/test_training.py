@@ -33,6 +33,7 @@ LEARNING: dict[str, dict[str, Any]] = {
         **{"init_log_alpha_stddev": 100.0, "lambda_lr": 3e-2, "temperature_init": 0.3, "action_samples": 20},
         **{"temperature_lr": 1e-3, "target_networks_update_period": 50, "samples_per_insert": 32.0},
         **{"update_after": 500, "batch_size": 64, "replay_size": 10_000, "total_steps": 4_000},
+        **{"use_retrace": True, "retrace_steps": 4},
     },
     "sac": {
         **{"policy_layer_sizes": (32, 32), "critic_layer_sizes": (32, 32), "policy_lr": 3e-3, "q_lr": 3e-3},

@@ -80,18 +80,6 @@ LEARNING = {
 }
 
 
-@pytest.mark.parametrize("env_id", ["Identity-v0", "IdentityContinuous-v0"])
-def test_it_learns_the_identity_with_retrace(env_id, tmp_path):
-    settings = LEARNING | {"gamma": 0.0, "retrace_steps": 4, "use_retrace": True}
-    with make_trainer(env_id, **settings) as trainer:
-        untrained = trainer.evaluate(16)["eval/return_mean"]
-        trainer.train(4_000, out_dir=str(tmp_path), update_after=500, batch_size=64)
-        trained = trainer.evaluate(16)["eval/return_mean"]
-        optimum = trainer.env.optimal_return
-    assert trained > untrained
-    assert trained >= optimum - 0.1 * abs(optimum - untrained)
-
-
 class _Bandit(ToyDynamics):
     """One state, one action, reward −(a − 0.4)²."""
 
@@ -165,7 +153,7 @@ def test_a_linear_quadratic_task_is_solved_within_one_percent():
 
     settings = LEARNING | {"gamma": 0.9}
     with make_trainer("LinearQuadratic-v0", env_kwargs={"noise": 0.02}, **settings) as trainer:
-        kls, temperatures, found = train_with_history(trainer, 20_000, gain)
+        kls, temperatures, found = train_with_history(trainer, 12_000, gain)
     require_regulated(kls, temperatures)
     assert found == pytest.approx(LinearQuadratic.gain(0.9), rel=0.01)
 

@@ -83,5 +83,12 @@ PRESETS: dict[str, dict[str, Any]] = {
         "temperature_lr": 1e-3,
         "threads": 1,
     },
-    "HalfCheetah-v5": {"total_steps": 1_000_000, "num_envs": 8, "q_lr": 1e-3, "threads": 1},
+    # an update for every second environment step
+    "HalfCheetah-v5": {
+        "total_steps": 1_000_000,
+        "num_envs": 8,
+        "q_lr": 1e-3,
+        "samples_per_insert": 128.0,
+        "threads": 1,
+    },
 }
