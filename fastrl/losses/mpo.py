@@ -92,8 +92,9 @@ def e_step(
     Returns:
         (w [B, S], L_η, 0-d).
     """
-    weights = sample_weights(q_values, temperature(), log_prior)
-    loss = sample_temperature_loss(q_values, temperature(), temperature.bound, log_prior, row_weights)
+    eta = temperature.value
+    weights = sample_weights(q_values, eta, log_prior)
+    loss = sample_temperature_loss(q_values, eta, temperature.bound, log_prior, row_weights)
     return weights, loss
 
 
@@ -171,7 +172,7 @@ def mpo_loss(
     """
     policy_loss = (row_weights * cross_entropy).sum()
     mean_kls = {name: _mean_kl(kl, row_weights) for name, kl in kls.items()}
-    bounded = {name: kl if alphas[name]().dim() else kl.sum() for name, kl in mean_kls.items()}
+    bounded = {name: kl if alphas[name].value.dim() else kl.sum() for name, kl in mean_kls.items()}
     penalty = torch.stack([alphas[name].penalty(kl) for name, kl in bounded.items()]).sum()
     alpha_loss = torch.stack([alphas[name].loss(kl) for name, kl in bounded.items()]).sum()
     metrics = {

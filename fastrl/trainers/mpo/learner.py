@@ -340,7 +340,7 @@ class MPOLearner:
         q_values, log_prior = improved["q_values"], improved.get("log_prior")
         weights, dual_loss = e_step(q_values, self.temperature, row_weights, log_prior)
         metrics = {
-            "mpo/temperature": self.temperature().detach().clone(),
+            "mpo/temperature": self.temperature.value.detach().clone(),
             "mpo/ess": (row_weights / weights.square().sum(1)).sum(),
         }
         if self.penalty_temperature is not None:
@@ -348,7 +348,7 @@ class MPOLearner:
             of_penalty, penalty_loss = e_step(cost, self.penalty_temperature, row_weights)
             weights, dual_loss = weights + of_penalty, dual_loss + penalty_loss
             metrics |= {
-                "mpo/penalty_temperature": self.penalty_temperature().detach().clone(),
+                "mpo/penalty_temperature": self.penalty_temperature.value.detach().clone(),
                 "mpo/out_of_bounds": -(row_weights * cost.mean(1)).sum(),
             }
         metrics["loss/dual"] = dual_loss.detach()
@@ -382,7 +382,7 @@ class MPOLearner:
         self.dual_optimizer.step()
         for multiplier in self._multipliers():
             multiplier.project_()
-        metrics |= {f"mpo/alpha_{name}": alpha().detach().mean() for name, alpha in self._alphas.items()}
+        metrics |= {f"mpo/alpha_{name}": alpha.value.detach().mean() for name, alpha in self._alphas.items()}
         entropy = (row_weights * policy.entropy()).sum().detach()
         return metrics | {"grad/policy_norm": norm, "train/entropy": entropy}
 
