@@ -83,11 +83,12 @@ PRESETS: dict[str, dict[str, Any]] = {
         "temperature_lr": 1e-3,
         "threads": 1,
     },
-    # an update for every second environment step
+    # an update of 512 transitions for every fourth environment step
     "HalfCheetah-v5": {
         "total_steps": 1_000_000,
         "num_envs": 8,
         "q_lr": 1e-3,
+        "batch_size": 512,
         "samples_per_insert": 128.0,
         "threads": 1,
     },
