@@ -50,7 +50,7 @@ RANGES: Ranges = (
 )
 LARGEST_WHOLE_NUMBER = 2**53  # logs and files hold numbers as float64
 MOST_REPETITIONS = 10**6  # one round of a run would never end
-REPEATED = ("eval_episodes", "updates_per_step", "m_steps", "num_epochs", "update_epochs", "dae_epochs")
+REPEATED = ("eval_episodes", "updates_per_step", "m_steps", "update_epochs", "dae_epochs")
 LARGEST_NUMBER = 1e15  # float32 overflows where larger ones are squared
 LARGEST_LEARNING_RATE = 1e6
 
@@ -329,7 +329,7 @@ def _largest(name: str, number: float) -> tuple[str, float]:
         return "10^6", MOST_REPETITIONS
     if isinstance(number, int):
         return "2^53", LARGEST_WHOLE_NUMBER
-    if name.endswith(("_lr", "learning_rate")) or name == "lr":
+    if name.endswith(("_lr", "learning_rate")):
         return "1e6", LARGEST_LEARNING_RATE
     return "1e15", LARGEST_NUMBER
 

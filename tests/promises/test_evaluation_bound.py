@@ -58,3 +58,14 @@ def test_the_user_sets_the_bound(
     values = dict(zip(header.split(","), row.split(","), strict=True))
     assert float(values["eval/length_mean"]) == 5.0 and float(values["eval/cut_episodes"]) == 2.0
     assert "eval_max_steps = 5" in (tmp_path / "run" / "config.toml").read_text()
+
+
+def test_a_time_limit_holds_in_training_and_in_evaluation(
+    algorithm: str, trainer_of: Callable[..., Any]
+) -> None:
+    with trainer_of(algorithm, env_id=Endless, max_episode_steps=7) as trainer:
+        while trainer.episodes < 2:
+            trainer.collect()
+        assert {length for _, length in trainer.recent} == {7}
+        metrics = trainer.evaluate(2, seed=1)
+    assert metrics["eval/length_mean"] == 7.0 and "eval/cut_episodes" not in metrics
