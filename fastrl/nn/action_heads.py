@@ -122,6 +122,22 @@ def distribution(parameters: Tensor, action_info: Mapping[str, Any]) -> Policy:
     raise ValueError(f"create_dist: there is no distribution for {space} actions")
 
 
+def whole_policy(policy: BranchedPolicy) -> Policy:
+    """The same policy with one log-probability for the whole action."""
+    if isinstance(policy, DiagonalGaussian):
+        return DiagonalGaussian(policy.mean, policy.log_std)
+    assert isinstance(policy, Branches)
+    return policy.choices[0] if len(policy.choices) == 1 else JointBranches(policy.choices)
+
+
+def policy_parameters(policy: BranchedPolicy) -> Tensor:
+    """What `distribution` makes the policy of again: logits side by side [B, n], or [B, A, 2]."""
+    if isinstance(policy, DiagonalGaussian):
+        return torch.stack([policy.mean, policy.log_std.expand_as(policy.mean)], dim=-1)
+    assert isinstance(policy, Branches)
+    return torch.cat([choice.logits for choice in policy.choices], dim=-1)
+
+
 class OneRatioGaussian(DiagonalGaussian):
     """A Gaussian whose action dimensions make up one branch."""
 

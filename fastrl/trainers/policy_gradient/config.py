@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from fastrl.errors import SettingError
-from fastrl.runs.config import Ranges, RunConfig, check_choice, check_ranges, find_preset
+from fastrl.memory.config import MemoryConfig
+from fastrl.runs.config import Ranges, check_choice, check_ranges, find_preset
 from fastrl.runs.memory import FLOAT, Need, action_size, network_need, obs_size, perceptron, row_bytes
 from fastrl.runs.threads import hidden_weights
 
@@ -44,7 +45,7 @@ CONTINUOUS: dict[str, Any] = {
 
 
 @dataclass(kw_only=True)
-class PolicyGradientConfig(RunConfig):
+class PolicyGradientConfig(MemoryConfig):
     """Settings that all policy-gradient algorithms have."""
 
     num_envs: int = 8
@@ -105,6 +106,8 @@ class PolicyGradientConfig(RunConfig):
 
     def hidden_weights(self) -> int:
         """See `RunConfig.hidden_weights`."""
+        if self.memory != "none":
+            return self.memory_weights()
         return 2 * hidden_weights(self.layer_sizes)
 
     @classmethod
@@ -140,6 +143,10 @@ class PolicyGradientConfig(RunConfig):
 
     def needs(self, env: VectorEnv) -> list[Need]:
         """Networks, rollout, and what the layers of a minibatch leave for its gradient."""
+        if self.memory != "none":
+            steps = self.num_steps * env.num_envs
+            rollout = Need("rollout", steps * row_bytes(env), "num_steps or num_envs")
+            return [*self.memory_needs(env, steps // self.num_minibatches), rollout]
         inputs, heads = obs_size(env), (action_size(env), 1, action_size(env))
         count = 3 if self.advantage_estimator == "dae" else 2
         parameters = sum(perceptron(inputs, self.layer_sizes, outputs) for outputs in heads[:count])

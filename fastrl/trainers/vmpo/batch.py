@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from fastrl.memory.base import Reader
 from fastrl.nn.distributions import Categorical, DiagonalGaussian, Distribution
 
 
@@ -25,6 +26,7 @@ class VMPORows:
         log_importance: [M] float32 or None.
         unmoved: the policy to be learned is still the one that acted, so that the KL between them is 0 and so
             is its gradient.
+        reader: reads these rows with their memory, where the policy remembers; parts of them have none.
     """
 
     obs: Tensor
@@ -34,6 +36,7 @@ class VMPORows:
     acted: Distribution
     log_importance: Tensor | None = None
     unmoved: bool = False
+    reader: Reader | None = None
 
     def __len__(self) -> int:
         return self.advantages.shape[0]
@@ -128,6 +131,13 @@ def _distribution_over(distribution: Distribution, take: Callable[[Tensor], Tens
     mean, log_std = distribution.mean, distribution.log_std
     shared = log_std.dim() < mean.dim() or (log_std.dim() == 2 and log_std.shape[0] == 1)
     return DiagonalGaussian(take(mean), log_std if shared else take(log_std))
+
+
+def constant_distribution(distribution: Distribution) -> Distribution:
+    """The same distribution without gradient."""
+    if isinstance(distribution, Categorical):
+        return Categorical(distribution.logits.detach())
+    return DiagonalGaussian(distribution.mean.detach(), distribution.log_std.detach())
 
 
 def rows_from_batch(

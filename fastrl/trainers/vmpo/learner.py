@@ -15,6 +15,7 @@ from fastrl.losses.dae import ActingPolicy
 from fastrl.losses.multiplier import Multiplier
 from fastrl.losses.value import explained_variance, standardize
 from fastrl.losses.vmpo import e_step
+from fastrl.memory.make import Agent
 from fastrl.nn.kept import KeptParameters
 from fastrl.nn.precision import without_autocast
 from fastrl.runs.advantage_fit import fit_advantages
@@ -62,9 +63,10 @@ class VMPOLearner:
         act_dim: A, action dimensions, or the number of actions when they are discrete.
         device: where networks and updates live.
         action_kind: "continuous" or "discrete".
+        agent: policy and value function that remember; None: networks without memory are made.
 
     Attributes:
-        policy: π and V, which learn.
+        policy: π and V, which learn; with memory the agent.
         acting_policy: π_old, which acts: `policy` itself, or a frozen copy with `target_update_period` > 1.
         advantage_network: f of direct advantage estimation; None without it.
         temperature: η with its bound.
@@ -83,20 +85,20 @@ class VMPOLearner:
         act_dim: int,
         device: torch.device,
         action_kind: ActionKind = "continuous",
+        agent: Agent | None = None,
     ) -> None:
         self.config = config
+        self.agent = None if agent is None else agent.to(device)
         self.obs_dim, self.act_dim = obs_dim, act_dim
         self.device = torch.device(device)
         self.discrete = action_kind == "discrete"
         self.updates = 0
-        self.policy = self._make_policy()
+        self.policy: Any = self._make_policy() if self.agent is None else self.agent
         self.acting_policy = self._acting_copy()
         self.temperature = Multiplier(config.temperature_init, config.epsilon_eta).to(self.device)
         self.alphas = self._make_multipliers()
-        groups = {
-            "policy": (self.policy.policy_parameters(), config.policy_lr),
-            "value": (self.policy.value_parameters(), config.value_lr),
-        }
+        of_policy, of_value = self._split_parameters()
+        groups = {"policy": (of_policy, config.policy_lr), "value": (of_value, config.value_lr)}
         self.advantage_network: AdvantageNetwork | None = None
         if config.advantage_estimator == "dae":
             self.advantage_network = AdvantageNetwork(
@@ -128,6 +130,14 @@ class VMPOLearner:
             nn.init.constant_(policy.policy_logstd, config.log_std_init)
         return policy
 
+    def _split_parameters(self) -> tuple[list[nn.Parameter], list[nn.Parameter]]:
+        """Parameters of the policy with all that it shares, and those that only the value loss moves."""
+        if self.agent is None:
+            return self.policy.policy_parameters(), self.policy.value_parameters()
+        of_value = list(self.agent.critic.parameters())
+        value = {id(parameter) for parameter in of_value}
+        return [parameter for parameter in self.agent.parameters() if id(parameter) not in value], of_value
+
     def _make_multipliers(self) -> nn.ModuleDict:
         config = self.config
         parts = {"mean": Multiplier(config.alpha_mu_init, config.epsilon_mu)}
@@ -135,7 +145,7 @@ class VMPOLearner:
             parts["std"] = Multiplier(config.alpha_sigma_init, config.epsilon_sigma)
         return nn.ModuleDict(parts).to(self.device)
 
-    def _acting_copy(self) -> ActorCritic:
+    def _acting_copy(self) -> Any:
         """π_old: the learned policy itself, or a frozen copy that shares the observation statistics."""
         if self.config.target_update_period == 1:
             return self.policy
