@@ -75,7 +75,7 @@ class Learner:
         self.advantage = self._make_networks(obs_size, device) if self.agent is None else None
         self.optimizer = FlatOptimizer(self._trained(), self._make_optimizer, config.max_grad_norm)
         if self.advantage is not None:
-            fitted = [self.advantage, self.value]
+            fitted: list[nn.Module] = [self.advantage, self.value]
             self.dae_optimizer = FlatOptimizer(fitted, self._make_optimizer, config.max_grad_norm)
 
     def _make_networks(self, obs_size: int, device: torch.device | str) -> Network | None:

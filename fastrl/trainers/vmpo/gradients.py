@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
-from typing import cast
 
 import torch
 from torch import Tensor
@@ -15,10 +14,9 @@ from torch import Tensor
 from fastrl.losses.multiplier import Multiplier
 from fastrl.losses.value import half_squared_error
 from fastrl.losses.vmpo import vmpo_loss, weighted_likelihood_loss
-from fastrl.nn.action_heads import whole_policy
-from fastrl.nn.distributions import Distribution
+from fastrl.nn.action_heads import Policy, whole_policy
 from fastrl.runs.optimizers import backward
-from fastrl.trainers.vmpo.batch import VMPORows, constant_distribution
+from fastrl.trainers.vmpo.batch import VMPORows, constant_policy
 from fastrl.trainers.vmpo.config import REMEMBERED_ROWS_PER_BLOCK
 from fastrl.trainers.vmpo.networks import ActorCritic
 
@@ -57,7 +55,7 @@ def accumulate_gradients(
 
 def _blocks(
     policy: ActorCritic, rows: VMPORows, psi: Tensor
-) -> Iterator[tuple[VMPORows, Tensor, tuple[Distribution, Tensor]]]:
+) -> Iterator[tuple[VMPORows, Tensor, tuple[Policy, Tensor]]]:
     """(some of the rows, their ψ, π and V at them), until every row has been there."""
     if rows.reader is None:
         for block, weights in zip(rows.split(ROWS_PER_BLOCK), psi.split(ROWS_PER_BLOCK), strict=True):
@@ -65,9 +63,9 @@ def _blocks(
         return
     for part in rows.reader.parts(-(-len(rows) // REMEMBERED_ROWS_PER_BLOCK), shuffled=False):
         block, (branched, values) = rows.at(part.rows), part.read()
-        distribution = cast(Distribution, whole_policy(branched))
+        distribution = whole_policy(branched)
         if rows.unmoved:  # the numbers of one row by itself and in a batch differ by rounding
-            block = replace(block, acted=constant_distribution(distribution))
+            block = replace(block, acted=constant_policy(distribution))
         yield block, psi[part.rows], (distribution, values)
 
 

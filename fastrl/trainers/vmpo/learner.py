@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Literal, cast
 
@@ -30,7 +30,7 @@ from fastrl.trainers.vmpo.networks import (
     DiagonalGaussianPolicy,
 )
 
-ActionKind = Literal["continuous", "discrete"]
+ActionKind = Literal["continuous", "discrete", "multi_discrete"]
 
 MULTIPLIER_EPS = 1e-8  # the gradient of a multiplier is ε − KL, often below the networks' 1e-5
 
@@ -60,10 +60,13 @@ class VMPOLearner:
     Args:
         config: the settings, in range; those of environments and runs are not used.
         obs_dim: features of an observation.
-        act_dim: A, action dimensions, or the number of actions when they are discrete.
+        act_dim: A, action dimensions, or the number of actions when they are discrete; of several branches
+            the sum of their choices.
         device: where networks and updates live.
-        action_kind: "continuous" or "discrete".
+        action_kind: "continuous", "discrete" or "multi_discrete".
         agent: policy and value function that remember; None: networks without memory are made.
+        nvec: choices of each branch of a multi-discrete action, whose branches are independent: log π and KL
+            are sums over them.
 
     Attributes:
         policy: π and V, which learn; with memory the agent.
@@ -86,12 +89,14 @@ class VMPOLearner:
         device: torch.device,
         action_kind: ActionKind = "continuous",
         agent: Agent | None = None,
+        nvec: Sequence[int] = (),
     ) -> None:
         self.config = config
+        self.nvec = tuple(nvec)
         self.agent = None if agent is None else agent.to(device)
         self.obs_dim, self.act_dim = obs_dim, act_dim
         self.device = torch.device(device)
-        self.discrete = action_kind == "discrete"
+        self.discrete = action_kind != "continuous"
         self.updates = 0
         self.policy: Any = self._make_policy() if self.agent is None else self.agent
         self.acting_policy = self._acting_copy()
@@ -102,7 +107,7 @@ class VMPOLearner:
         self.advantage_network: AdvantageNetwork | None = None
         if config.advantage_estimator == "dae":
             self.advantage_network = AdvantageNetwork(
-                obs_dim, act_dim, config.value_layer_sizes, discrete=self.discrete
+                obs_dim, act_dim, config.value_layer_sizes, discrete=self.discrete, nvec=self.nvec
             ).to(self.device)
             rate = config.value_lr if config.advantage_lr is None else config.advantage_lr
             groups["advantage"] = (list(self.advantage_network.parameters()), rate)
@@ -122,9 +127,12 @@ class VMPOLearner:
 
     def _make_policy(self) -> ActorCritic:
         config = self.config
-        policy_type = CategoricalPolicy if self.discrete else DiagonalGaussianPolicy
         sizes = (config.policy_layer_sizes, config.value_layer_sizes, config.shared_encoder)
-        policy = policy_type(self.obs_dim, self.act_dim, *sizes).to(self.device)
+        policy: ActorCritic = (
+            CategoricalPolicy(self.obs_dim, self.act_dim, *sizes, nvec=self.nvec)
+            if self.discrete
+            else DiagonalGaussianPolicy(self.obs_dim, self.act_dim, *sizes)
+        ).to(self.device)
         policy.obs_normalizer.clip = config.clip_observation if config.normalize_observation else None
         if isinstance(policy, DiagonalGaussianPolicy):
             nn.init.constant_(policy.policy_logstd, config.log_std_init)

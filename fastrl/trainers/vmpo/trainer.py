@@ -15,12 +15,11 @@ from torch import Tensor
 from fastrl.data.collector import Collector
 from fastrl.data.rollout import Field, Rollout
 from fastrl.envs import VectorEnv
-from fastrl.errors import SettingError
 from fastrl.machine import require_memory
 from fastrl.memory.collect import RememberingCollector
 from fastrl.memory.make import make_actor, make_agent, make_memory
-from fastrl.nn.action_heads import policy_parameters
-from fastrl.nn.distributions import Categorical, DiagonalGaussian, Distribution
+from fastrl.nn.action_heads import Policy, categorical, policy_parameters
+from fastrl.nn.distributions import DiagonalGaussian
 from fastrl.nn.encoders import as_vectors
 from fastrl.nn.layers import count_parameters
 from fastrl.nn.normalizer import RewardScaler
@@ -186,12 +185,13 @@ class VMPOTrainer(Trainer):
         if config.memory != "none":
             longest = config.longest_episode(env) if config.memory == "trxl" else None
             agent = make_agent(config, env.obs_shape, env.obs_dtype, env.action, longest)
-        return VMPOLearner(config, obs_dim, act_dim, self.device, kind, agent)
+        nvec = env.action.nvec if kind == "multi_discrete" else ()
+        return VMPOLearner(config, obs_dim, act_dim, self.device, kind, agent, nvec)
 
     def _make_remembering(self) -> RememberingCollector:
         """Rollout and memory of a policy that remembers."""
         config, env = self.config, self.env
-        width = (env.action.dim, 2) if env.action.kind == "continuous" else (env.action.num_actions,)
+        width = (env.action.dim, 2) if env.action.kind == "continuous" else (sum(env.action.nvec),)
         return RememberingCollector(
             env,
             make_memory(config, self.learner.acting_policy, env.num_envs, env.action, self.device),
@@ -209,7 +209,7 @@ class VMPOTrainer(Trainer):
         sizes = (self.config.num_steps, self.env.num_envs)
         fields: dict[str, Any] = {
             "obs": ((obs_dim,), torch.float32),
-            "action": ((), torch.int64) if discrete else per_action,
+            "action": (self.env.action.shape, torch.int64) if discrete else per_action,
             "extras": {"logits" if discrete else "means": per_action},
         }
         wanted = Rollout(*sizes, **fields, device="meta").nbytes  # counted without being taken
@@ -250,9 +250,9 @@ class VMPOTrainer(Trainer):
         """Actions [N, ...] and the parameters of the policy that draws them."""
         distribution = self.learner.acting_policy.distribution(obs)
         actions = distribution.sample()
-        if isinstance(distribution, Categorical):
-            return {"actions": actions, "logits": distribution.logits}
-        return {"actions": actions, "means": distribution.mean}
+        if isinstance(distribution, DiagonalGaussian):
+            return {"actions": actions, "means": distribution.mean}
+        return {"actions": actions, "logits": policy_parameters(distribution)}
 
     @torch.no_grad()
     def estimate(self) -> None:
@@ -282,13 +282,15 @@ class VMPOTrainer(Trainer):
         """V over the rollout and of what followed it, [T+1, N]."""
         return self.learner.values_of(self.rollout.obs) if self.collected is None else self.collected.values()
 
-    def _policy_that_acted(self) -> Distribution:
+    def _policy_that_acted(self) -> Policy:
         """π_old over the rollout, [T, N]."""
         if self.collected is not None:
             acted = self.rollout.extras["acted"]
-            return Categorical(acted) if self.learner.discrete else DiagonalGaussian(*acted.unbind(-1))
+            if self.learner.discrete:
+                return categorical(acted, self.learner.nvec)
+            return DiagonalGaussian(*acted.unbind(-1))
         if self.learner.discrete:
-            return Categorical(self.rollout.extras["logits"])
+            return categorical(self.rollout.extras["logits"], self.learner.nvec)
         policy = self.learner.acting_policy
         assert isinstance(policy, DiagonalGaussianPolicy)
         log_std = policy.policy_logstd.detach().clone()  # [1, A]; the update moves the parameter itself
@@ -388,12 +390,8 @@ class VMPOTrainer(Trainer):
 
 def _spaces(env: VectorEnv) -> tuple[int, int, ActionKind]:
     """(features of a flat observation, action dimensions or number of actions, kind of action) that V-MPO's
-    networks need."""
+    networks need; of several branches the sum of their choices."""
     obs_dim = int(np.prod(env.obs_shape))
-    if env.action.kind == "discrete":
-        return obs_dim, env.action.num_actions, "discrete"
     if env.action.kind == "continuous":
         return obs_dim, env.action.dim, "continuous"
-    raise SettingError(
-        f"env_id {env.name!r} has {env.action.kind} actions; V-MPO takes discrete or continuous ones"
-    )
+    return obs_dim, sum(env.action.nvec), env.action.kind
