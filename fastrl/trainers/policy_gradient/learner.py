@@ -19,7 +19,9 @@ from fastrl.losses.policy_gradient import (
 from fastrl.losses.ppo import approximate_kl, ppo_loss, ratio_metrics
 from fastrl.losses.value import explained_variance, half_squared_error
 from fastrl.nn.action_heads import Policy
+from fastrl.nn.gsde import ExplorationNoise, StateDependentLinear
 from fastrl.nn.normalizer import RunningNormalizer
+from fastrl.nn.popart import PopArt
 from fastrl.nn.precision import without_autocast
 from fastrl.runs.advantage_fit import fit_advantages
 from fastrl.runs.optimizers import FlatOptimizer, load_parts, require_gradients
@@ -48,6 +50,7 @@ class Learner:
     Attributes:
         policy, value, advantage: the networks; advantage is None unless DAE fits it.
         obs_normalizer: statistics of observations, None without; `normalized` applies them.
+        popart: the scale on which `value` predicts, None: that of the returns; `values_of` restores it.
         total_steps: environment steps over which the learning rate falls.
     """
 
@@ -67,6 +70,9 @@ class Learner:
         policy, value, advantage = make_networks(obs_size, action_info, config)
         self.policy, self.value = policy.to(device), value.to(device)
         self.advantage = None if advantage is None else advantage.to(device)
+        self.popart: PopArt | None = None
+        if config.value_normalization == "popart":
+            self.popart = PopArt(config.popart_rate).to(device)
         self.optimizer = FlatOptimizer(self._trained(), self._make_optimizer, config.max_grad_norm)
         if self.advantage is not None:
             fitted = [self.advantage, self.value]
@@ -106,10 +112,20 @@ class Learner:
         """Observations [..., F] as the networks see them."""
         return obs if self.obs_normalizer is None else self.obs_normalizer(obs)
 
-    def sampler(self) -> Function:
-        """A function from observations [N, F] to drawn actions, for one rollout."""
-        draw = self.policy.sampler()
+    def sampler(self, noise: ExplorationNoise | None = None) -> Function:
+        """A function from observations [N, F] to drawn actions, for one rollout.
+
+        Args:
+            noise: of `exploration_noise`; None: each call draws anew.
+        """
+        draw = self.policy.sampler(noise)
         return draw if self.obs_normalizer is None else lambda obs: draw(self.normalized(obs))
+
+    def exploration_noise(self, num_envs: int) -> ExplorationNoise | None:
+        """What a sampler for so many environments keeps from step to step; None without gsde."""
+        if not isinstance(self.policy.head, StateDependentLinear):
+            return None
+        return ExplorationNoise(num_envs, self.policy.head.log_std, self.config.gsde_sample_freq)
 
     @without_autocast
     @torch.no_grad()
@@ -117,6 +133,11 @@ class Learner:
         """Actions [N, ...] for observations [N, F]: drawn, or the most probable ones."""
         policy = self.policy.distribution(self.policy(self.normalized(obs)))
         return policy.mode() if deterministic else policy.sample()
+
+    def values_of(self, obs: Tensor) -> Tensor:
+        """State values [...] of observations [..., F], normalised."""
+        outputs = self.value(obs.flatten(0, -2)).view(obs.shape[:-1])
+        return outputs if self.popart is None else self.popart.restore(outputs)
 
     # ------------------------------------------------------------------------------------------- learning
 
@@ -138,7 +159,8 @@ class Learner:
         Args:
             rows: the minibatch.
             policy: π at its observations, with gradient.
-            values: V [M] at its observations, with gradient; None where DAE has fitted it already.
+            values: V [M] at its observations, with gradient, on the scale of the rows' returns; None where
+                DAE has fitted it already.
             diagnostics: work out too how far π has moved from the policy before the update.
         """
         config, log_probs = self.config, policy.log_prob(rows.actions)
@@ -176,6 +198,7 @@ class Learner:
         policy, value = self.policy.prepared(), self.value.prepared()  # once for all minibatches
         residual_variance = (rows.returns - rows.values).var(correction=0)
         explained = explained_variance(rows.returns, residual_variance)
+        rows = self._on_scale_of_values(rows)
         steps: list[Metrics] = []
         for epoch in range(config.update_epochs):
             for part in minibatches(rows, config.num_minibatches):
@@ -193,6 +216,14 @@ class Learner:
             "train/explained_variance": explained,
             "train/learning_rate": torch.tensor(self.optimizer.learning_rate),
         }
+
+    def _on_scale_of_values(self, rows: PolicyGradientRows) -> PolicyGradientRows:
+        """The rows with returns and values on the value network's scale, which moves with the returns."""
+        if self.popart is None:
+            return rows
+        self.popart.update(rows.returns, self.value.head)  # type: ignore[arg-type]  # the linear layer
+        normalize = self.popart.normalize
+        return rows._replace(returns=normalize(rows.returns), values=normalize(rows.values))
 
     def _begin(self, optimizer: FlatOptimizer, env_steps: int) -> None:
         require_gradients()
@@ -249,7 +280,7 @@ class Learner:
     # ------------------------------------------------------------------------------------------------ state
 
     def _parts(self) -> dict[str, Any]:
-        names = ("policy", "value", "advantage", "obs_normalizer", "optimizer", "dae_optimizer")
+        names = ("policy", "value", "advantage", "obs_normalizer", "popart", "optimizer", "dae_optimizer")
         return {name: part for name in names if (part := getattr(self, name, None)) is not None}
 
     def state_dict(self) -> dict[str, Any]:

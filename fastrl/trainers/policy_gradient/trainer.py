@@ -60,6 +60,7 @@ class PolicyGradientTrainer(Trainer):
             action=(tuple(env.action.shape), torch.float32 if continuous else torch.int64),
             device=self.device,
         )
+        self.noise = self.learner.exploration_noise(env.num_envs)
         self.collector = self._make_collector()
         self.collector.restart()
 
@@ -87,7 +88,9 @@ class PolicyGradientTrainer(Trainer):
     @without_autocast
     def collect(self) -> bool:
         """Fill the rollout; False when a signal asked to stop first (what is stored stays)."""
-        draw = self.learner.sampler()
+        if self.noise is not None and not 0 < self.rollout.position < self.rollout.num_steps:
+            self.noise.begin()
+        draw = self.learner.sampler(self.noise)
         return self.collector.fill(lambda obs: {"actions": draw(obs)}, stop=self.stop_requested)
 
     @without_autocast
@@ -102,7 +105,7 @@ class PolicyGradientTrainer(Trainer):
         self.steps_before = self.env_steps - int(rollout.valid.sum())
         self.obs = self.learner.normalized(rollout.obs)  # [T+1, N, F]
         self.rewards = rollout.rewards if scaler is None else scaler(rollout.rewards)  # [T, N]
-        self.values = self.learner.value(self.obs.flatten(0, 1)).view(self.obs.shape[:2])  # [T+1, N]
+        self.values = self.learner.values_of(self.obs)  # [T+1, N]
         acted = self.learner.policy(self.obs[:-1].flatten(0, 1))  # it has not moved since it acted
         self.acted = acted.unflatten(0, rollout.rewards.shape)  # [T, N, ...]
         # statistics move after everything is transformed: acting and learning see the same numbers
@@ -175,12 +178,13 @@ class PolicyGradientTrainer(Trainer):
     # ---------------------------------------------------------------------------------------------- state
 
     def trainer_state(self) -> dict[str, Any]:
-        """Observations to go on from, a half-collected rollout, and statistics of rewards."""
-        scaler = self.reward_scaler
-        return {
+        """Observations to go on from, a half-collected rollout with its noise, and statistics of rewards."""
+        scaler, noise = self.reward_scaler, self.noise
+        state = {
             **self.collector.state_dict(),
             "reward_scaler": None if scaler is None else scaler.state_dict(),
         }
+        return state if noise is None else state | {"noise": noise.state_dict()}
 
     def state_outline(self) -> dict[str, Any]:
         """As `trainer_state`; a rollout may be half collected or not."""
@@ -193,6 +197,8 @@ class PolicyGradientTrainer(Trainer):
             self.reward_scaler.load_state_dict(state["reward_scaler"])
         if environments_continue:
             self.collector.load_state_dict(state)
+            if self.noise is not None:
+                self.noise.load_state_dict(state["noise"])
             return
         self.collector.restart()
         if self.reward_scaler is not None:

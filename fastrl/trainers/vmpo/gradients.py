@@ -27,7 +27,7 @@ def accumulate_gradients(
 
     Args:
         policy: π and V.
-        rows: M transitions.
+        rows: M transitions; returns are on the scale of the value head's outputs.
         psi: ψ [M], 0 outside D~.
         multipliers: α_k of each part of the KL, in the order of `kl_parts`.
 
@@ -39,7 +39,7 @@ def accumulate_gradients(
     count = len(rows)
     blocks: list[Tensor] = []
     for block, weights in zip(rows.split(ROWS_PER_BLOCK), psi.split(ROWS_PER_BLOCK), strict=True):
-        distribution, values = policy.evaluate(block.obs)
+        distribution, values = policy.predict(block.obs)
         log_probs = distribution.log_prob(block.actions)
         kls = dict(zip(multipliers, block.acted.kl_parts(distribution), strict=True))  # type: ignore[arg-type]
         loss, metrics = vmpo_loss(log_probs, weights, values, block.returns, kls, multipliers, rows=count)
@@ -65,7 +65,7 @@ def _where_the_kl_is_zero(
         backward(loss)
         policy_loss += loss.detach()
     for block in rows.split(ROWS_PER_BLOCK):
-        values = policy.get_value(block.obs).squeeze(-1)
+        values = policy.value_output(block.obs)
         loss = half_squared_error(values, block.returns).sum() / len(rows)
         backward(loss)
         value_loss += loss.detach()
