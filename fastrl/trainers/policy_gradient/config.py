@@ -67,7 +67,7 @@ class PolicyGradientConfig(RunConfig):
     are -1 and 1."""
     gsde: bool = False
     """Explore by noise that is a function of the state, where actions are continuous; log_std_init is that of
-    its weights then, and should be -2 or less."""
+    its weights then, one for each feature, and should be -1 or less."""
     gsde_sample_freq: int = -1
     """With gsde: steps after which the noise becomes another function; -1: with each rollout."""
     shared_encoder: bool = False
@@ -259,7 +259,7 @@ class PPOConfig(PolicyGradientConfig):
     """Minibatches of a pass, ≥ 1."""
     clip_coef: float = 0.2
     """How far a probability ratio may be from 1 before it is clipped, > 0; with clip_vloss also how far a
-    value may move."""
+    value may move, with popart in deviations of the targets."""
     clip_vloss: bool = False
     """Clip the change of values to clip_coef in the value loss."""
 
@@ -281,6 +281,16 @@ class PPOConfig(PolicyGradientConfig):
         | {"gamma": 0.98, "gae_lambda": 0.92, "num_minibatches": 32, "log_std_init": -1.0},
         "InvertedPendulum-v5": CONTINUOUS | {"num_minibatches": 32},
         "Walker2d-v5": CONTINUOUS | {"num_minibatches": 32},
+        "MountainCarContinuous-v0": CONTINUOUS
+        | {
+            "total_steps": 100_000,
+            "anneal_lr": False,
+            "gamma": 0.999,
+            "gae_lambda": 0.9,
+            "learning_rate": 0.001,
+            "gsde": True,
+            "log_std_init": -1.0,
+        },
     }
 
     def check(self) -> None:
