@@ -19,6 +19,7 @@ LAYERS = [
     {"nn", "envs", "losses"},
     {"data"},
     {"runs"},
+    {"memory"},
     {"toolkit", "trainers"},
     DOORS,
     {"front"},

@@ -65,7 +65,7 @@ class JointBranches(Branches):
 
     @classmethod
     def from_logits(cls, logits: Tensor, nvec: Sequence[int]) -> JointBranches:
-        """The branches of logits [B, n₁ + n₂ + ...], side by side."""
+        """The branches of logits [..., n₁ + n₂ + ...], side by side."""
         return cls(tuple(Categorical(part) for part in logits.split(list(nvec), dim=-1)))
 
     def log_prob(self, actions: Tensor) -> Tensor:
@@ -88,6 +88,10 @@ class JointBranches(Branches):
     def _split(self, outputs: Tensor) -> tuple[Tensor, ...]:
         return outputs.split([choice.logits.shape[-1] for choice in self.choices], dim=-1)
 
+    def kl_parts(self, new: JointBranches) -> tuple[Tensor]:
+        """KL(self ‖ new) [B] in nats as its only part, see `Categorical.kl_parts`."""
+        return (self.kl(new),)
+
     def kl(self, new: JointBranches) -> Tensor:
         """KL(self ‖ new) [B] in nats, the sum over branches."""
         first, *others = (old.kl(other) for old, other in zip(self.choices, new.choices, strict=True))
@@ -95,6 +99,11 @@ class JointBranches(Branches):
 
 
 Policy = Distribution | JointBranches
+
+
+def categorical(logits: Tensor, nvec: Sequence[int] = ()) -> Categorical | JointBranches:
+    """One choice, or with `nvec` independent ones whose logits lie side by side."""
+    return JointBranches.from_logits(logits, nvec) if nvec else Categorical(logits)
 
 
 def distribution(parameters: Tensor, action_info: Mapping[str, Any]) -> Policy:
@@ -120,6 +129,24 @@ def distribution(parameters: Tensor, action_info: Mapping[str, Any]) -> Policy:
     if space == "multi_discrete":
         return JointBranches.from_logits(parameters, tuple(action_info.get("nvec", action_info["shape"])))
     raise ValueError(f"create_dist: there is no distribution for {space} actions")
+
+
+def whole_policy(policy: BranchedPolicy) -> Policy:
+    """The same policy with one log-probability for the whole action."""
+    if isinstance(policy, DiagonalGaussian):
+        return DiagonalGaussian(policy.mean, policy.log_std)
+    assert isinstance(policy, Branches)
+    return policy.choices[0] if len(policy.choices) == 1 else JointBranches(policy.choices)
+
+
+def policy_parameters(policy: BranchedPolicy | Policy) -> Tensor:
+    """What `distribution` makes the policy of again: logits side by side [B, n], or [B, A, 2]."""
+    if isinstance(policy, DiagonalGaussian):
+        return torch.stack([policy.mean, policy.log_std.expand_as(policy.mean)], dim=-1)
+    if isinstance(policy, Categorical):
+        return policy.logits
+    assert isinstance(policy, Branches)
+    return torch.cat([choice.logits for choice in policy.choices], dim=-1)
 
 
 class OneRatioGaussian(DiagonalGaussian):

@@ -354,11 +354,15 @@ def check_choice(config: RunConfig, name: str, known: tuple[str, ...]) -> None:
 
 
 def check_value_normalization(config: Any) -> None:
-    """Raises SettingError unless `value_normalization` is known and goes with the advantages' estimator."""
+    """Raises SettingError unless `value_normalization` is known and goes with estimator and memory."""
     check_choice(config, "value_normalization", ("none", "popart"))
     if config.value_normalization != "none" and config.advantage_estimator == "dae":
         raise SettingError(
             "value_normalization must be none with dae, which fits advantages and values on one scale"
+        )
+    if config.value_normalization != "none" and config.memory != "none":
+        raise SettingError(
+            f"value_normalization must be none with memory {config.memory}, whose values are not normalised"
         )
 
 

@@ -18,6 +18,7 @@ SMALL: dict[str, Any] = {
     **dict.fromkeys(("num_steps", "update_after"), 16),
     **dict.fromkeys(("num_minibatches", "update_epochs", "m_steps"), 2),
     **{"batch_size": 8, "replay_size": 1000, "action_samples": 4},
+    **{"rnn_hidden_size": 8, "sequence_length": 8},
     **{"trxl_num_layers": 1, "trxl_num_heads": 1, "trxl_dim": 8, "trxl_memory_length": 4},
 }
 

@@ -38,7 +38,7 @@ LEARNING: dict[str, dict[str, Any]] = {
     "sac": {
         **{"policy_layer_sizes": (32, 32), "critic_layer_sizes": (32, 32), "policy_lr": 3e-3, "q_lr": 3e-3},
         **{"temperature_init": 0.1, "update_after": 200, "batch_size": 64, "replay_size": 10_000},
-        **{"total_steps": 2_500, "samples_per_insert": 64.0},
+        **{"total_steps": 1_600, "samples_per_insert": 64.0},
     },
     "ppo-trxl": {
         **{"learning_rate": 1e-2, "final_learning_rate": 1e-3, "trxl_dim": 16, "trxl_memory_length": 2},

@@ -133,6 +133,8 @@ def test_a_policy_without_hidden_layers_explores_by_its_observations() -> None:
 def test_bad_settings_are_named() -> None:
     with pytest.raises(SettingError, match="gsde must be false with discrete actions"):
         make(env_id="Identity-v0")
+    with pytest.raises(SettingError, match="gsde must be false with memory gru"):
+        make(memory="gru")
     with pytest.raises(SettingError, match="gsde_sample_freq must be at least 1, or -1"):
         make(gsde_sample_freq=0)
     assert "gsde" in PPOConfig.fixed_on_resume()

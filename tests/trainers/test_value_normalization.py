@@ -144,9 +144,11 @@ def test_two_halves_with_a_checkpoint_between_are_one_run(algorithm: str, tmp_pa
 
 
 @pytest.mark.parametrize("algorithm", ["ppo", "vmpo"])
-def test_direct_advantages_are_refused(algorithm: str) -> None:
+def test_what_it_does_not_go_with_is_refused(algorithm: str) -> None:
     with pytest.raises(SettingError, match="value_normalization must be none with dae"):
         make(algorithm, **POPART, advantage_estimator="dae")
+    with pytest.raises(SettingError, match="value_normalization must be none with memory gru"):
+        make(algorithm, **POPART, memory="gru")
     with pytest.raises(SettingError, match="value_normalization must be none or popart, got 'popcorn'"):
         make(algorithm, value_normalization="popcorn")
     with pytest.raises(SettingError, match=r"popart_rate must be in \(0, 1\]"):

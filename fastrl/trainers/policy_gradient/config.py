@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from fastrl.errors import SettingError
+from fastrl.memory.config import MemoryConfig
 from fastrl.runs.config import (
     Ranges,
-    RunConfig,
     check_choice,
     check_ranges,
     check_value_normalization,
@@ -53,7 +53,7 @@ CONTINUOUS: dict[str, Any] = {
 
 
 @dataclass(kw_only=True)
-class PolicyGradientConfig(RunConfig):
+class PolicyGradientConfig(MemoryConfig):
     """Settings that all policy-gradient algorithms have."""
 
     num_envs: int = 8
@@ -123,6 +123,8 @@ class PolicyGradientConfig(RunConfig):
 
     def hidden_weights(self) -> int:
         """See `RunConfig.hidden_weights`."""
+        if self.memory != "none":
+            return self.memory_weights()
         return 2 * hidden_weights(self.layer_sizes)
 
     @classmethod
@@ -150,6 +152,10 @@ class PolicyGradientConfig(RunConfig):
             )
         check_choice(self, "advantage_estimator", ("gae", "dae"))
         check_value_normalization(self)
+        if self.gsde and self.memory != "none":
+            raise SettingError(
+                f"gsde must be false with memory {self.memory}, whose policy has a deviation without state"
+            )
         if self.advantage_estimator == "dae" and self.shared_encoder:
             raise SettingError(
                 "shared_encoder must be false with dae, which fits the value function before the policy moves"
@@ -161,6 +167,10 @@ class PolicyGradientConfig(RunConfig):
 
     def needs(self, env: VectorEnv) -> list[Need]:
         """Networks, rollout, and what the layers of a minibatch leave for its gradient."""
+        if self.memory != "none":
+            steps = self.num_steps * env.num_envs
+            rollout = Need("rollout", steps * row_bytes(env), "num_steps or num_envs")
+            return [*self.memory_needs(env, steps // self.num_minibatches), rollout]
         inputs, heads = obs_size(env), (action_size(env), 1, action_size(env))
         count = 3 if self.advantage_estimator == "dae" else 2
         parameters = sum(perceptron(inputs, self.layer_sizes, outputs) for outputs in heads[:count])

@@ -18,7 +18,9 @@ from fastrl.losses.policy_gradient import (
 )
 from fastrl.losses.ppo import approximate_kl, ppo_loss, ratio_metrics
 from fastrl.losses.value import explained_variance, half_squared_error
-from fastrl.nn.action_heads import Policy
+from fastrl.memory.base import Reader
+from fastrl.memory.make import Agent
+from fastrl.nn.action_heads import Policy, distribution
 from fastrl.nn.gsde import ExplorationNoise, StateDependentLinear
 from fastrl.nn.normalizer import RunningNormalizer
 from fastrl.nn.popart import PopArt
@@ -26,7 +28,8 @@ from fastrl.nn.precision import without_autocast
 from fastrl.runs.advantage_fit import fit_advantages
 from fastrl.runs.optimizers import FlatOptimizer, load_parts, require_gradients
 from fastrl.trainers.policy_gradient.config import PolicyGradientConfig, PPOAdaptiveConfig, PPOConfig
-from fastrl.trainers.policy_gradient.networks import make_networks
+from fastrl.trainers.policy_gradient.looks import Looks, PlainLooks, RememberedLooks
+from fastrl.trainers.policy_gradient.networks import Network, make_networks
 from fastrl.trainers.policy_gradient.rows import (
     Metrics,
     PolicyGradientRows,
@@ -46,13 +49,18 @@ class Learner:
         action_info: `space`, `shape` and `nvec` of the actions, see `fastrl.nn.containers.ActionLinear`.
         config: the settings of the run.
         device: where networks live.
+        agent: policy and value function that remember; None: networks without memory are made.
 
     Attributes:
-        policy, value, advantage: the networks; advantage is None unless DAE fits it.
+        policy, value, advantage: the networks; advantage is None unless DAE fits it. With memory the first
+            two are the agent.
         obs_normalizer: statistics of observations, None without; `normalized` applies them.
         popart: the scale on which `value` predicts, None: that of the returns; `values_of` restores it.
         total_steps: environment steps over which the learning rate falls.
     """
+
+    policy: Any
+    value: Any
 
     def __init__(
         self,
@@ -60,27 +68,47 @@ class Learner:
         action_info: Mapping[str, Any],
         config: PolicyGradientConfig,
         device: torch.device | str = "cpu",
+        agent: Agent | None = None,
     ) -> None:
         self.config = config
+        self.action_info = dict(action_info)
+        self.agent = None if agent is None else agent.to(device)
         self.total_steps = config.total_steps
         self.updates = 0
         self.obs_normalizer: RunningNormalizer | None = None
+        self.advantage: Network | None = None
+        self.popart: PopArt | None = None
+        if self.agent is None:
+            self._make_networks(obs_size, device)
+        else:
+            self.policy = self.value = self.agent
+        self.optimizer = FlatOptimizer(self._trained(), self._make_optimizer, config.max_grad_norm)
+        if config.advantage_estimator == "dae":
+            fitted = self._fitted()
+            self.dae_optimizer = FlatOptimizer(fitted, self._make_optimizer, config.max_grad_norm)
+
+    def _make_networks(self, obs_size: int, device: torch.device | str) -> None:
+        """Policy and value function without memory, and the advantage function where DAE fits one."""
+        config = self.config
         if config.normalize_observation:
             self.obs_normalizer = RunningNormalizer((obs_size,), clip=config.clip_observation).to(device)
-        policy, value, advantage = make_networks(obs_size, action_info, config)
+        policy, value, advantage = make_networks(obs_size, self.action_info, config)
         self.policy, self.value = policy.to(device), value.to(device)
-        self.advantage = None if advantage is None else advantage.to(device)
-        self.popart: PopArt | None = None
+        if advantage is not None:
+            self.advantage = advantage.to(device)
         if config.value_normalization == "popart":
             self.popart = PopArt(config.popart_rate).to(device)
-        self.optimizer = FlatOptimizer(self._trained(), self._make_optimizer, config.max_grad_norm)
-        if self.advantage is not None:
-            fitted = [self.advantage, self.value]
-            self.dae_optimizer = FlatOptimizer(fitted, self._make_optimizer, config.max_grad_norm)
 
     def _trained(self) -> list[nn.Module]:
         """What the policy's optimiser trains; with DAE the value function is fitted before."""
+        if self.agent is not None:
+            return [self.agent]
         return [self.policy] if self.advantage is not None else [self.policy, self.value]
+
+    def _fitted(self) -> list[nn.Module]:
+        """What DAE's optimiser trains."""
+        assert self.advantage is not None
+        return [self.advantage, self.value]
 
     def _make_optimizer(self, whole: Tensor) -> torch.optim.Optimizer:
         settings: dict[str, Any] = {"lr": self.config.learning_rate, "eps": 1e-5}
@@ -104,13 +132,17 @@ class Learner:
         """
         self.optimizer.weights.follow(self._trained())
         if self.advantage is not None:
-            self.dae_optimizer.weights.follow([self.advantage, self.value])
+            self.dae_optimizer.weights.follow(self._fitted())
 
     # ------------------------------------------------------------------------------------- acting, values
 
     def normalized(self, obs: Tensor) -> Tensor:
         """Observations [..., F] as the networks see them."""
         return obs if self.obs_normalizer is None else self.obs_normalizer(obs)
+
+    def distribution(self, parameters: Tensor) -> Policy:
+        """The policy that a rollout's `acted` describes, [..., …]."""
+        return distribution(parameters, self.action_info)
 
     def sampler(self, noise: ExplorationNoise | None = None) -> Function:
         """A function from observations [N, F] to drawn actions, for one rollout.
@@ -178,7 +210,7 @@ class Learner:
         """How far the policy has moved, from log π − log π_old [M] in nats."""
         return {"train/approx_kl": approximate_kl(log_ratio).mean()}
 
-    def learn(self, rows: PolicyGradientRows, env_steps: int) -> Metrics:
+    def learn(self, rows: PolicyGradientRows, env_steps: int, reader: Reader | None = None) -> Metrics:
         """Epochs of minibatches; metrics are means over gradient steps.
 
         Those that only the last epoch measures are means over its steps.
@@ -186,6 +218,7 @@ class Learner:
         Args:
             rows: the transitions of a rollout; without any nothing is done.
             env_steps: environment steps before the rollout, for the learning rate.
+            reader: reads them with their memory, where the policy remembers.
 
         Raises:
             NonFiniteError: the loss or its gradient is not finite; that gradient step was not taken.
@@ -195,23 +228,21 @@ class Learner:
             return {}
         self._begin(self.optimizer, env_steps)
         config = self.config
-        policy, value = self.policy.prepared(), self.value.prepared()  # once for all minibatches
         residual_variance = (rows.returns - rows.values).var(correction=0)
         explained = explained_variance(rows.returns, residual_variance)
-        rows = self._on_scale_of_values(rows)
+        looks = self._looks(self._on_scale_of_values(rows), reader)
         steps: list[Metrics] = []
         for epoch in range(config.update_epochs):
-            for part in minibatches(rows, config.num_minibatches):
-                values = value(part.obs).flatten() if self.advantage is None else None
-                now = self.policy.distribution(policy(part.obs))
-                loss, metrics = self.loss(part, now, values, diagnostics=epoch == config.update_epochs - 1)
+            last = epoch == config.update_epochs - 1
+            for part, look in looks.minibatches(config.num_minibatches):
+                loss, metrics = self.loss(part, *look(), diagnostics=last)
                 steps.append(metrics | {"grad/norm": self.optimizer.step(loss, **self._place)})
-            if self._stops_after_epoch(rows, policy):
+            if self._stops_after_epoch(looks):
                 break
         self.updates += 1
         means = means_of(steps)
         if config.update_epochs * config.num_minibatches == 1:  # the only minibatch was before the step
-            means |= self._moved(rows, policy)
+            means |= self._moved(looks)
         return means | {
             "train/explained_variance": explained,
             "train/learning_rate": torch.tensor(self.optimizer.learning_rate),
@@ -221,9 +252,17 @@ class Learner:
         """The rows with returns and values on the value network's scale, which moves with the returns."""
         if self.popart is None:
             return rows
-        self.popart.update(rows.returns, self.value.head)  # type: ignore[arg-type]  # the linear layer
+        self.popart.update(rows.returns, self.value.head)
         normalize = self.popart.normalize
         return rows._replace(returns=normalize(rows.returns), values=normalize(rows.values))
+
+    def _looks(self, rows: PolicyGradientRows, reader: Reader | None) -> Looks:
+        """The rows with the present networks on them."""
+        if reader is not None:
+            return RememberedLooks(rows, reader)
+        policy, value = self.policy.prepared(), self.value.prepared()  # once for all minibatches
+        learned = value if self.advantage is None else None
+        return PlainLooks(rows, lambda obs: self.distribution(policy(obs)), learned)
 
     def _begin(self, optimizer: FlatOptimizer, env_steps: int) -> None:
         require_gradients()
@@ -235,14 +274,14 @@ class Learner:
         """What errors say of a gradient step."""
         return {"who": self.config.ALGORITHM, "when": f"in update {self.updates}"}
 
-    def _stops_after_epoch(self, rows: PolicyGradientRows, policy: Function) -> bool:
+    def _stops_after_epoch(self, looks: Looks) -> bool:
         """Whether to leave out the epochs that are left."""
         return False
 
     @torch.no_grad()
-    def _moved(self, rows: PolicyGradientRows, policy: Function) -> Metrics:
+    def _moved(self, looks: Looks) -> Metrics:
         """Entropy, and how far the policy has moved, by all rows after the update."""
-        now = self.policy.distribution(policy(rows.obs))
+        rows, now = looks.whole()
         log_ratio = now.log_prob(rows.actions) - rows.old_log_probs
         return {"train/entropy": now.entropy().mean()} | self.distance(log_ratio)
 
@@ -270,7 +309,7 @@ class Learner:
         def evaluate(part: PolicyGradientSegments) -> tuple[Tensor, Tensor, ActingPolicy]:
             obs, sizes = part.obs.flatten(0, 1), part.rewards.shape
             values, outputs = value(obs).view(sizes), advantage(obs).unflatten(0, sizes)
-            return outputs, values, self.policy.distribution(part.acted)
+            return outputs, values, self.distribution(part.acted)
 
         def step(loss: Tensor) -> Metrics:
             return {"loss/dae": loss.detach(), "grad/dae_norm": self.dae_optimizer.step(loss, **self._place)}
@@ -280,7 +319,16 @@ class Learner:
     # ------------------------------------------------------------------------------------------------ state
 
     def _parts(self) -> dict[str, Any]:
-        names = ("policy", "value", "advantage", "obs_normalizer", "popart", "optimizer", "dae_optimizer")
+        memoryless = (
+            "policy",
+            "value",
+            "advantage",
+            "obs_normalizer",
+            "popart",
+            "optimizer",
+            "dae_optimizer",
+        )
+        names = memoryless if self.agent is None else ("agent", "optimizer")
         return {name: part for name in names if (part := getattr(self, name, None)) is not None}
 
     def state_dict(self) -> dict[str, Any]:
@@ -350,21 +398,21 @@ class PPOAdaptiveLearner(Learner):
         self._after: Metrics = {}  # the policy on all rows after the latest epoch
 
     def policy_loss(self, rows: PolicyGradientRows, policy: Policy, log_probs: Tensor) -> Tensor:
-        kl = self.policy.distribution(rows.acted).kl(policy).mean()  # type: ignore[arg-type]  # of the same kind
+        kl = self.distribution(rows.acted).kl(policy).mean()  # type: ignore[arg-type]  # of the same kind
         penalty = kl_penalty_loss(kl, self.kl_penalty, self.config.kl_target)
         return surrogate_loss(log_probs, rows.old_log_probs, rows.advantages) + penalty
 
     @torch.no_grad()
-    def _stops_after_epoch(self, rows: PolicyGradientRows, policy: Function) -> bool:
-        now, old = self.policy.distribution(policy(rows.obs)), self.policy.distribution(rows.acted)
-        kl = old.kl(now).mean()  # type: ignore[arg-type]  # of the same kind
+    def _stops_after_epoch(self, looks: Looks) -> bool:
+        rows, now = looks.whole()
+        kl = self.distribution(rows.acted).kl(now).mean()  # type: ignore[arg-type]  # of the same kind
         self._after = {"train/approx_kl": kl, "train/entropy": now.entropy().mean()}
         stops = float(kl) > 4.0 * self.config.kl_target
         self.early_stops += stops
         return stops
 
-    def learn(self, rows: PolicyGradientRows, env_steps: int) -> Metrics:
-        metrics = super().learn(rows, env_steps)
+    def learn(self, rows: PolicyGradientRows, env_steps: int, reader: Reader | None = None) -> Metrics:
+        metrics = super().learn(rows, env_steps, reader)
         if not metrics:
             return metrics
         penalty = adapted_kl_penalty(

@@ -13,7 +13,9 @@ from fastrl import ops
 from fastrl.data.collector import Collector
 from fastrl.data.rollout import Rollout
 from fastrl.losses.value import standardize
+from fastrl.memory.make import make_agent
 from fastrl.nn.encoders import as_vectors
+from fastrl.nn.gsde import ExplorationNoise
 from fastrl.nn.layers import count_parameters
 from fastrl.nn.normalizer import RewardScaler
 from fastrl.nn.observations import as_rows
@@ -23,6 +25,7 @@ from fastrl.runs.state_check import Maybe
 from fastrl.runs.trainer import Trainer
 from fastrl.runs.trainer_state import rollout_outline
 from fastrl.trainers.policy_gradient.learner import LEARNERS, Learner
+from fastrl.trainers.policy_gradient.remembering import RememberingRounds, actor_of
 from fastrl.trainers.policy_gradient.rows import PolicyGradientRows, PolicyGradientSegments
 
 
@@ -40,6 +43,7 @@ class PolicyGradientTrainer(Trainer):
 
     Attributes:
         learner: networks (`policy`, `value`) and optimisers.
+        remembering: rounds with a policy that remembers; None where `memory` is "none".
     """
 
     learner: Learner
@@ -53,6 +57,11 @@ class PolicyGradientTrainer(Trainer):
         if config.normalize_reward:
             scaler = RewardScaler(env.num_envs, gamma=config.gamma, clip=config.clip_reward)
             self.reward_scaler = scaler.to(self.device)
+        self.noise: ExplorationNoise | None = None
+        self.remembering = RememberingRounds(self) if config.memory != "none" else None
+        if self.remembering is not None:
+            self.rollout = self.remembering.collected.rollout
+            return
         self.rollout = Rollout(
             config.num_steps,
             env.num_envs,
@@ -69,7 +78,11 @@ class PolicyGradientTrainer(Trainer):
         action = self.env.action
         shape = action.shape if action.kind == "continuous" else action.nvec
         info = {"space": action.kind, "shape": shape}
-        return LEARNERS[self.algorithm](math.prod(self.env.obs_shape), info, self.config, self.device)
+        agent, env, config = None, self.env, self.config
+        if config.memory != "none":
+            longest = config.longest_episode(env) if config.memory == "trxl" else None
+            agent = make_agent(config, env.obs_shape, env.obs_dtype, action, longest)
+        return LEARNERS[self.algorithm](math.prod(env.obs_shape), info, config, self.device, agent)
 
     def _make_collector(self) -> Collector:
         return Collector(self.env, self.rollout, view=as_vectors, count=self.count, stopwatch=self.stopwatch)
@@ -88,6 +101,8 @@ class PolicyGradientTrainer(Trainer):
     @without_autocast
     def collect(self) -> bool:
         """Fill the rollout; False when a signal asked to stop first (what is stored stays)."""
+        if self.remembering is not None:
+            return self.remembering.collect()
         if self.noise is not None and not 0 < self.rollout.position < self.rollout.num_steps:
             self.noise.begin()
         draw = self.learner.sampler(self.noise)
@@ -102,16 +117,21 @@ class PolicyGradientTrainer(Trainer):
         them.
         """
         rollout, scaler = self.rollout, self.reward_scaler
+        ended = rollout.terminated | rollout.truncated
         self.steps_before = self.env_steps - int(rollout.valid.sum())
-        self.obs = self.learner.normalized(rollout.obs)  # [T+1, N, F]
         self.rewards = rollout.rewards if scaler is None else scaler(rollout.rewards)  # [T, N]
+        if self.remembering is not None:
+            self.remembering.estimate(self.rewards)
+            if scaler is not None:
+                scaler.update(rollout.rewards, ended, rollout.valid)
+            return
+        self.obs = self.learner.normalized(rollout.obs)  # [T+1, N, F]
         self.values = self.learner.values_of(self.obs)  # [T+1, N]
         acted = self.learner.policy(self.obs[:-1].flatten(0, 1))  # it has not moved since it acted
         self.acted = acted.unflatten(0, rollout.rewards.shape)  # [T, N, ...]
         # statistics move after everything is transformed: acting and learning see the same numbers
         if self.learner.obs_normalizer is not None:
             self.learner.obs_normalizer.update(rollout.valid_rows(rollout.obs))
-        ended = rollout.terminated | rollout.truncated
         if scaler is not None:
             scaler.update(rollout.rewards, ended, rollout.valid)
         if self.config.advantage_estimator == "gae":
@@ -128,6 +148,10 @@ class PolicyGradientTrainer(Trainer):
     @without_autocast
     def learn(self) -> Mapping[str, Tensor]:
         """With DAE fit advantages and values; then epochs over the rows that are transitions."""
+        if self.remembering is not None:
+            metrics = self.remembering.learn(self.steps_before)
+            self.updates += 1
+            return metrics
         fitted: dict[str, Tensor] = {}
         if self.config.advantage_estimator == "dae":
             with self.stopwatch("fitting"):
@@ -161,8 +185,8 @@ class PolicyGradientTrainer(Trainer):
         return PolicyGradientSegments(*(field.transpose(0, 1) for field in (*fields, *flags)))
 
     def actor(self, num_envs: int) -> Actor:
-        """The policy, which remembers nothing."""
-        return MemorylessActor(self._act)
+        """The policy, with nothing remembered."""
+        return MemorylessActor(self._act) if self.config.memory == "none" else actor_of(self, num_envs)
 
     def _act(self, obs: Tensor, deterministic: bool) -> Tensor:
         rows, _ = as_rows("PolicyGradientTrainer", obs, self.env.obs_shape, self.device)
@@ -172,34 +196,41 @@ class PolicyGradientTrainer(Trainer):
         """Environments, rollout, networks and threads."""
         learner = self.learner
         parameters = count_parameters(learner.policy, learner.value, learner.advantage)
+        memory = "" if self.remembering is None else f"memory {self.config.memory}; "
         sizes = f"{self.env.num_envs} environments × {self.config.num_steps} steps, {parameters:,} parameters"
-        return f"{self.algorithm} on {self.env.name}: {sizes}; {self.threads}"
+        return f"{self.algorithm} on {self.env.name}: {sizes}; {memory}{self.threads}"
 
     # ---------------------------------------------------------------------------------------------- state
 
     def trainer_state(self) -> dict[str, Any]:
         """Observations to go on from, a half-collected rollout with its noise, and statistics of rewards."""
         scaler, noise = self.reward_scaler, self.noise
+        collected = self.collector if self.remembering is None else self.remembering
         state = {
-            **self.collector.state_dict(),
+            **collected.state_dict(),
             "reward_scaler": None if scaler is None else scaler.state_dict(),
         }
         return state if noise is None else state | {"noise": noise.state_dict()}
 
     def state_outline(self) -> dict[str, Any]:
         """As `trainer_state`; a rollout may be half collected or not."""
+        if self.remembering is not None:
+            return {**self.trainer_state(), **self.remembering.collected.outline()}
         return {**self.trainer_state(), "rollout": Maybe(rollout_outline(self.rollout, self.env.action))}
 
     def load_trainer_state(self, state: Mapping[str, Any], *, environments_continue: bool) -> None:
         """Counterpart of `trainer_state`."""
-        self.collector = self._make_collector()  # the environments may be others now
         if self.reward_scaler is not None:
             self.reward_scaler.load_state_dict(state["reward_scaler"])
+            if not environments_continue:
+                self.reward_scaler.running_return.zero_()
+        if self.remembering is not None:
+            self.remembering.collected.load_state_dict(state, self.env, continues=environments_continue)
+            return
+        self.collector = self._make_collector()  # the environments may be others now
         if environments_continue:
             self.collector.load_state_dict(state)
             if self.noise is not None:
                 self.noise.load_state_dict(state["noise"])
-            return
-        self.collector.restart()
-        if self.reward_scaler is not None:
-            self.reward_scaler.running_return.zero_()
+        else:
+            self.collector.restart()

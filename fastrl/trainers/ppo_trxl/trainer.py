@@ -12,11 +12,14 @@ import torch
 from torch import Tensor
 
 from fastrl import ops
-from fastrl.data.collector import Collector
-from fastrl.data.memory_bank import refresh_bank
-from fastrl.envs import Timestep, VectorEnv
+from fastrl.data.memory_bank import MemoryBank
+from fastrl.data.rollout import Rollout
+from fastrl.envs import VectorEnv
 from fastrl.envs.single import spaces_of
-from fastrl.nn.encoders import require_symbols
+from fastrl.memory.collect import RememberingCollector
+from fastrl.memory.transformer_memory import TransformerMemory
+from fastrl.memory.trxl_actor import TrXLActor
+from fastrl.nn.action_heads import BranchedPolicy
 from fastrl.nn.layers import count_parameters, layer_init
 from fastrl.nn.memory_attention import MultiHeadAttention
 from fastrl.nn.memory_layer import TransformerLayer
@@ -29,12 +32,10 @@ from fastrl.runs.metrics import _format_metrics
 from fastrl.runs.seeding import derived_seed
 from fastrl.runs.trainer import Trainer
 from fastrl.runs.video import require_video
-from fastrl.trainers.ppo_trxl.actor import TrXLActor
 from fastrl.trainers.ppo_trxl.compat import DocumentedHelpers, batched_index_select
 from fastrl.trainers.ppo_trxl.config import PPOTrXLConfig
 from fastrl.trainers.ppo_trxl.learner import PPOTrXLLearner, TrXLRows
 from fastrl.trainers.ppo_trxl.networks import TrXLAgent
-from fastrl.trainers.ppo_trxl.storage import make_storage, state_outline
 
 __all__ = [  # documented under this path
     "MultiHeadAttention",
@@ -79,9 +80,6 @@ class PPOTrXLTrainer(DocumentedHelpers, Trainer):
 
     Attributes:
         learner: network and optimiser.
-        rollout: the present rollout [T, N].
-        bank: the memory that its rows read.
-        bootstrap_values: [N], values of the row that follows the rollout.
         rows: its valid rows, with advantages; None before the first.
 
     Raises:
@@ -180,10 +178,42 @@ class PPOTrXLTrainer(DocumentedHelpers, Trainer):
         if config.normalize_reward:
             self.reward_scaler = RewardScaler(env.num_envs, gamma=config.gamma).to(self.device)
         self.rows: TrXLRows | None = None
-        transformer = self.learner.agent.transformer
-        self.rollout, self.bank, self._memory = make_storage(config, env, transformer, self.device)
-        self.collector = Collector(env, self.rollout, count=self.count, stopwatch=self.stopwatch)
-        self._begin_episodes()
+        continuous = env.action.kind == "continuous"
+        self.memory = TransformerMemory(config, self.agent, env.num_envs, env.action, self.device)
+        self.collected = RememberingCollector(
+            env,
+            self.memory,
+            config.num_steps,
+            extras={"log_probs": ((1 if continuous else env.action.dim,), torch.float32)},
+            keep=self._log_probs,
+            count=self.count,
+            stopwatch=self.stopwatch,
+            settings="num_envs, num_steps or trxl_memory_length",
+        )
+
+    @staticmethod
+    def _log_probs(policy: BranchedPolicy, actions: Tensor) -> Mapping[str, Tensor]:
+        return {"log_probs": policy.log_prob(actions)}
+
+    @property
+    def rollout(self) -> Rollout:
+        """The present rollout [T, N]."""
+        return self.collected.rollout
+
+    @property
+    def bank(self) -> MemoryBank:
+        """The memory that its rows read."""
+        return self.memory.bank
+
+    @property
+    def acting(self) -> TrXLActor:
+        """The policy in the training environments, with its memory."""
+        return self.memory.acting
+
+    @property
+    def bootstrap_values(self) -> Tensor:
+        """Values [N] of the row that follows the rollout."""
+        return self.collected.bootstrap_values
 
     def make_learner(self) -> PPOTrXLLearner:
         """See `Trainer.make_learner`."""
@@ -191,11 +221,6 @@ class PPOTrXLTrainer(DocumentedHelpers, Trainer):
         self.max_episode_steps = config.longest_episode(env)
         space, _ = spaces_of(env.obs_shape, env.action, env.obs_dtype)
         return PPOTrXLLearner(config, space, env.action, self.max_episode_steps or 0, self.device)
-
-    def _begin_episodes(self) -> None:
-        """New episodes in all environments: nothing is remembered."""
-        self.collector.restart()
-        self.acting = self.actor(self.env.num_envs)
 
     def actor(self, num_envs: int) -> TrXLActor:
         """The policy with an empty memory."""
@@ -232,47 +257,8 @@ class PPOTrXLTrainer(DocumentedHelpers, Trainer):
     @without_autocast
     def collect(self) -> bool:
         """Fill the rollout; False when a signal asked to stop first (what is stored stays)."""
-        if self.rollout.position in (0, self.rollout.num_steps):
-            self._start_rollout()
-        if not self.collector.fill(
-            self._act_for_rollout, stop=self.stop_requested, after_step=self._remember
-        ):
-            return False
-        require_symbols(self.rollout.obs, self.env.obs_shape, self.env.name)
-        with self.stopwatch("acting"):  # the row that follows acts in the next rollout
-            _, self.bootstrap_values = self.acting.policy_and_value(self.collector.obs)
-        return True
-
-    @torch.no_grad()
-    def _start_rollout(self) -> None:
-        """Keep the last W steps of memory, and make what acting reads anew for the present weights."""
-        agent, memory = self.learner.agent, self.acting.memory
-        self.acting.follow(agent)
-        self.bank.start()
-        if self.config.memory_refresh == "rollout":
-            refresh_bank(self.bank, agent.transformer, agent.encode, memory.clock.position)
-        memory.refill(*self.bank.recent())
-
-    def _act_for_rollout(self, obs: Tensor) -> Mapping[str, Tensor]:
-        """Actions, and what the rollout keeps beside them."""
-        policy, values = self.acting.policy_and_value(obs)
-        actions = policy.sample()
-        return {
-            "actions": self.acting.env_actions(actions),
-            "log_probs": policy.log_prob(actions),
-            "values": values,
-            "slots": self.bank.cursor,
-            "positions": self.acting.memory.clock.position,
-        }
-
-    def _remember(self, timestep: Timestep) -> None:
-        """The row that was acted on enters bank and ring."""
-        with self.stopwatch("acting"):
-            assert self.acting.tokens is not None
-            obs = self.rollout.obs[self.rollout.position - 1]
-            self.bank.write(self.acting.tokens, self.acting.memory.clock.position, obs)
-            self.bank.advance(timestep.valid)
-            self.acting.observe(timestep)
+        self.memory.follow(self.agent)
+        return self.collected.fill(self.stop_requested)
 
     @torch.no_grad()
     def estimate(self) -> None:
@@ -284,7 +270,7 @@ class PPOTrXLTrainer(DocumentedHelpers, Trainer):
             rewards = self.reward_scaler(rewards)
         advantages, returns = ops.gae(
             rewards,
-            torch.cat([rollout.extras["values"], self.bootstrap_values[None]]),  # [T+1, N]
+            self.collected.values(),  # [T+1, N]
             rollout.terminated,
             rollout.truncated,
             gamma=self.config.gamma,
@@ -295,7 +281,7 @@ class PPOTrXLTrainer(DocumentedHelpers, Trainer):
         take = rollout.valid_rows
         self.rows = TrXLRows(
             obs=take(rollout.obs),
-            actions=take(rollout.actions.view(*envs.shape, -1)),  # [M, branches] or [M, A]
+            actions=take(self.collected.actions()),  # [M, branches] or [M, A]
             log_probs=take(rollout.extras["log_probs"]),
             advantages=take(advantages),
             returns=take(returns),
@@ -330,7 +316,7 @@ class PPOTrXLTrainer(DocumentedHelpers, Trainer):
     def follow_parameters(self) -> None:
         """See `Trainer.follow_parameters`."""
         super().follow_parameters()
-        self.acting.follow(self.learner.agent)
+        self.memory.follow(self.agent)
 
     def evaluate(self, n_episodes: int = 10, seed: int | None = 42) -> Evaluation:
         """Play whole episodes with the most probable actions in fresh environments; see `Trainer.evaluate`.
@@ -354,26 +340,19 @@ class PPOTrXLTrainer(DocumentedHelpers, Trainer):
         return (
             f"PPO-TrXL on {self.env.name}: {self.env.num_envs} environments × {config.num_steps} steps per "
             f"rollout, {config.trxl_num_layers} layers over the last {config.trxl_memory_length} steps, "
-            f"{parameters:,} parameters; {self._memory}; {self.threads}"
+            f"{parameters:,} parameters; {self.collected.sizes}; {self.threads}"
         )
 
     # ----------------------------------------------------------------------------------------- state
 
     def trainer_state(self) -> dict[str, Any]:
         """Observations, memory, reward statistics, a half-collected rollout and the ring that acts in it."""
-        half_collected = 0 < self.rollout.position < self.rollout.num_steps
-        memory = self.acting.memory
-        return {
-            "collector": self.collector.state_dict(),
-            "bank": self.bank.state_dict(),
-            "clock": memory.clock.state_dict(),
-            "ring": memory.state_dict() if half_collected else None,
-            "reward_scaler": None if self.reward_scaler is None else self.reward_scaler.state_dict(),
-        }
+        scaler = None if self.reward_scaler is None else self.reward_scaler.state_dict()
+        return {**self.collected.state_dict(), "reward_scaler": scaler}
 
     def state_outline(self) -> dict[str, Any]:
         """See `Trainer.state_outline`."""
-        return state_outline(self.trainer_state(), self.rollout, self.bank, self.acting.memory, self.env)
+        return self.trainer_state() | self.collected.outline()
 
     def load_trainer_state(self, state: Mapping[str, Any], *, environments_continue: bool) -> None:
         """Counterpart of `trainer_state`."""
@@ -381,16 +360,7 @@ class PPOTrXLTrainer(DocumentedHelpers, Trainer):
             self.reward_scaler.load_state_dict(state["reward_scaler"])
             if not environments_continue:
                 self.reward_scaler.running_return.zero_()
-        self.collector.env = self.env
-        if not environments_continue:
-            self._begin_episodes()
-            return
-        self.collector.load_state_dict(state["collector"])
-        self.acting = self.actor(self.env.num_envs)
-        self.bank.load_state_dict(state["bank"])
-        self.acting.memory.clock.load_state_dict(state["clock"])
-        if state["ring"] is not None:
-            self.acting.memory.load_state_dict(state["ring"])
+        self.collected.load_state_dict(state, self.env, continues=environments_continue)
 
 
 PPOTRxLTrainer = PPOTrXLTrainer  # the documented spelling

@@ -10,6 +10,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from fastrl.memory.base import Reader
+from fastrl.nn.action_heads import JointBranches, Policy
 from fastrl.nn.distributions import Categorical, DiagonalGaussian, Distribution
 
 
@@ -19,21 +21,23 @@ class VMPORows:
 
     Args:
         obs: [M, obs_dim] float32.
-        actions: [M, A] float32, or [M] int64 when discrete.
+        actions: [M, A] float32; when discrete [M] int64, or [M, branches].
         returns, advantages: [M] float32.
         acted: the policy that chose the actions, over [M] rows.
         log_importance: [M] float32 or None.
         unmoved: the policy to be learned is still the one that acted, so that the KL between them is 0 and so
             is its gradient.
+        reader: reads these rows with their memory, where the policy remembers; parts of them have none.
     """
 
     obs: Tensor
     actions: Tensor
     returns: Tensor
     advantages: Tensor
-    acted: Distribution
+    acted: Policy
     log_importance: Tensor | None = None
     unmoved: bool = False
+    reader: Reader | None = None
 
     def __len__(self) -> int:
         return self.advantages.shape[0]
@@ -63,7 +67,7 @@ class VMPOSegments:
 
     Args:
         obs: [T, N, obs_dim] float32.
-        actions: [T, N, A] float32, or [T, N] int64 when discrete.
+        actions: [T, N, A] float32; when discrete [T, N] int64, or [T, N, branches].
         acted: the policy that chose the actions, over [T, N].
         rewards: [T, N] float32.
         values: [T+1, N] float32, V as it was when the rollout was made, a constant; row t+1 is of what
@@ -73,7 +77,7 @@ class VMPOSegments:
 
     obs: Tensor
     actions: Tensor
-    acted: Distribution
+    acted: Policy
     rewards: Tensor
     values: Tensor
     terminated: Tensor
@@ -121,13 +125,22 @@ class VMPOSegments:
         )
 
 
-def _distribution_over(distribution: Distribution, take: Callable[[Tensor], Tensor]) -> Distribution:
+def _distribution_over(distribution: Policy, take: Callable[[Tensor], Tensor]) -> Policy:
     """The distribution over what `take` makes of its rows; a log σ that all rows share [1, A] stays."""
+    if isinstance(distribution, JointBranches):
+        return JointBranches(tuple(Categorical(take(choice.logits)) for choice in distribution.choices))
     if isinstance(distribution, Categorical):
         return Categorical(take(distribution.logits))
     mean, log_std = distribution.mean, distribution.log_std
     shared = log_std.dim() < mean.dim() or (log_std.dim() == 2 and log_std.shape[0] == 1)
     return DiagonalGaussian(take(mean), log_std if shared else take(log_std))
+
+
+def constant_policy(policy: Policy) -> Policy:
+    """The same policy without gradient."""
+    if isinstance(policy, DiagonalGaussian):
+        return DiagonalGaussian(policy.mean.detach(), policy.log_std.detach())
+    return _distribution_over(policy, Tensor.detach)
 
 
 def rows_from_batch(

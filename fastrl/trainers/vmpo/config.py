@@ -6,6 +6,7 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from fastrl.memory.config import MemoryConfig
 from fastrl.runs.config import (
     Ranges,
     RunConfig,
@@ -19,6 +20,8 @@ from fastrl.runs.threads import hidden_weights
 
 if TYPE_CHECKING:
     from fastrl.envs import VectorEnv
+
+REMEMBERED_ROWS_PER_BLOCK = 4096  # whose gradient through a memory is taken at once
 
 COUNTS = (
     *("num_steps", "m_steps", "updates_per_step", "target_update_period"),
@@ -43,7 +46,7 @@ RANGES: Ranges = (
 
 
 @dataclass(kw_only=True)
-class VMPOConfig(RunConfig):
+class VMPOConfig(MemoryConfig):
     """Settings of a V-MPO run: what the command line, `VMPOTrainer` and `VMPOLearner` take.
 
     The defaults are those of the command line; `documented` has those of the constructors of `VMPOTrainer`
@@ -139,6 +142,8 @@ class VMPOConfig(RunConfig):
 
     def hidden_weights(self) -> int:
         """See `RunConfig.hidden_weights`."""
+        if self.memory != "none":
+            return self.memory_weights()
         return hidden_weights(self.policy_layer_sizes) + hidden_weights(self.value_layer_sizes)
 
     @classmethod
@@ -160,6 +165,9 @@ class VMPOConfig(RunConfig):
 
     def needs(self, env: VectorEnv) -> list[Need]:
         """Networks (the policy twice: it acts while its successor learns) and rollout."""
+        rollout = Need("rollout", self.num_steps * env.num_envs * row_bytes(env), "num_envs or num_steps")
+        if self.memory != "none":
+            return [*self.memory_needs(env, REMEMBERED_ROWS_PER_BLOCK), rollout]
         inputs, outputs = obs_size(env), action_size(env)
         policy = perceptron(inputs, self.policy_layer_sizes, outputs)
         others = (1, outputs) if self.advantage_estimator == "dae" else (1,)
@@ -167,7 +175,7 @@ class VMPOConfig(RunConfig):
         return [
             network_need(policy, "policy_layer_sizes", copies=COPIES + 1),
             network_need(values, "value_layer_sizes"),
-            Need("rollout", self.num_steps * env.num_envs * row_bytes(env), "num_envs or num_steps"),
+            rollout,
         ]
 
     @classmethod

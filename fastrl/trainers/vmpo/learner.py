@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Literal, cast
 
@@ -15,6 +15,7 @@ from fastrl.losses.dae import ActingPolicy
 from fastrl.losses.multiplier import Multiplier
 from fastrl.losses.value import explained_variance, standardize
 from fastrl.losses.vmpo import e_step
+from fastrl.memory.make import Agent
 from fastrl.nn.kept import KeptParameters
 from fastrl.nn.precision import without_autocast
 from fastrl.runs.advantage_fit import fit_advantages
@@ -29,7 +30,7 @@ from fastrl.trainers.vmpo.networks import (
     DiagonalGaussianPolicy,
 )
 
-ActionKind = Literal["continuous", "discrete"]
+ActionKind = Literal["continuous", "discrete", "multi_discrete"]
 
 MULTIPLIER_EPS = 1e-8  # the gradient of a multiplier is ε − KL, often below the networks' 1e-5
 
@@ -59,12 +60,16 @@ class VMPOLearner:
     Args:
         config: the settings, in range; those of environments and runs are not used.
         obs_dim: features of an observation.
-        act_dim: A, action dimensions, or the number of actions when they are discrete.
+        act_dim: A, action dimensions, or the number of actions when they are discrete; of several branches
+            the sum of their choices.
         device: where networks and updates live.
-        action_kind: "continuous" or "discrete".
+        action_kind: "continuous", "discrete" or "multi_discrete".
+        agent: policy and value function that remember; None: networks without memory are made.
+        nvec: choices of each branch of a multi-discrete action, whose branches are independent: log π and KL
+            are sums over them.
 
     Attributes:
-        policy: π and V, which learn.
+        policy: π and V, which learn; with memory the agent.
         acting_policy: π_old, which acts: `policy` itself, or a frozen copy with `target_update_period` > 1.
         advantage_network: f of direct advantage estimation; None without it.
         temperature: η with its bound.
@@ -83,24 +88,26 @@ class VMPOLearner:
         act_dim: int,
         device: torch.device,
         action_kind: ActionKind = "continuous",
+        agent: Agent | None = None,
+        nvec: Sequence[int] = (),
     ) -> None:
         self.config = config
+        self.nvec = tuple(nvec)
+        self.agent = None if agent is None else agent.to(device)
         self.obs_dim, self.act_dim = obs_dim, act_dim
         self.device = torch.device(device)
-        self.discrete = action_kind == "discrete"
+        self.discrete = action_kind != "continuous"
         self.updates = 0
-        self.policy = self._make_policy()
+        self.policy: Any = self._make_policy() if self.agent is None else self.agent
         self.acting_policy = self._acting_copy()
         self.temperature = Multiplier(config.temperature_init, config.epsilon_eta).to(self.device)
         self.alphas = self._make_multipliers()
-        groups = {
-            "policy": (self.policy.policy_parameters(), config.policy_lr),
-            "value": (self.policy.value_parameters(), config.value_lr),
-        }
+        of_policy, of_value = self._split_parameters()
+        groups = {"policy": (of_policy, config.policy_lr), "value": (of_value, config.value_lr)}
         self.advantage_network: AdvantageNetwork | None = None
         if config.advantage_estimator == "dae":
             self.advantage_network = AdvantageNetwork(
-                obs_dim, act_dim, config.value_layer_sizes, discrete=self.discrete
+                obs_dim, act_dim, config.value_layer_sizes, discrete=self.discrete, nvec=self.nvec
             ).to(self.device)
             rate = config.value_lr if config.advantage_lr is None else config.advantage_lr
             groups["advantage"] = (list(self.advantage_network.parameters()), rate)
@@ -120,15 +127,26 @@ class VMPOLearner:
 
     def _make_policy(self) -> ActorCritic:
         config = self.config
-        policy_type = CategoricalPolicy if self.discrete else DiagonalGaussianPolicy
         sizes = (config.policy_layer_sizes, config.value_layer_sizes, config.shared_encoder)
-        policy = policy_type(self.obs_dim, self.act_dim, *sizes)
+        policy: ActorCritic = (
+            CategoricalPolicy(self.obs_dim, self.act_dim, *sizes, nvec=self.nvec)
+            if self.discrete
+            else DiagonalGaussianPolicy(self.obs_dim, self.act_dim, *sizes)
+        )
         policy.obs_normalizer.clip = config.clip_observation if config.normalize_observation else None
         if isinstance(policy, DiagonalGaussianPolicy):
             nn.init.constant_(policy.policy_logstd, config.log_std_init)
         if config.value_normalization == "popart":
             policy.normalize_values(config.popart_rate)
         return policy.to(self.device)
+
+    def _split_parameters(self) -> tuple[list[nn.Parameter], list[nn.Parameter]]:
+        """Parameters of the policy with all that it shares, and those that only the value loss moves."""
+        if self.agent is None:
+            return self.policy.policy_parameters(), self.policy.value_parameters()
+        of_value = list(self.agent.critic.parameters())
+        value = {id(parameter) for parameter in of_value}
+        return [parameter for parameter in self.agent.parameters() if id(parameter) not in value], of_value
 
     def _make_multipliers(self) -> nn.ModuleDict:
         config = self.config
@@ -137,7 +155,7 @@ class VMPOLearner:
             parts["std"] = Multiplier(config.alpha_sigma_init, config.epsilon_sigma)
         return nn.ModuleDict(parts).to(self.device)
 
-    def _acting_copy(self) -> ActorCritic:
+    def _acting_copy(self) -> Any:
         """π_old: the learned policy itself, or a frozen copy that shares the observation statistics."""
         if self.config.target_update_period == 1:
             return self.policy
@@ -256,7 +274,7 @@ class VMPOLearner:
             advantages, self.temperature, self.config.topk_fraction, rows.log_importance
         )
         require_finite_step("V-MPO", self.updates, {"loss/dual": dual_loss.detach()})
-        if (popart := self.policy.popart) is not None:
+        if self.agent is None and (popart := self.policy.popart) is not None:
             popart.update(rows.returns, self.policy.value_head)
             rows = replace(rows, returns=popart.normalize(rows.returns))
         steps: list[dict[str, Tensor]] = []

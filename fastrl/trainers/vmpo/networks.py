@@ -7,12 +7,14 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from fastrl.nn.action_heads import Policy, categorical
 from fastrl.nn.containers import AdvantageLinear
-from fastrl.nn.distributions import Categorical, DiagonalGaussian, Distribution
+from fastrl.nn.distributions import DiagonalGaussian
 from fastrl.nn.layers import layer_init, mlp
 from fastrl.nn.normalizer import RunningNormalizer
 from fastrl.nn.popart import PopArt, start_at_zero
@@ -65,10 +67,10 @@ class ActorCritic(nn.Module, ABC):
         return mlp(input_dim, hidden_layer_sizes)
 
     @abstractmethod
-    def _head(self, encoded_obs: Tensor) -> Distribution:
+    def _head(self, encoded_obs: Tensor) -> Policy:
         """The policy from encoder features [B, H]."""
 
-    def distribution(self, obs: Tensor) -> Distribution:
+    def distribution(self, obs: Tensor) -> Policy:
         """The policy at obs [B, obs_dim]."""
         return self._head(self.policy_encoder(self.obs_normalizer(obs)))
 
@@ -81,7 +83,7 @@ class ActorCritic(nn.Module, ABC):
         """State values [B, 1] of obs [B, obs_dim]."""
         return self._restored(self.value_output(obs)).unsqueeze(-1)
 
-    def evaluate(self, obs: Tensor) -> tuple[Distribution, Tensor]:
+    def evaluate(self, obs: Tensor) -> tuple[Policy, Tensor]:
         """The policy and the state values [B] at obs [B, obs_dim]; a shared encoder runs once."""
         distribution, output = self.predict(obs)
         return distribution, self._restored(output)
@@ -90,7 +92,7 @@ class ActorCritic(nn.Module, ABC):
         """What the value head gives at obs [B, obs_dim], [B]: state values, with PopArt normalised."""
         return self.value_head(self.value_encoder(self.obs_normalizer(obs))).squeeze(-1)
 
-    def predict(self, obs: Tensor) -> tuple[Distribution, Tensor]:
+    def predict(self, obs: Tensor) -> tuple[Policy, Tensor]:
         """The policy and `value_output` [B] at obs [B, obs_dim]; a shared encoder runs once."""
         normalized = self.obs_normalizer(obs)
         encoded = self.policy_encoder(normalized)
@@ -183,8 +185,10 @@ class CategoricalPolicy(ActorCritic):
 
     Args:
         obs_dim: features of an observation.
-        num_actions: A.
+        num_actions: A; with `nvec` the sum of it.
         policy_layer_sizes, value_layer_sizes, shared_encoder: as for `ActorCritic`.
+        nvec: choices of each of several independent branches, whose logits lie side by side; none: one
+            choice of A.
     """
 
     def __init__(
@@ -194,12 +198,15 @@ class CategoricalPolicy(ActorCritic):
         policy_layer_sizes: tuple[int, ...] = (256, 256),
         value_layer_sizes: tuple[int, ...] = (256, 256),
         shared_encoder: bool = False,
+        *,
+        nvec: Sequence[int] = (),
     ) -> None:
         super().__init__(obs_dim, policy_layer_sizes, value_layer_sizes, shared_encoder)
+        self.nvec = tuple(nvec)
         self.policy_logits = layer_init(nn.Linear(self.policy_width, num_actions), std=0.01)
 
-    def _head(self, encoded_obs: Tensor) -> Categorical:
-        return Categorical(self.policy_logits(encoded_obs))
+    def _head(self, encoded_obs: Tensor) -> Policy:
+        return categorical(self.policy_logits(encoded_obs), self.nvec)
 
     def forward(self, obs: Tensor) -> Tensor:
         """Logits [B, A] at obs [B, obs_dim]."""
@@ -214,13 +221,24 @@ class AdvantageNetwork(nn.Module):
         act_dim: A, action dimensions, or the number of actions when they are discrete.
         layer_sizes: widths of the hidden layers.
         discrete: whether actions are.
+        nvec: choices of each branch, where there are several.
     """
 
-    def __init__(self, obs_dim: int, act_dim: int, layer_sizes: tuple[int, ...], *, discrete: bool) -> None:
+    def __init__(
+        self,
+        obs_dim: int,
+        act_dim: int,
+        layer_sizes: tuple[int, ...],
+        *,
+        discrete: bool,
+        nvec: Sequence[int] = (),
+    ) -> None:
         super().__init__()
         self.encoder = mlp(obs_dim, layer_sizes)
-        space = "discrete" if discrete else "continuous"
-        self.head = AdvantageLinear(_width(obs_dim, layer_sizes), {"space": space, "shape": act_dim})
+        info: dict[str, Any] = {"space": "discrete" if discrete else "continuous", "shape": act_dim}
+        if nvec:
+            info = {"space": "multi_discrete", "shape": tuple(nvec)}
+        self.head = AdvantageLinear(_width(obs_dim, layer_sizes), info)
 
     def forward(self, obs: Tensor) -> Tensor:
         """obs [B, obs_dim] to [B, A], or to Hermite coefficients [B, A, 2]."""

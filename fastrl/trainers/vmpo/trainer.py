@@ -15,9 +15,11 @@ from torch import Tensor
 from fastrl.data.collector import Collector
 from fastrl.data.rollout import Field, Rollout
 from fastrl.envs import VectorEnv
-from fastrl.errors import SettingError
 from fastrl.machine import require_memory
-from fastrl.nn.distributions import Categorical, DiagonalGaussian, Distribution
+from fastrl.memory.collect import RememberingCollector
+from fastrl.memory.make import make_actor, make_agent, make_memory
+from fastrl.nn.action_heads import Policy, categorical, policy_parameters
+from fastrl.nn.distributions import DiagonalGaussian
 from fastrl.nn.encoders import as_vectors
 from fastrl.nn.layers import count_parameters
 from fastrl.nn.normalizer import RewardScaler
@@ -164,9 +166,13 @@ class VMPOTrainer(Trainer):
         if config.normalize_reward:
             scaler = RewardScaler(self.env.num_envs, gamma=config.gamma, clip=config.clip_reward)
             self.reward_scaler = scaler.to(self.device)
-        self.rollout = self._make_rollout(obs_dim, act_dim)
         self.segments: VMPOSegments | None = None
         self.rows: VMPORows | None = None
+        self.collected = self._make_remembering() if config.memory != "none" else None
+        if self.collected is not None:
+            self.rollout, self._memory = self.collected.rollout, self.collected.sizes
+            return
+        self.rollout = self._make_rollout(obs_dim, act_dim)
         self.collector = Collector(
             self.env, self.rollout, view=as_vectors, count=self.count, stopwatch=self.stopwatch
         )
@@ -175,7 +181,27 @@ class VMPOTrainer(Trainer):
     def make_learner(self) -> VMPOLearner:
         """See `Trainer.make_learner`."""
         obs_dim, act_dim, kind = _spaces(self.env)
-        return VMPOLearner(self.config, obs_dim, act_dim, self.device, kind)
+        config, env, agent = self.config, self.env, None
+        if config.memory != "none":
+            longest = config.longest_episode(env) if config.memory == "trxl" else None
+            agent = make_agent(config, env.obs_shape, env.obs_dtype, env.action, longest)
+        nvec = env.action.nvec if kind == "multi_discrete" else ()
+        return VMPOLearner(config, obs_dim, act_dim, self.device, kind, agent, nvec)
+
+    def _make_remembering(self) -> RememberingCollector:
+        """Rollout and memory of a policy that remembers."""
+        config, env = self.config, self.env
+        width = (env.action.dim, 2) if env.action.kind == "continuous" else (sum(env.action.nvec),)
+        return RememberingCollector(
+            env,
+            make_memory(config, self.learner.acting_policy, env.num_envs, env.action, self.device),
+            config.num_steps,
+            extras={"acted": (width, torch.float32)},
+            keep=lambda policy, actions: {"acted": policy_parameters(policy)},
+            count=self.count,
+            stopwatch=self.stopwatch,
+            settings="num_envs, num_steps or the sizes of memory",
+        )
 
     def _make_rollout(self, obs_dim: int, act_dim: int) -> Rollout:
         per_action: Field = ((act_dim,), torch.float32)
@@ -183,7 +209,7 @@ class VMPOTrainer(Trainer):
         sizes = (self.config.num_steps, self.env.num_envs)
         fields: dict[str, Any] = {
             "obs": ((obs_dim,), torch.float32),
-            "action": ((), torch.int64) if discrete else per_action,
+            "action": (self.env.action.shape, torch.int64) if discrete else per_action,
             "extras": {"logits" if discrete else "means": per_action},
         }
         wanted = Rollout(*sizes, **fields, device="meta").nbytes  # counted without being taken
@@ -215,15 +241,18 @@ class VMPOTrainer(Trainer):
     @without_autocast
     def collect(self) -> bool:
         """Fill the rollout; False when a signal asked to stop first (what is stored stays)."""
+        if self.collected is not None:
+            self.collected.memory.follow(self.learner.acting_policy)
+            return self.collected.fill(self.stop_requested)
         return self.collector.fill(self._act_for_rollout, stop=self.stop_requested)
 
     def _act_for_rollout(self, obs: Tensor) -> Mapping[str, Tensor]:
         """Actions [N, ...] and the parameters of the policy that draws them."""
         distribution = self.learner.acting_policy.distribution(obs)
         actions = distribution.sample()
-        if isinstance(distribution, Categorical):
-            return {"actions": actions, "logits": distribution.logits}
-        return {"actions": actions, "means": distribution.mean}
+        if isinstance(distribution, DiagonalGaussian):
+            return {"actions": actions, "means": distribution.mean}
+        return {"actions": actions, "logits": policy_parameters(distribution)}
 
     @torch.no_grad()
     def estimate(self) -> None:
@@ -241,7 +270,7 @@ class VMPOTrainer(Trainer):
             actions=rollout.actions,
             acted=self._policy_that_acted(),
             rewards=rewards,
-            values=self.learner.values_of(rollout.obs),  # [T+1, N]
+            values=self._values(),  # [T+1, N]
             terminated=rollout.terminated,
             truncated=rollout.truncated,
             valid=rollout.valid,
@@ -249,10 +278,19 @@ class VMPOTrainer(Trainer):
         if self.config.advantage_estimator != "dae":
             self.rows = self._rows(*self.learner.estimate(self.segments))
 
-    def _policy_that_acted(self) -> Distribution:
+    def _values(self) -> Tensor:
+        """V over the rollout and of what followed it, [T+1, N]."""
+        return self.learner.values_of(self.rollout.obs) if self.collected is None else self.collected.values()
+
+    def _policy_that_acted(self) -> Policy:
         """π_old over the rollout, [T, N]."""
+        if self.collected is not None:
+            acted = self.rollout.extras["acted"]
+            if self.learner.discrete:
+                return categorical(acted, self.learner.nvec)
+            return DiagonalGaussian(*acted.unbind(-1))
         if self.learner.discrete:
-            return Categorical(self.rollout.extras["logits"])
+            return categorical(self.rollout.extras["logits"], self.learner.nvec)
         policy = self.learner.acting_policy
         assert isinstance(policy, DiagonalGaussianPolicy)
         log_std = policy.policy_logstd.detach().clone()  # [1, A]; the update moves the parameter itself
@@ -261,7 +299,8 @@ class VMPOTrainer(Trainer):
     def _rows(self, advantages: Tensor, returns: Tensor) -> VMPORows:
         assert self.segments is not None
         unmoved = self.learner.acting_policy is self.learner.policy
-        return self.segments.rows(advantages, returns, unmoved=unmoved)
+        rows = self.segments.rows(advantages, returns, unmoved=unmoved)
+        return rows if self.collected is None else replace(rows, reader=self.collected.reader())
 
     def learn(self) -> Mapping[str, Tensor]:
         """Update the policy `updates_per_step` times on the rollout's valid rows.
@@ -281,13 +320,17 @@ class VMPOTrainer(Trainer):
         for update in range(self.config.updates_per_step):
             learned = self.learner.learn(rows if update == 0 else replace(rows, unmoved=False))
             self.updates += 1
-        if self.config.normalize_observation:
-            self.learner.policy.obs_normalizer.update(rows.obs)
+        normalizer = self.learner.policy.obs_normalizer
+        if self.config.normalize_observation and normalizer is not None:
+            normalizer.update(rows.obs)
         return learned | metrics
 
     def actor(self, num_envs: int) -> Actor:
-        """The acting policy, which remembers nothing."""
-        return MemorylessActor(self._act)
+        """The acting policy, with nothing remembered."""
+        if self.config.memory == "none":
+            return MemorylessActor(self._act)
+        learner, action = self.learner, self.env.action
+        return make_actor(self.config, learner.acting_policy, num_envs, action, self.device)
 
     def _act(self, obs: Tensor, deterministic: bool) -> Tensor:
         rows, _ = as_rows("VMPOTrainer", obs, self.env.obs_shape, self.device)
@@ -306,11 +349,15 @@ class VMPOTrainer(Trainer):
     def trainer_state(self) -> dict[str, Any]:
         """Observations to go on from, reward statistics, and a half-collected rollout."""
         scaler = None if self.reward_scaler is None else self.reward_scaler.state_dict()
+        if self.collected is not None:
+            return {**self.collected.state_dict(), "reward_scaler": scaler}
         return {"collector": self.collector.state_dict(), "reward_scaler": scaler}
 
     def state_outline(self) -> dict[str, Any]:
         """As `trainer_state`; a rollout may be half collected or not."""
         state = self.trainer_state()
+        if self.collected is not None:
+            return state | self.collected.outline()
         state["collector"]["rollout"] = Maybe(rollout_outline(self.rollout, self.env.action))
         return state
 
@@ -318,13 +365,16 @@ class VMPOTrainer(Trainer):
         """Counterpart of `trainer_state`."""
         if self.reward_scaler is not None:
             self.reward_scaler.load_state_dict(state["reward_scaler"])
+            if not environments_continue:
+                self.reward_scaler.running_return.zero_()
+        if self.collected is not None:
+            self.collected.load_state_dict(state, self.env, continues=environments_continue)
+            return
         self.collector.env = self.env
         if environments_continue:
             self.collector.load_state_dict(state["collector"])
-            return
-        self.collector.restart()
-        if self.reward_scaler is not None:
-            self.reward_scaler.running_return.zero_()
+        else:
+            self.collector.restart()
 
     # ----------------------------------------------------------------------- documented helpers
 
@@ -340,12 +390,8 @@ class VMPOTrainer(Trainer):
 
 def _spaces(env: VectorEnv) -> tuple[int, int, ActionKind]:
     """(features of a flat observation, action dimensions or number of actions, kind of action) that V-MPO's
-    networks need."""
+    networks need; of several branches the sum of their choices."""
     obs_dim = int(np.prod(env.obs_shape))
-    if env.action.kind == "discrete":
-        return obs_dim, env.action.num_actions, "discrete"
     if env.action.kind == "continuous":
         return obs_dim, env.action.dim, "continuous"
-    raise SettingError(
-        f"env_id {env.name!r} has {env.action.kind} actions; V-MPO takes discrete or continuous ones"
-    )
+    return obs_dim, sum(env.action.nvec), env.action.kind

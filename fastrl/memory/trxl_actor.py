@@ -7,13 +7,13 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from fastrl.data.memory_ring import MemoryRing
+from fastrl.data.memory_ring import EpisodeClock, MemoryRing
 from fastrl.envs import Timestep
 from fastrl.envs.action_spec import ActionSpec
+from fastrl.memory.trxl_agent import TrXLAgent
 from fastrl.nn.action_heads import BranchedPolicy
 from fastrl.nn.observations import as_rows
 from fastrl.nn.precision import without_autocast
-from fastrl.trainers.ppo_trxl.networks import TrXLAgent
 
 
 class TrXLActor:
@@ -40,6 +40,11 @@ class TrXLActor:
         self.num_envs = num_envs
         self.action = action
         self.memory = MemoryRing(agent.transformer, num_envs, memory_length, device)
+
+    @property
+    def clock(self) -> EpisodeClock:
+        """The step of the episode at which each environment stands."""
+        return self.memory.clock
 
     def follow(self, agent: TrXLAgent) -> None:
         """Act with this agent from now on; it has the sizes of the one before."""
