@@ -99,6 +99,12 @@ class _Bandit(ToyDynamics):
 
 
 def train_with_history(trainer, env_steps, measure):
+    """`history_of` with the trainer's own threads and generators."""
+    with trainer.session():
+        return history_of(trainer, env_steps, measure)
+
+
+def history_of(trainer, env_steps, measure):
     """Every update's KLs relative to their bounds, the temperatures, and the mean of `measure()` over the
     last fifth of the way.
 

@@ -42,6 +42,7 @@ COUNTS = [
     "dae_minibatches",
 ]
 RESUMABLE = {
+    "popart_rate",
     *(
         "total_steps",
         "device",
