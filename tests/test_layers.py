@@ -28,7 +28,7 @@ LAYERS = [
 ]
 RANK = {room: rank for rank, rooms in enumerate(LAYERS) for room in rooms}
 # import nothing of fastrl, may be imported by all
-FREE = {"autograd", "errors", "machine", "torch_private", "__init__"}
+FREE = {"autograd", "errors", "machine", "observation_spec", "torch_private", "__init__"}
 LAZY = {
     "front",
     "envs",

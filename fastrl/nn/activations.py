@@ -13,3 +13,12 @@ class Tanh(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """tanh of x, any shape."""
         return ops.tanh(x)
+
+
+ACTIVATIONS: dict[str, type[nn.Module]] = {
+    "tanh": Tanh,
+    "relu": nn.ReLU,
+    "elu": nn.ELU,
+    "gelu": nn.GELU,
+    "silu": nn.SiLU,
+}

@@ -9,6 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from fastrl.observation_spec import ObservationLayout, ObservationSpec
+
 Array = TypeVar("Array", Tensor, np.ndarray)
 
 
@@ -179,3 +181,35 @@ class RewardScaler(_Statistics):
     def forward(self, rewards: Tensor) -> Tensor:
         """Scaled rewards, any shape."""
         return self.returns.scale(rewards)
+
+
+class PackedNormalizer(RunningNormalizer):
+    """`RunningNormalizer` of the float entries of packed observations, rows of bytes [..., nbytes].
+
+    Args:
+        layout: of the rows.
+        clip: see `RunningNormalizer`.
+    """
+
+    def __init__(self, layout: ObservationLayout, *, clip: float | None = 10.0) -> None:
+        super().__init__((layout.floats,), clip=clip)
+        self.layout = layout
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Rows [..., nbytes] with normalised float entries: new ones where anything has been counted."""
+        if not bool(self.count > 0):
+            return x
+        rows = x.clone()
+        self.layout.numbers(rows).copy_(super().forward(self.layout.numbers(x)))
+        return rows
+
+    def update(self, x: Tensor) -> None:
+        """Count the float entries of rows [..., nbytes]."""
+        super().update(self.layout.numbers(x))
+
+
+def observation_normalizer(spec: ObservationSpec, clip: float | None) -> RunningNormalizer | None:
+    """The running statistics of an observation's floats; None where all of it is bytes."""
+    if spec.layout is not None:
+        return PackedNormalizer(spec.layout, clip=clip) if spec.layout.floats else None
+    return RunningNormalizer(spec.shape, clip=clip) if spec.dtype == torch.float32 else None
