@@ -35,8 +35,15 @@ class AbsentEnvs(VectorEnv):
                 max_episode_steps=env.max_episode_steps,
                 device=env.device,
                 scale_actions=env.scale_actions,
+                obs_layout=env.obs_layout,
             )
+        self._bounds = env.obs_bounds
         self.advice = advice
+
+    @property
+    def obs_bounds(self) -> tuple[np.ndarray, np.ndarray]:
+        """Those of the original."""
+        return self._bounds
 
     def _refuse(self) -> NoReturn:
         raise SettingError(

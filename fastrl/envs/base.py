@@ -32,6 +32,7 @@ from fastrl.envs.looked_at import LookedAtEnvs
 from fastrl.envs.saved import saved_array, saved_count
 from fastrl.envs.timestep import Advance, Episode, Timestep
 from fastrl.errors import SettingError
+from fastrl.observation_spec import MOST_SYMBOLS, ObservationLayout, ObservationSpec
 
 if TYPE_CHECKING:
     from fastrl.envs.actions import ActionMap
@@ -55,6 +56,8 @@ class VectorEnv(LookedAtEnvs):
         seeds: seed of each environment, for messages.
         scale_actions: policies act in [−1, 1], which `step` maps to the bounds of continuous actions (see
             `ActionScale`); False: actions are in the environment's own units for policies too.
+        obs_layout: what the bytes of an observation are where entries of several kinds share one row; None
+            where an observation is one array.
 
     Attributes:
         action: what one action is for policies: what `step` takes.
@@ -81,6 +84,7 @@ class VectorEnv(LookedAtEnvs):
         num_threads: int = 1,
         seeds: list[int] | None = None,
         scale_actions: bool = True,
+        obs_layout: ObservationLayout | None = None,
     ) -> None:
         if num_envs < 1:
             raise SettingError(f"num_envs must be at least 1, got {num_envs}")
@@ -102,7 +106,7 @@ class VectorEnv(LookedAtEnvs):
         self.seeds = seeds
         self.timeout: float | None = None
         self.broken = False
-        self._is_bytes = obs_dtype == torch.uint8
+        self.obs_layout = obs_layout
         self._on_cpu = self.device.type == "cpu"
         self._steps = 0  # calls of step since the last reset
         self._started = False
@@ -144,6 +148,22 @@ class VectorEnv(LookedAtEnvs):
             return np.zeros(self.obs_shape, np.uint8), np.full(self.obs_shape, 255, np.uint8)
         return np.full(self.obs_shape, -np.inf, np.float32), np.full(self.obs_shape, np.inf, np.float32)
 
+    @property
+    def float_bounds(self) -> tuple[np.ndarray, np.ndarray]:
+        """Of the float entries of packed observations, [floats] each; of others as `obs_bounds`."""
+        if self.obs_layout is None:
+            return self.obs_bounds
+        count = self.obs_layout.floats
+        return np.full(count, -np.inf, np.float32), np.full(count, np.inf, np.float32)
+
+    @property
+    def obs_spec(self) -> ObservationSpec:
+        """What networks must know of observations."""
+        symbols = MOST_SYMBOLS
+        if self.obs_dtype == torch.uint8 and self.obs_layout is None:
+            symbols = int(self.obs_bounds[1].max(initial=0)) + 1
+        return ObservationSpec(tuple(self.obs_shape), self.obs_dtype, symbols, self.obs_layout)
+
     def scaled_bounds(self) -> dict[str, list[float]] | None:
         """ "low" and "high" that −1 and 1 stand for, lists [A], infinite without a bound; or None."""
         if self._scale is None:
@@ -157,7 +177,10 @@ class VectorEnv(LookedAtEnvs):
         return None
 
     def obs_place(self, column: int) -> str:
-        """Where a number of the flattened observation comes from in the environment's own; for messages."""
+        """Where a number of the flattened observation comes from in the environment's own; for messages.
+
+        Of packed observations the float entries are what is counted.
+        """
         return f"the observation at {[int(i) for i in np.unravel_index(column, self.obs_shape)]}"
 
     def look_at_first_steps(self, *, scales_observations: bool = False, scales_rewards: bool = False) -> None:
@@ -168,7 +191,7 @@ class VectorEnv(LookedAtEnvs):
         """
         if self._first_look is None:
             scaled = {"scales_observations": scales_observations, "scales_rewards": scales_rewards}
-            self._first_look = FirstLook(self.obs_bounds, self.obs_place, **scaled)
+            self._first_look = FirstLook(self.float_bounds, self.obs_place, **scaled)
 
     def end_first_look(self) -> None:
         """Say now what was found; nothing where nobody asked, or where it has been said."""
@@ -262,7 +285,7 @@ class VectorEnv(LookedAtEnvs):
                 score[invalid] = 0.0
             terminated, truncated = terminated & valid, truncated & valid
         self._require_finite(obs, reward, score)
-        if self._first_look is not None and self._first_look.see(obs, reward):
+        if self._first_look is not None and self._first_look.see(self._numbers_in(obs), reward):
             self.end_first_look()
         self._steps += 1
         done = terminated | truncated

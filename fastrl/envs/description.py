@@ -13,8 +13,8 @@ from fastrl.envs.action_scale import RawActionsWarning
 from fastrl.envs.action_spec import ActionSpec
 from fastrl.envs.base import Advance, VectorEnv
 from fastrl.errors import SettingError
+from fastrl.observation_spec import DTYPES, MOST_SYMBOLS, ObservationLayout
 
-DTYPES = {"float32": torch.float32, "uint8": torch.uint8}
 LARGEST = 2**31  # of any whole number in a description
 KINDS = ("discrete", "multi_discrete", "continuous")
 
@@ -22,7 +22,8 @@ KINDS = ("discrete", "multi_discrete", "continuous")
 def description_of(env: VectorEnv) -> dict[str, Any]:
     """What environments are, as plain values and arrays.
 
-    Entries: "name", "obs_shape", "obs_dtype" (its name), "action_kind", "action_shape", "nvec", "low" and
+    Entries: "name", "obs_shape", "obs_dtype" (its name), "symbols" (see `ObservationSpec`), "layout" (see
+    `ObservationLayout.plain`, or None), "action_kind", "action_shape", "nvec", "low" and
     "high" (arrays [A] in the environment's own units and dtype, or None), "scale_actions",
     "max_episode_steps", "numbering" (see `ActionMap.numbering`, or None).
     """
@@ -31,6 +32,8 @@ def description_of(env: VectorEnv) -> dict[str, Any]:
         "name": env.name,
         "obs_shape": list(env.obs_shape),
         "obs_dtype": str(env.obs_dtype).removeprefix("torch."),
+        "symbols": env.obs_spec.symbols,
+        "layout": None if env.obs_layout is None else env.obs_layout.plain(),
         "action_kind": action.kind,
         "action_shape": list(action.shape),
         "nvec": list(action.nvec),
@@ -57,6 +60,11 @@ class DescribedEnvs(VectorEnv):
         obs_shape, shape, nvec = (
             _whole_numbers(name, description[name]) for name in ("obs_shape", "action_shape", "nvec")
         )
+        (self._symbols,) = _whole_numbers("symbols", [description.get("symbols", MOST_SYMBOLS)])
+        plain = description.get("layout")  # checkpoints of earlier versions have neither
+        layout = None if plain is None else ObservationLayout.from_plain(plain)
+        if not 0 < self._symbols <= MOST_SYMBOLS or (layout and obs_shape != (layout.nbytes,)):
+            raise ValueError(f"obs_shape {obs_shape} and symbols {self._symbols} do not fit the observations")
         limit = description["max_episode_steps"]
         if limit is not None:
             (limit,) = _whole_numbers("max_episode_steps", [limit])
@@ -75,6 +83,7 @@ class DescribedEnvs(VectorEnv):
                 num_envs=1,
                 obs_shape=obs_shape,
                 obs_dtype=DTYPES[description["obs_dtype"]],
+                obs_layout=layout,
                 action=ActionSpec(kind, shape, nvec, low, high),
                 max_episode_steps=limit,
                 device=device,
@@ -86,6 +95,12 @@ class DescribedEnvs(VectorEnv):
         self._start = np.asarray(numbering["start"], np.int64)
         self._own_shape = _whole_numbers("numbering", numbering["shape"])
         self._own_dtype = np.dtype(str(numbering["dtype"]))
+
+    @property
+    def obs_bounds(self) -> tuple[np.ndarray, np.ndarray]:
+        """Of bytes as described, of other numbers none."""
+        low, high = super().obs_bounds
+        return low, np.minimum(high, self._symbols - 1) if self.obs_dtype == torch.uint8 else high
 
     def own_actions(self, actions: np.ndarray) -> np.ndarray:
         """A policy's actions [B, ...] as the environment takes them: units, numbering, shape and dtype."""

@@ -20,6 +20,7 @@ from fastrl.envs.failures import (
 )
 from fastrl.envs.finite import all_finite, first_fault
 from fastrl.errors import NonFiniteError, SettingError
+from fastrl.observation_spec import ObservationLayout
 
 
 class LookedAtEnvs(ABC):
@@ -28,11 +29,11 @@ class LookedAtEnvs(ABC):
     name: str
     num_envs: int
     obs_shape: tuple[int, ...]
+    obs_layout: ObservationLayout | None
     seeds: list[int] | None
     timeout: float | None
     broken: bool
     _numbers: np.dtype[np.generic]
-    _is_bytes: bool
     _steps: int
     _done: np.ndarray
     _episodes: EpisodeStatistics
@@ -99,11 +100,18 @@ class LookedAtEnvs(ABC):
             )
         return obs.astype(self._numbers)
 
+    def _numbers_in(self, obs: np.ndarray) -> np.ndarray:
+        """The float entries of packed observations, [N, floats]; other observations as they are."""
+        if self.obs_layout is None:
+            return obs
+        return obs[:, : 4 * self.obs_layout.floats].view(np.float32)
+
     def _require_finite(
         self, obs: np.ndarray, reward: np.ndarray | None = None, score: np.ndarray | None = None
     ) -> None:
         """Raise NonFiniteError where a number is not finite; rewards of invalid rows are 0 by now."""
-        if self._is_bytes or all_finite(obs):
+        obs = self._numbers_in(obs)
+        if obs.dtype == np.uint8 or all_finite(obs):
             if reward is None or (all_finite(reward) and (score is None or all_finite(score))):
                 return
             name, values = "reward", score if all_finite(reward) and score is not None else reward

@@ -34,6 +34,7 @@ def make_vector_env(
     env_kwargs: Mapping[str, Any] | None = None,
     scale_actions: bool = True,
     autoreset_mode: Any = None,
+    pack: bool = False,
 ) -> VectorEnv:
     """Environments for a trainer.
 
@@ -64,6 +65,8 @@ def make_vector_env(
         autoreset_mode: "next_step", "same_step" or "disabled", of a Gymnasium vector environment that does
             not tell its mode; None finds it out (see `fastrl.envs.adapters.autoreset`). `env_kwargs` may hold
             it too.
+        pack: give images of dict observations together with the other entries, in rows of bytes that
+            `VectorEnv.obs_layout` describes (see `ObservationMap`); False: leave them out.
 
     Returns:
         A `VectorEnv`; call `reset` first. A `VectorEnv` given as `env` is returned as it is.
@@ -82,6 +85,7 @@ def make_vector_env(
         env_kwargs=env_kwargs,
         scale_actions=scale_actions,
         autoreset_mode=autoreset_mode,
+        pack=pack,
     )
     return make_environments(env, settings)
 

@@ -9,9 +9,11 @@ from typing import Any, Literal
 
 import gymnasium as gym
 import numpy as np
+import torch
 
 from fastrl.envs.bounds import box_bounds
 from fastrl.envs.failures import ObservationFault
+from fastrl.observation_spec import MOST_SYMBOLS, Entry, kind_of
 
 Path = tuple[str | int, ...]
 NUMBERS = "biuf"  # kinds of numpy dtypes that are numbers: flags, whole numbers, floats
@@ -69,6 +71,21 @@ class Leaf:
             and not self.low.any()
             and bool(np.all(self.high == 255))
         )
+
+    @property
+    def symbols(self) -> int:
+        """Numbers that a byte may be, by the declared bounds."""
+        if self.dtype != np.uint8 or self.high is None or not self.high.size:
+            return MOST_SYMBOLS
+        return int(self.high.max()) + 1
+
+    def packed_as(self) -> Entry:
+        """The entry in a row with others; its place is not known yet."""
+        torch_dtype = torch.uint8 if self.dtype == np.uint8 else torch.float32
+        kind = kind_of(self.shape, torch_dtype, self.symbols) if self.kind == "box" else "vector"
+        if kind == "vector":
+            return Entry(self.name, kind, (self.size,), torch.float32)
+        return Entry(self.name, kind, self.shape, torch_dtype, self.symbols)
 
     def bounds(self) -> tuple[np.ndarray, np.ndarray]:
         """Smallest and largest encoded value, [*shape] of a box, [size] of choices."""

@@ -1,4 +1,4 @@
-"""From any Gymnasium observation space to one array per environment: float32, or uint8 images."""
+"""From any Gymnasium observation space to one array per environment: float32, uint8 images, or packed rows."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ import torch
 from fastrl.envs.bounds import require_few_choices
 from fastrl.envs.failures import ObservationFault
 from fastrl.envs.observation_entries import Leaf, entries
+from fastrl.envs.packing import Packing
 from fastrl.errors import SettingError, nearest
 
 MINIGRID_VIEW = 7  # cells on a side of MiniGrid's egocentric view
@@ -27,7 +28,9 @@ class ObservationMap:
       the order of `obs_keys`.
     - Bytes that become float32, because they are a vector or beside other entries, are divided by 255 where
       their bounds are 0 and 255.
-    - Without `obs_keys`, the images of a dict are left out, with a warning that names them, and so are
+    - With `pack`, several entries of which one is an image or a grid of symbols keep what they are, side by
+      side in one row of bytes (`layout`).
+    - Without `obs_keys` and `pack`, the images of a dict are left out, with a warning that names them, and so are
       entries without a numeric form; of a MiniGrid observation (`image` beside `mission`) the image is taken.
     - What does not fit the space is an `ObservationFault`: floats where bytes are declared, choices that the
       space does not have.
@@ -36,6 +39,7 @@ class ObservationMap:
         space: observation space of one environment.
         obs_keys: entries to take, by key; "a.b" for an entry b of a nested dict a; a key of a nested dict
             takes all of it.
+        pack: keep images beside other entries, in rows of bytes.
         crop: None, or the side of a smaller MiniGrid view, an odd number up to 7: the cells nearest to the
             agent. The image is indexed [x][y] with the agent at [3][6], so 3 is `image[2:5, 4:7]`, with the
             agent at [1][2].
@@ -50,17 +54,22 @@ class ObservationMap:
         space: gym.Space[Any],
         *,
         obs_keys: Sequence[str] | None = None,
+        pack: bool = False,
         crop: int | None = None,
         name: str = "",
     ) -> None:
-        self.leaves = _select(space, obs_keys, name)
+        self.leaves = _select(space, obs_keys, name, pack=pack)
         left_out = left_out_entries(space, self.leaves) if obs_keys is None else {}
         if left_out:
             warnings.warn(_left_out_sentence(left_out, self.leaves, name), stacklevel=3)
+        self._packing = Packing.of(self.leaves) if pack else None
+        self.layout = None if self._packing is None else self._packing.layout
         only = self.leaves[0] if len(self.leaves) == 1 else None
         self._single = only
-        self._stays_uint8 = only is not None and only.image and only.dtype == np.uint8
-        if only is not None and only.kind == "box":
+        self._stays_uint8 = (only is not None and only.image and only.dtype == np.uint8) or bool(self.layout)
+        if self.layout is not None:
+            self.shape = (self.layout.nbytes,)
+        elif only is not None and only.kind == "box":
             self.shape = only.shape or (1,)
         else:
             self.shape = (sum(leaf.size for leaf in self.leaves),)
@@ -92,6 +101,8 @@ class ObservationMap:
 
     def bounds(self) -> tuple[np.ndarray, np.ndarray]:
         """Smallest and largest observation, [*shape] each, in the observations' dtype."""
+        if self.layout is not None:
+            return np.zeros(self.shape, np.uint8), np.full(self.shape, 255, np.uint8)
         each = [leaf.declared_bounds() if self._stays_uint8 else leaf.bounds() for leaf in self.leaves]
         low, high = (
             each[0]
@@ -102,17 +113,26 @@ class ObservationMap:
             low, high = low[self._window], high[self._window]
         return low.reshape(self.shape).astype(self._dtype), high.reshape(self.shape).astype(self._dtype)
 
+    def float_bounds(self) -> tuple[np.ndarray, np.ndarray]:
+        """Of the float entries of packed observations, [floats] each; of others as `bounds`."""
+        return self.bounds() if self._packing is None else self._packing.float_bounds()
+
     def place(self, column: int) -> str:
-        """Where in the environment's observation a number of the flattened array comes from, for messages."""
+        """Where in the environment's observation a number of the flattened array comes from, for messages.
+
+        Of packed observations the float entries are what is counted.
+        """
         if self._single is not None:
             return _place(self._single, self.shape, column)
-        for leaf in self.leaves:
+        for leaf in self.leaves if self._packing is None else self._packing.float_leaves:
             if column < leaf.size:
                 return _place(leaf, leaf.shape, column)
             column -= leaf.size
         raise IndexError(f"column {column} is beyond the observation")
 
     def _encode(self, get: Callable[[Leaf], np.ndarray]) -> np.ndarray:
+        if self._packing is not None:
+            return self._packing.rows(get)
         leaf = self._single
         if leaf is None:
             return np.concatenate([leaf.encode(leaf.shaped(get(leaf))) for leaf in self.leaves], axis=1)
@@ -188,7 +208,7 @@ def _left_out_sentence(left_out: Mapping[str, str], taken: Sequence[Leaf], name:
     )
 
 
-def _select(space: gym.Space[Any], obs_keys: Sequence[str] | None, name: str) -> list[Leaf]:
+def _select(space: gym.Space[Any], obs_keys: Sequence[str] | None, name: str, *, pack: bool) -> list[Leaf]:
     found = list(entries(space))
     leaves = [leaf for leaf in found if isinstance(leaf, Leaf)]
     for leaf in leaves:
@@ -199,6 +219,8 @@ def _select(space: gym.Space[Any], obs_keys: Sequence[str] | None, name: str) ->
         raise SettingError(f"observations of {name} have no numeric form: {space}")
     if is_minigrid(space):
         return _by_key(leaves, ("image",), name)
+    if pack:
+        return leaves
     vectors = [leaf for leaf in leaves if not leaf.image]
     if vectors:
         return vectors

@@ -27,6 +27,7 @@ class VectorSettings:
     device: torch.device | str = "cpu"
     num_threads: int | None = None
     obs_keys: Sequence[str] | None = None
+    pack: bool = False
     max_episode_steps: int | None = None
     env_kwargs: Mapping[str, Any] | None = None
     scale_actions: bool = True
@@ -48,6 +49,11 @@ class VectorSettings:
     def placement(self) -> dict[str, Any]:
         """Where tensors go, what they are in, and the seed: arguments of every `VectorEnv`."""
         return {"seed": self.seed, "device": self.device, "scale_actions": self.scale_actions}
+
+    @property
+    def observations(self) -> dict[str, Any]:
+        """What is taken of observations, and how: arguments of `ObservationMap`."""
+        return {"obs_keys": self.obs_keys, "pack": self.pack}
 
     def named(self, name: str) -> VectorSettings:
         """The same, with a name for messages."""

@@ -54,6 +54,7 @@ class EnvPoolEnv(VectorEnv):
         env_kwargs: options of the environment; `crop` for MiniGrid (see `ObservationMap`) and `num_actions`
             (see `ActionMap`).
         scale_actions: see `VectorEnv`.
+        pack: see `ObservationMap`.
 
     Raises:
         SettingError: an unknown or unusable option, more than one player, or an environment that cannot be
@@ -72,6 +73,7 @@ class EnvPoolEnv(VectorEnv):
         max_episode_steps: int | None = None,
         env_kwargs: Mapping[str, Any] | None = None,
         scale_actions: bool = True,
+        pack: bool = False,
     ) -> None:
         import envpool
 
@@ -101,7 +103,7 @@ class EnvPoolEnv(VectorEnv):
                 )
             )
         try:
-            self._read_spaces(env_id, obs_keys, crop, num_actions)
+            self._read_spaces(env_id, crop, num_actions, obs_keys=obs_keys, pack=pack)
         except BaseException:
             self._pool.close()
             raise
@@ -111,6 +113,7 @@ class EnvPoolEnv(VectorEnv):
             num_envs=num_envs,
             obs_shape=self._observations.shape,
             obs_dtype=self._observations.torch_dtype,
+            obs_layout=self._observations.layout,
             action=self._actions.spec,
             max_episode_steps=as_limit(
                 self._pool.config.get("max_episode_steps")
@@ -122,7 +125,13 @@ class EnvPoolEnv(VectorEnv):
         )
 
     def _read_spaces(
-        self, env_id: str, obs_keys: Sequence[str] | None, crop: int | None, num_actions: int | None
+        self,
+        env_id: str,
+        crop: int | None,
+        num_actions: int | None,
+        *,
+        obs_keys: Sequence[str] | None,
+        pack: bool,
     ) -> None:
         if self._pool.action_space is None:
             raise SettingError(
@@ -135,7 +144,7 @@ class EnvPoolEnv(VectorEnv):
             )  # EnvPool's spaces; nothing a user could do about it
             space, actions = self._pool.observation_space, self._pool.action_space
             seen = default_space(env_id, space) if obs_keys is None else space
-            self._observations = ObservationMap(seen, obs_keys=obs_keys, crop=crop, name=env_id)
+            self._observations = ObservationMap(seen, obs_keys=obs_keys, pack=pack, crop=crop, name=env_id)
             self._actions: ActionMap = ActionMap(actions, num_actions=num_actions, name=env_id)
         if obs_keys is None and left_out(env_id, space):
             entries = ", ".join(left_out(env_id, space))
@@ -160,6 +169,11 @@ class EnvPoolEnv(VectorEnv):
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", message=".*precision lowered.*")
             return self._pool.observation_space, self._pool.action_space
+
+    @property
+    def float_bounds(self) -> tuple[np.ndarray, np.ndarray]:
+        """As the environment's space says."""
+        return self._observations.float_bounds()
 
     def obs_place(self, column: int) -> str:
         """By the space's own names."""

@@ -27,7 +27,7 @@ class GymnasiumEnv(VectorEnv):
         name: name for messages; None: the id of the first.
         seed: gives each environment a seed of its own at the first reset.
         device: where tensors go.
-        obs_keys, crop: see `ObservationMap`.
+        obs_keys, pack, crop: see `ObservationMap`.
         num_actions: see `ActionMap`.
         scale_actions: see `VectorEnv`.
     """
@@ -40,6 +40,7 @@ class GymnasiumEnv(VectorEnv):
         seed: int = 0,
         device: torch.device | str = "cpu",
         obs_keys: Sequence[str] | None = None,
+        pack: bool = False,
         crop: int | None = None,
         num_actions: int | None = None,
         scale_actions: bool = True,
@@ -50,7 +51,7 @@ class GymnasiumEnv(VectorEnv):
             if env.observation_space != first.observation_space or env.action_space != first.action_space:
                 raise ValueError(f"environment {index} of {name} has other spaces than environment 0")
         self.envs = list(envs)
-        self._observations = ObservationMap(first.observation_space, obs_keys=obs_keys, crop=crop, name=name)
+        self._observations = ObservationMap(first.observation_space, obs_keys=obs_keys, pack=pack, crop=crop, name=name)
         self._actions: ActionMap = ActionMap(first.action_space, num_actions=num_actions, name=name)
         self._seeded = False
         super().__init__(
@@ -58,6 +59,7 @@ class GymnasiumEnv(VectorEnv):
             num_envs=len(envs),
             obs_shape=self._observations.shape,
             obs_dtype=self._observations.torch_dtype,
+            obs_layout=self._observations.layout,
             action=self._actions.spec,
             max_episode_steps=longest_limit(envs),
             device=device,
@@ -69,6 +71,11 @@ class GymnasiumEnv(VectorEnv):
     def obs_bounds(self) -> tuple[np.ndarray, np.ndarray]:
         """As the environment's space says."""
         return self._observations.bounds()
+
+    @property
+    def float_bounds(self) -> tuple[np.ndarray, np.ndarray]:
+        """As the environment's space says."""
+        return self._observations.float_bounds()
 
     def obs_place(self, column: int) -> str:
         """By the space's own names."""

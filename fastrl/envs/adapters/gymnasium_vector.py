@@ -45,7 +45,7 @@ class GymnasiumVectorEnv(VectorEnv):
             `autoreset_mode`.
         seed: seed of the first reset.
         device: where tensors go.
-        obs_keys, crop: see `ObservationMap`.
+        obs_keys, pack, crop: see `ObservationMap`.
         num_actions: see `ActionMap`.
         scale_actions: see `VectorEnv`.
 
@@ -62,6 +62,7 @@ class GymnasiumVectorEnv(VectorEnv):
         seed: int = 0,
         device: torch.device | str = "cpu",
         obs_keys: Sequence[str] | None = None,
+        pack: bool = False,
         crop: int | None = None,
         num_actions: int | None = None,
         scale_actions: bool = True,
@@ -69,7 +70,7 @@ class GymnasiumVectorEnv(VectorEnv):
         name = name or env_name(env)
         self.env = env
         observation_space, action_space = single_spaces(env, name)
-        self._observations = ObservationMap(observation_space, obs_keys=obs_keys, crop=crop, name=name)
+        self._observations = ObservationMap(observation_space, obs_keys=obs_keys, pack=pack, crop=crop, name=name)
         self._actions: ActionMap = ActionMap(action_space, num_actions=num_actions, name=name)
         self.autoreset_mode = autoreset_mode(env, name, self._observations, self._actions, mode)
         self._seeded = hasattr(env, "all_env_ids")  # an EnvPool object takes its seed when it is made
@@ -83,6 +84,7 @@ class GymnasiumVectorEnv(VectorEnv):
             num_envs=env.num_envs,
             obs_shape=self._observations.shape,
             obs_dtype=self._observations.torch_dtype,
+            obs_layout=self._observations.layout,
             action=self._actions.spec,
             max_episode_steps=time_limit(env),
             device=device,
@@ -94,6 +96,11 @@ class GymnasiumVectorEnv(VectorEnv):
     def obs_bounds(self) -> tuple[np.ndarray, np.ndarray]:
         """As the environment's space says."""
         return self._observations.bounds()
+
+    @property
+    def float_bounds(self) -> tuple[np.ndarray, np.ndarray]:
+        """As the environment's space says."""
+        return self._observations.float_bounds()
 
     def obs_place(self, column: int) -> str:
         """By the space's own names."""

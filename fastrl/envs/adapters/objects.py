@@ -48,14 +48,17 @@ def from_single(env: gym.Env[Any, Any], settings: VectorSettings) -> VectorEnv:
         raise SettingError(f"autoreset_mode is for vector environments; {env_name(env)} is a single one")
     require_one(settings.num_envs)
     return GymnasiumEnv(
-        [limited(env, settings.max_episode_steps)], obs_keys=settings.obs_keys, **maps, **_placement(settings)
+        [limited(env, settings.max_episode_steps)],
+        **settings.observations,
+        **maps,
+        **_placement(settings),
     )
 
 
 def from_vector(env: gym.vector.VectorEnv[Any, Any, Any], settings: VectorSettings) -> VectorEnv:
     """A Gymnasium vector environment; the environments of a `SyncVectorEnv` are stepped directly."""
     mode, maps = _made_already(settings)
-    arguments = {"obs_keys": settings.obs_keys, **maps, **_placement(settings)}
+    arguments = {**settings.observations, **maps, **_placement(settings)}
     _check_count(settings.num_envs, env.num_envs, env_name(env))
     if type(env) is gym.vector.SyncVectorEnv:
         return GymnasiumEnv([limited(each, settings.max_episode_steps) for each in env.envs], **arguments)
@@ -95,7 +98,7 @@ def from_factory(factory: Any, settings: VectorSettings) -> VectorEnv:
         )
     limit = settings.max_episode_steps
     return GymnasiumEnv(
-        [limited(each, limit) for each in envs], obs_keys=settings.obs_keys, **maps, **_placement(settings)
+        [limited(each, limit) for each in envs], **settings.observations, **maps, **_placement(settings)
     )
 
 

@@ -49,7 +49,7 @@ class GymnasiumIds(Family):
         make = partial(self.make_single, env, options, settings.max_episode_steps)
         envs = build_many(make, settings.num_envs, env)
         return GymnasiumEnv(
-            envs, name=settings.name or env, obs_keys=settings.obs_keys, **maps, **settings.placement
+            envs, name=settings.name or env, **settings.observations, **maps, **settings.placement
         )
 
     def make_single(
@@ -189,7 +189,7 @@ def _refuse_mode(env_id: str, settings: VectorSettings) -> None:
 def _pool_options(settings: VectorSettings) -> dict[str, Any]:
     return {
         "num_threads": settings.num_threads,
-        "obs_keys": settings.obs_keys,
+        **settings.observations,
         "max_episode_steps": settings.max_episode_steps,
         "env_kwargs": settings.env_kwargs,
         **settings.placement,
