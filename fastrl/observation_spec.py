@@ -16,6 +16,7 @@ ALIGNMENT = 4  # bytes: what a row begins at, so that its float32 numbers can be
 SMALLEST_SIDE = 36  # pixels that the three convolutions of the Nature network leave something of
 LARGEST_FLAT = 1024  # numbers that a multilayer perceptron takes for a vector whatever axes they have
 MOST_SYMBOLS = 256  # that a byte can tell apart
+LARGEST_SYMBOLS = 15  # cells on a side of grids whose bytes, as vectors, are parts of 15 and not of 255
 ASSUMED_SYMBOLS = 16  # of a grid that declares bytes from 0 to 255, as MiniGrid does
 
 
@@ -71,6 +72,15 @@ class ObservationSpec:
     def kind(self) -> str:
         """See `kind_of`; "dict" where there is a layout."""
         return kind_of(self.shape, self.dtype, self.symbols) if self.layout is None else "dict"
+
+    @property
+    def divisor(self) -> int:
+        """What bytes are divided by where they are numbers of a vector: the largest that they may be.
+
+        Of a small grid that declares bytes from 0 to 255 that is 15.
+        """
+        assumed = self.kind == "grid" and self.symbols == MOST_SYMBOLS and max(self.shape) <= LARGEST_SYMBOLS
+        return max((ASSUMED_SYMBOLS if assumed else self.symbols) - 1, 1)
 
     @property
     def described(self) -> str:

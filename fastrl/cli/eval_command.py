@@ -75,7 +75,8 @@ def _evaluate(run: RunFolder, checkpoint: Path, options: Any) -> dict[str, float
         config, device=options.device or config.device, env_id=options.env_id or config.env_id
     )
     config.check()
-    with imports_as_trusted(run, config.env_id, named=options.env_id is not None, trust=options.trust):
+    named = () if options.env_id is None else ("env_id",)
+    with imports_as_trusted(run, config, named=named, trust=options.trust):
         trainer = algorithm.trainer_class().from_config(config)
         try:
             trainer.load(checkpoint)

@@ -83,7 +83,7 @@ def _imports(order: TrainOrder) -> contextlib.AbstractContextManager[None]:
     """A new run may import what its user names; a continued one not what its folder alone names."""
     if order.resume is None:
         return contextlib.nullcontext()
-    return imports_as_trusted(order.resume, order.config.env_id, named=order.named, trust=order.trust)
+    return imports_as_trusted(order.resume, order.config, named=order.named, trust=order.trust)
 
 
 @contextlib.contextmanager

@@ -90,9 +90,7 @@ def read_train_flags(algorithm: Algorithm, arguments: Sequence[str]) -> TrainOrd
         warnings.warn(message, FutureWarning, stacklevel=2)
     if resume is not None:
         _require_same(config, resume)
-    return TrainOrder(
-        config, parsed.out_dir, resume, named="env_id" in given or "env_id" in from_file, trust=parsed.trust
-    )
+    return TrainOrder(config, parsed.out_dir, resume, named={*given, *from_file}, trust=parsed.trust)
 
 
 # ---------------------------------------------------------------------- where the defaults come from

@@ -73,13 +73,38 @@ def find_in_module(env_id: str) -> str | Callable[..., Any]:
 
     module_name, _, name = env_id.rpartition(":")
     require_allowed(env_id)
-    module = _import(module_name)
+    module = _import(module_name, "env_id")
     if name in gym.registry:
         return name
     found = getattr(module, name, None)
     if callable(found):
         return found
     raise SettingError(_unknown(env_id, module))
+
+
+def find_callable(text: str, setting: str) -> Callable[..., Any]:
+    """The class or function that `module:name` names.
+
+    The module is imported; `present_folder` has to be entered.
+
+    Args:
+        text: `module:name`.
+        setting: whose value it is, for messages.
+
+    Raises:
+        SettingError: imports are refused, there is no such module, it cannot be imported, or it has nothing
+            of that name that can be called.
+    """
+    module_name, _, name = text.rpartition(":")
+    require_allowed(text, setting)
+    module = _import(module_name, setting)
+    found = getattr(module, name, None)
+    if callable(found):
+        return found
+    known = [known for known, value in vars(module).items() if callable(value) and not known.startswith("_")]
+    raise SettingError(
+        f"{setting}: the module {module_name!r} has no class or function {name!r}{nearest(name, known)}"
+    )
 
 
 def names_factory(env_id: Any) -> bool:
@@ -100,21 +125,21 @@ def list_module(module_name: str) -> list[str]:
     """
     require_allowed(f"{module_name}:")
     with present_folder():
-        _import(module_name)
+        _import(module_name, "env_id")
     return _registered_by(module_name)
 
 
-def require_allowed(env_id: str) -> None:
+def require_allowed(env_id: str, setting: str = "env_id") -> None:
     """Raises SettingError while imports are refused."""
     how_to_allow = _refusal.get()
     if how_to_allow is not None:
         module = env_id.rpartition(":")[0]
         raise SettingError(
-            f"env_id: {env_id!r} would import the module {module!r}, which runs its code; {how_to_allow}"
+            f"{setting}: {env_id!r} would import the module {module!r}, which runs its code; {how_to_allow}"
         )
 
 
-def _import(module_name: str) -> ModuleType:
+def _import(module_name: str, setting: str) -> ModuleType:
     import gymnasium as gym
 
     before = set(gym.registry)
@@ -125,22 +150,22 @@ def _import(module_name: str) -> ModuleType:
     except ModuleNotFoundError as error:
         if error.name and (module_name == error.name or module_name.startswith(f"{error.name}.")):
             raise SettingError(
-                f"env_id: there is no module {module_name!r}, neither in the present folder, {os.getcwd()}, "
-                "nor where Python looks"
+                f"{setting}: there is no module {module_name!r}, neither in the present folder, "
+                f"{os.getcwd()}, nor where Python looks"
             ) from None
-        raise SettingError(_failed(module_name, error)) from error
+        raise SettingError(_failed(module_name, error, setting)) from error
     except (TypeError, ValueError) as error:
         if module_name.strip(".") and not module_name.startswith("."):
-            raise SettingError(_failed(module_name, error)) from error
+            raise SettingError(_failed(module_name, error, setting)) from error
         raise SettingError(
-            f"env_id: 'module:name' needs the full name of a module, got {module_name!r}"
+            f"{setting}: 'module:name' needs the full name of a module, got {module_name!r}"
         ) from None
     except (Exception, SystemExit) as error:  # whatever its code does
-        raise SettingError(_failed(module_name, error)) from error
+        raise SettingError(_failed(module_name, error, setting)) from error
 
 
-def _failed(module_name: str, error: BaseException) -> str:
-    return f"env_id: the module {module_name!r} cannot be imported: {type(error).__name__}: {error}"
+def _failed(module_name: str, error: BaseException, setting: str) -> str:
+    return f"{setting}: the module {module_name!r} cannot be imported: {type(error).__name__}: {error}"
 
 
 def _registered_by(module_name: str) -> list[str]:

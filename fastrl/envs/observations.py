@@ -1,4 +1,4 @@
-"""From any Gymnasium observation space to one array per environment: float32, uint8 images, or packed rows."""
+"""From any Gymnasium observation space to one array per environment: float32, uint8 images, packed rows."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ class ObservationMap:
       their bounds are 0 and 255.
     - With `pack`, several entries of which one is an image or a grid of symbols keep what they are, side by
       side in one row of bytes (`layout`).
-    - Without `obs_keys` and `pack`, the images of a dict are left out, with a warning that names them, and so are
-      entries without a numeric form; of a MiniGrid observation (`image` beside `mission`) the image is taken.
+    - Without `obs_keys` and `pack`, the images of a dict are left out, with a warning that names them, and so
+      are entries without a numeric form; of a MiniGrid observation (`image` beside `mission`) the image is taken.
     - What does not fit the space is an `ObservationFault`: floats where bytes are declared, choices that the
       space does not have.
 

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from fastrl.envs.description import DescribedEnvs
+from fastrl.envs.modules import imports_refused, names_module
 from fastrl.errors import CheckpointError, SettingError
 from fastrl.nn.observations import as_rows
 from fastrl.nn.precision import require_float32_default, without_autocast
@@ -69,7 +70,8 @@ class Policy:
 
         Args:
             obs: one observation [*obs_shape] or a batch [B, *obs_shape] as fastrl's environments give them
-                (Dict observations as one vector), an array, a tensor or a list.
+                (Dict observations as one vector), an array, a tensor or a list; of packed ones also a dict
+                of their entries, see `fastrl.observation_spec.ObservationLayout.pack`.
             state: what the last call returned for these rows; None: episodes begin. It is not changed, so it
                 can be kept and used again.
             deterministic: the most probable actions instead of drawn ones, for which torch's global
@@ -87,7 +89,8 @@ class Policy:
                 episode is longer than a policy with a table of positions knows.
             NonFiniteError: an observation is not finite.
         """
-        rows, single = as_rows("Policy.act", obs, self.obs_shape, self._trainer.device)
+        layout = self._env.obs_layout
+        rows, single = as_rows("Policy.act", obs, self.obs_shape, self._trainer.device, layout=layout)
         if self._env.obs_dtype == torch.uint8 and rows.dtype != torch.uint8:
             raise ValueError("Policy.act: obs must be bytes (uint8), as the environments give them")
         rows = rows.to(self._env.obs_dtype)
@@ -115,20 +118,24 @@ class Policy:
         return {**state, "position": torch.where(starts, 0, position)}
 
 
-def load(path: str | PathLike[str], *, device: str | torch.device = "cpu") -> Policy:
+def load(path: str | PathLike[str], *, device: str | torch.device = "cpu", trust: bool = False) -> Policy:
     """The policy of a run, to act with. No environment is made and no module of one is imported.
 
     Args:
         path: a run folder, a directory of checkpoints (both: the newest good one), or one checkpoint.
         device: where it computes: cpu, cuda or cuda:<index>.
+        trust: import the module of a network of the run's own (`network = "module:name"`), which runs its
+            code.
 
     Raises:
         CheckpointError: there is none, or it cannot be read; the message says why.
-        SettingError: device cannot be used.
+        SettingError: device cannot be used, or the network's module must not be imported.
     """
     require_float32_default()
     state = load_checkpoint(checkpoints_in(Path(path)))
-    trainer, env = _trainer_of(state, str(path), device)
+    refusal = None if trust else "say trust=True where the run is your own"
+    with imports_refused(refusal):
+        trainer, env = _trainer_of(state, str(path), device)
     learner = trainer.learner
     try:
         require_like(state.get("learner"), learner.state_dict(), "learner")
@@ -157,6 +164,10 @@ def _trainer_of(
     try:
         env = DescribedEnvs(spaces, config.device)
         trainer: Trainer = algorithm.trainer_class().for_acting(config, env)
+    except SettingError as error:
+        if names_module(getattr(config, "network", None)):
+            raise
+        raise CheckpointError(f"{path}: the checkpoint's spaces cannot be read: {error}") from error
     except Exception as error:  # a state made up by someone can lead to any
         raise CheckpointError(f"{path}: the checkpoint's spaces cannot be read: {error}") from error
     return trainer, env

@@ -35,6 +35,7 @@ class RememberingCollector:
         extras: the rollout's fields that `keep` gives, as shape and dtype.
         keep: (policy over N rows, the actions that it drew) to these fields, [N, ...] each.
         count, stopwatch: as for `fastrl.data.collector.Collector`.
+        guesses: nobody has said what observations are, see `fastrl.nn.encoders.require_symbols`.
         settings: what takes less memory, for the error where there is too little.
 
     Attributes:
@@ -60,7 +61,9 @@ class RememberingCollector:
         count: Callable[[int, list[Episode]], None],
         stopwatch: Callable[[str], AbstractContextManager[Any]],
         settings: str,
+        guesses: bool = True,
     ) -> None:
+        self._guesses = guesses
         self.env, self.memory, self._keep, self._stopwatch = env, memory, keep, stopwatch
         dtype = torch.float32 if env.action.kind == "continuous" else torch.int64
         fields: dict[str, Any] = {
@@ -87,7 +90,8 @@ class RememberingCollector:
             self.memory.start()
         if not self.collector.fill(self._act, stop=stop, after_step=self._remember):
             return False
-        require_symbols(self.rollout.obs, self.env.obs_shape, self.env.name)
+        if self._guesses:
+            require_symbols(self.rollout.obs, self.env.obs_spec, self.env.name)
         with self._stopwatch("acting"):  # the row that follows acts in the next rollout
             _, self.bootstrap_values = self.memory.acting.policy_and_value(self.collector.obs)
         return True

@@ -17,24 +17,26 @@ from fastrl.memory.recurrent_memory import RecurrentMemory
 from fastrl.memory.transformer_memory import TransformerMemory
 from fastrl.memory.trxl_actor import TrXLActor
 from fastrl.memory.trxl_agent import TrXLAgent
+from fastrl.observation_spec import ObservationSpec
 
 Agent = TrXLAgent | RecurrentAgent
 
 
 def make_agent(
     config: MemoryConfig,
-    obs_shape: tuple[int, ...],
-    obs_dtype: torch.dtype,
+    spec: ObservationSpec,
     action: ActionSpec,
     longest_episode: int | None,
+    network: Any = "auto",
 ) -> Agent:
     """The policy and value function with the memory of `config`.
 
     Args:
         config: sizes; `log_std_init` and `clip_observation`, which every algorithm with memory has, too.
-        obs_shape, obs_dtype: of one observation.
+        spec: what observations are.
         action: what the environments take.
         longest_episode: in steps, for tables of positions; None where they need no limit.
+        network: what sees the observations, see `fastrl.nn.torsos.make_torso`.
     """
     settings: Any = config
     continuous = action.kind == "continuous"
@@ -43,16 +45,18 @@ def make_agent(
     if config.recurrent:
         agent = RecurrentAgent(
             config.memory,
-            obs_shape,
-            obs_dtype,
+            spec.shape,
+            spec.dtype,
             shape,
             continuous=continuous,
             hidden_size=config.rnn_hidden_size,
             num_layers=config.rnn_num_layers,
+            spec=spec,
+            network=network,
         )
     else:
         agent = TrXLAgent(
-            spaces_of(obs_shape, action, obs_dtype)[0],
+            spaces_of(spec.shape, action, spec.dtype)[0],
             shape,
             trxl_num_layers=config.trxl_num_layers,
             trxl_num_heads=config.trxl_num_heads,
@@ -63,6 +67,8 @@ def make_agent(
             continuous=continuous,
             gating=config.trxl_gating,
             shared_head_projection=config.shared_head_projection,
+            spec=spec,
+            network=network,
         )
     if continuous:
         nn.init.constant_(agent.actor.log_std, settings.log_std_init)  # type: ignore[arg-type]

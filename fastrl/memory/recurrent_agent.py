@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -12,7 +13,8 @@ from fastrl.nn.action_heads import BranchedPolicy, DiscreteHead, GaussianHead
 from fastrl.nn.encoders import observation_encoder
 from fastrl.nn.layers import layer_init
 from fastrl.nn.linear import Linear
-from fastrl.nn.normalizer import RunningNormalizer
+from fastrl.nn.normalizer import observation_normalizer
+from fastrl.observation_spec import ObservationSpec
 
 KINDS: dict[str, type[nn.GRU] | type[nn.LSTM]] = {"gru": nn.GRU, "lstm": nn.LSTM}
 
@@ -31,6 +33,8 @@ class RecurrentAgent(nn.Module):
         continuous: whether actions are continuous.
         hidden_size: H.
         num_layers: L.
+        spec: what observations are, where more is known than shape and dtype.
+        network: what sees the observations, see `fastrl.nn.torsos.make_torso`.
 
     Reference: Cho et al. 2014 (GRU); Hochreiter and Schmidhuber 1997 (LSTM).
     """
@@ -45,13 +49,14 @@ class RecurrentAgent(nn.Module):
         continuous: bool,
         hidden_size: int,
         num_layers: int,
+        spec: ObservationSpec | None = None,
+        network: Any = "auto",
     ) -> None:
         super().__init__()
         self.obs_shape, self.obs_dtype = tuple(obs_shape), obs_dtype
-        numbers = obs_dtype == torch.float32
-        # changes nothing until somebody updates it
-        self.obs_normalizer = RunningNormalizer(self.obs_shape) if numbers else None
-        self.encoder = observation_encoder(self.obs_shape, obs_dtype, hidden_size)
+        seen = ObservationSpec(self.obs_shape, obs_dtype) if spec is None else spec
+        self.obs_normalizer = observation_normalizer(seen)  # changes nothing until somebody updates it
+        self.encoder = observation_encoder(self.obs_shape, obs_dtype, hidden_size, network=network, spec=seen)
         self.rnn = KINDS[kind](hidden_size, hidden_size, num_layers)
         for name, parameter in self.rnn.named_parameters():
             if "weight" in name:

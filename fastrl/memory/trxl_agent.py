@@ -17,8 +17,9 @@ from fastrl.nn.layers import layer_init
 from fastrl.nn.linear import Linear
 from fastrl.nn.memory_attention import Bank, Maps, Window
 from fastrl.nn.memory_transformer import Transformer
-from fastrl.nn.normalizer import RunningNormalizer
+from fastrl.nn.normalizer import observation_normalizer
 from fastrl.nn.precision import require_float32_default, without_autocast
+from fastrl.observation_spec import ObservationSpec
 
 
 class TrXLAgent(nn.Module):
@@ -40,6 +41,8 @@ class TrXLAgent(nn.Module):
         continuous: whether actions are continuous.
         gating: "residual" or "gru".
         shared_head_projection: the published attention, in which heads share one small projection.
+        spec: what observations are, where more is known than the space tells.
+        network: what sees the observations, see `fastrl.nn.torsos.make_torso`.
 
     Raises:
         SettingError: sizes that do not fit each other, an unknown name, or an observation space without
@@ -64,20 +67,25 @@ class TrXLAgent(nn.Module):
         continuous: bool = False,
         gating: str = "residual",
         shared_head_projection: bool = False,
+        spec: ObservationSpec | None = None,
+        network: Any = "auto",
     ) -> None:
         super().__init__()
         require_float32_default()
-        seen = ObservationMap(observation_space, name="the agent's observation_space")
-        self.obs_shape, self.obs_dtype = seen.shape, seen.torch_dtype
+        if spec is None:
+            seen = ObservationMap(observation_space, name="the agent's observation_space")
+            spec = ObservationSpec(seen.shape, seen.torch_dtype)
+        self.obs_shape, self.obs_dtype = spec.shape, spec.dtype
         if not action_space_shape:
             raise SettingError(
                 "action_space_shape must name the choices of at least one branch, or a number of dimensions"
             )
-        numbers = self.obs_dtype == torch.float32
-        self.obs_normalizer = (
-            RunningNormalizer(self.obs_shape) if numbers else None
-        )  # changes nothing until somebody updates it
-        self.encoder = observation_encoder(self.obs_shape, self.obs_dtype, trxl_dim)
+        if spec.layout is not None and reconstruction_coef > 0:
+            raise SettingError("reconstruction_coef must be 0 for observations of several kinds of entries")
+        self.obs_normalizer = observation_normalizer(spec)  # changes nothing until somebody updates it
+        self.encoder = observation_encoder(
+            self.obs_shape, self.obs_dtype, trxl_dim, network=network, spec=spec
+        )
         self.transformer = Transformer(
             trxl_num_layers,
             trxl_dim,

@@ -2,49 +2,49 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from fastrl.errors import SettingError
+from fastrl.nn.image_networks import nature_convolutions
 from fastrl.nn.layers import layer_init
 from fastrl.nn.linear import Linear
+from fastrl.nn.torsos import BY_KIND, initialise, make_front
+from fastrl.observation_spec import ASSUMED_SYMBOLS, LARGEST_FLAT, MOST_SYMBOLS, ObservationSpec, kind_of
 
-SMALLEST_IMAGE = 36  # pixels on a side that three convolutions of 8, 4 and 3 leave something of
-LARGEST_GRID = 15  # cells on a side; bytes on a larger field are pixels
-SYMBOLS = 16  # a grid's cells hold numbers below this
+SYMBOLS = ASSUMED_SYMBOLS  # a grid's cells hold numbers below this
 
 
-def observation_encoder(shape: Sequence[int], dtype: torch.dtype, dim: int) -> nn.Module:
-    """The encoder for observations of this shape and dtype: [B, *shape] to float32 [B, dim].
+def observation_encoder(
+    shape: Sequence[int], dtype: torch.dtype, dim: int, *, network: Any = "auto", spec: Any = None
+) -> nn.Module:
+    """What a policy with memory sees observations through: [B, ...] to float32 [B, dim].
 
-    Bytes with three axes are an image, or a grid of symbols if its sides have at most 15 cells (MiniGrid);
-    anything else is a vector, with a warning where it looks like a picture or a field.
+    With "auto", vectors go through a linear layer, images through `ImageEncoder`, small grids through
+    `GridEncoder`, each with a ReLU behind it; anything else, and any other network, through `BehindNetwork`.
+
+    Args:
+        shape, dtype: of one observation.
+        dim: features of the result.
+        network: see `fastrl.nn.torsos.make_torso`.
+        spec: an `ObservationSpec`, where more is known than shape and dtype.
+
+    Raises:
+        SettingError: the network does not fit the observations.
     """
-    if is_image(shape, dtype):
-        return ImageEncoder(shape, dim)
-    if is_grid(shape, dtype):
-        return GridEncoder(shape, dim)
-    if _looks_like_a_picture(shape, dtype):
-        kind, scale = ("bytes", " over 255") if dtype == torch.uint8 else ("float32", "")
-        warnings.warn(
-            f"observations, {kind} {list(shape)}, go into a linear layer as a vector of {_size(shape):,} "
-            f"numbers{scale}: an image is bytes "
-            f"with three axes and sides of at least {SMALLEST_IMAGE} pixels, a grid of symbols is bytes "
-            "with three axes and sides of at "
-            f"most {LARGEST_GRID} cells",
-            stacklevel=3,
-        )
-    return VectorEncoder(shape, dim)
-
-
-def _looks_like_a_picture(shape: Sequence[int], dtype: torch.dtype) -> bool:
-    """Whether neighbours mean something: bytes with axes, or a large field of other numbers."""
-    return len(shape) >= 2 if dtype == torch.uint8 else len(shape) == 3 and sorted(shape)[1] > LARGEST_GRID
+    seen = ObservationSpec(tuple(shape), dtype) if spec is None else spec
+    if isinstance(network, str) and network in ("auto", BY_KIND[seen.kind]):
+        if seen.kind == "image" and is_image(shape, dtype):
+            return ImageEncoder(shape, dim)
+        if seen.kind == "grid" and network == "auto" and seen.size <= LARGEST_FLAT:
+            return GridEncoder(shape, dim)
+        if seen.kind == "vector":
+            return VectorEncoder(shape, dim)
+    return BehindNetwork(seen, dim, network)
 
 
 def observation_decoder(shape: Sequence[int], dtype: torch.dtype, dim: int) -> nn.Module:
@@ -71,8 +71,8 @@ def in_unit_range(obs: Tensor) -> Tensor:
 
 
 def byte_range(shape: Sequence[int]) -> int:
-    """What bytes of observations of this shape are divided by: the largest symbol of a grid, else 255."""
-    return SYMBOLS - 1 if is_grid(shape, torch.uint8) else 255
+    """What bytes of observations of this shape are divided by, see `ObservationSpec.divisor`."""
+    return ObservationSpec(tuple(shape), torch.uint8).divisor
 
 
 def as_vectors(obs: Tensor) -> Tensor:
@@ -82,37 +82,50 @@ def as_vectors(obs: Tensor) -> Tensor:
 
 
 def is_image(shape: Sequence[int], dtype: torch.dtype) -> bool:
-    """Whether observations are pixels: bytes with three axes, large enough to be convolved."""
-    return dtype == torch.uint8 and len(shape) == 3 and sorted(shape)[1] >= SMALLEST_IMAGE
+    """Whether observations are pixels for `ImageEncoder`: bytes with three axes, large enough to convolve."""
+    return dtype == torch.uint8 and len(shape) == 3 and kind_of(shape, dtype) == "image"
 
 
-def is_grid(shape: Sequence[int], dtype: torch.dtype) -> bool:
-    """Whether observations are a small field of symbols: bytes [X, Y, attributes]."""
-    return dtype == torch.uint8 and len(shape) == 3 and max(shape) <= LARGEST_GRID
-
-
-def require_symbols(obs: Tensor, shape: Sequence[int], name: str) -> None:
-    """Raise where small pictures are taken for grids.
-
-    A `GridEncoder` could not tell one bright pixel from another.
+def require_symbols(obs: Tensor, spec: ObservationSpec, name: str) -> None:
+    """Raise where small pictures are taken for grids of symbols because nobody said what they are.
 
     Args:
         obs: observations [..., *shape].
-        shape: of one observation.
+        spec: what they are taken for.
         name: of the environments, for the message.
 
     Raises:
-        SettingError: `shape` is a grid's, but an entry is no symbol.
+        SettingError: they are taken for a grid that declares bytes from 0 to 255, but an entry is no symbol.
     """
-    if not is_grid(shape, obs.dtype):
+    if spec.kind != "grid" or spec.symbols != MOST_SYMBOLS:
         return
     largest = int(obs.max())
     if largest >= SYMBOLS:
         raise SettingError(
-            f"observations of {name}, bytes {list(shape)}, are taken for a grid of symbols below {SYMBOLS}, "
-            f"but one is {largest}; "
-            f"give small pictures as float32, or enlarged to sides of at least {SMALLEST_IMAGE} pixels"
+            f"observations of {name}, {spec.described}, are taken for a grid of symbols below {SYMBOLS}, "
+            f"but one is {largest}; set network to impala where they are small pictures, to grid where they "
+            "are symbols"
         )
+
+
+class BehindNetwork(nn.Module):
+    """A network of the settings, then a linear layer and a ReLU.
+
+    Args:
+        spec: of the observations.
+        dim: features of the result.
+        network: see `fastrl.nn.torsos.make_torso`.
+    """
+
+    def __init__(self, spec: ObservationSpec, dim: int, network: Any) -> None:
+        super().__init__()
+        self.network = make_front(spec, network, (dim,), "relu")
+        initialise(self.network)
+        self.layer = layer_init(Linear(self.network.width, dim))
+
+    def forward(self, obs: Tensor) -> Tensor:
+        """obs [B, ...] to [B, dim]."""
+        return torch.relu(self.layer(self.network(obs)))
 
 
 class VectorEncoder(nn.Module):
@@ -169,15 +182,7 @@ class ImageEncoder(nn.Module):
         super().__init__()
         self.channels_last = shape[2] <= shape[0]
         height, width, channels = shape if self.channels_last else (shape[1], shape[2], shape[0])
-        self.convolutions = nn.Sequential(
-            layer_init(nn.Conv2d(channels, 32, 8, stride=4)),
-            nn.ReLU(),
-            layer_init(nn.Conv2d(32, 64, 4, stride=2)),
-            nn.ReLU(),
-            layer_init(nn.Conv2d(64, 64, 3)),
-            nn.ReLU(),
-            nn.Flatten(),
-        )
+        self.convolutions = nn.Sequential(*nature_convolutions(channels), nn.Flatten())
         with torch.no_grad():
             features = self.convolutions(torch.zeros(1, channels, height, width)).shape[1]
         self.layer = layer_init(Linear(features, dim))

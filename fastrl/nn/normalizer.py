@@ -208,7 +208,7 @@ class PackedNormalizer(RunningNormalizer):
         super().update(self.layout.numbers(x))
 
 
-def observation_normalizer(spec: ObservationSpec, clip: float | None) -> RunningNormalizer | None:
+def observation_normalizer(spec: ObservationSpec, clip: float | None = 10.0) -> RunningNormalizer | None:
     """The running statistics of an observation's floats; None where all of it is bytes."""
     if spec.layout is not None:
         return PackedNormalizer(spec.layout, clip=clip) if spec.layout.floats else None

@@ -16,7 +16,7 @@ from fastrl.nn.image_networks import ImpalaNetwork, NatureNetwork
 from fastrl.nn.layers import MLP, layer_init
 from fastrl.nn.linear import Linear
 from fastrl.nn.sequence import MADE_OF_PARTS
-from fastrl.observation_spec import ASSUMED_SYMBOLS, MOST_SYMBOLS, ObservationSpec
+from fastrl.observation_spec import ObservationSpec
 
 NETWORKS = ("auto", "mlp", "cnn", "impala", "grid", "dict")
 BY_KIND = {"vector": "mlp", "image": "cnn", "grid": "grid", "dict": "dict"}
@@ -46,6 +46,12 @@ def chosen_network(spec: ObservationSpec, network: Any) -> str:
 def is_costly(spec: ObservationSpec, network: Any) -> bool:
     """Whether a pass through the network takes long, so that it is made once and in blocks of rows."""
     return chosen_network(spec, network) != "mlp"
+
+
+def kept_as(spec: ObservationSpec, network: Any) -> ObservationSpec:
+    """What a rollout or a replay keeps of observations: vectors without axes, anything else as it comes."""
+    flat = chosen_network(spec, network) == "mlp" and spec.dtype == torch.float32
+    return ObservationSpec.vector(spec.size) if flat else spec
 
 
 class Torso(MLP):
@@ -154,8 +160,7 @@ class Numbers(nn.Module):
     def __init__(self, spec: ObservationSpec) -> None:
         super().__init__()
         self.width = spec.size
-        assumed = ASSUMED_SYMBOLS if spec.kind == "grid" and spec.symbols == MOST_SYMBOLS else spec.symbols
-        self.divisor = max(assumed - 1, 1) if spec.dtype == torch.uint8 else 1
+        self.divisor = spec.divisor
 
     def forward(self, obs: Tensor) -> Tensor:
         """obs [B, *shape] to float32 [B, width]."""

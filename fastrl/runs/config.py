@@ -87,7 +87,8 @@ class RunConfig(metaclass=TakesEarlierNames):
     """Environment: an EnvPool or Gymnasium id, or module:name, an id, class or function of a module, which is
     imported."""
     obs_keys: tuple[str, ...] | None = None
-    """Entries of dict observations to use, in this order; none: all but images."""
+    """Entries of dict observations to use, in this order; none: all, but for images where networks take
+    vectors only."""
     max_episode_steps: int | None = None
     """Another time limit of the environment, in steps, ≥ 1; none: its own."""
     env_kwargs: dict[str, Any] = field(default_factory=dict)
@@ -163,13 +164,7 @@ class RunConfig(metaclass=TakesEarlierNames):
         self.device = str(self.device)  # a torch.device too
         for name, hint in field_types(type(self)).items():
             value = getattr(self, name)
-            if name == "env_id" and not isinstance(value, str):
-                from fastrl.envs.own import is_environment  # here, since environments load torch
-
-                if not is_environment(value):
-                    raise SettingError(
-                        f"env_id must be an id, a factory of environments or an environment, got {value!r}"
-                    )
+            if not isinstance(value, str) and self.takes_object(name, value):
                 continue
             setattr(self, name, convert(name, hint, value))
         check_ranges(self, RANGES)
@@ -182,6 +177,21 @@ class RunConfig(metaclass=TakesEarlierNames):
                 f"track must be wandb or none, got {self.track!r}{nearest(str(self.track), ['wandb'])}"
             )
         check_device(self.device)
+
+    def takes_object(self, name: str, value: Any) -> bool:
+        """Whether a setting takes this value though it is no text: environments do.
+
+        Raises: SettingError if the value is no environment where one is needed.
+        """
+        if name != "env_id":
+            return False
+        from fastrl.envs.own import is_environment  # here, since environments load torch
+
+        if not is_environment(value):
+            raise SettingError(
+                f"env_id must be an id, a factory of environments or an environment, got {value!r}"
+            )
+        return True
 
     def hidden_weights(self) -> int:
         """Weights between hidden layers, the bulk of the parameters: what torch's threads are chosen by."""

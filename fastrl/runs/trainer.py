@@ -60,6 +60,7 @@ class Trainer(ABC):
 
     algorithm: str
     takes_images: ClassVar[bool] = False  # whether its networks convolve; the others refuse cameras
+    packs_entries: ClassVar[bool] = False  # whether it takes images beside other entries, in rows of bytes
     config: Any
     learner: Any
     env: VectorEnv
@@ -231,6 +232,7 @@ class Trainer(ABC):
             "obs_keys": config.obs_keys,
             "max_episode_steps": config.max_episode_steps,
             "env_kwargs": config.env_kwargs,
+            "pack": self.packs_entries,
         }
 
     def follow_parameters(self) -> None:
@@ -365,7 +367,8 @@ class Trainer(ABC):
         there is `actor`. Drawn actions come from torch's global generator.
 
         Args:
-            obs: one observation [*obs_shape], or a batch [B, *obs_shape].
+            obs: one observation [*obs_shape], or a batch [B, *obs_shape]; of packed ones also a dict of
+                their entries, see `fastrl.observation_spec.ObservationLayout.pack`.
             deterministic: the most probable actions, those of an evaluation, instead of drawn ones.
 
         Returns:
@@ -376,7 +379,7 @@ class Trainer(ABC):
             ValueError: obs has another shape or type, or is not finite.
         """
         who = f"{type(self).__name__}.act"
-        rows, single = as_rows(who, obs, self.env.obs_shape, self.device)
+        rows, single = as_rows(who, obs, self.env.obs_shape, self.device, layout=self.env.obs_layout)
         if self.env.obs_dtype == torch.uint8 and rows.dtype != torch.uint8:
             raise ValueError(
                 f"{who}: obs must be bytes (uint8), as the environments give them, got "

@@ -173,7 +173,7 @@ class EnvPoolEnv(VectorEnv):
     @property
     def float_bounds(self) -> tuple[np.ndarray, np.ndarray]:
         """As the environment's space says."""
-        return self._observations.float_bounds()
+        return super().float_bounds if self.obs_layout is None else self._observations.float_bounds()
 
     def obs_place(self, column: int) -> str:
         """By the space's own names."""

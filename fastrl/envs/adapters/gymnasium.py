@@ -51,7 +51,9 @@ class GymnasiumEnv(VectorEnv):
             if env.observation_space != first.observation_space or env.action_space != first.action_space:
                 raise ValueError(f"environment {index} of {name} has other spaces than environment 0")
         self.envs = list(envs)
-        self._observations = ObservationMap(first.observation_space, obs_keys=obs_keys, pack=pack, crop=crop, name=name)
+        self._observations = ObservationMap(
+            first.observation_space, obs_keys=obs_keys, pack=pack, crop=crop, name=name
+        )
         self._actions: ActionMap = ActionMap(first.action_space, num_actions=num_actions, name=name)
         self._seeded = False
         super().__init__(
@@ -75,7 +77,7 @@ class GymnasiumEnv(VectorEnv):
     @property
     def float_bounds(self) -> tuple[np.ndarray, np.ndarray]:
         """As the environment's space says."""
-        return self._observations.float_bounds()
+        return super().float_bounds if self.obs_layout is None else self._observations.float_bounds()
 
     def obs_place(self, column: int) -> str:
         """By the space's own names."""

@@ -70,7 +70,9 @@ class GymnasiumVectorEnv(VectorEnv):
         name = name or env_name(env)
         self.env = env
         observation_space, action_space = single_spaces(env, name)
-        self._observations = ObservationMap(observation_space, obs_keys=obs_keys, pack=pack, crop=crop, name=name)
+        self._observations = ObservationMap(
+            observation_space, obs_keys=obs_keys, pack=pack, crop=crop, name=name
+        )
         self._actions: ActionMap = ActionMap(action_space, num_actions=num_actions, name=name)
         self.autoreset_mode = autoreset_mode(env, name, self._observations, self._actions, mode)
         self._seeded = hasattr(env, "all_env_ids")  # an EnvPool object takes its seed when it is made
@@ -100,7 +102,7 @@ class GymnasiumVectorEnv(VectorEnv):
     @property
     def float_bounds(self) -> tuple[np.ndarray, np.ndarray]:
         """As the environment's space says."""
-        return self._observations.float_bounds()
+        return super().float_bounds if self.obs_layout is None else self._observations.float_bounds()
 
     def obs_place(self, column: int) -> str:
         """By the space's own names."""

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from fastrl.errors import SettingError
 from fastrl.memory.config import MemoryConfig
 from fastrl.runs.config import Ranges, check_choice, check_ranges, find_preset
-from fastrl.runs.memory import FLOAT, Need, action_size, network_need, obs_size, perceptron, row_bytes
+from fastrl.runs.memory import FLOAT, Need, action_size, network_need, perceptron, row_bytes
+from fastrl.runs.network_config import NetworkConfig
 from fastrl.runs.threads import hidden_weights
 
 if TYPE_CHECKING:
@@ -45,7 +46,7 @@ CONTINUOUS: dict[str, Any] = {
 
 
 @dataclass(kw_only=True)
-class PolicyGradientConfig(MemoryConfig):
+class PolicyGradientConfig(MemoryConfig, NetworkConfig):
     """Settings that all policy-gradient algorithms have."""
 
     num_envs: int = 8
@@ -53,7 +54,7 @@ class PolicyGradientConfig(MemoryConfig):
     num_steps: int = 128
     """Steps of each environment per rollout; a batch is num_steps × num_envs rows."""
     layer_sizes: tuple[int, ...] = (64, 64)
-    """Widths of the hidden layers of policy and value function."""
+    """Widths of the hidden layers of policy and value function, behind convolutions where there are any."""
     log_std_init: float = 0.0
     """Logarithm of the actions' standard deviation to start from, where continuous; bounds of actions
     are -1 and 1."""
@@ -92,7 +93,7 @@ class PolicyGradientConfig(MemoryConfig):
     max_grad_norm: float = 0.5
     """Largest gradient norm, of policy and value function together."""
     normalize_observation: bool = False
-    """Run observations through a running mean and variance."""
+    """Run observations through a running mean and variance, where they are numbers and not bytes."""
     clip_observation: float | None = 10.0
     """Bound of normalised observations; none: unbounded."""
     normalize_reward: bool = False
@@ -147,11 +148,14 @@ class PolicyGradientConfig(MemoryConfig):
             steps = self.num_steps * env.num_envs
             rollout = Need("rollout", steps * row_bytes(env), "num_steps or num_envs")
             return [*self.memory_needs(env, steps // self.num_minibatches), rollout]
-        inputs, heads = obs_size(env), (action_size(env), 1, action_size(env))
+        spec, heads = env.obs_spec, (action_size(env), 1, action_size(env))
+        vectors = spec.kind == "vector" and self.network in ("auto", "mlp")
+        inputs = spec.size if vectors else 0  # what convolutions leave is not counted
         count = 3 if self.advantage_estimator == "dae" else 2
         parameters = sum(perceptron(inputs, self.layer_sizes, outputs) for outputs in heads[:count])
         rows = self.num_steps * env.num_envs
-        activations = FLOAT * sum(self.layer_sizes) * count * rows // self.num_minibatches
+        seen = 0 if vectors else spec.size  # bytes of a minibatch become float32 pixels
+        activations = FLOAT * (seen + sum(self.layer_sizes)) * count * rows // self.num_minibatches
         return [
             network_need(parameters, "layer_sizes"),
             Need(

@@ -21,8 +21,11 @@ from fastrl.losses.value import explained_variance, half_squared_error
 from fastrl.memory.base import Reader
 from fastrl.memory.make import Agent
 from fastrl.nn.action_heads import Policy, distribution
-from fastrl.nn.normalizer import RunningNormalizer
+from fastrl.nn.normalizer import RunningNormalizer, observation_normalizer
 from fastrl.nn.precision import without_autocast
+from fastrl.nn.sequence import prepare_layers
+from fastrl.nn.torsos import in_blocks, is_costly
+from fastrl.observation_spec import ObservationSpec
 from fastrl.runs.advantage_fit import fit_advantages
 from fastrl.runs.optimizers import FlatOptimizer, load_parts, require_gradients
 from fastrl.trainers.policy_gradient.config import PolicyGradientConfig, PPOAdaptiveConfig, PPOConfig
@@ -43,7 +46,7 @@ class Learner:
     """Networks and optimisers; an algorithm is a subclass with its loss.
 
     Args:
-        obs_size: F, features of an observation.
+        spec: what observations are, as the rollout keeps them.
         action_info: `space`, `shape` and `nvec` of the actions, see `fastrl.nn.containers.ActionLinear`.
         config: the settings of the run.
         device: where networks live.
@@ -61,13 +64,14 @@ class Learner:
 
     def __init__(
         self,
-        obs_size: int,
+        spec: ObservationSpec,
         action_info: Mapping[str, Any],
         config: PolicyGradientConfig,
         device: torch.device | str = "cpu",
         agent: Agent | None = None,
     ) -> None:
-        self.config = config
+        self.config, self.spec = config, spec
+        self.costly = is_costly(spec, config.network)
         self.action_info = dict(action_info)
         self.agent = None if agent is None else agent.to(device)
         self.total_steps = config.total_steps
@@ -75,7 +79,7 @@ class Learner:
         self.obs_normalizer: RunningNormalizer | None = None
         self.advantage: Network | None = None
         if self.agent is None:
-            self._make_networks(obs_size, device)
+            self._make_networks(device)
         else:
             self.policy = self.value = self.agent
         self.optimizer = FlatOptimizer(self._trained(), self._make_optimizer, config.max_grad_norm)
@@ -83,12 +87,14 @@ class Learner:
             fitted = self._fitted()
             self.dae_optimizer = FlatOptimizer(fitted, self._make_optimizer, config.max_grad_norm)
 
-    def _make_networks(self, obs_size: int, device: torch.device | str) -> None:
+    def _make_networks(self, device: torch.device | str) -> None:
         """Policy and value function without memory, and the advantage function where DAE fits one."""
         config = self.config
         if config.normalize_observation:
-            self.obs_normalizer = RunningNormalizer((obs_size,), clip=config.clip_observation).to(device)
-        policy, value, advantage = make_networks(obs_size, self.action_info, config)
+            self.obs_normalizer = observation_normalizer(self.spec, config.clip_observation)
+        if self.obs_normalizer is not None:
+            self.obs_normalizer.to(device)
+        policy, value, advantage = make_networks(self.spec, self.action_info, config)
         self.policy, self.value = policy.to(device), value.to(device)
         if advantage is not None:
             self.advantage = advantage.to(device)
@@ -131,23 +137,27 @@ class Learner:
     # ------------------------------------------------------------------------------------- acting, values
 
     def normalized(self, obs: Tensor) -> Tensor:
-        """Observations [..., F] as the networks see them."""
+        """Observations [..., *shape] as the networks see them."""
         return obs if self.obs_normalizer is None else self.obs_normalizer(obs)
+
+    def evaluated(self, network: Function, obs: Tensor) -> Tensor:
+        """What a network gives for observations [B, ...], normalised, without gradient."""
+        return in_blocks(network, obs) if self.costly else network(obs)
 
     def distribution(self, parameters: Tensor) -> Policy:
         """The policy that a rollout's `acted` describes, [..., …]."""
         return distribution(parameters, self.action_info)
 
     def sampler(self) -> Function:
-        """A function from observations [N, F] to drawn actions, for one rollout."""
+        """A function from observations [N, ...] to drawn actions, for one rollout."""
         draw = self.policy.sampler()
         return draw if self.obs_normalizer is None else lambda obs: draw(self.normalized(obs))
 
     @without_autocast
     @torch.no_grad()
     def act(self, obs: Tensor, deterministic: bool = False) -> Tensor:
-        """Actions [N, ...] for observations [N, F]: drawn, or the most probable ones."""
-        policy = self.policy.distribution(self.policy(self.normalized(obs)))
+        """Actions [N, ...] for observations [N, ...]: drawn, or the most probable ones."""
+        policy = self.policy.distribution(self.evaluated(self.policy, self.normalized(obs)))
         return policy.mode() if deterministic else policy.sample()
 
     # ------------------------------------------------------------------------------------------- learning
@@ -229,9 +239,28 @@ class Learner:
         """The rows with the present networks on them."""
         if reader is not None:
             return RememberedLooks(rows, reader)
-        policy, value = self.policy.prepared(), self.value.prepared()  # once for all minibatches
-        learned = value if self.advantage is None else None
-        return PlainLooks(rows, lambda obs: self.distribution(policy(obs)), learned)
+        policy = self.policy.prepared()  # once for all minibatches
+        return PlainLooks(
+            rows,
+            self._values_and_policy(policy),
+            lambda obs: self.distribution(self.evaluated(policy, obs)),
+            self.distribution,
+        )
+
+    def _values_and_policy(self, policy: Function) -> Callable[[Tensor], tuple[Tensor | None, Tensor]]:
+        """From observations to V [M], or None where it is not learned, and the policy's parameters."""
+        if self.advantage is not None:
+            return lambda obs: (None, policy(obs))
+        if not (self.costly and self.config.shared_encoder):
+            value = self.value.prepared()
+            return lambda obs: (value(obs).flatten(), policy(obs))
+        encoder = prepare_layers((self.policy.encoder,))  # once for both heads
+
+        def both(obs: Tensor) -> tuple[Tensor, Tensor]:
+            features = encoder(obs)
+            return self.value.head(features).flatten(), self.policy.head(features)
+
+        return both
 
     def _begin(self, optimizer: FlatOptimizer, env_steps: int) -> None:
         require_gradients()

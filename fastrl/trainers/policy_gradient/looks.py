@@ -30,17 +30,20 @@ class PlainLooks:
 
     Args:
         rows: the transitions.
-        policy: observations [M, F] to π.
-        value: observations [M, F] to V [M, 1]; None where it is not learned with the policy.
+        both: observations [M, ...] to V [M], None where it is not learned with the policy, and the parameters
+            of π, with gradient.
+        policy: observations [M, ...] to π, without gradient.
+        distribution: from parameters to π.
     """
 
     def __init__(
         self,
         rows: PolicyGradientRows,
+        both: Callable[[Tensor], tuple[Tensor | None, Tensor]],
         policy: Callable[[Tensor], Policy],
-        value: Callable[[Tensor], Tensor] | None,
+        distribution: Callable[[Tensor], Policy],
     ) -> None:
-        self.rows, self.policy, self.value = rows, policy, value
+        self.rows, self.both, self.policy, self.distribution = rows, both, policy, distribution
 
     def minibatches(self, count: int) -> Iterator[tuple[PolicyGradientRows, Look]]:
         """See `Looks`."""
@@ -48,8 +51,8 @@ class PlainLooks:
             yield part, lambda part=part: self._look(part)  # type: ignore[misc]
 
     def _look(self, part: PolicyGradientRows) -> tuple[Policy, Tensor | None]:
-        values = None if self.value is None else self.value(part.obs).flatten()
-        return self.policy(part.obs), values
+        values, parameters = self.both(part.obs)
+        return self.distribution(parameters), values
 
     def whole(self) -> tuple[PolicyGradientRows, Policy]:
         """See `Looks`."""

@@ -8,24 +8,24 @@ from typing import Any
 from torch import Tensor, nn
 
 from fastrl.nn.action_heads import Policy, distribution
-from fastrl.nn.activations import Tanh
 from fastrl.nn.containers import ActionLinear, AdvantageLinear, FlattenLinear
 from fastrl.nn.dense import PreparedChain
-from fastrl.nn.layers import MLP, layer_init
-from fastrl.nn.linear import Linear
+from fastrl.nn.layers import layer_init
 from fastrl.nn.sequence import MADE_OF_PARTS, Step, prepare_layers, run_layers
+from fastrl.nn.torsos import Torso, initialise, make_torso
+from fastrl.observation_spec import ObservationSpec
 from fastrl.trainers.policy_gradient.config import PolicyGradientConfig
 
 
 class Network(nn.Module):
-    """An encoder and a head: observations [N, F], normalised, to what the head gives."""
+    """An encoder and a head: observations [N, ...], normalised, to what the head gives."""
 
-    def __init__(self, encoder: MLP, head: nn.Module) -> None:
+    def __init__(self, encoder: Torso, head: nn.Module) -> None:
         super().__init__()
         self.encoder, self.head = encoder, head
 
     def forward(self, obs: Tensor) -> Tensor:
-        """obs [N, F] through encoder and head."""
+        """obs [N, ...] through encoder and head."""
         return run_layers(self.parts(), obs)
 
     def parts(self) -> tuple[nn.Module, ...]:
@@ -42,12 +42,11 @@ class PolicyNetwork(Network):
 
     Args:
         encoder: as for `Network`.
-        width: features that it gives.
         action_info: of the actions, see `ActionLinear`.
     """
 
-    def __init__(self, encoder: MLP, width: int, action_info: Mapping[str, Any]) -> None:
-        super().__init__(encoder, ActionLinear(width, action_info))
+    def __init__(self, encoder: Torso, action_info: Mapping[str, Any]) -> None:
+        super().__init__(encoder, ActionLinear(encoder.width, action_info))
         self.action_info = dict(action_info)
 
     def distribution(self, parameters: Tensor) -> Policy:
@@ -55,7 +54,7 @@ class PolicyNetwork(Network):
         return distribution(parameters, self.action_info)
 
     def sampler(self) -> Callable[[Tensor], Tensor]:
-        """A function from observations [N, F] to drawn actions, for many calls.
+        """A function from observations [N, ...] to drawn actions, for many calls.
 
         Discrete ones are drawn in the native call.
         """
@@ -69,25 +68,31 @@ MADE_OF_PARTS.update((Network, PolicyNetwork))
 
 
 def make_networks(
-    obs_size: int, action_info: Mapping[str, Any], config: PolicyGradientConfig
+    spec: ObservationSpec, action_info: Mapping[str, Any], config: PolicyGradientConfig
 ) -> tuple[PolicyNetwork, Network, Network | None]:
     """(policy, value function, advantage function where advantages are fitted).
 
-    Orthogonal weights with gain √2 in the encoders, 0.01 in the heads of policy and advantage function, 1 in
-    that of the value function; biases 0.
+    Orthogonal weights with gain √2 in the encoders' linear layers, 0.01 in the heads of policy and advantage
+    function, 1 in that of the value function; biases 0.
 
     Args:
-        obs_size: F, features of an observation.
+        spec: what observations are, as the rollout keeps them.
         action_info: of the actions, see `ActionLinear`.
         config: the settings of the run.
     """
-    sizes = (obs_size, *config.layer_sizes)
-    policy = PolicyNetwork(_encoder(sizes), sizes[-1], action_info)
-    encoder = policy.encoder if config.shared_encoder else _encoder(sizes)
-    value = Network(encoder, FlattenLinear(sizes[-1], 1))
+    network = config.found_network()
+
+    def torso() -> Torso:
+        settings: Any = {"activation": config.activation, "layer_norm": config.layer_norm}
+        return make_torso(spec, config.layer_sizes, network=network, **settings)
+
+    policy = PolicyNetwork(torso(), action_info)
+    encoder = policy.encoder if config.shared_encoder else torso()
+    value = Network(encoder, FlattenLinear(encoder.width, 1))
     advantage = None
     if config.advantage_estimator == "dae":
-        advantage = Network(_encoder(sizes), AdvantageLinear(sizes[-1], action_info))
+        encoder = torso()
+        advantage = Network(encoder, AdvantageLinear(encoder.width, action_info))
     _orthogonal(policy, 0.01)
     _orthogonal(value, 1.0)
     if advantage is not None:
@@ -97,15 +102,7 @@ def make_networks(
     return policy, value, advantage
 
 
-def _encoder(sizes: tuple[int, ...]) -> MLP:
-    layers: list[nn.Module] = []
-    for inputs, outputs in zip(sizes, sizes[1:], strict=False):
-        layers += [Linear(inputs, outputs), Tanh()]
-    return MLP(*layers)
-
-
 def _orthogonal(network: Network, head_gain: float) -> None:
-    *hidden, last = (module for module in network.modules() if isinstance(module, nn.Linear))
-    for layer in hidden:
-        layer_init(layer)
+    initialise(network.encoder)
+    *_, last = (module for module in network.head.modules() if isinstance(module, nn.Linear))
     layer_init(last, head_gain)

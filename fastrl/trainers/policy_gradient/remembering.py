@@ -48,6 +48,7 @@ class RememberingRounds:
             count=trainer.count,
             stopwatch=trainer.stopwatch,
             settings="num_envs, num_steps or the sizes of memory",
+            guesses=self.config.network == "auto",
         )
 
     @staticmethod

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -14,11 +13,12 @@ from fastrl.data.collector import Collector
 from fastrl.data.rollout import Rollout
 from fastrl.losses.value import standardize
 from fastrl.memory.make import make_agent
-from fastrl.nn.encoders import as_vectors
+from fastrl.nn.encoders import require_symbols
 from fastrl.nn.layers import count_parameters
 from fastrl.nn.normalizer import RewardScaler
 from fastrl.nn.observations import as_rows
 from fastrl.nn.precision import without_autocast
+from fastrl.nn.torsos import kept_as
 from fastrl.runs.evaluation import Actor, MemorylessActor
 from fastrl.runs.state_check import Maybe
 from fastrl.runs.trainer import Trainer
@@ -46,6 +46,7 @@ class PolicyGradientTrainer(Trainer):
     """
 
     learner: Learner
+    takes_images = packs_entries = True
 
     def set_up(self) -> None:
         """See `Trainer.set_up`."""
@@ -63,7 +64,7 @@ class PolicyGradientTrainer(Trainer):
         self.rollout = Rollout(
             config.num_steps,
             env.num_envs,
-            obs=((math.prod(env.obs_shape),), torch.float32),
+            obs=(self.kept.shape, self.kept.dtype),
             action=(tuple(env.action.shape), torch.float32 if continuous else torch.int64),
             device=self.device,
         )
@@ -76,13 +77,19 @@ class PolicyGradientTrainer(Trainer):
         shape = action.shape if action.kind == "continuous" else action.nvec
         info = {"space": action.kind, "shape": shape}
         agent, env, config = None, self.env, self.config
+        spec = env.obs_spec
+        self.kept = kept_as(spec, config.network)
         if config.memory != "none":
             longest = config.longest_episode(env) if config.memory == "trxl" else None
-            agent = make_agent(config, env.obs_shape, env.obs_dtype, action, longest)
-        return LEARNERS[self.algorithm](math.prod(env.obs_shape), info, config, self.device, agent)
+            agent = make_agent(config, spec, action, longest, config.found_network())
+        return LEARNERS[self.algorithm](self.kept, info, config, self.device, agent)
 
     def _make_collector(self) -> Collector:
-        return Collector(self.env, self.rollout, view=as_vectors, count=self.count, stopwatch=self.stopwatch)
+        return Collector(self.env, self.rollout, view=self._view, count=self.count, stopwatch=self.stopwatch)
+
+    def _view(self, obs: Tensor) -> Tensor:
+        """Observations [N, *obs_shape] as the rollout keeps them."""
+        return obs.reshape(len(obs), *self.kept.shape)
 
     @property
     def algorithm(self) -> str:  # type: ignore[override]  # a constant of other trainers
@@ -120,9 +127,14 @@ class PolicyGradientTrainer(Trainer):
             if scaler is not None:
                 scaler.update(rollout.rewards, ended, rollout.valid)
             return
-        self.obs = self.learner.normalized(rollout.obs)  # [T+1, N, F]
-        self.values = self.learner.value(self.obs.flatten(0, 1)).view(self.obs.shape[:2])  # [T+1, N]
-        acted = self.learner.policy(self.obs[:-1].flatten(0, 1))  # it has not moved since it acted
+        learner = self.learner
+        if self.config.network == "auto":
+            require_symbols(rollout.obs, self.kept, self.env.name)
+        self.obs = learner.normalized(rollout.obs)  # [T+1, N, ...]
+        values = learner.evaluated(learner.value, self.obs.flatten(0, 1))
+        self.values = values.view(self.obs.shape[:2])  # [T+1, N]
+        # the policy has not moved since it acted
+        acted = learner.evaluated(learner.policy, self.obs[:-1].flatten(0, 1))
         self.acted = acted.unflatten(0, rollout.rewards.shape)  # [T, N, ...]
         # statistics move after everything is transformed: acting and learning see the same numbers
         if self.learner.obs_normalizer is not None:
@@ -185,7 +197,7 @@ class PolicyGradientTrainer(Trainer):
 
     def _act(self, obs: Tensor, deterministic: bool) -> Tensor:
         rows, _ = as_rows("PolicyGradientTrainer", obs, self.env.obs_shape, self.device)
-        return self.learner.act(as_vectors(rows), deterministic)
+        return self.learner.act(self._view(rows), deterministic)
 
     def describe(self) -> str:
         """Environments, rollout, networks and threads."""

@@ -10,6 +10,7 @@ from fastrl.errors import SettingError
 from fastrl.memory.config import TrXLConfig
 from fastrl.runs.config import Ranges, RunConfig, check_choice, check_ranges, find_preset
 from fastrl.runs.memory import Need, row_bytes
+from fastrl.runs.network_config import NetworkChoice
 
 if TYPE_CHECKING:
     from fastrl.envs import VectorEnv
@@ -32,7 +33,7 @@ RANGES: Ranges = (
 
 
 @dataclass(kw_only=True)
-class PPOTrXLConfig(TrXLConfig):
+class PPOTrXLConfig(TrXLConfig, NetworkChoice):
     """Settings of a PPO-TrXL run. See `PPOTrXLTrainer`."""
 
     DOCUMENTED: ClassVar[dict[str, Any]] = {**RunConfig.DOCUMENTED, "normalize_observation": False}

@@ -21,6 +21,7 @@ from fastrl.losses.value import explained_variance, standardize
 from fastrl.nn.encoders import reconstruction_loss
 from fastrl.nn.flat import FlatParameters
 from fastrl.nn.precision import without_autocast
+from fastrl.observation_spec import ObservationSpec
 from fastrl.runs.optimizers import backward, load_parts, names_of_non_finite
 from fastrl.trainers.ppo_trxl.config import PPOTrXLConfig
 from fastrl.trainers.ppo_trxl.networks import TrXLAgent
@@ -71,6 +72,7 @@ class PPOTrXLLearner:
         action: what an action of the environments is.
         max_episode_steps: the longest episode; 0 where positions need no limit.
         device: where network and updates live.
+        spec: what observations are, where more is known than the space tells.
 
     Attributes:
         agent: the network.
@@ -83,6 +85,7 @@ class PPOTrXLLearner:
         action: ActionSpec,
         max_episode_steps: int,
         device: torch.device,
+        spec: ObservationSpec | None = None,
     ) -> None:
         self.config = config
         continuous = action.kind == "continuous"
@@ -98,6 +101,8 @@ class PPOTrXLLearner:
             continuous=continuous,
             gating=config.trxl_gating,
             shared_head_projection=config.shared_head_projection,
+            spec=spec,
+            network=config.found_network(),
         ).to(device)
         self.parameters = FlatParameters([self.agent])
         self.optimizer = torch.optim.AdamW([self.parameters.whole], eps=1e-5, fused=True)

@@ -92,7 +92,7 @@ class PPOTrXLTrainer(DocumentedHelpers, Trainer):
 
     algorithm = "ppo-trxl"
     run_name = "ppo-trxl"
-    takes_images = True
+    takes_images = packs_entries = True
     config: PPOTrXLConfig
 
     def __init__(
@@ -189,6 +189,7 @@ class PPOTrXLTrainer(DocumentedHelpers, Trainer):
             count=self.count,
             stopwatch=self.stopwatch,
             settings="num_envs, num_steps or trxl_memory_length",
+            guesses=config.network == "auto",
         )
 
     @staticmethod
@@ -220,7 +221,8 @@ class PPOTrXLTrainer(DocumentedHelpers, Trainer):
         config, env = self.config, self.env
         self.max_episode_steps = config.longest_episode(env)
         space, _ = spaces_of(env.obs_shape, env.action, env.obs_dtype)
-        return PPOTrXLLearner(config, space, env.action, self.max_episode_steps or 0, self.device)
+        limit = self.max_episode_steps or 0
+        return PPOTrXLLearner(config, space, env.action, limit, self.device, env.obs_spec)
 
     def actor(self, num_envs: int) -> TrXLActor:
         """The policy with an empty memory."""

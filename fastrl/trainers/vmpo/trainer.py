@@ -184,7 +184,7 @@ class VMPOTrainer(Trainer):
         config, env, agent = self.config, self.env, None
         if config.memory != "none":
             longest = config.longest_episode(env) if config.memory == "trxl" else None
-            agent = make_agent(config, env.obs_shape, env.obs_dtype, env.action, longest)
+            agent = make_agent(config, env.obs_spec, env.action, longest)
         nvec = env.action.nvec if kind == "multi_discrete" else ()
         return VMPOLearner(config, obs_dim, act_dim, self.device, kind, agent, nvec)
 
