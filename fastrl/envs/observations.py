@@ -31,7 +31,8 @@ class ObservationMap:
     - With `pack`, several entries of which one is an image or a grid of symbols keep what they are, side by
       side in one row of bytes (`layout`).
     - Without `obs_keys` and `pack`, the images of a dict are left out, with a warning that names them, and so
-      are entries without a numeric form; of a MiniGrid observation (`image` beside `mission`) the image is taken.
+      are entries without a numeric form.
+    - Of a MiniGrid observation (`image` beside `mission`) the image is taken.
     - What does not fit the space is an `ObservationFault`: floats where bytes are declared, choices that the
       space does not have.
 

@@ -1,4 +1,4 @@
-"""Small environments with known answers, for tests and first runs: identity, counter, proof of memory.
+"""Small environments with known answers, for tests and first runs: identity, counter, proof of memory, catch.
 
 The dynamics are written once, for N columns of numpy arrays. `fastrl.envs.toys.vector` steps them for
 trainers, and `fastrl.envs.toys.gymnasium` offers them as Gymnasium environments. All state, random streams
@@ -11,6 +11,7 @@ import inspect
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from fastrl.envs.toys.catch import CatchPixels
 from fastrl.envs.toys.counter import Counter
 from fastrl.envs.toys.dynamics import ToyDynamics
 from fastrl.envs.toys.identity import Identity, IdentityContinuous
@@ -20,6 +21,7 @@ from fastrl.errors import SettingError, nearest
 
 __all__ = [
     "TOYS",
+    "CatchPixels",
     "Counter",
     "Identity",
     "IdentityContinuous",
@@ -35,6 +37,7 @@ TOYS: dict[str, type[ToyDynamics]] = {
     "LinearQuadratic-v0": LinearQuadratic,
     "Counter-v0": Counter,
     "ProofofMemory-v0": ProofofMemory,
+    "CatchPixels-v0": CatchPixels,
 }
 
 

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+import torch
 
 from fastrl.envs.action_spec import ActionSpec
 from fastrl.envs.saved import saved_array
@@ -52,6 +53,8 @@ class ToyDynamics(ABC):
         max_episode_steps: steps after which an episode is truncated; None for no limit.
 
     Attributes:
+        obs_shape, obs_dtype: of one observation; vectors of `obs_size` float32 numbers unless a toy says
+            otherwise.
         elapsed: int64 [N], steps of the present episodes.
         optimal_return: return of the best policy, averaged over starts; None where it is not known.
         memoryless_return: return of the best policy that sees the present observation only, where that is
@@ -59,6 +62,8 @@ class ToyDynamics(ABC):
     """
 
     obs_size: int
+    obs_shape: tuple[int, ...] = ()
+    obs_dtype: torch.dtype = torch.float32
     action: ActionSpec
     optimal_return: float | None = None
     memoryless_return: float | None = None
@@ -103,7 +108,7 @@ class ToyDynamics(ABC):
 
     @abstractmethod
     def observe(self) -> np.ndarray:
-        """Observations, float32 [N, obs_size], a new array."""
+        """Observations [N, *obs_shape], a new array."""
 
     def state_dict(self) -> dict[str, np.ndarray]:
         """Every array of the state."""

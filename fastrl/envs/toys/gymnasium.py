@@ -41,7 +41,9 @@ class ToyVectorGym(VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
         self._env_id, self._options = env_id, options
         self._dynamics = make_dynamics(env_id, range(num_envs), options)
         self.single_observation_space, self.single_action_space = spaces_of(
-            (self._dynamics.obs_size,), self._dynamics.action
+            self._dynamics.obs_shape or (self._dynamics.obs_size,),
+            self._dynamics.action,
+            self._dynamics.obs_dtype,
         )
         self.observation_space = batch_space(self.single_observation_space, num_envs)
         self.action_space = batch_space(self.single_action_space, num_envs)

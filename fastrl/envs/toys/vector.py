@@ -51,8 +51,8 @@ class ToyVectorEnv(VectorEnv):
         super().__init__(
             name=env_id,
             num_envs=num_envs,
-            obs_shape=(self.dynamics.obs_size,),
-            obs_dtype=torch.float32,
+            obs_shape=self.dynamics.obs_shape or (self.dynamics.obs_size,),
+            obs_dtype=self.dynamics.obs_dtype,
             action=self.dynamics.action,
             max_episode_steps=self.dynamics.max_episode_steps,
             device=device,
