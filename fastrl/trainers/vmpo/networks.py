@@ -16,6 +16,7 @@ from fastrl.nn.action_heads import Policy, categorical
 from fastrl.nn.containers import AdvantageLinear
 from fastrl.nn.distributions import DiagonalGaussian
 from fastrl.nn.layers import layer_init, mlp
+from fastrl.nn.masks import mask_in, masked_logits
 from fastrl.nn.normalizer import RunningNormalizer
 from fastrl.nn.sequence import run_layers
 
@@ -31,6 +32,7 @@ class ActorCritic(nn.Module, ABC):
         policy_layer_sizes: widths of the policy's hidden layers.
         value_layer_sizes: widths of the value function's hidden layers; unused when the encoder is shared.
         shared_encoder: one encoder (`policy_layer_sizes`) for both heads.
+        mask_size: numbers at the end of an observation that say which choices are allowed.
     """
 
     def __init__(
@@ -39,11 +41,14 @@ class ActorCritic(nn.Module, ABC):
         policy_layer_sizes: tuple[int, ...] = (256, 256),
         value_layer_sizes: tuple[int, ...] = (256, 256),
         shared_encoder: bool = False,
+        *,
+        mask_size: int = 0,
     ) -> None:
         super().__init__()
         self.obs_dim = obs_dim
         self.shared_encoder = shared_encoder
-        self.obs_normalizer = RunningNormalizer((obs_dim,), clip=None)
+        self.mask_size = mask_size
+        self.obs_normalizer = RunningNormalizer((obs_dim,), clip=None, plain=mask_size)
         self.policy_encoder = self._build_mlp(obs_dim, policy_layer_sizes)
         self.value_encoder = (
             self.policy_encoder if shared_encoder else self._build_mlp(obs_dim, value_layer_sizes)
@@ -61,12 +66,12 @@ class ActorCritic(nn.Module, ABC):
         return mlp(input_dim, hidden_layer_sizes)
 
     @abstractmethod
-    def _head(self, encoded_obs: Tensor) -> Policy:
-        """The policy from encoder features [B, H]."""
+    def _head(self, encoded_obs: Tensor, obs: Tensor) -> Policy:
+        """The policy from encoder features [B, H] of obs [B, obs_dim]."""
 
     def distribution(self, obs: Tensor) -> Policy:
         """The policy at obs [B, obs_dim]."""
-        return self._head(self.policy_encoder(self.obs_normalizer(obs)))
+        return self._head(self.policy_encoder(self.obs_normalizer(obs)), obs)
 
     def get_value(self, obs: Tensor) -> Tensor:
         """State values [B, 1] of obs [B, obs_dim]."""
@@ -77,7 +82,7 @@ class ActorCritic(nn.Module, ABC):
         normalized = self.obs_normalizer(obs)
         encoded = self.policy_encoder(normalized)
         value_features = encoded if self.shared_encoder else self.value_encoder(normalized)
-        return self._head(encoded), self.value_head(value_features).squeeze(-1)
+        return self._head(encoded, obs), self.value_head(value_features).squeeze(-1)
 
     def value_parameters(self) -> list[nn.Parameter]:
         """Parameters that only the value loss moves."""
@@ -127,7 +132,7 @@ class DiagonalGaussianPolicy(ActorCritic):
         mean = self.policy_mean(encoded_obs)
         return mean, self.policy_logstd.expand_as(mean)
 
-    def _head(self, encoded_obs: Tensor) -> DiagonalGaussian:
+    def _head(self, encoded_obs: Tensor, obs: Tensor) -> DiagonalGaussian:
         return DiagonalGaussian(self.policy_mean(encoded_obs), self.policy_logstd)
 
     def get_policy_dist_params(self, obs: Tensor) -> tuple[Tensor, Tensor]:
@@ -166,6 +171,7 @@ class CategoricalPolicy(ActorCritic):
         policy_layer_sizes, value_layer_sizes, shared_encoder: as for `ActorCritic`.
         nvec: choices of each of several independent branches, whose logits lie side by side; none: one
             choice of A.
+        mask_size: A where the last A numbers of an observation are a mask, 0 where there is none.
     """
 
     def __init__(
@@ -177,17 +183,22 @@ class CategoricalPolicy(ActorCritic):
         shared_encoder: bool = False,
         *,
         nvec: Sequence[int] = (),
+        mask_size: int = 0,
     ) -> None:
-        super().__init__(obs_dim, policy_layer_sizes, value_layer_sizes, shared_encoder)
+        super().__init__(obs_dim, policy_layer_sizes, value_layer_sizes, shared_encoder, mask_size=mask_size)
         self.nvec = tuple(nvec)
         self.policy_logits = layer_init(nn.Linear(self.policy_width, num_actions), std=0.01)
 
-    def _head(self, encoded_obs: Tensor) -> Policy:
-        return categorical(self.policy_logits(encoded_obs), self.nvec)
+    def _head(self, encoded_obs: Tensor, obs: Tensor) -> Policy:
+        return categorical(self._logits(encoded_obs, obs), self.nvec)
+
+    def _logits(self, encoded_obs: Tensor, obs: Tensor) -> Tensor:
+        logits = self.policy_logits(encoded_obs)
+        return masked_logits(logits, mask_in(obs, self.mask_size)) if self.mask_size else logits
 
     def forward(self, obs: Tensor) -> Tensor:
         """Logits [B, A] at obs [B, obs_dim]."""
-        return self.policy_logits(self.policy_encoder(self.obs_normalizer(obs)))
+        return self._logits(self.policy_encoder(self.obs_normalizer(obs)), obs)
 
 
 class AdvantageNetwork(nn.Module):
