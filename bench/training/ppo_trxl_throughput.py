@@ -199,7 +199,7 @@ class Published:
 
     def acting_seconds(self) -> float:
         """One step of acting in all environments: windows are gathered and projected anew."""
-        settings, obs = self.trainer.config, self.trainer.collector.obs
+        settings, obs = self.trainer.config, self.trainer.collected.collector.obs
         position = self.trainer.acting.memory.clock.position.clamp(max=self.trainer.max_episode_steps - 1)
         indices = self.index_table[position]
         mask = self.mask_table[position.clamp(max=settings.trxl_memory_length)]

@@ -89,7 +89,7 @@ def test_refreshed_memory_is_what_the_present_weights_would_have_left():
         counters([30, 30, 12, 9]), trxl_memory_length=12, num_steps=8, memory_refresh="rollout"
     ) as trainer:
         one_round(trainer)
-        trainer._start_rollout()
+        trainer.memory.start()
         position = trainer.acting.memory.clock.position.clone()
         assert position.tolist() == [8, 8, 8, 8]
         tokens, _ = trainer.bank.recent()

@@ -59,7 +59,7 @@ def test_pictures_branches_and_reconstruction():
         agent = trainer.learner.agent
         with pytest.raises(RuntimeError, match="call get_action_and_value first"):
             agent.reconstruct_observation()
-        obs, nothing = trainer.collector.obs, torch.zeros(2, 4, dtype=torch.bool)
+        obs, nothing = trainer.collected.collector.obs, torch.zeros(2, 4, dtype=torch.bool)
         action, log_prob, entropy, value, memory = agent.get_action_and_value(
             obs, torch.zeros(2, 4, 2, 8), nothing, nothing.long()
         )
@@ -149,7 +149,7 @@ def test_reconstruction_is_learned_normalised_and_shown_raw():
         )
         nothing = torch.zeros(4, 4, dtype=torch.bool)
         normalizer.set_statistics(torch.tensor([1e4]), torch.tensor([1e6]), count=100)
-        agent.get_action_and_value(trainer.collector.obs, torch.zeros(4, 4, 2, 8), nothing, nothing.long())
+        agent.get_action_and_value(trainer.collected.collector.obs, torch.zeros(4, 4, 2, 8), nothing, nothing.long())
         torch.testing.assert_close(agent.reconstruct_observation(), torch.full((4, 1), 1e4))
 
 

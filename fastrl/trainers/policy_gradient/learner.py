@@ -57,6 +57,9 @@ class Learner:
         total_steps: environment steps over which the learning rate falls.
     """
 
+    policy: Any
+    value: Any
+
     def __init__(
         self,
         obs_size: int,
@@ -71,16 +74,18 @@ class Learner:
         self.total_steps = config.total_steps
         self.updates = 0
         self.obs_normalizer: RunningNormalizer | None = None
-        self.policy: Any = self.agent
-        self.value: Any = self.agent
-        self.advantage = self._make_networks(obs_size, device) if self.agent is None else None
+        self.advantage: Network | None = None
+        if self.agent is None:
+            self._make_networks(obs_size, device)
+        else:
+            self.policy = self.value = self.agent
         self.optimizer = FlatOptimizer(self._trained(), self._make_optimizer, config.max_grad_norm)
-        if self.advantage is not None:
-            fitted: list[nn.Module] = [self.advantage, self.value]
+        if config.advantage_estimator == "dae":
+            fitted = self._fitted()
             self.dae_optimizer = FlatOptimizer(fitted, self._make_optimizer, config.max_grad_norm)
 
-    def _make_networks(self, obs_size: int, device: torch.device | str) -> Network | None:
-        """Policy and value function without memory; returns the advantage function, where DAE fits one."""
+    def _make_networks(self, obs_size: int, device: torch.device | str) -> None:
+        """Policy and value function without memory, and the advantage function where DAE fits one."""
         config = self.config
         if config.normalize_observation:
             plain = self.action_info.get("mask_size", 0)
@@ -88,13 +93,19 @@ class Learner:
             self.obs_normalizer = normalizer.to(device)
         policy, value, advantage = make_networks(obs_size, self.action_info, config)
         self.policy, self.value = policy.to(device), value.to(device)
-        return None if advantage is None else advantage.to(device)
+        if advantage is not None:
+            self.advantage = advantage.to(device)
 
     def _trained(self) -> list[nn.Module]:
         """What the policy's optimiser trains; with DAE the value function is fitted before."""
         if self.agent is not None:
             return [self.agent]
         return [self.policy] if self.advantage is not None else [self.policy, self.value]
+
+    def _fitted(self) -> list[nn.Module]:
+        """What DAE's optimiser trains."""
+        assert self.advantage is not None
+        return [self.advantage, self.value]
 
     def _make_optimizer(self, whole: Tensor) -> torch.optim.Optimizer:
         settings: dict[str, Any] = {"lr": self.config.learning_rate, "eps": 1e-5}
@@ -118,7 +129,7 @@ class Learner:
         """
         self.optimizer.weights.follow(self._trained())
         if self.advantage is not None:
-            self.dae_optimizer.weights.follow([self.advantage, self.value])
+            self.dae_optimizer.weights.follow(self._fitted())
 
     # ------------------------------------------------------------------------------------- acting, values
 
