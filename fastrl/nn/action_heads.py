@@ -119,7 +119,10 @@ Policy = Distribution | JointBranches
 
 
 def joint_numbers(actions: Tensor, nvec: Sequence[int]) -> Tensor:
-    """Numbers [...] of whole actions [..., branches] int64, the last branch counting first: 0 to n₁ n₂ … − 1."""
+    """Numbers [...] of whole actions [..., branches] int64, the last branch counting first.
+
+    They go from 0 to n₁ n₂ … − 1.
+    """
     numbers = torch.zeros_like(actions[..., 0])
     for branch, choices in enumerate(nvec):
         numbers = numbers * choices + actions[..., branch]

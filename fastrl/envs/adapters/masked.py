@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from fastrl.envs.adapters.envpool import EnvPoolEnv
+from fastrl.envs.masks import refuse_mask
 from fastrl.envs.timestep import Advance
 
 
@@ -25,6 +26,7 @@ class MaskedEnv(EnvPoolEnv):
     def __init__(
         self, env_id: str, num_envs: int = 1, *, name: str, columns: Sequence[int], **options: Any
     ) -> None:
+        refuse_mask(options.get("action_mask_key"), name)
         super().__init__(env_id, num_envs, **options)
         self.name = name
         self._columns = np.asarray(columns)

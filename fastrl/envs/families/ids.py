@@ -10,6 +10,7 @@ from fastrl.envs.adapters.envpool_ids import envpool_id, envpool_ids
 from fastrl.envs.base import VectorEnv
 from fastrl.envs.construction import build_many, constructing
 from fastrl.envs.families.base import Family
+from fastrl.envs.masks import refuse_mask
 from fastrl.envs.modules import GYMNASIUM, names_module, require_allowed
 from fastrl.envs.toys import TOYS
 from fastrl.envs.toys.vector import ToyVectorEnv
@@ -48,9 +49,7 @@ class GymnasiumIds(Family):
         options, maps = split_options(settings.env_kwargs)
         make = partial(self.make_single, env, options, settings.max_episode_steps)
         envs = build_many(make, settings.num_envs, env)
-        return GymnasiumEnv(
-            envs, name=settings.name or env, obs_keys=settings.obs_keys, **maps, **settings.placement
-        )
+        return GymnasiumEnv(envs, name=settings.name or env, **settings.view, **maps, **settings.placement)
 
     def make_single(
         self, env: str, options: Mapping[str, Any], max_episode_steps: int | None
@@ -109,6 +108,7 @@ class Toys(_NotGymnasiums):
         _refuse_mode(env, settings)
         if settings.obs_keys is not None:
             raise SettingError(f"obs_keys is for dict observations; those of {env} are a single array")
+        refuse_mask(settings.action_mask_key, env)
         return ToyVectorEnv(
             env,
             settings.num_envs,
@@ -189,7 +189,7 @@ def _refuse_mode(env_id: str, settings: VectorSettings) -> None:
 def _pool_options(settings: VectorSettings) -> dict[str, Any]:
     return {
         "num_threads": settings.num_threads,
-        "obs_keys": settings.obs_keys,
+        **settings.view,
         "max_episode_steps": settings.max_episode_steps,
         "env_kwargs": settings.env_kwargs,
         **settings.placement,
