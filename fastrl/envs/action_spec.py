@@ -70,8 +70,8 @@ class ActionSpec:
         """Where the masks of observations [N, F] leave a branch without a choice, bool [N]."""
         allowed = obs[:, obs.shape[1] - self.mask_size :] > 0
         first = np.cumsum((0, *self.nvec[:-1]))
-        some: np.ndarray = np.logical_or.reduceat(allowed, first, axis=1).all(axis=1)
-        return ~some
+        counts = np.add.reduceat(allowed, first, axis=1, dtype=np.int64)  # of each branch
+        return np.asarray((counts == 0).any(axis=1))
 
     def check(self, actions: Tensor | np.ndarray, num_envs: int) -> np.ndarray:
         """Actions as an array the environments take: int64, or floats in the bounds' dtype, clipped to them.
