@@ -12,29 +12,79 @@ from torch import Tensor
 from fastrl.data.memory_ring import EpisodeClock
 from fastrl.data.rollout import Field
 from fastrl.envs import Timestep
+from fastrl.envs.action_spec import ActionSpec
 from fastrl.nn.action_heads import BranchedPolicy
+from fastrl.nn.observations import as_rows
 
 PLACE: Field = ((), torch.int64)  # where a row is: a number
 
 
-class MemoryActor(Protocol):
-    """An `fastrl.runs.evaluation.Actor` that remembers; see `TrXLActor`, `RecurrentActor`."""
+class MemoryActor(ABC):
+    """An `fastrl.runs.evaluation.Actor` in N environments, each with the memory of its present episode.
+
+    Attributes:
+        agent: the network.
+        num_envs: N.
+        action: what the environments take.
+    """
+
+    agent: Any
+    num_envs: int
+    action: ActionSpec
 
     @property
+    @abstractmethod
     def clock(self) -> EpisodeClock:
         """The step of the episode at which each environment stands."""
 
+    def follow(self, agent: Any) -> None:
+        """Act with this network from now on; it has the sizes of the one before."""
+        self.agent = agent
+
+    @abstractmethod
     def policy_and_value(self, obs: Tensor) -> tuple[BranchedPolicy, Tensor]:
         """Policy and values [N] at observations [N, *shape]; memory stays as it is until `observe`."""
 
     def act(self, obs: Tensor, deterministic: bool = False) -> Tensor:
-        """Actions for observations [N, *shape], as environments take them; `observe` comes next."""
+        """Actions for observations [N, *shape], as environments take them; `observe` comes next.
 
+        One observation [*shape] will do where there is one environment.
+
+        Raises:
+            ValueError: they have another shape, or are not as many as the environments.
+        """
+        who = f"{type(self).__name__}.act"
+        rows, single = as_rows(who, obs, self.agent.obs_shape)
+        if len(rows) != self.num_envs:
+            raise ValueError(
+                f"{who}: obs must be one of each of its {self.num_envs} environments, got {len(rows)}"
+            )
+        policy, _ = self.policy_and_value(rows)
+        actions = self.env_actions(policy.mode() if deterministic else policy.sample())
+        return actions[0] if single else actions
+
+    @abstractmethod
     def observe(self, timestep: Timestep) -> None:
         """Go on after a step: the row that was acted on enters memory where it was a transition."""
 
+    @abstractmethod
+    def remembered(self) -> dict[str, Tensor]:
+        """Copies of what is remembered of each environment's episode, with the row last acted on.
+
+        `position` [N] int64 tells the step of the episode that comes next.
+        """
+
+    @abstractmethod
+    def empty_memory(self) -> dict[str, Tensor]:
+        """What `remembered` returns is like this: memory as it is now, before the first step."""
+
+    @abstractmethod
+    def remember(self, rows: Mapping[str, Tensor]) -> None:
+        """Counterpart of `remembered`; a row at position 0 begins an episode."""
+
     def env_actions(self, actions: Tensor) -> Tensor:
         """Actions [N, branches] or [N, A] in the shape of `VectorEnv.step`; of a `Discrete` space [N]."""
+        return actions.view(len(actions), *self.action.shape)
 
 
 class Part(NamedTuple):

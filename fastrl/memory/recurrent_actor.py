@@ -10,13 +10,13 @@ from torch import Tensor
 from fastrl.data.memory_ring import EpisodeClock
 from fastrl.envs import Timestep
 from fastrl.envs.action_spec import ActionSpec
+from fastrl.memory.base import MemoryActor
 from fastrl.memory.recurrent_agent import RecurrentAgent
 from fastrl.nn.action_heads import BranchedPolicy
-from fastrl.nn.observations import as_rows
 from fastrl.nn.precision import without_autocast
 
 
-class RecurrentActor:
+class RecurrentActor(MemoryActor):
     """An `fastrl.runs.evaluation.Actor` in N environments, each with the state of its present episode.
 
     Args:
@@ -27,7 +27,6 @@ class RecurrentActor:
 
     Attributes:
         state: [N, L, S], in which the present row is acted on.
-        clock: the step of the episode at which each environment stands.
     """
 
     def __init__(
@@ -35,12 +34,13 @@ class RecurrentActor:
     ) -> None:
         self.agent, self.num_envs, self.action = agent, num_envs, action
         self.state = agent.empty_state(num_envs).to(device)
-        self.clock = EpisodeClock(num_envs, None, device)
+        self._clock = EpisodeClock(num_envs, None, device)
         self._following = self.state  # the state behind the row that was last acted on
 
-    def follow(self, agent: RecurrentAgent) -> None:
-        """Act with this agent from now on; it has the sizes of the one before."""
-        self.agent = agent
+    @property
+    def clock(self) -> EpisodeClock:
+        """See `MemoryActor.clock`."""
+        return self._clock
 
     @without_autocast
     @torch.no_grad()
@@ -48,24 +48,6 @@ class RecurrentActor:
         """Policy and values [N] at observations [N, *shape]; the state stays as it is until `observe`."""
         policy, values, self._following = self.agent.step(obs, self.state)
         return policy, values
-
-    def act(self, obs: Tensor, deterministic: bool = False) -> Tensor:
-        """Actions for observations [N, *shape], as environments take them; `observe` comes next.
-
-        One observation [*shape] will do where there is one environment.
-
-        Raises:
-            ValueError: they have another shape, or are not as many as the environments.
-        """
-        rows, single = as_rows("RecurrentActor.act", obs, self.agent.obs_shape)
-        if len(rows) != self.num_envs:
-            raise ValueError(
-                f"RecurrentActor.act: obs must be one of each of its {self.num_envs} environments, got "
-                f"{len(rows)}"
-            )
-        policy, _ = self.policy_and_value(rows)
-        actions = self.env_actions(policy.mode() if deterministic else policy.sample())
-        return actions[0] if single else actions
 
     def observe(self, timestep: Timestep) -> None:
         """Go on after a step.
@@ -92,7 +74,3 @@ class RecurrentActor:
         self.clock.over = torch.zeros_like(self.clock.over)
         begins = (self.clock.position == 0)[:, None, None]
         self.state = rows["state"].to(device).masked_fill(begins, 0.0)
-
-    def env_actions(self, actions: Tensor) -> Tensor:
-        """Actions [N, branches] or [N, A] in the shape of `VectorEnv.step`; of a `Discrete` space [N]."""
-        return actions.view(len(actions), *self.action.shape)

@@ -10,13 +10,13 @@ from torch import Tensor
 from fastrl.data.memory_ring import EpisodeClock, MemoryRing
 from fastrl.envs import Timestep
 from fastrl.envs.action_spec import ActionSpec
+from fastrl.memory.base import MemoryActor
 from fastrl.memory.trxl_agent import TrXLAgent
 from fastrl.nn.action_heads import BranchedPolicy
-from fastrl.nn.observations import as_rows
 from fastrl.nn.precision import without_autocast
 
 
-class TrXLActor:
+class TrXLActor(MemoryActor):
     """An `fastrl.runs.evaluation.Actor` in N environments, each with a memory of its present episode.
 
     Args:
@@ -59,23 +59,6 @@ class TrXLActor:
         self.tokens = self.agent.transformer.stored(inputs, memory.clock.position)
         return policy, values
 
-    def act(self, obs: Tensor, deterministic: bool = False) -> Tensor:
-        """Actions for observations [N, *shape], as environments take them; `observe` comes next.
-
-        One observation [*shape] will do where there is one environment.
-
-        Raises:
-            ValueError: they have another shape, or are not as many as the environments.
-        """
-        rows, single = as_rows("TrXLActor.act", obs, self.agent.obs_shape)
-        if len(rows) != self.num_envs:
-            raise ValueError(
-                f"TrXLActor.act: obs must be one of each of its {self.num_envs} environments, got {len(rows)}"
-            )
-        policy, _ = self.policy_and_value(rows)
-        actions = self.env_actions(policy.mode() if deterministic else policy.sample())
-        return actions[0] if single else actions
-
     def observe(self, timestep: Timestep) -> None:
         """Go on after a step: the row that was acted on enters memory where it was a transition."""
         assert self.tokens is not None
@@ -109,7 +92,3 @@ class TrXLActor:
                 f"knows episodes of {limit} steps: a new one begins with state=None, or with episode_starts"
             )
         self.memory.load_rows(rows)
-
-    def env_actions(self, actions: Tensor) -> Tensor:
-        """Actions [N, branches] or [N, A] in the shape of `VectorEnv.step`; of a `Discrete` space [N]."""
-        return actions.view(len(actions), *self.action.shape)

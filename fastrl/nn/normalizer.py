@@ -32,7 +32,7 @@ def merge_moments(
     return mean, squares / count, count
 
 
-class _Statistics(nn.Module):
+class Statistics(nn.Module):
     """A module whose buffers stay float64 when it is cast.
 
     A float32 count would stand still at 2²⁴.
@@ -48,7 +48,7 @@ class _Statistics(nn.Module):
         return self
 
 
-class RunningNormalizer(_Statistics):
+class RunningNormalizer(Statistics):
     """Normalise by a running mean and standard deviation that move only when they are told to.
 
     y = clip((x − mean) / √(var + ε), −clip, clip)
@@ -144,7 +144,7 @@ class RunningNormalizer(_Statistics):
         self._cached = None
 
 
-class RewardScaler(_Statistics):
+class RewardScaler(Statistics):
     """Divide rewards by the running standard deviation of the discounted return, clipped.
 
     R_t = γ (1 − done_{t−1}) R_{t−1} + r_t,  y_t = clip(r_t / √(var(R) + ε), −clip, clip)

@@ -357,6 +357,19 @@ def check_choice(config: RunConfig, name: str, known: tuple[str, ...]) -> None:
         raise SettingError(f"{name} must be {' or '.join(known)}, got {value!r}{nearest(value, known)}")
 
 
+def check_value_normalization(config: Any) -> None:
+    """Raises SettingError unless `value_normalization` is known and goes with estimator and memory."""
+    check_choice(config, "value_normalization", ("none", "popart"))
+    if config.value_normalization != "none" and config.advantage_estimator == "dae":
+        raise SettingError(
+            "value_normalization must be none with dae, which fits advantages and values on one scale"
+        )
+    if config.value_normalization != "none" and config.memory != "none":
+        raise SettingError(
+            f"value_normalization must be none with memory {config.memory}, whose values are not normalised"
+        )
+
+
 def check_device(device: str) -> None:
     """Raises SettingError unless torch can use `device` here."""
     if device == "cpu":

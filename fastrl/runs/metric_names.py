@@ -19,7 +19,7 @@ METRICS: dict[str, str] = {
     # --------------------------------------------------------------------------------------- losses
     "loss/total": "what one optimiser minimises: the other losses, weighted and summed",
     "loss/policy": "the policy's loss, without entropy bonus and KL penalty",
-    "loss/value": "the loss of the value function V, in squared units of the (scaled) return",
+    "loss/value": "the loss of V, in squared units of the (scaled) return, with popart of their deviation",
     "loss/q": "the loss of the critic Q, over all critics, in squared units of the (scaled) return",
     "loss/kl": "the penalty on the KL divergence from the old policy, multipliers included, in nats",
     "loss/alpha": "the loss of the KL multipliers",

@@ -14,7 +14,9 @@ from fastrl import machine
 from fastrl.errors import SettingError
 from fastrl.runs.config import REPEATED
 
-SIZES = ("num_steps", "replay_size", "trxl_dim", "trxl_num_layers", "trxl_memory_length")
+OF_TRXL = ("trxl_dim", "trxl_num_layers", "trxl_memory_length")
+OF_RNN = ("rnn_hidden_size",)
+SIZES = ("num_steps", "replay_size", *OF_TRXL, *OF_RNN)
 
 
 def names_of(config: Any, *, ending: str = "") -> list[str]:
@@ -30,6 +32,8 @@ def test_layers_and_rollouts_beyond_the_machine_are_refused_by_name(
     assert large
     for name, value in large.items():
         changes = {name: value}
+        if "memory" in names_of(config):  # sizes of a memory that is not there take none
+            changes |= {"memory": "trxl"} if name in OF_TRXL else {"memory": "gru"} if name in OF_RNN else {}
         if name == "trxl_memory_length":
             changes |= {"env_id": "Counter-v0", "max_episode_steps": 2**41, "trxl_num_layers": 2}
         with pytest.raises(SettingError, match=rf"{name}.* too large: .* of memory on cpu, but only"):

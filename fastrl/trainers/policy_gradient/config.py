@@ -8,7 +8,13 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from fastrl.errors import SettingError
 from fastrl.memory.config import MemoryConfig
-from fastrl.runs.config import Ranges, check_choice, check_ranges, find_preset
+from fastrl.runs.config import (
+    Ranges,
+    check_choice,
+    check_ranges,
+    check_value_normalization,
+    find_preset,
+)
 from fastrl.runs.memory import FLOAT, Need, action_size, network_need, obs_size, perceptron, row_bytes
 from fastrl.runs.threads import hidden_weights
 
@@ -23,7 +29,9 @@ RANGES: Ranges = (
     ),
     ("layer widths of at least 1", lambda value: min(value, default=1) >= 1, ("layer_sizes",)),
     ("in [0, 1]", lambda value: 0 <= value <= 1, ("gamma", "gae_lambda", "dae_lambda")),
+    ("in (0, 1]", lambda value: 0 < value <= 1, ("popart_rate",)),
     ("finite", math.isfinite, ("log_std_init",)),
+    ("at least 1, or -1", lambda value: value >= 1 or value == -1, ("gsde_sample_freq",)),
     ("finite and at least 0", lambda value: 0 <= value < math.inf, ("ent_coef", "vf_coef")),
     (
         "finite and above 0",
@@ -57,6 +65,11 @@ class PolicyGradientConfig(MemoryConfig):
     log_std_init: float = 0.0
     """Logarithm of the actions' standard deviation to start from, where continuous; bounds of actions
     are -1 and 1."""
+    gsde: bool = False
+    """Explore by noise that is a function of the state, where actions are continuous; log_std_init is that of
+    its weights then, one for each feature, and should be -1 or less."""
+    gsde_sample_freq: int = -1
+    """With gsde: steps after which the noise becomes another function; -1: with each rollout."""
     shared_encoder: bool = False
     """One encoder for policy and value function."""
     gamma: float = 0.99
@@ -100,6 +113,10 @@ class PolicyGradientConfig(MemoryConfig):
     raw."""
     clip_reward: float | None = 10.0
     """Bound of scaled rewards; none leaves them unbounded."""
+    value_normalization: str = "none"
+    """none, or popart: values are learned less the running mean of their targets over their deviation."""
+    popart_rate: float = 0.1
+    """With popart: share of an update's targets in the running mean and deviation, in (0, 1]."""
 
     ALGORITHM: ClassVar[str]
     PRESETS: ClassVar[dict[str, dict[str, Any]]] = {}
@@ -121,6 +138,8 @@ class PolicyGradientConfig(MemoryConfig):
             "normalize_observation",
             "normalize_reward",
             "advantage_estimator",
+            "value_normalization",
+            "gsde",
         )
 
     def check(self) -> None:
@@ -132,6 +151,11 @@ class PolicyGradientConfig(MemoryConfig):
                 f"num_minibatches must be at most the {self.num_steps * self.num_envs} rows of a batch"
             )
         check_choice(self, "advantage_estimator", ("gae", "dae"))
+        check_value_normalization(self)
+        if self.gsde and self.memory != "none":
+            raise SettingError(
+                f"gsde must be false with memory {self.memory}, whose policy has a deviation without state"
+            )
         if self.advantage_estimator == "dae" and self.shared_encoder:
             raise SettingError(
                 "shared_encoder must be false with dae, which fits the value function before the policy moves"
@@ -152,8 +176,11 @@ class PolicyGradientConfig(MemoryConfig):
         parameters = sum(perceptron(inputs, self.layer_sizes, outputs) for outputs in heads[:count])
         rows = self.num_steps * env.num_envs
         activations = FLOAT * sum(self.layer_sizes) * count * rows // self.num_minibatches
+        features = self.layer_sizes[-1] if self.layer_sizes else inputs
+        noise = FLOAT * env.num_envs * features * action_size(env) if self.gsde else 0
         return [
             network_need(parameters, "layer_sizes"),
+            Need("exploration noise", noise, "layer_sizes or num_envs"),
             Need(
                 "rollout", rows * (row_bytes(env) + FLOAT * inputs), "num_steps or num_envs"
             ),  # as stepped, and as models see it
@@ -242,7 +269,7 @@ class PPOConfig(PolicyGradientConfig):
     """Minibatches of a pass, ≥ 1."""
     clip_coef: float = 0.2
     """How far a probability ratio may be from 1 before it is clipped, > 0; with clip_vloss also how far a
-    value may move."""
+    value may move, with popart in deviations of the targets."""
     clip_vloss: bool = False
     """Clip the change of values to clip_coef in the value loss."""
 
@@ -264,6 +291,16 @@ class PPOConfig(PolicyGradientConfig):
         | {"gamma": 0.98, "gae_lambda": 0.92, "num_minibatches": 32, "log_std_init": -1.0},
         "InvertedPendulum-v5": CONTINUOUS | {"num_minibatches": 32},
         "Walker2d-v5": CONTINUOUS | {"num_minibatches": 32},
+        "MountainCarContinuous-v0": CONTINUOUS
+        | {
+            "total_steps": 100_000,
+            "anneal_lr": False,
+            "gamma": 0.999,
+            "gae_lambda": 0.9,
+            "learning_rate": 0.001,
+            "gsde": True,
+            "log_std_init": -1.0,
+        },
     }
 
     def check(self) -> None:

@@ -21,7 +21,9 @@ from fastrl.losses.value import explained_variance, half_squared_error
 from fastrl.memory.base import Reader
 from fastrl.memory.make import Agent
 from fastrl.nn.action_heads import Policy, distribution
+from fastrl.nn.gsde import ExplorationNoise, StateDependentLinear
 from fastrl.nn.normalizer import RunningNormalizer
+from fastrl.nn.popart import PopArt
 from fastrl.nn.precision import without_autocast
 from fastrl.runs.advantage_fit import fit_advantages
 from fastrl.runs.optimizers import FlatOptimizer, load_parts, require_gradients
@@ -54,6 +56,7 @@ class Learner:
         policy, value, advantage: the networks; advantage is None unless DAE fits it. With memory the first
             two are the agent.
         obs_normalizer: statistics of observations, None without; `normalized` applies them.
+        popart: the scale on which `value` predicts, None: that of the returns; `values_of` restores it.
         total_steps: environment steps over which the learning rate falls.
     """
 
@@ -75,6 +78,7 @@ class Learner:
         self.updates = 0
         self.obs_normalizer: RunningNormalizer | None = None
         self.advantage: Network | None = None
+        self.popart: PopArt | None = None
         if self.agent is None:
             self._make_networks(obs_size, device)
         else:
@@ -95,6 +99,8 @@ class Learner:
         self.policy, self.value = policy.to(device), value.to(device)
         if advantage is not None:
             self.advantage = advantage.to(device)
+        if config.value_normalization == "popart":
+            self.popart = PopArt(config.popart_rate).to(device)
 
     def _trained(self) -> list[nn.Module]:
         """What the policy's optimiser trains; with DAE the value function is fitted before."""
@@ -141,10 +147,20 @@ class Learner:
         """The policy that a rollout's `acted` describes, [..., …]."""
         return distribution(parameters, self.action_info)
 
-    def sampler(self) -> Function:
-        """A function from observations [N, F] to drawn actions, for one rollout."""
-        draw = self.policy.sampler()
+    def sampler(self, noise: ExplorationNoise | None = None) -> Function:
+        """A function from observations [N, F] to drawn actions, for one rollout.
+
+        Args:
+            noise: of `exploration_noise`; None: each call draws anew.
+        """
+        draw = self.policy.sampler(noise)
         return draw if self.obs_normalizer is None else lambda obs: draw(self.normalized(obs))
+
+    def exploration_noise(self, num_envs: int) -> ExplorationNoise | None:
+        """What a sampler for so many environments keeps from step to step; None without gsde."""
+        if not isinstance(self.policy.head, StateDependentLinear):
+            return None
+        return ExplorationNoise(num_envs, self.policy.head.log_std, self.config.gsde_sample_freq)
 
     @without_autocast
     @torch.no_grad()
@@ -152,6 +168,11 @@ class Learner:
         """Actions [N, ...] for observations [N, F]: drawn, or the most probable ones."""
         policy = self.policy.distribution(self.policy(self.normalized(obs)))
         return policy.mode() if deterministic else policy.sample()
+
+    def values_of(self, obs: Tensor) -> Tensor:
+        """State values [...] of observations [..., F], normalised."""
+        outputs = self.value(obs.flatten(0, -2)).view(obs.shape[:-1])
+        return outputs if self.popart is None else self.popart.restore(outputs)
 
     # ------------------------------------------------------------------------------------------- learning
 
@@ -173,7 +194,8 @@ class Learner:
         Args:
             rows: the minibatch.
             policy: π at its observations, with gradient.
-            values: V [M] at its observations, with gradient; None where DAE has fitted it already.
+            values: V [M] at its observations, with gradient, on the scale of the rows' returns; None where
+                DAE has fitted it already.
             diagnostics: work out too how far π has moved from the policy before the update.
         """
         config, log_probs = self.config, policy.log_prob(rows.actions)
@@ -208,9 +230,10 @@ class Learner:
         if len(rows.obs) == 0:
             return {}
         self._begin(self.optimizer, env_steps)
-        config, looks = self.config, self._looks(rows, reader)
+        config = self.config
         residual_variance = (rows.returns - rows.values).var(correction=0)
         explained = explained_variance(rows.returns, residual_variance)
+        looks = self._looks(self._on_scale_of_values(rows), reader)
         steps: list[Metrics] = []
         for epoch in range(config.update_epochs):
             last = epoch == config.update_epochs - 1
@@ -227,6 +250,14 @@ class Learner:
             "train/explained_variance": explained,
             "train/learning_rate": torch.tensor(self.optimizer.learning_rate),
         }
+
+    def _on_scale_of_values(self, rows: PolicyGradientRows) -> PolicyGradientRows:
+        """The rows with returns and values on the value network's scale, which moves with the returns."""
+        if self.popart is None:
+            return rows
+        self.popart.update(rows.returns, self.value.head)
+        normalize = self.popart.normalize
+        return rows._replace(returns=normalize(rows.returns), values=normalize(rows.values))
 
     def _looks(self, rows: PolicyGradientRows, reader: Reader | None) -> Looks:
         """The rows with the present networks on them."""
@@ -291,7 +322,15 @@ class Learner:
     # ------------------------------------------------------------------------------------------------ state
 
     def _parts(self) -> dict[str, Any]:
-        memoryless = ("policy", "value", "advantage", "obs_normalizer", "optimizer", "dae_optimizer")
+        memoryless = (
+            "policy",
+            "value",
+            "advantage",
+            "obs_normalizer",
+            "popart",
+            "optimizer",
+            "dae_optimizer",
+        )
         names = memoryless if self.agent is None else ("agent", "optimizer")
         return {name: part for name in names if (part := getattr(self, name, None)) is not None}
 

@@ -11,9 +11,11 @@ from fastrl.nn.action_heads import Policy, distribution
 from fastrl.nn.activations import Tanh
 from fastrl.nn.containers import ActionLinear, AdvantageLinear, FlattenLinear
 from fastrl.nn.dense import PreparedChain
+from fastrl.nn.gsde import ExplorationNoise, StateDependentLinear
 from fastrl.nn.layers import MLP, layer_init
 from fastrl.nn.linear import Linear
 from fastrl.nn.masks import mask_in, masked_logits
+from fastrl.nn.popart import start_at_zero
 from fastrl.nn.sequence import MADE_OF_PARTS, Step, prepare_layers, run_layers
 from fastrl.trainers.policy_gradient.config import PolicyGradientConfig
 
@@ -45,25 +47,47 @@ class PolicyNetwork(Network):
         encoder: as for `Network`.
         width: features that it gives.
         action_info: of the actions, see `ActionLinear`.
+        gsde: the deviation follows from the state, see `StateDependentLinear`.
+
+    Raises:
+        SettingError: gsde of actions that are not continuous.
     """
 
-    def __init__(self, encoder: MLP, width: int, action_info: Mapping[str, Any]) -> None:
-        super().__init__(encoder, ActionLinear(width, action_info))
+    def __init__(
+        self, encoder: MLP, width: int, action_info: Mapping[str, Any], *, gsde: bool = False
+    ) -> None:
+        super().__init__(encoder, (StateDependentLinear if gsde else ActionLinear)(width, action_info))
         self.action_info = dict(action_info)
 
     def distribution(self, parameters: Tensor) -> Policy:
         """The distribution over actions that the network's output describes."""
         return distribution(parameters, self.action_info)
 
-    def sampler(self) -> Callable[[Tensor], Tensor]:
+    def sampler(self, noise: ExplorationNoise | None = None) -> Callable[[Tensor], Tensor]:
         """A function from observations [N, F] to drawn actions, for many calls.
 
         Discrete ones are drawn in the native call.
+
+        Args:
+            noise: what to add to the mean, from step to step of the N environments; None: each call draws
+                anew.
         """
+        if noise is not None:
+            return self._with_noise(noise)
         forward = self.prepared()
         if self.action_info["space"] == "discrete" and isinstance(forward, PreparedChain):
             return forward.sample
         return lambda obs: self.distribution(forward(obs)).sample()
+
+    def _with_noise(self, noise: ExplorationNoise) -> Callable[[Tensor], Tensor]:
+        encoder, head = prepare_layers((self.encoder,)), self.head
+        assert isinstance(head, StateDependentLinear)
+
+        def draw(obs: Tensor) -> Tensor:
+            features = encoder(obs)
+            return head.mean(features) + noise(features, head.log_std)
+
+        return draw
 
 
 class MaskedPolicyNetwork(PolicyNetwork):
@@ -95,7 +119,7 @@ def make_networks(
     """(policy, value function, advantage function where advantages are fitted).
 
     Orthogonal weights with gain √2 in the encoders, 0.01 in the heads of policy and advantage function, 1 in
-    that of the value function; biases 0.
+    that of the value function, whose head is 0 with PopArt; biases 0.
 
     Args:
         obs_size: F, features of an observation.
@@ -105,7 +129,7 @@ def make_networks(
     """
     sizes = (obs_size, *config.layer_sizes)
     policy_class = MaskedPolicyNetwork if action_info.get("mask_size") else PolicyNetwork
-    policy = policy_class(_encoder(sizes), sizes[-1], action_info)
+    policy = policy_class(_encoder(sizes), sizes[-1], action_info, gsde=config.gsde)
     encoder = policy.encoder if config.shared_encoder else _encoder(sizes)
     value = Network(encoder, FlattenLinear(sizes[-1], 1))
     advantage = None
@@ -113,6 +137,8 @@ def make_networks(
         advantage = Network(_encoder(sizes), AdvantageLinear(sizes[-1], action_info))
     _orthogonal(policy, 0.01)
     _orthogonal(value, 1.0)
+    if config.value_normalization == "popart":
+        start_at_zero(value.head)  # type: ignore[arg-type]  # made above
     if advantage is not None:
         _orthogonal(advantage, 0.01)
     if (log_std := policy.head.log_std) is not None:

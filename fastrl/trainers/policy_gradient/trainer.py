@@ -15,6 +15,7 @@ from fastrl.data.rollout import Rollout
 from fastrl.losses.value import standardize
 from fastrl.memory.make import make_agent
 from fastrl.nn.encoders import as_vectors
+from fastrl.nn.gsde import ExplorationNoise
 from fastrl.nn.layers import count_parameters
 from fastrl.nn.normalizer import RewardScaler
 from fastrl.nn.observations import as_rows
@@ -56,6 +57,7 @@ class PolicyGradientTrainer(Trainer):
         if config.normalize_reward:
             scaler = RewardScaler(env.num_envs, gamma=config.gamma, clip=config.clip_reward)
             self.reward_scaler = scaler.to(self.device)
+        self.noise: ExplorationNoise | None = None
         self.remembering = RememberingRounds(self) if config.memory != "none" else None
         if self.remembering is not None:
             self.rollout = self.remembering.collected.rollout
@@ -67,6 +69,7 @@ class PolicyGradientTrainer(Trainer):
             action=(tuple(env.action.shape), torch.float32 if continuous else torch.int64),
             device=self.device,
         )
+        self.noise = self.learner.exploration_noise(env.num_envs)
         self.collector = self._make_collector()
         self.collector.restart()
 
@@ -100,7 +103,9 @@ class PolicyGradientTrainer(Trainer):
         """Fill the rollout; False when a signal asked to stop first (what is stored stays)."""
         if self.remembering is not None:
             return self.remembering.collect()
-        draw = self.learner.sampler()
+        if self.noise is not None and not 0 < self.rollout.position < self.rollout.num_steps:
+            self.noise.begin()
+        draw = self.learner.sampler(self.noise)
         return self.collector.fill(lambda obs: {"actions": draw(obs)}, stop=self.stop_requested)
 
     @without_autocast
@@ -121,7 +126,7 @@ class PolicyGradientTrainer(Trainer):
                 scaler.update(rollout.rewards, ended, rollout.valid)
             return
         self.obs = self.learner.normalized(rollout.obs)  # [T+1, N, F]
-        self.values = self.learner.value(self.obs.flatten(0, 1)).view(self.obs.shape[:2])  # [T+1, N]
+        self.values = self.learner.values_of(self.obs)  # [T+1, N]
         acted = self.learner.policy(self.obs[:-1].flatten(0, 1))  # it has not moved since it acted
         self.acted = acted.unflatten(0, rollout.rewards.shape)  # [T, N, ...]
         # statistics move after everything is transformed: acting and learning see the same numbers
@@ -198,13 +203,14 @@ class PolicyGradientTrainer(Trainer):
     # ---------------------------------------------------------------------------------------------- state
 
     def trainer_state(self) -> dict[str, Any]:
-        """Observations to go on from, a half-collected rollout, and statistics of rewards."""
-        scaler = self.reward_scaler
+        """Observations to go on from, a half-collected rollout with its noise, and statistics of rewards."""
+        scaler, noise = self.reward_scaler, self.noise
         collected = self.collector if self.remembering is None else self.remembering
-        return {
+        state = {
             **collected.state_dict(),
             "reward_scaler": None if scaler is None else scaler.state_dict(),
         }
+        return state if noise is None else state | {"noise": noise.state_dict()}
 
     def state_outline(self) -> dict[str, Any]:
         """As `trainer_state`; a rollout may be half collected or not."""
@@ -224,5 +230,7 @@ class PolicyGradientTrainer(Trainer):
         self.collector = self._make_collector()  # the environments may be others now
         if environments_continue:
             self.collector.load_state_dict(state)
+            if self.noise is not None:
+                self.noise.load_state_dict(state["noise"])
         else:
             self.collector.restart()

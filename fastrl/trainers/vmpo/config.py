@@ -7,7 +7,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from fastrl.memory.config import MemoryConfig
-from fastrl.runs.config import Ranges, RunConfig, check_choice, check_ranges, find_preset
+from fastrl.runs.config import (
+    Ranges,
+    RunConfig,
+    check_choice,
+    check_ranges,
+    check_value_normalization,
+    find_preset,
+)
 from fastrl.runs.memory import COPIES, Need, action_size, network_need, obs_size, perceptron, row_bytes
 from fastrl.runs.threads import hidden_weights
 
@@ -32,7 +39,7 @@ RANGES: Ranges = (
     ("layer widths of at least 1", lambda value: min(value, default=1) >= 1, WIDTHS),
     ("in [0, 1]", lambda value: 0 <= value <= 1, ("gamma", "gae_lambda", "dae_lambda")),
     ("finite", math.isfinite, ("log_std_init",)),
-    ("in (0, 1]", lambda value: 0 < value <= 1, ("topk_fraction",)),
+    ("in (0, 1]", lambda value: 0 < value <= 1, ("topk_fraction", "popart_rate")),
     ("in [0, 1)", lambda value: 0 <= value < 1, ("sgd_momentum",)),
     ("finite and above 0", lambda value: 0 < value < math.inf, POSITIVE),
 )
@@ -128,6 +135,10 @@ class VMPOConfig(MemoryConfig):
     """Learn from rewards over the running standard deviation of the discounted return."""
     clip_reward: float | None = 10.0
     """Bound of scaled rewards; none: unbounded."""
+    value_normalization: str = "none"
+    """none, or popart: values are learned less the running mean of their targets over their deviation."""
+    popart_rate: float = 0.1
+    """With popart: share of an update's targets in the running mean and deviation, in (0, 1]."""
 
     def hidden_weights(self) -> int:
         """See `RunConfig.hidden_weights`."""
@@ -141,7 +152,7 @@ class VMPOConfig(MemoryConfig):
         networks = (*WIDTHS, "shared_encoder", "target_update_period")
         statistics = ("num_steps", "normalize_observation", "normalize_reward")
         starts = ("temperature_init", "alpha_mu_init", "alpha_sigma_init", "log_std_init")
-        kinds = ("optimizer_type", "advantage_estimator")
+        kinds = ("optimizer_type", "advantage_estimator", "value_normalization")
         return (*super().fixed_on_resume(), *networks, *statistics, *starts, *kinds)
 
     def check(self) -> None:
@@ -150,6 +161,7 @@ class VMPOConfig(MemoryConfig):
         check_ranges(self, RANGES)
         check_choice(self, "optimizer_type", ("adam", "sgd"))
         check_choice(self, "advantage_estimator", ("returns", "gae", "dae"))
+        check_value_normalization(self)
 
     def needs(self, env: VectorEnv) -> list[Need]:
         """Networks (the policy twice: it acts while its successor learns) and rollout."""

@@ -30,7 +30,7 @@ def accumulate_gradients(
 
     Args:
         policy: π and V; where the rows have a reader it is what that reads.
-        rows: M transitions.
+        rows: M transitions; returns are on the scale of the value head's outputs.
         psi: ψ [M], 0 outside D~.
         multipliers: α_k of each part of the KL, in the order of `kl_parts`.
 
@@ -59,7 +59,7 @@ def _blocks(
     """(some of the rows, their ψ, π and V at them), until every row has been there."""
     if rows.reader is None:
         for block, weights in zip(rows.split(ROWS_PER_BLOCK), psi.split(ROWS_PER_BLOCK), strict=True):
-            yield block, weights, policy.evaluate(block.obs)
+            yield block, weights, policy.predict(block.obs)
         return
     for part in rows.reader.parts(-(-len(rows) // REMEMBERED_ROWS_PER_BLOCK), shuffled=False):
         block, (branched, values) = rows.at(part.rows), part.read()
@@ -83,7 +83,7 @@ def _where_the_kl_is_zero(
         backward(loss)
         policy_loss += loss.detach()
     for block in rows.split(ROWS_PER_BLOCK):
-        values = policy.get_value(block.obs).squeeze(-1)
+        values = policy.value_output(block.obs)
         loss = half_squared_error(values, block.returns).sum() / len(rows)
         backward(loss)
         value_loss += loss.detach()

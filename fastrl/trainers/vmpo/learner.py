@@ -53,9 +53,9 @@ class VMPOLearner:
     several updates per batch, or `target_update_period` > 1.
 
     Where this departs from the paper: π_old is renewed after every update unless `target_update_period` is
-    larger; the value function learns from scaled rewards (the trainer's reward normalisation) and not through
-    PopArt; advantages are standardised over the batch unless `normalize_advantages` is off; gradients are
-    clipped.
+    larger; the value function learns from scaled rewards (the trainer's reward normalisation), and through
+    PopArt with `value_normalization` only; advantages are standardised over the batch unless
+    `normalize_advantages` is off; gradients are clipped.
 
     Args:
         config: the settings, in range; those of environments and runs are not used.
@@ -134,11 +134,13 @@ class VMPOLearner:
             CategoricalPolicy(self.obs_dim, self.act_dim, *sizes, nvec=self.nvec, mask_size=self.mask_size)
             if self.discrete
             else DiagonalGaussianPolicy(self.obs_dim, self.act_dim, *sizes)
-        ).to(self.device)
+        )
         policy.obs_normalizer.clip = config.clip_observation if config.normalize_observation else None
         if isinstance(policy, DiagonalGaussianPolicy):
             nn.init.constant_(policy.policy_logstd, config.log_std_init)
-        return policy
+        if config.value_normalization == "popart":
+            policy.normalize_values(config.popart_rate)
+        return policy.to(self.device)
 
     def _split_parameters(self) -> tuple[list[nn.Parameter], list[nn.Parameter]]:
         """Parameters of the policy with all that it shares, and those that only the value loss moves."""
@@ -274,6 +276,9 @@ class VMPOLearner:
             advantages, self.temperature, self.config.topk_fraction, rows.log_importance
         )
         require_finite_step("V-MPO", self.updates, {"loss/dual": dual_loss.detach()})
+        if self.agent is None and (popart := self.policy.popart) is not None:
+            popart.update(rows.returns, self.policy.value_head)
+            rows = replace(rows, returns=popart.normalize(rows.returns))
         steps: list[dict[str, Tensor]] = []
         while len(steps) < self.config.m_steps:
             kls, step = self._m_step(rows, psi, may_stop=bool(steps))

@@ -18,6 +18,7 @@ from fastrl.nn.distributions import DiagonalGaussian
 from fastrl.nn.layers import layer_init, mlp
 from fastrl.nn.masks import mask_in, masked_logits
 from fastrl.nn.normalizer import RunningNormalizer
+from fastrl.nn.popart import PopArt, start_at_zero
 from fastrl.nn.sequence import run_layers
 
 
@@ -33,6 +34,10 @@ class ActorCritic(nn.Module, ABC):
         value_layer_sizes: widths of the value function's hidden layers; unused when the encoder is shared.
         shared_encoder: one encoder (`policy_layer_sizes`) for both heads.
         mask_size: numbers at the end of an observation that say which choices are allowed.
+
+    Attributes:
+        popart: the scale on which the value head predicts; None: that of the returns. `normalize_values`
+            makes it.
     """
 
     def __init__(
@@ -48,6 +53,7 @@ class ActorCritic(nn.Module, ABC):
         self.obs_dim = obs_dim
         self.shared_encoder = shared_encoder
         self.mask_size = mask_size
+        self.popart: PopArt | None = None
         self.obs_normalizer = RunningNormalizer((obs_dim,), clip=None, plain=mask_size)
         self.policy_encoder = self._build_mlp(obs_dim, policy_layer_sizes)
         self.value_encoder = (
@@ -73,16 +79,33 @@ class ActorCritic(nn.Module, ABC):
         """The policy at obs [B, obs_dim]."""
         return self._head(self.policy_encoder(self.obs_normalizer(obs)), obs)
 
+    def normalize_values(self, rate: float) -> None:
+        """Let the value head predict on the scale of its targets, from 0 on; see `fastrl.nn.popart`."""
+        self.popart = PopArt(rate)
+        start_at_zero(self.value_head)
+
     def get_value(self, obs: Tensor) -> Tensor:
         """State values [B, 1] of obs [B, obs_dim]."""
-        return self.value_head(self.value_encoder(self.obs_normalizer(obs)))
+        return self._restored(self.value_output(obs)).unsqueeze(-1)
 
     def evaluate(self, obs: Tensor) -> tuple[Policy, Tensor]:
         """The policy and the state values [B] at obs [B, obs_dim]; a shared encoder runs once."""
+        distribution, output = self.predict(obs)
+        return distribution, self._restored(output)
+
+    def value_output(self, obs: Tensor) -> Tensor:
+        """What the value head gives at obs [B, obs_dim], [B]: state values, with PopArt normalised."""
+        return self.value_head(self.value_encoder(self.obs_normalizer(obs))).squeeze(-1)
+
+    def predict(self, obs: Tensor) -> tuple[Policy, Tensor]:
+        """The policy and `value_output` [B] at obs [B, obs_dim]; a shared encoder runs once."""
         normalized = self.obs_normalizer(obs)
         encoded = self.policy_encoder(normalized)
         value_features = encoded if self.shared_encoder else self.value_encoder(normalized)
         return self._head(encoded, obs), self.value_head(value_features).squeeze(-1)
+
+    def _restored(self, output: Tensor) -> Tensor:
+        return output if self.popart is None else self.popart.restore(output)
 
     def value_parameters(self) -> list[nn.Parameter]:
         """Parameters that only the value loss moves."""
