@@ -43,6 +43,11 @@ SYNONYMS: dict[str, set[str]] = {
     "batch_size": {"minibatch_size", "sample_size"},
     "replay_size": {"buffer_size", "replay_capacity", "memory_size"},
     "update_after": {"learning_starts", "warmup_steps", "start_steps"},
+    "sign_rewards": {"clip_rewards", "reward_clip"},
+    "frame_stack": {"stack_num", "num_stack"},
+    "frame_skip": {"action_repeat"},
+    "grey_scale": {"gray_scale", "grayscale"},
+    "sticky_actions": {"repeat_action_probability"},
     "total_steps": {"total_timesteps", "max_steps", "num_timesteps"},
 }
 

@@ -27,6 +27,9 @@ def run(arguments: Sequence[str]) -> int:
         default=None,
         help="seed of the environments (default: one derived from the run's)",
     )
+    parser.add_argument(
+        "--eval-sampled", action="store_true", help="play as many episodes with drawn actions beside them"
+    )
     parser.add_argument("--device", default=None, help="cpu, cuda or cuda:<index> (default: the run's)")
     parser.add_argument(
         "--env-id", default=None, help="environment to play in, also module:name (default: the run's)"
@@ -72,7 +75,10 @@ def _evaluate(run: RunFolder, checkpoint: Path, options: Any) -> dict[str, float
     config = algorithm.config_class().from_toml(run.config_text(), str(run.config_file))
     # the checkpoint's own environments are not played, but belong to its state
     config = dataclasses.replace(
-        config, device=options.device or config.device, env_id=options.env_id or config.env_id
+        config,
+        device=options.device or config.device,
+        env_id=options.env_id or config.env_id,
+        eval_sampled=options.eval_sampled or config.eval_sampled,
     )
     config.check()
     with imports_as_trusted(run, config.env_id, named=options.env_id is not None, trust=options.trust):

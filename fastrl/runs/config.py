@@ -114,6 +114,9 @@ class RunConfig(metaclass=TakesEarlierNames):
     eval_max_steps: int | None = None
     """Steps after which an evaluation leaves an episode, ≥ 1; none: 10,000 where there is no time limit or
     one above 100,000."""
+    eval_sampled: bool = False
+    """Evaluate with drawn actions too, in as many episodes more: eval/sampled_return_mean and its likes stand
+    beside the results of the most probable actions."""
     stop_at_return: float | None = None
     """End the run at the first evaluation whose mean return reaches this; none: never."""
     save_interval: int = 50_000

@@ -18,6 +18,7 @@ Evaluation = dict[str, float]
 # episode
 LONGEST_EPISODE = 10_000  # steps that it is given there
 LONGEST_LIMIT = 100_000  # steps up to which a time limit is believed to be meant
+SAMPLED = "eval/sampled_"  # in place of "eval/" where actions are drawn
 
 
 class Actor(Protocol):
@@ -56,6 +57,7 @@ def evaluate_policy(
     *,
     interrupted: Callable[[], bool] = lambda: False,
     max_steps: int | None = None,
+    deterministic: bool = True,
 ) -> Evaluation | None:
     """Play `n_episodes` episodes and summarise their returns.
 
@@ -71,11 +73,12 @@ def evaluate_policy(
         n_episodes: number of episodes, ≥ 1.
         interrupted: asked before every step; when it turns true the evaluation is given up.
         max_steps: steps after which any episode is left; None: as said above.
+        deterministic: the most probable actions; False: drawn ones, from torch's global generator.
 
     Returns:
         `eval/return_mean`, `eval/return_std` (population), `eval/return_min`, `eval/return_max`,
         `eval/length_mean` (environment steps), and `eval/cut_episodes` where episodes were left; None when it
-        was interrupted.
+        was interrupted. Of drawn actions the names begin with `eval/sampled_`.
 
     Raises:
         ValueError: n_episodes or max_steps is below 1.
@@ -86,13 +89,21 @@ def evaluate_policy(
     if max_steps is not None and max_steps < 1:
         raise ValueError(f"evaluate: max_steps must be at least 1, got {max_steps}")
     try:
-        return _play(actor, env, n_episodes, interrupted, max_steps)
+        result = _play(actor, env, n_episodes, interrupted, max_steps, deterministic)
     except (EnvironmentFailure, NonFiniteError) as error:
         raise type(error)(f"{error}, during an evaluation") from error
+    if result is None or deterministic:
+        return result
+    return {name.replace("eval/", SAMPLED): value for name, value in result.items()}
 
 
 def _play(
-    actor: Actor, env: VectorEnv, n_episodes: int, interrupted: Callable[[], bool], max_steps: int | None
+    actor: Actor,
+    env: VectorEnv,
+    n_episodes: int,
+    interrupted: Callable[[], bool],
+    max_steps: int | None,
+    deterministic: bool,
 ) -> Evaluation | None:
     cut = 0
     wanted = np.full(env.num_envs, n_episodes // env.num_envs)
@@ -105,7 +116,7 @@ def _play(
     while wanted.any():
         if interrupted():
             return None
-        timestep = env.step(actor.act(obs, deterministic=True))
+        timestep = env.step(actor.act(obs, deterministic))
         actor.observe(timestep)
         obs = timestep.obs
         finished = [episode for episode in env.pop_episodes() if wanted[episode.env_index] > 0]
@@ -162,8 +173,10 @@ def summarize(returns: list[float], lengths: list[int]) -> Evaluation:
 
 def evaluation_line(metrics: Mapping[str, float]) -> str:
     """One line for people: mean ± standard deviation and range of the return."""
+    sampled = metrics.get(f"{SAMPLED}return_mean")
+    beside = "" if sampled is None else f"; {sampled:.2f} with drawn actions"
     return (
         f"return {metrics['eval/return_mean']:.2f} ± {metrics['eval/return_std']:.2f} "
         f"(min {metrics['eval/return_min']:.2f}, max {metrics['eval/return_max']:.2f}), length "
-        f"{metrics['eval/length_mean']:.1f}"
+        f"{metrics['eval/length_mean']:.1f}{beside}"
     )

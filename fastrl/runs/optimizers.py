@@ -74,6 +74,29 @@ class FlatOptimizer:
         load_keeping_settings(self.optimizer, dict(state))
 
 
+def remaining_share(env_steps: int, total_steps: int) -> float:
+    """What is left, in [0, 1], of what falls linearly to 0 over a run of `total_steps` steps."""
+    return 1.0 - min(env_steps / total_steps, 1.0)
+
+
+class LinearRates:
+    """Learning rates that fall linearly, each from the one that its optimiser was built with.
+
+    Args:
+        optimizers: torch's; of each every group of parameters.
+    """
+
+    def __init__(self, *optimizers: torch.optim.Optimizer) -> None:
+        self._initial = [(each, [float(group["lr"]) for group in each.param_groups]) for each in optimizers]
+
+    def set_remaining(self, share: float) -> float:
+        """Set every rate to `share`, in [0, 1], of where it began; returns the first of them."""
+        for optimizer, rates in self._initial:
+            for group, rate in zip(optimizer.param_groups, rates, strict=True):
+                group["lr"] = rate * share
+        return self._initial[0][1][0] * share
+
+
 class OptimizerSettings(Protocol):
     """What `build_optimizer` must know."""
 

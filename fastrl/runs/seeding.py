@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import random
 import struct
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -55,6 +56,17 @@ def seeded_rng_state(seed: int, device: torch.device) -> dict[str, Any]:
         "numpy": dict(np.random.RandomState(seed).get_state(legacy=False)),
         "python": random.Random(seed).getstate(),
     }
+
+
+@contextmanager
+def generators_of(seed: int) -> Iterator[None]:
+    """While entered, generators begin at `seed_everything(seed)`; afterwards they are as they were."""
+    before = rng_state()
+    seed_everything(seed)
+    try:
+        yield
+    finally:
+        put_rng_state(before)
 
 
 def derived_seed(seed: int, purpose: str, number: int = 0) -> int:

@@ -29,9 +29,10 @@ from fastrl.runs.evaluation import Actor, Evaluation, evaluate_policy
 from fastrl.runs.loop import Loop
 from fastrl.runs.memory import require_needs
 from fastrl.runs.observation_kinds import require_vectors
+from fastrl.runs.optimizers import LinearRates, remaining_share
 from fastrl.runs.process import ProcessSettings, Session
 from fastrl.runs.run_folder import checkpoints_in, new_run
-from fastrl.runs.seeding import derived_seed
+from fastrl.runs.seeding import derived_seed, generators_of
 from fastrl.runs.stopwatch import Stopwatch
 from fastrl.runs.threads import choose_threads
 from fastrl.runs.trainer_state import load_state, state_of
@@ -94,6 +95,7 @@ class Trainer(ABC):
         self.evaluated_at: int | None = None  # `env_steps` at the latest evaluation of a run
         self.interrupted: str | None = None  # name of the signal that ended the last run early
         self.run_folder: Path | None = None  # of the last run
+        self._annealed_steps: int | None = None  # of the whole run, once that is known
         self.unwritten: list[str] = []  # logs of the last run that found no room, by name
         self._loop: Loop | None = None  # while a run is going on
         self.threads = choose_threads(
@@ -243,8 +245,20 @@ class Trainer(ABC):
         """
         self.learner.follow()
 
-    def anneal_over(self, total_steps: int) -> None:  # noqa: B027  # most trainers have no schedule of the whole run
+    def anneal_over(self, total_steps: int) -> None:
         """Let what is annealed over the whole run end after this many environment steps; `run` calls it."""
+        self._annealed_steps = total_steps
+
+    def anneal(self, rates: LinearRates, env_steps: int) -> dict[str, Tensor]:
+        """With `anneal_lr` set the learning rates of an update that `env_steps` steps came before.
+
+        Returns:
+            `train/learning_rate`, the first of them; nothing without `anneal_lr`.
+        """
+        if not self.config.anneal_lr:
+            return {}
+        share = remaining_share(env_steps, self._annealed_steps or self.config.total_steps)
+        return {"train/learning_rate": torch.tensor(rates.set_remaining(share))}
 
     @abstractmethod
     def describe(self) -> str:
@@ -398,8 +412,8 @@ class Trainer(ABC):
 
         Returns:
             `eval/return_mean`, `eval/return_std`, `eval/return_min`, `eval/return_max`, `eval/length_mean`,
-            and `eval/cut_episodes` where episodes were left before their end (see `evaluate_policy`); empty
-            when a signal asked to stop.
+            and `eval/cut_episodes` where episodes were left before their end (see `evaluate_policy`); with
+            `eval_sampled` the same of drawn actions as `eval/sampled_…`; empty when a signal asked to stop.
         """
         if n_episodes < 1:
             raise ValueError(f"evaluate: n_episodes must be at least 1, got {n_episodes}")
@@ -410,12 +424,27 @@ class Trainer(ABC):
             )
         chosen = derived_seed(self.seed, "evaluation") if seed is None else seed
         num_envs = self.fixed_num_envs or min(n_episodes, MAX_EVALUATION_ENVS)
-        with self.session(), self.make_env(num_envs, chosen) as env:
-            bounds: dict[str, Any] = {
-                "interrupted": self.stop_requested,
-                "max_steps": self.config.eval_max_steps,
-            }
-            return evaluate_policy(self.actor(env.num_envs), env, n_episodes, **bounds) or {}
+        result: Evaluation = {}
+        with self.session():
+            for deterministic in (True, False) if self.config.eval_sampled else (True,):
+                played = self._play(n_episodes, num_envs, chosen, deterministic)
+                if played is None:
+                    return {}
+                result |= played
+        return result
+
+    def _play(self, n_episodes: int, num_envs: int, seed: int, deterministic: bool) -> Evaluation | None:
+        """One evaluation in fresh environments; the generators of training are as they were afterwards."""
+        bounds: dict[str, Any] = {
+            "interrupted": self.stop_requested,
+            "max_steps": self.config.eval_max_steps,
+            "deterministic": deterministic,
+        }
+        with self.make_env(num_envs, seed) as env:
+            if deterministic:
+                return evaluate_policy(self.actor(env.num_envs), env, n_episodes, **bounds)
+            with generators_of(derived_seed(seed, "sampled actions")):
+                return evaluate_policy(self.actor(env.num_envs), env, n_episodes, **bounds)
 
     # ----------------------------------------------------------------------------------------- state
 

@@ -149,7 +149,9 @@ def test_reconstruction_is_learned_normalised_and_shown_raw():
         )
         nothing = torch.zeros(4, 4, dtype=torch.bool)
         normalizer.set_statistics(torch.tensor([1e4]), torch.tensor([1e6]), count=100)
-        agent.get_action_and_value(trainer.collected.collector.obs, torch.zeros(4, 4, 2, 8), nothing, nothing.long())
+        agent.get_action_and_value(
+            trainer.collected.collector.obs, torch.zeros(4, 4, 2, 8), nothing, nothing.long()
+        )
         torch.testing.assert_close(agent.reconstruct_observation(), torch.full((4, 1), 1e4))
 
 

@@ -33,7 +33,7 @@ from fastrl.nn.flat import FlatParameters
 from fastrl.nn.gaussian_policy import GaussianPolicy
 from fastrl.nn.kept import KeptParameters
 from fastrl.nn.precision import without_autocast
-from fastrl.runs.optimizers import backward, build_optimizer, load_parts, names_of_non_finite
+from fastrl.runs.optimizers import LinearRates, backward, build_optimizer, load_parts, names_of_non_finite
 from fastrl.trainers.mpo.config import MPOConfig
 from fastrl.trainers.mpo.networks import DiscretePolicy, Policy
 
@@ -77,6 +77,7 @@ class MPOLearner:
         alphas: the KL multipliers with their bounds, "mean" (or the whole of a discrete policy) and "std".
         updates: calls of `learn` so far, but for those that were left out.
         skipped: batches that were left out since something was not finite.
+        rates: learning rates of policy and critics.
 
     Reference: Abdolmaleki et al. 2018a, "Maximum a Posteriori Policy Optimisation"; 2018b, "Relative Entropy
         Regularized Policy Iteration";
@@ -165,6 +166,7 @@ class MPOLearner:
         self._dual_weights = KeptParameters(self._multipliers())
         self.policy_optimizer = build_optimizer(config, [self._policy_weights.whole], config.policy_lr)
         self.critic_optimizer = build_optimizer(config, [self._critic_weights.whole], config.q_lr)
+        self.rates = LinearRates(self.policy_optimizer, self.critic_optimizer)
         temperatures = [temperature.value for temperature in self._temperatures]
         groups = [
             {"params": temperatures, "lr": config.temperature_lr},

@@ -224,6 +224,7 @@ class MPOTrainer(Trainer):
         """One step of all environments, stored; False when a signal asked to stop first."""
         if self.stop_requested():
             return False
+        self.steps_before = self.env_steps
         self.feed.step(self.learner.act_for_replay)
         return True
 
@@ -233,8 +234,9 @@ class MPOTrainer(Trainer):
     def learn(self) -> Mapping[str, Tensor]:
         """The updates that are due; returns the metrics of the last one."""
         metrics: Mapping[str, Tensor] = {}
+        annealed = self.anneal(self.learner.rates, self.steps_before)
         for batch in self.feed.batches():
-            metrics = self.learner.learn(batch)
+            metrics = self.learner.learn(batch) | annealed
         self.updates = self.learner.updates
         return {**metrics, **self.feed.metrics()}
 

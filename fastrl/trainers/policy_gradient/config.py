@@ -245,6 +245,9 @@ class PPOConfig(PolicyGradientConfig):
     value may move."""
     clip_vloss: bool = False
     """Clip the change of values to clip_coef in the value loss."""
+    anneal_clip: bool = False
+    """Let the clip range fall linearly over total_steps: clip_coef in the first update, nearly 0 in the
+    last."""
 
     ALGORITHM: ClassVar[str] = "ppo"
     PRESETS: ClassVar[dict[str, dict[str, Any]]] = {

@@ -24,7 +24,7 @@ from fastrl.nn.action_heads import Policy, distribution
 from fastrl.nn.normalizer import RunningNormalizer
 from fastrl.nn.precision import without_autocast
 from fastrl.runs.advantage_fit import fit_advantages
-from fastrl.runs.optimizers import FlatOptimizer, load_parts, require_gradients
+from fastrl.runs.optimizers import FlatOptimizer, load_parts, remaining_share, require_gradients
 from fastrl.trainers.policy_gradient.config import PolicyGradientConfig, PPOAdaptiveConfig, PPOConfig
 from fastrl.trainers.policy_gradient.looks import Looks, PlainLooks, RememberedLooks
 from fastrl.trainers.policy_gradient.networks import Network, make_networks
@@ -117,7 +117,7 @@ class Learner:
         """
         if not self.config.anneal_lr:
             return self.config.learning_rate
-        return self.config.learning_rate * (1.0 - min(env_steps / self.total_steps, 1.0))
+        return self.config.learning_rate * remaining_share(env_steps, self.total_steps)
 
     def follow(self) -> None:
         """Follow parameters that were replaced; every update calls it.
@@ -321,6 +321,17 @@ class PPOLearner(Learner):
 
     config: PPOConfig
 
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.clip_coef = self.config.clip_coef  # of the present update
+
+    def learn(self, rows: PolicyGradientRows, env_steps: int, reader: Reader | None = None) -> Metrics:
+        if not self.config.anneal_clip:
+            return super().learn(rows, env_steps, reader)
+        self.clip_coef = self.config.clip_coef * remaining_share(env_steps, self.total_steps)
+        metrics = super().learn(rows, env_steps, reader)
+        return metrics and metrics | {"train/clip_coef": torch.tensor(self.clip_coef)}
+
     def loss(
         self, rows: PolicyGradientRows, policy: Policy, values: Tensor | None, *, diagnostics: bool
     ) -> tuple[Tensor, Metrics]:
@@ -332,7 +343,7 @@ class PPOLearner(Learner):
             values,
             rows.returns,
             policy.entropy() if config.ent_coef or diagnostics else None,
-            clip_coef=config.clip_coef,
+            clip_coef=self.clip_coef,
             vf_coef=config.vf_coef,
             ent_coef=config.ent_coef,
             old_values=rows.values if config.clip_vloss else None,

@@ -90,7 +90,7 @@ class PolicyGradientTrainer(Trainer):
         return str(self.config.ALGORITHM)
 
     def anneal_over(self, total_steps: int) -> None:
-        """Let the learning rate fall from `learning_rate` to nearly 0 over a run of so many steps."""
+        """Let learning rate and clip range fall to nearly 0 over a run of so many steps."""
         self.learner.total_steps = total_steps
 
     # ------------------------------------------------------------------------------------------ one round

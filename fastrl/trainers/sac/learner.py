@@ -24,7 +24,7 @@ from fastrl.nn.gaussian_policy import GaussianPolicy
 from fastrl.nn.kept import KeptParameters
 from fastrl.nn.precision import without_autocast
 from fastrl.nn.squashed import SquashedGaussian
-from fastrl.runs.optimizers import backward, load_parts, require_finite_step
+from fastrl.runs.optimizers import LinearRates, backward, load_parts, require_finite_step
 from fastrl.trainers.sac.config import SACConfig
 
 
@@ -51,6 +51,7 @@ class SACLearner:
         policy, critics: what learns; target_critics: Q'.
         alpha: α, with −H̄ as the bound of mean log π.
         updates: calls of `learn` so far.
+        rates: learning rates of policy and critics.
 
     Reference: Haarnoja et al. 2018, "Soft Actor-Critic Algorithms and Applications".
     """
@@ -83,6 +84,7 @@ class SACLearner:
         self.policy_optimizer, self.critic_optimizer, self.alpha_optimizer = (
             torch.optim.Adam([weights], lr=lr, fused=True) for weights, lr in zip(learned, rates, strict=True)
         )
+        self.rates = LinearRates(self.policy_optimizer, self.critic_optimizer)
 
     def follow(self) -> None:
         """Follow parameters that were replaced; every update calls it.

@@ -69,6 +69,7 @@ class SACTrainer(Trainer):
         """One step of all environments, stored; False when a signal asked to stop first."""
         if self.stop_requested():
             return False
+        self.steps_before = self.env_steps
         self.feed.step(lambda obs: {"actions": self.learner.act(obs)})
         return True
 
@@ -78,8 +79,9 @@ class SACTrainer(Trainer):
     def learn(self) -> Mapping[str, Tensor]:
         """The updates that are due; returns the metrics of the last one."""
         metrics: Mapping[str, Tensor] = {}
+        annealed = self.anneal(self.learner.rates, self.steps_before)
         for batch in self.feed.batches():
-            metrics = self.learner.learn(batch, measure=self.feed.due < 1.0)
+            metrics = self.learner.learn(batch, measure=self.feed.due < 1.0) | annealed
         self.updates = self.learner.updates
         return {**metrics, **self.feed.metrics()}
 

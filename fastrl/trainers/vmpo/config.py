@@ -88,6 +88,9 @@ class VMPOConfig(MemoryConfig):
     """Learning rate of the policy."""
     value_lr: float = 0.001
     """Learning rate of the value function."""
+    anneal_lr: bool = False
+    """Let the learning rates of the networks fall linearly over total_steps, to nearly 0 in the last
+    update."""
     topk_fraction: float = 0.5
     """Share of the rows, by advantage, that the policy learns from, in (0, 1]."""
     temperature_init: float = 1.0

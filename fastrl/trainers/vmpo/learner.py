@@ -19,7 +19,7 @@ from fastrl.memory.make import Agent
 from fastrl.nn.kept import KeptParameters
 from fastrl.nn.precision import without_autocast
 from fastrl.runs.advantage_fit import fit_advantages
-from fastrl.runs.optimizers import backward, build_optimizer, load_parts, require_finite_step
+from fastrl.runs.optimizers import LinearRates, backward, build_optimizer, load_parts, require_finite_step
 from fastrl.trainers.vmpo.batch import VMPORows, VMPOSegments
 from fastrl.trainers.vmpo.config import VMPOConfig
 from fastrl.trainers.vmpo.gradients import ROWS_PER_BLOCK, accumulate_gradients
@@ -76,6 +76,7 @@ class VMPOLearner:
         alphas: the KL multipliers with their bounds, by the name of their part: "mean" (or the whole of a
             categorical KL) and "std".
         updates: calls of `learn` so far.
+        rates: learning rates of the networks.
 
     Reference: Song et al. 2019, "V-MPO: On-Policy Maximum a Posteriori Policy Optimization for Discrete and
         Continuous Control".
@@ -115,6 +116,7 @@ class VMPOLearner:
         self._weights = KeptParameters(self._learned())
         networks = [{"params": parameters, "lr": rate} for parameters, rate in groups.values()]
         self.optimizer = build_optimizer(config, networks, config.policy_lr)
+        self.rates = LinearRates(self.optimizer)
         multipliers = {"eps": MULTIPLIER_EPS}
         self.temperature_optimizer = build_optimizer(
             config, self.temperature.parameters(), config.temperature_lr, **multipliers

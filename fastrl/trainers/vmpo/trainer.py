@@ -308,10 +308,12 @@ class VMPOTrainer(Trainer):
         With "dae" advantages and values are fitted first; then the observations enter the statistics.
         """
         assert self.segments is not None
-        metrics: dict[str, Tensor] = {}
+        steps_before = self.env_steps - int(self.rollout.valid.sum()) if self.config.anneal_lr else 0
+        metrics = self.anneal(self.learner.rates, steps_before)
         if self.config.advantage_estimator == "dae":
             with self.stopwatch("fitting"):
-                advantages, returns, metrics = self.learner.fit_advantages(self.segments)
+                advantages, returns, fitted = self.learner.fit_advantages(self.segments)
+            metrics |= fitted
             self.rows = self._rows(advantages, returns)
         rows = self.rows
         assert rows is not None
