@@ -22,6 +22,10 @@ def imports_as_trusted(
         named: the user gave `env_id`.
         trust: the user said `--trust`.
     """
-    if trust or (named and names_module(env_id)):
+    if trust:
         return nullcontext()
-    return imports_refused(f"{run.config_file} names it, not you: say --env-id {env_id} as well, or --trust")
+    of_user = named and names_module(env_id)
+    say = f"--env-id {env_id} as well, or --trust" if names_module(env_id) and not named else "--trust"
+    return imports_refused(
+        f"{run.config_file} names it, not you: say {say}", but=(env_id,) if of_user else ()
+    )

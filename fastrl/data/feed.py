@@ -205,7 +205,7 @@ class Feed:
 
     def _add_row(self, obs: Tensor, **values: Any) -> None:
         """A row of all environments, 0 in the fields that are not given."""
-        row = {name: torch.zeros_like(view[0]) for name, view in self.replay.storage.fields.items()}
+        row = self.replay.empty_row()
         row["obs"] += self._stored(obs).to(row["obs"].device)
         for name, value in values.items():
             row[name] += torch.as_tensor(np.asarray(value)).to(row[name])

@@ -10,6 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from fastrl.data.frame_ring import PLACES, FrameRing
+from fastrl.data.frames import frames_of
 from fastrl.data.rollout import Field
 from fastrl.data.sequence_index import SequenceIndex
 from fastrl.data.sequence_storage import SequenceStorage
@@ -61,6 +63,11 @@ class SequenceReplay:
             dtype.
         seed: of the generator that draws.
         device: where the rows live.
+        frames: K, equal parts of an observation of which each row brings a new one, the last; with more than
+            1 each frame is stored once, and windows are put together when they are drawn.
+
+    Attributes:
+        fields: what `add` takes of one environment, by name.
 
     Raises:
         SettingError: capacity leaves fewer than two rows.
@@ -76,6 +83,7 @@ class SequenceReplay:
         extras: Mapping[str, Field] | None = None,
         seed: int,
         device: torch.device | str = "cpu",
+        frames: int = 1,
     ) -> None:
         rows = capacity // num_envs
         if rows < 2:
@@ -86,7 +94,12 @@ class SequenceReplay:
         self.num_envs = num_envs
         self.extras = tuple(extras or ())
         self.device = torch.device(device)
-        self.storage = SequenceStorage(_fields(obs, action, extras), rows, num_envs, self.device)
+        self.fields = _fields(obs, action, extras)
+        self._ring: FrameRing | None = None
+        if frames > 1:
+            self._ring = FrameRing(frames, rows, num_envs, math.prod(obs[0]), self.device)
+        stored, capacity = _stored(self.fields, rows, frames)
+        self.storage = SequenceStorage(stored, capacity, num_envs, self.device)
         self.index = SequenceIndex(rows, num_envs, seed)
 
     @staticmethod
@@ -97,10 +110,11 @@ class SequenceReplay:
         obs: Field,
         action: Field,
         extras: Mapping[str, Field] | None = None,
+        frames: int = 1,
     ) -> int:
         """The memory that a replay of these sizes takes, in bytes."""
-        fields = _fields(obs, action, extras)
-        return SequenceStorage.nbytes_of(fields, max(capacity // num_envs, 1), num_envs)
+        fields, rows = _stored(_fields(obs, action, extras), max(capacity // num_envs, 1), frames)
+        return SequenceStorage.nbytes_of(fields, rows, num_envs)
 
     def __len__(self) -> int:
         """Transitions that are stored."""
@@ -140,8 +154,25 @@ class SequenceReplay:
             "valid": valid,
             **extras,
         }
-        self.storage.write(self.index.write_position, row)
-        self.index.append(valid.cpu())
+        if self._ring is None:
+            self.storage.write(self.index.write_position, row)
+            self.index.append(valid.cpu())
+            return
+        for older in self._ring.newcomers(obs):
+            self._write_frames(self._ring, self.empty_row() | {"obs": older})
+        self._write_frames(self._ring, row)
+
+    def _write_frames(self, ring: FrameRing, row: dict[str, Tensor]) -> None:
+        position, stored = ring.row(row["obs"])
+        self.storage.write(position, row | stored)
+        self.index.append(row["valid"].cpu())
+
+    def empty_row(self) -> dict[str, Tensor]:
+        """A row of zeros, which is no transition: what `add` takes, [N, ...] each."""
+        return {
+            name: torch.zeros((self.num_envs, *shape), dtype=dtype, device=self.device)
+            for name, (shape, dtype) in self.fields.items()
+        }
 
     def can_sample(self, seq_len: int) -> bool:
         """Whether there is a window of so many transitions."""
@@ -158,18 +189,43 @@ class SequenceReplay:
             ValueError: there is no window of that length; the message says how many rows there are.
         """
         start, env = self.index.sample(batch_size, seq_len + 1)
-        rows = self.storage.gather(start, env, seq_len + 1)
+        rows = self._gather(start, env, seq_len + 1)
         obs = rows.pop("obs")  # [T+1, B, ...]
         extras = {name: rows.pop(name)[:seq_len] for name in self.extras}
         return Sequences(obs=obs, extras=extras, **{name: value[:seq_len] for name, value in rows.items()})
 
+    def _gather(self, start: Tensor, env: Tensor, length: int) -> dict[str, Tensor]:
+        """All fields of windows [length, B, ...], from rows of `index` on."""
+        if self._ring is None:
+            return self.storage.gather(start, env, length)
+        first = self._ring.position_of(start, self.index.write_position)
+        rows = self.storage.gather(first, env, length, names=[*self.fields.keys() - {"obs"}, PLACES])
+        return rows | {"obs": self._stacked(rows.pop(PLACES), env)}
+
+    def _stacked(self, places: Tensor, env: Tensor) -> Tensor:
+        """The observations whose frames lie in these rows [T, B, K] of environments [B]: [T, B, ...]."""
+        frames = self.storage.gather(
+            places.clamp(min=0).flatten().long(),
+            env.to(places.device)[:, None].expand_as(places).flatten(),
+            1,
+            names=["obs"],
+        )["obs"].view(*places.shape, -1)
+        nothing = places < 0
+        if bool(nothing.any()):
+            frames[nothing] = 0
+        return frames.view(*places.shape[:2], *self.fields["obs"][0])
+
     def state_dict(self) -> dict[str, Any]:
         """Every stored row, the ring's bookkeeping and the generator that draws."""
-        stored = self.index.rows
+        stored = self._stored_rows()
         return {
             "index": self.index.state_dict(),
             "rows": {name: view[:stored].clone() for name, view in self.storage.fields.items()},
+            **({} if self._ring is None else {"ring": self._ring.state_dict()}),
         }
+
+    def _stored_rows(self) -> int:
+        return self.index.rows if self._ring is None else min(self._ring.written, self._ring.capacity)
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Counterpart of `state_dict` for a replay of the same sizes.
@@ -178,13 +234,22 @@ class SequenceReplay:
             ValueError: it is none; the message names the field.
         """
         self.index.load_state_dict(state["index"])
+        stored = self.index.rows
+        if self._ring is not None:
+            places = state["rows"].get(PLACES)
+            self._ring.load_state_dict(state["ring"], self.index.write_position, places)
+            stored = self._stored_rows()
         for name, view in self.storage.fields.items():
-            saved, place = state["rows"].get(name), view[: self.index.rows]
+            saved, place = state["rows"].get(name), view[:stored]
             if not isinstance(saved, Tensor) or (saved.shape, saved.dtype) != (place.shape, place.dtype):
                 raise ValueError(
                     f"the replay's {name!r} must be a {place.dtype} tensor of shape {list(place.shape)}"
                 )
             place.copy_(saved)
+        if self._ring is not None and stored:
+            newest = (self._ring.written - 1) % self._ring.capacity
+            places = self.storage[PLACES][newest]  # [N, K]
+            self._ring.follow(self._stacked(places[None], torch.arange(self.num_envs))[0], places)
 
 
 def fields_of(env: VectorEnv) -> dict[str, Field]:
@@ -226,11 +291,20 @@ def make_replay(
             f"replay_size must hold at least {window + 1} rows of {env.num_envs} environments, "
             f"for windows of {window} transitions, got {capacity}"
         )
-    fields: dict[str, Any] = {**fields_of(env), "extras": extras}
+    fields: dict[str, Any] = {**fields_of(env), "extras": extras, "frames": frames_of(env)}
     wanted = SequenceReplay.nbytes_of(capacity, env.num_envs, **fields)
     parts = {"replay": wanted} | ({"its copies in a checkpoint": copies * wanted} if copies else {})
     words = require_memory(parts, "replay_size", device=str(device))
     return SequenceReplay(capacity, env.num_envs, **fields, seed=seed, device=device), words
+
+
+def _stored(fields: dict[str, Field], rows: int, frames: int) -> tuple[dict[str, Field], int]:
+    """Fields and rows of the storage: with frames the newest one of a row, and where all of them lie."""
+    if frames == 1:
+        return fields, rows
+    shape, dtype = fields["obs"]
+    frame: Field = ((math.prod(shape) // frames,), dtype)
+    return fields | {"obs": frame, PLACES: ((frames,), torch.int32)}, rows + FrameRing.reach(frames)
 
 
 def _fields(obs: Field, action: Field, extras: Mapping[str, Field] | None) -> dict[str, Field]:

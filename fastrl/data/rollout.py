@@ -8,6 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from fastrl.data.frames import RolloutFrames
+
 Field = tuple[tuple[int, ...], torch.dtype]  # shape of one row of one environment, and dtype
 
 
@@ -26,7 +28,12 @@ class Rollout:
         action: shape and dtype of one action.
         extras: further fields per row by name (parameters of the acting policy, ...), as shape and dtype.
         device: where the tensors live.
+        frames: K, equal parts of an observation's first axis of which each row brings a new one, the last;
+            with more than 1 each frame is stored once, and `obs` is a `StackedFrames`, which reads like the
+            tensor.
     """
+
+    obs: Any
 
     def __init__(
         self,
@@ -37,6 +44,7 @@ class Rollout:
         action: Field,
         extras: Mapping[str, Field] | None = None,
         device: torch.device | str = "cpu",
+        frames: int = 1,
     ) -> None:
         def rows(count: int, field: Field) -> Tensor:
             shape, dtype = field
@@ -44,7 +52,9 @@ class Rollout:
 
         self.num_steps = num_steps
         self.num_envs = num_envs
-        self.obs = rows(num_steps + 1, obs)
+        sizes = (num_steps, num_envs)
+        self._frames = None if frames == 1 else RolloutFrames(*sizes, *obs, frames, device)
+        self.obs = rows(num_steps + 1, obs) if self._frames is None else self._frames.obs
         self.actions = rows(num_steps, action)
         self.rewards = rows(num_steps, ((), torch.float32))
         self.terminated = rows(num_steps, ((), torch.bool))
@@ -86,6 +96,7 @@ class Rollout:
 
         Raises:
             IndexError: the rollout is full.
+            ValueError: with `frames`, observations are no stacks of them.
         """
         if self.full:
             raise IndexError(f"Rollout.append: all {self.num_steps} rows are stored; call reset() first")
@@ -93,8 +104,11 @@ class Rollout:
         if not self._rows:
             self._rows = {name: tensor.unbind(0) for name, tensor in self._tensors().items()}
         rows = self._rows
-        rows["obs"][t].copy_(obs)
-        rows["obs"][t + 1].copy_(next_obs)
+        if self._frames is None:
+            rows["obs"][t].copy_(obs)
+            rows["obs"][t + 1].copy_(next_obs)
+        else:
+            self._frames.append(t, obs, next_obs, first=t == 0)
         rows["actions"][t].copy_(actions)
         rows["rewards"][t].copy_(rewards)
         rows["terminated"][t].copy_(terminated)
@@ -111,10 +125,11 @@ class Rollout:
         return flat if bool(valid.all()) else flat[valid]
 
     def _tensors(self) -> dict[str, Tensor]:
-        own = ("obs", "actions", "rewards", "terminated", "truncated", "valid")
-        return {name: getattr(self, name) for name in own} | {
-            f"extras.{name}": value for name, value in self.extras.items()
-        }
+        own = ("actions", "rewards", "terminated", "truncated", "valid")
+        frames = self._frames
+        obs = {"obs": self.obs} if frames is None else {"frames": frames.frames, "places": frames.places}
+        extras = {f"extras.{name}": value for name, value in self.extras.items()}
+        return obs | {name: getattr(self, name) for name in own} | extras
 
     def state_dict(self) -> dict[str, Any]:
         """Stored rows and the write position, for a checkpoint."""
@@ -134,3 +149,5 @@ class Rollout:
                 )
             target.copy_(saved)
         self.position = int(state["position"])
+        if self._frames is not None:
+            self._frames.follow(self.position)

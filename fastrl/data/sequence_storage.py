@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import mmap
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
 
@@ -97,7 +97,13 @@ class SequenceStorage:
             self._write_with_torch(row, values)
 
     def gather(
-        self, start: Tensor, env: Tensor, seq_len: int, *, out: Mapping[str, Tensor] | None = None
+        self,
+        start: Tensor,
+        env: Tensor,
+        seq_len: int,
+        *,
+        out: Mapping[str, Tensor] | None = None,
+        names: Sequence[str] | None = None,
     ) -> dict[str, Tensor]:
         """Windows of `seq_len` rows: name -> [seq_len, B, ...], contiguous; see `ops.gather_sequences`.
 
@@ -108,14 +114,17 @@ class SequenceStorage:
             seq_len: rows of a window, in [1, C].
             out: name -> contiguous tensor [seq_len, B, ...] to write into, of every field; large new tensors
                 cost page faults.
+            names: the fields to read; None: all.
 
         Raises: TypeError, ValueError, IndexError, naming the argument.
         """
         if self._writer is None and isinstance(start, Tensor) and isinstance(env, Tensor):
             start, env = start.to(self.device, non_blocking=True), env.to(self.device, non_blocking=True)
-        targets = None if out is None else [out[name] for name in self._names]
-        results = gather_sequences(self._views, start, env, seq_len, out=targets)
-        return dict(zip(self._names, results, strict=True))
+        wanted = self._names if names is None else tuple(names)
+        views = self._views if names is None else [self._views[self._names.index(name)] for name in wanted]
+        targets = None if out is None else [out[name] for name in wanted]
+        results = gather_sequences(views, start, env, seq_len, out=targets)
+        return dict(zip(wanted, results, strict=True))
 
     def _view(self, field: Field, offset: int) -> Tensor:
         shape, dtype = field

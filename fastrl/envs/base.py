@@ -29,6 +29,8 @@ from fastrl.envs.failures import EnvironmentFailure as EnvironmentFailure
 from fastrl.envs.failures import WrongReturn
 from fastrl.envs.first_look import FirstLook
 from fastrl.envs.looked_at import LookedAtEnvs
+from fastrl.envs.pipeline import Pipeline
+from fastrl.envs.preprocessing import Preprocessing
 from fastrl.envs.saved import saved_array, saved_count
 from fastrl.envs.timestep import Advance, Episode, Timestep
 from fastrl.errors import SettingError
@@ -61,6 +63,7 @@ class VectorEnv(LookedAtEnvs):
         own_action: what one action is in the environment's own units.
         timeout: seconds that one `reset` or `step` of all environments may take, see `fastrl.envs.deadline`;
             None: no limit.
+        frame_stack: frames of an observation, the newest last, which are equal parts of its first axis.
         broken: an environment has failed: what the environments hold is in the middle of a step and must not
             be saved.
     """
@@ -107,6 +110,8 @@ class VectorEnv(LookedAtEnvs):
         self._steps = 0  # calls of step since the last reset
         self._started = False
         self._closed = False
+        self._pipeline = None
+        self.frame_stack = 1
         self._first_look: FirstLook | None = None
         self._done = np.zeros(num_envs, bool)  # environments that the next step resets
         self._any_done = False
@@ -130,6 +135,26 @@ class VectorEnv(LookedAtEnvs):
     def _close(self) -> None:  # noqa: B027  # most environments hold nothing
         """Release what the environments hold."""
 
+    def preprocess(self, settings: Preprocessing) -> Self:
+        """Let these settings act from now on, on actions, observations and rewards; returns the environments.
+
+        `frame_skip` and `wrapper` are not for here.
+
+        Raises:
+            SettingError: one does not fit the observations; the environments are closed then.
+        """
+        if not settings.given:
+            return self
+        try:
+            self._pipeline = Pipeline(
+                settings, self.obs_shape, self._numbers, self.num_envs, self.seeds, self.name
+            )
+        except SettingError:
+            self.close()
+            raise
+        self.obs_shape, self.frame_stack = self._pipeline.shape, self.frame_stack * self._pipeline.frames
+        return self
+
     # ---------------------------------------------------------------------------------- for trainers
 
     @property
@@ -139,10 +164,14 @@ class VectorEnv(LookedAtEnvs):
 
     @property
     def obs_bounds(self) -> tuple[np.ndarray, np.ndarray]:
-        """Smallest and largest observation, [*obs_shape] each, in their dtype; infinite where not known."""
+        """Smallest and largest of the environment's own observations, [*own_obs_shape] each.
+
+        In their dtype; infinite where not known.
+        """
+        shape = self.own_obs_shape
         if self.obs_dtype == torch.uint8:
-            return np.zeros(self.obs_shape, np.uint8), np.full(self.obs_shape, 255, np.uint8)
-        return np.full(self.obs_shape, -np.inf, np.float32), np.full(self.obs_shape, np.inf, np.float32)
+            return np.zeros(shape, np.uint8), np.full(shape, 255, np.uint8)
+        return np.full(shape, -np.inf, np.float32), np.full(shape, np.inf, np.float32)
 
     def scaled_bounds(self) -> dict[str, list[float]] | None:
         """ "low" and "high" that −1 and 1 stand for, lists [A], infinite without a bound; or None."""
@@ -158,7 +187,7 @@ class VectorEnv(LookedAtEnvs):
 
     def obs_place(self, column: int) -> str:
         """Where a number of the flattened observation comes from in the environment's own; for messages."""
-        return f"the observation at {[int(i) for i in np.unravel_index(column, self.obs_shape)]}"
+        return f"the observation at {[int(i) for i in np.unravel_index(column, self.own_obs_shape)]}"
 
     def look_at_first_steps(self, *, scales_observations: bool = False, scales_rewards: bool = False) -> None:
         """Watch the next steps for what does not fit the spaces, and warn of each thing once.
@@ -196,6 +225,8 @@ class VectorEnv(LookedAtEnvs):
         torch.set_grad_enabled(grad)
         obs = self._declared(obs)
         self._require_finite(obs)
+        if self._pipeline is not None:
+            obs = self._pipeline.begin(obs)
         self.broken = False
         self._episodes.begin()
         self._done, self._any_done = np.zeros(self.num_envs, bool), False
@@ -235,6 +266,8 @@ class VectorEnv(LookedAtEnvs):
         grad = torch.is_grad_enabled()
         if self._scale is not None:
             checked = self._scale.to_environment(checked)
+        if self._pipeline is not None:
+            checked = self._pipeline.executed(checked)
         try:
             advance = (
                 self._advance(checked)
@@ -267,6 +300,10 @@ class VectorEnv(LookedAtEnvs):
         self._steps += 1
         done = terminated | truncated
         self._count(reward if score is None else score, valid, done if over is None else over)
+        if self._pipeline is not None:
+            self._pipeline.came_of(checked, valid, self._done)
+            obs = self._pipeline.follow(obs, self._done, held)
+            reward = np.sign(reward) if self._pipeline.sign_rewards else reward
         self._done, self._any_done = done, bool(np.count_nonzero(done))
         if reward.dtype != np.float32:
             reward = reward.astype(np.float32)
@@ -328,6 +365,7 @@ class VectorEnv(LookedAtEnvs):
             "started": self._started,
             "steps": self._steps,
             "done": self._done.copy(),
+            **({} if self._pipeline is None else {"pipeline": self._pipeline.state_dict()}),
         } | self._episodes.state_dict()
 
     def _load_statistics(self, state: Mapping[str, Any]) -> None:
@@ -339,6 +377,8 @@ class VectorEnv(LookedAtEnvs):
         )
         if not isinstance(started, bool):
             raise ValueError("the environments' 'started' must be True or False")
+        if self._pipeline is not None:
+            self._pipeline.load_state_dict(state.get("pipeline"))
         self._episodes.load_state_dict(state)  # the last thing that can fail
         self._started, self._steps, self._done, self._any_done = started, steps, done, bool(done.any())
 

@@ -19,6 +19,7 @@ from fastrl.envs.failures import (
     is_of_the_process,
 )
 from fastrl.envs.finite import all_finite, first_fault
+from fastrl.envs.pipeline import Pipeline
 from fastrl.errors import NonFiniteError, SettingError
 
 
@@ -28,6 +29,7 @@ class LookedAtEnvs(ABC):
     name: str
     num_envs: int
     obs_shape: tuple[int, ...]
+    _pipeline: Pipeline | None
     seeds: list[int] | None
     timeout: float | None
     broken: bool
@@ -36,6 +38,11 @@ class LookedAtEnvs(ABC):
     _steps: int
     _done: np.ndarray
     _episodes: EpisodeStatistics
+
+    @property
+    def own_obs_shape(self) -> tuple[int, ...]:
+        """Shape of one observation as the environment itself gives it."""
+        return self.obs_shape if self._pipeline is None else self._pipeline.own_shape
 
     def failure(self, error: BaseException, env_index: int | None = None) -> EnvironmentFailure:
         """The error to raise when an environment raised `error`; env_index None: not known which."""
@@ -85,9 +92,9 @@ class LookedAtEnvs(ABC):
     def _declared(self, obs: np.ndarray) -> np.ndarray:
         """The observations in the declared dtype, if they have the declared shape."""
         # torch would spread a smaller one over the rows
-        if not isinstance(obs, np.ndarray) or obs.shape != (self.num_envs, *self.obs_shape):
+        if not isinstance(obs, np.ndarray) or obs.shape != (self.num_envs, *self.own_obs_shape):
             expected, got = (
-                list(self.obs_shape),
+                list(self.own_obs_shape),
                 list(obs.shape[1:]) if isinstance(obs, np.ndarray) else type(obs).__name__,
             )
             raise self.failure(WrongReturn(f"its observations should have shape {expected}, one has {got}"))

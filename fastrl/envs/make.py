@@ -13,6 +13,7 @@ import torch
 
 from fastrl.envs.base import VectorEnv
 from fastrl.envs.families import EnvId, env_source, family_of, list_env_ids, make_environments
+from fastrl.envs.preprocessing import Preprocessing
 from fastrl.envs.vector_settings import VectorSettings, split_options
 from fastrl.errors import SettingError
 
@@ -34,6 +35,13 @@ def make_vector_env(
     env_kwargs: Mapping[str, Any] | None = None,
     scale_actions: bool = True,
     autoreset_mode: Any = None,
+    frame_stack: int | None = None,
+    frame_skip: int | None = None,
+    grey_scale: bool | None = None,
+    resize: int | None = None,
+    sticky_actions: float | None = None,
+    sign_rewards: bool = False,
+    wrapper: Sequence[str] | None = None,
 ) -> VectorEnv:
     """Environments for a trainer.
 
@@ -64,6 +72,17 @@ def make_vector_env(
         autoreset_mode: "next_step", "same_step" or "disabled", of a Gymnasium vector environment that does
             not tell its mode; None finds it out (see `fastrl.envs.adapters.autoreset`). `env_kwargs` may hold
             it too.
+        frame_stack: observations of so many frames, the newest last, along their first axis; images then have
+            their channels in front. None here and below: as the environment has it.
+        frame_skip: execute each action so many times and sum the rewards; `max_episode_steps` counts actions
+            of the policy. Of images the larger one of the last two frames is seen, pixel by pixel.
+        grey_scale: images with one channel, [1, H, W].
+        resize: images with so many pixels on a side, averaged over areas.
+        sticky_actions: probability, in [0, 1), that the action before is executed in place of the new one, at
+            each frame.
+        sign_rewards: rewards are the signs of the environment's; episode statistics stay its own.
+        wrapper: `module:Name` of classes or functions that take a Gymnasium environment and return one,
+            innermost first; the modules are imported.
 
     Returns:
         A `VectorEnv`; call `reset` first. A `VectorEnv` given as `env` is returned as it is.
@@ -82,6 +101,15 @@ def make_vector_env(
         env_kwargs=env_kwargs,
         scale_actions=scale_actions,
         autoreset_mode=autoreset_mode,
+        preprocessing=Preprocessing(
+            wrapper=wrapper,
+            sticky_actions=sticky_actions,
+            frame_skip=frame_skip,
+            grey_scale=grey_scale,
+            resize=resize,
+            frame_stack=frame_stack,
+            sign_rewards=sign_rewards,
+        ),
     )
     return make_environments(env, settings)
 

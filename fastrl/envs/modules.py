@@ -9,7 +9,7 @@ from __future__ import annotations
 import importlib
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from types import ModuleType
@@ -20,9 +20,8 @@ from fastrl.errors import SettingError, nearest
 # before an id: Gymnasium's environment, where EnvPool has the id too; no module to be imported
 GYMNASIUM = "gymnasium:"
 _registered: dict[str, set[str]] = {}  # what each module registered when it was imported here
-_refusal: ContextVar[str | None] = ContextVar(
-    "refusal", default=None
-)  # how to allow imports, while they are refused
+# while imports are refused: how to allow them, and what is allowed all the same
+_refusal: ContextVar[tuple[str, tuple[str, ...]] | None] = ContextVar("refusal", default=None)
 
 
 def names_module(env_id: Any) -> bool:
@@ -31,12 +30,16 @@ def names_module(env_id: Any) -> bool:
 
 
 @contextmanager
-def imports_refused(how_to_allow: str | None) -> Iterator[None]:
-    """While entered, an environment in a module is a SettingError that ends in `how_to_allow`.
+def imports_refused(how_to_allow: str | None, *, but: Sequence[str] = ()) -> Iterator[None]:
+    """While entered, an environment or wrapper in a module is a SettingError that ends in `how_to_allow`.
 
     None allows imports again.
+
+    Args:
+        how_to_allow: the end of the message.
+        but: `module:name` that may be imported nevertheless.
     """
-    token = _refusal.set(how_to_allow)
+    token = _refusal.set(None if how_to_allow is None else (how_to_allow, tuple(but)))
     try:
         yield
     finally:
@@ -82,6 +85,28 @@ def find_in_module(env_id: str) -> str | Callable[..., Any]:
     raise SettingError(_unknown(env_id, module))
 
 
+def find_wrapper(name: str) -> Callable[..., Any]:
+    """The class or function that `module:name` names, to be called with an environment.
+
+    Raises:
+        SettingError: imports are refused, there is no such module, it cannot be imported, or has no such
+            name.
+    """
+    module_name, colon, attribute = name.rpartition(":")
+    if not (module_name and colon and attribute):
+        raise SettingError(f"wrapper must be module:Name, a class or function of a module, got {name!r}")
+    require_allowed(name, "wrapper")
+    with present_folder():
+        module = _import(module_name, "wrapper")
+    found = getattr(module, attribute, None)
+    if not callable(found):
+        known = [known for known, value in vars(module).items() if isinstance(value, type)]
+        raise SettingError(
+            f"wrapper: the module {module_name!r} has no {attribute!r}{nearest(attribute, known)}"
+        )
+    return found
+
+
 def names_factory(env_id: Any) -> bool:
     """Whether `module:name` names a class or function, of a module that has been imported already."""
     if not names_module(env_id):
@@ -104,17 +129,17 @@ def list_module(module_name: str) -> list[str]:
     return _registered_by(module_name)
 
 
-def require_allowed(env_id: str) -> None:
-    """Raises SettingError while imports are refused."""
-    how_to_allow = _refusal.get()
-    if how_to_allow is not None:
-        module = env_id.rpartition(":")[0]
+def require_allowed(name: str, setting: str = "env_id") -> None:
+    """Raises SettingError, naming the setting, while imports are refused and this one is not excepted."""
+    refusal = _refusal.get()
+    if refusal is not None and name not in refusal[1]:
+        module = name.rpartition(":")[0]
         raise SettingError(
-            f"env_id: {env_id!r} would import the module {module!r}, which runs its code; {how_to_allow}"
+            f"{setting}: {name!r} would import the module {module!r}, which runs its code; {refusal[0]}"
         )
 
 
-def _import(module_name: str) -> ModuleType:
+def _import(module_name: str, setting: str = "env_id") -> ModuleType:
     import gymnasium as gym
 
     before = set(gym.registry)
@@ -125,22 +150,22 @@ def _import(module_name: str) -> ModuleType:
     except ModuleNotFoundError as error:
         if error.name and (module_name == error.name or module_name.startswith(f"{error.name}.")):
             raise SettingError(
-                f"env_id: there is no module {module_name!r}, neither in the present folder, {os.getcwd()}, "
-                "nor where Python looks"
+                f"{setting}: there is no module {module_name!r}, neither in the present folder, "
+                f"{os.getcwd()}, nor where Python looks"
             ) from None
-        raise SettingError(_failed(module_name, error)) from error
+        raise SettingError(_failed(module_name, error, setting)) from error
     except (TypeError, ValueError) as error:
         if module_name.strip(".") and not module_name.startswith("."):
-            raise SettingError(_failed(module_name, error)) from error
+            raise SettingError(_failed(module_name, error, setting)) from error
         raise SettingError(
-            f"env_id: 'module:name' needs the full name of a module, got {module_name!r}"
+            f"{setting}: 'module:name' needs the full name of a module, got {module_name!r}"
         ) from None
     except (Exception, SystemExit) as error:  # whatever its code does
-        raise SettingError(_failed(module_name, error)) from error
+        raise SettingError(_failed(module_name, error, setting)) from error
 
 
-def _failed(module_name: str, error: BaseException) -> str:
-    return f"env_id: the module {module_name!r} cannot be imported: {type(error).__name__}: {error}"
+def _failed(module_name: str, error: BaseException, setting: str) -> str:
+    return f"{setting}: the module {module_name!r} cannot be imported: {type(error).__name__}: {error}"
 
 
 def _registered_by(module_name: str) -> list[str]:

@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 
+from fastrl.envs.preprocessing import Preprocessing
 from fastrl.errors import SettingError
 from fastrl.machine import require_envs, require_threads, require_whole
 
@@ -31,6 +32,7 @@ class VectorSettings:
     env_kwargs: Mapping[str, Any] | None = None
     scale_actions: bool = True
     autoreset_mode: Any = None
+    preprocessing: Preprocessing = Preprocessing()
     name: str | None = None  # None: as the environment calls itself
 
     def __post_init__(self) -> None:

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from fastrl.data.collector import Collector
+from fastrl.data.frames import frames_of
 from fastrl.data.rollout import Field, Rollout
 from fastrl.envs import Episode, Timestep, VectorEnv
 from fastrl.machine import require_memory
@@ -48,6 +49,7 @@ class RememberingCollector:
     """
 
     bootstrap_values: Tensor
+    _acted_on: Tensor  # observations [N, ...] of the latest step
 
     def __init__(
         self,
@@ -67,6 +69,7 @@ class RememberingCollector:
             "obs": (env.obs_shape, env.obs_dtype),
             "action": (env.action.shape, dtype),
             "extras": {**extras, "values": ((), torch.float32), **memory.fields},
+            "frames": frames_of(env),
         }
         wanted = Rollout(num_steps, env.num_envs, **fields, device="meta").nbytes  # counted, not taken
         self.sizes = str(
@@ -94,7 +97,7 @@ class RememberingCollector:
 
     def _act(self, obs: Tensor) -> Mapping[str, Tensor]:
         """Actions, and what the rollout keeps beside them."""
-        acting = self.memory.acting
+        acting, self._acted_on = self.memory.acting, obs
         policy, values = acting.policy_and_value(obs)
         actions = policy.sample()
         kept = {**self._keep(policy, actions), "values": values, **self.memory.place()}
@@ -102,7 +105,7 @@ class RememberingCollector:
 
     def _remember(self, timestep: Timestep) -> None:
         with self._stopwatch("acting"):
-            self.memory.remember(self.rollout.obs[self.rollout.position - 1], timestep)
+            self.memory.remember(self._acted_on, timestep)
 
     def values(self) -> Tensor:
         """V of every row and of the one that follows, as acting saw them, [T+1, N]."""

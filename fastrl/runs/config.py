@@ -47,6 +47,19 @@ RANGES: Ranges = (
     ("in [0, 2^31)", lambda value: 0 <= value < 2**31, ("seed",)),
     ("above 0 seconds and at most 10^6", lambda value: 0 < value <= 1e6, ("env_timeout",)),
     ("finite", math.isfinite, ("stop_at_return",)),
+    ("in [1, 64]", lambda value: 1 <= value <= 64, ("frame_stack", "frame_skip")),
+    ("in [8, 2048]", lambda value: 8 <= value <= 2048, ("resize",)),
+    ("in [0, 1)", lambda value: 0 <= value < 1, ("sticky_actions",)),
+)
+# arguments of `make_vector_env` that say what policies see of the environment
+PREPROCESSING = (
+    "wrapper",
+    "frame_skip",
+    "sticky_actions",
+    "grey_scale",
+    "resize",
+    "frame_stack",
+    "sign_rewards",
 )
 LARGEST_WHOLE_NUMBER = 2**53  # logs and files hold numbers as float64
 MOST_REPETITIONS = 10**6  # one round of a run would never end
@@ -92,6 +105,23 @@ class RunConfig(metaclass=TakesEarlierNames):
     """Another time limit of the environment, in steps, ≥ 1; none: its own."""
     env_kwargs: dict[str, Any] = field(default_factory=dict)
     """Options of the environment, as name=value; lists and tables as JSON or TOML."""
+    wrapper: tuple[str, ...] | None = None
+    """Classes or functions, module:Name, that wrap each Gymnasium environment, innermost first; the modules
+    are imported."""
+    frame_skip: int | None = None
+    """Execute each action so many times, in [1, 64], and sum the rewards; of images the larger one of the
+    last two frames is seen; none: as the environment has it."""
+    sticky_actions: float | None = None
+    """Probability that the action before is executed again in place of the new one, at each frame, in [0, 1);
+    none: as the environment has it."""
+    grey_scale: bool | None = None
+    """Images with one channel; none: as the environment has them."""
+    resize: int | None = None
+    """Images with so many pixels on a side, averaged over areas, in [8, 2048]; none: as they are."""
+    frame_stack: int | None = None
+    """Observations of so many frames, the newest last, in [1, 64]; none: as the environment has them."""
+    sign_rewards: bool = False
+    """Learn from the sign of each reward; reported and evaluated returns are the environment's own."""
     num_envs: int = 16
     """Environments stepped together, ≥ 1."""
     seed: int = 1
@@ -158,7 +188,8 @@ class RunConfig(metaclass=TakesEarlierNames):
 
         What the saved state belongs to, or what is used at the start alone.
         """
-        return ("env_id", "obs_keys", "max_episode_steps", "env_kwargs", "num_envs", "seed", "exact_resume")
+        environment = ("env_id", "obs_keys", "max_episode_steps", "env_kwargs", *PREPROCESSING)
+        return (*environment, "num_envs", "seed", "exact_resume")
 
     def check(self) -> None:
         """Raises SettingError, naming the setting, if a value has the wrong type or is out of its range."""

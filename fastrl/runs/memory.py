@@ -11,6 +11,7 @@ import itertools
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
+from fastrl.data.frames import frames_of
 from fastrl.errors import SettingError
 from fastrl.machine import SHARE, available_memory, in_words
 
@@ -73,5 +74,5 @@ def action_size(env: VectorEnv) -> int:
 
 
 def row_bytes(env: VectorEnv) -> int:
-    """Bytes of one row of a rollout or a replay: observation, action, reward and flags."""
-    return obs_size(env) * env.obs_dtype.itemsize + FLOAT * env.action.dim + FLOAT + 3
+    """Bytes of one row of a rollout or a replay: observation (one frame of it), action, reward and flags."""
+    return obs_size(env) // frames_of(env) * env.obs_dtype.itemsize + FLOAT * env.action.dim + FLOAT + 3

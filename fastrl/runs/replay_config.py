@@ -51,7 +51,7 @@ class ReplayConfig(RunConfig):
     q_lr: float = 3e-4
     """Learning rate of the critic."""
     anneal_lr: bool = False
-    """Let the learning rates of the networks fall linearly over total_steps, to nearly 0 in the last
+    """Let the learning rate fall linearly over total_steps: that of every network, to nearly 0 in the last
     update."""
     save_replay: bool = False
     """Keep the replay in checkpoints: a resumed run then goes on exactly."""

@@ -24,7 +24,7 @@ from fastrl.errors import SettingError
 from fastrl.nn.observations import as_rows
 from fastrl.nn.precision import require_float32_default, without_autocast
 from fastrl.runs.checkpoint import load_checkpoint, save_checkpoint
-from fastrl.runs.config import RunConfig
+from fastrl.runs.config import PREPROCESSING, RunConfig
 from fastrl.runs.evaluation import Actor, Evaluation, evaluate_policy
 from fastrl.runs.loop import Loop
 from fastrl.runs.memory import require_needs
@@ -233,6 +233,7 @@ class Trainer(ABC):
             "obs_keys": config.obs_keys,
             "max_episode_steps": config.max_episode_steps,
             "env_kwargs": config.env_kwargs,
+            **{name: getattr(config, name) for name in PREPROCESSING},
         }
 
     def follow_parameters(self) -> None:

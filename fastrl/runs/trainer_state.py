@@ -139,6 +139,9 @@ def rollout_outline(rollout: Rollout, action: ActionSpec) -> dict[str, Any]:
     """
     outline = rollout.state_dict()
     outline["position"] = Within(0, 0, rollout.num_steps - 1)
+    if "places" in outline["tensors"]:
+        last = rollout.obs.last_place
+        outline["tensors"]["places"] = Within(outline["tensors"]["places"], 0, last)
     if action.nvec:
         actions = outline["tensors"]["actions"]
         outline["tensors"]["actions"] = Within(

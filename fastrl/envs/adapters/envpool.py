@@ -13,6 +13,7 @@ from gymnasium.spaces import Dict
 
 from fastrl.envs.actions import ActionMap
 from fastrl.envs.adapters.envpool_entries import default_space, left_out, why_left_out
+from fastrl.envs.adapters.envpool_frames import STACK
 from fastrl.envs.adapters.envpool_ids import CRASHING
 from fastrl.envs.adapters.envpool_options import check_steps, checked_options, description
 from fastrl.envs.adapters.shared_core import new_threads, on_one_core
@@ -106,6 +107,7 @@ class EnvPoolEnv(VectorEnv):
             self._pool.close()
             raise
         self._reports_games = False
+        stacked = self._pool.config.get(STACK, 1) if self._observations.torch_dtype == torch.uint8 else 1
         super().__init__(
             name=env_id,
             num_envs=num_envs,
@@ -120,6 +122,7 @@ class EnvPoolEnv(VectorEnv):
             seeds=seeds,
             scale_actions=scale_actions,
         )
+        self.frame_stack = int(stacked)
 
     def _read_spaces(
         self, env_id: str, obs_keys: Sequence[str] | None, crop: int | None, num_actions: int | None

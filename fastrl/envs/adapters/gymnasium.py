@@ -115,7 +115,7 @@ class GymnasiumEnv(VectorEnv):
                 batch = self._observations.stack(observations)
         except Exception as error:
             self._fail(*self._first_misfit(observations, error))
-        if batch.shape[1:] != self.obs_shape:
+        if batch.shape[1:] != self.own_obs_shape:
             self._fail(*self._first_misfit(observations))
         return batch
 
@@ -126,7 +126,7 @@ class GymnasiumEnv(VectorEnv):
             wrong = misfit(self._observations, obs)
             if wrong is not None:
                 return wrong, index
-        return error or WrongReturn(f"its observations should have shape {list(self.obs_shape)}"), None
+        return error or WrongReturn(f"its observations should have shape {list(self.own_obs_shape)}"), None
 
     def _close(self) -> None:
         for index, env in enumerate(self.envs):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -10,6 +10,7 @@ import gymnasium as gym
 
 from fastrl.envs.adapters.gymnasium import GymnasiumEnv
 from fastrl.envs.adapters.gymnasium_vector import GymnasiumVectorEnv
+from fastrl.envs.adapters.prepared import Preparation
 from fastrl.envs.adapters.time_limit import check_limit, limited, time_limit
 from fastrl.envs.base import VectorEnv
 from fastrl.envs.construction import build, build_many
@@ -31,6 +32,9 @@ def as_it_is(env: VectorEnv, settings: VectorSettings) -> VectorEnv:
             f"env_kwargs: {', '.join(settings.env_kwargs)} cannot be given to a VectorEnv that is already "
             f"made ({env.name})"
         )
+    settings.preprocessing.refuse(
+        settings.preprocessing.given, f"cannot be given to a VectorEnv that is already made ({env.name})"
+    )
     if settings.obs_keys is not None:
         raise SettingError(f"obs_keys cannot be given to a VectorEnv that is already made ({env.name})")
     if env.scale_actions and not settings.scale_actions and env.action.kind == "continuous":
@@ -47,20 +51,31 @@ def from_single(env: gym.Env[Any, Any], settings: VectorSettings) -> VectorEnv:
     if mode is not None:
         raise SettingError(f"autoreset_mode is for vector environments; {env_name(env)} is a single one")
     require_one(settings.num_envs)
-    return GymnasiumEnv(
-        [limited(env, settings.max_episode_steps)], obs_keys=settings.obs_keys, **maps, **_placement(settings)
-    )
+    return _from_singles([env], settings, maps)
 
 
 def from_vector(env: gym.vector.VectorEnv[Any, Any, Any], settings: VectorSettings) -> VectorEnv:
     """A Gymnasium vector environment; the environments of a `SyncVectorEnv` are stepped directly."""
     mode, maps = _made_already(settings)
-    arguments = {"obs_keys": settings.obs_keys, **maps, **_placement(settings)}
     _check_count(settings.num_envs, env.num_envs, env_name(env))
     if type(env) is gym.vector.SyncVectorEnv:
-        return GymnasiumEnv([limited(each, settings.max_episode_steps) for each in env.envs], **arguments)
+        return _from_singles(env.envs, settings, maps)
+    why = f"is for single environments; {env_name(env)} steps all of them together"
+    settings.preprocessing.refuse(("wrapper", "frame_skip"), why)
     check_limit(settings.max_episode_steps, time_limit(env), env_name(env))
-    return GymnasiumVectorEnv(env, mode=mode, **arguments)
+    arguments = {"obs_keys": settings.obs_keys, **maps, **_placement(settings)}
+    return GymnasiumVectorEnv(env, mode=mode, **arguments).preprocess(settings.preprocessing)
+
+
+def _from_singles(
+    envs: Sequence[gym.Env[Any, Any]], settings: VectorSettings, maps: Mapping[str, Any]
+) -> VectorEnv:
+    """Gymnasium environments, stepped one after the other."""
+    prepare = Preparation(settings.preprocessing, settings.max_episode_steps)
+    made = GymnasiumEnv(
+        [prepare(env) for env in envs], obs_keys=settings.obs_keys, **maps, **_placement(settings)
+    )
+    return made.preprocess(prepare.left)
 
 
 def from_factory(factory: Any, settings: VectorSettings) -> VectorEnv:
@@ -93,10 +108,7 @@ def from_factory(factory: Any, settings: VectorSettings) -> VectorEnv:
         raise SettingError(
             "env must be a factory that makes a new environment at every call; it returned the same one twice"
         )
-    limit = settings.max_episode_steps
-    return GymnasiumEnv(
-        [limited(each, limit) for each in envs], obs_keys=settings.obs_keys, **maps, **_placement(settings)
-    )
+    return _from_singles(envs, settings, maps)
 
 
 def single_of_factory(

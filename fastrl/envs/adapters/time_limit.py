@@ -13,6 +13,7 @@ from typing import Any
 
 import gymnasium as gym
 
+from fastrl.envs.adapters.action_repeat import ActionRepeat
 from fastrl.errors import SettingError
 
 # where environments keep a limit of their own: Gymnasium's wrapper and its likes, environments like Memory
@@ -36,6 +37,9 @@ def time_limit(env: Any) -> int | None:
     Args:
         env: a Gymnasium environment, or a vector environment of Gymnasium or EnvPool.
     """
+    if isinstance(env, ActionRepeat):  # counted in its own steps, of several frames
+        frames = time_limit(env.env)
+        return None if frames is None else -(-frames // env.repeats)
     if isinstance(env, gym.Env):
         return min(_limits(env), default=None)
     inside = getattr(env, "envs", None)

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from fastrl.envs.adapters.envpool_ids import envpool_id, envpool_ids
+from fastrl.envs.adapters.envpool_frames import native_options
+from fastrl.envs.adapters.envpool_ids import CRASHING, envpool_id, envpool_ids
+from fastrl.envs.adapters.envpool_options import description
 from fastrl.envs.base import VectorEnv
 from fastrl.envs.construction import build_many, constructing
 from fastrl.envs.families.base import Family
 from fastrl.envs.modules import GYMNASIUM, names_module, require_allowed
+from fastrl.envs.preprocessing import Preprocessing
 from fastrl.envs.toys import TOYS
 from fastrl.envs.toys.vector import ToyVectorEnv
 from fastrl.envs.vector_settings import VectorSettings, split_options
@@ -43,14 +45,16 @@ class GymnasiumIds(Family):
 
     def make_vector(self, env: str, settings: VectorSettings) -> VectorEnv:
         from fastrl.envs.adapters.gymnasium import GymnasiumEnv
+        from fastrl.envs.adapters.prepared import Preparation
 
         _refuse_mode(env, settings)
         options, maps = split_options(settings.env_kwargs)
-        make = partial(self.make_single, env, options, settings.max_episode_steps)
-        envs = build_many(make, settings.num_envs, env)
-        return GymnasiumEnv(
+        prepare = Preparation(settings.preprocessing, settings.max_episode_steps)
+        envs = build_many(lambda: prepare(self.make_single(env, options, None)), settings.num_envs, env)
+        made = GymnasiumEnv(
             envs, name=settings.name or env, obs_keys=settings.obs_keys, **maps, **settings.placement
         )
+        return made.preprocess(prepare.left)
 
     def make_single(
         self, env: str, options: Mapping[str, Any], max_episode_steps: int | None
@@ -109,13 +113,16 @@ class Toys(_NotGymnasiums):
         _refuse_mode(env, settings)
         if settings.obs_keys is not None:
             raise SettingError(f"obs_keys is for dict observations; those of {env} are a single array")
-        return ToyVectorEnv(
+        why = f"is for Gymnasium's environments one by one; {env} is stepped all together"
+        settings.preprocessing.refuse(("wrapper", "frame_skip"), why)
+        made = ToyVectorEnv(
             env,
             settings.num_envs,
             max_episode_steps=settings.max_episode_steps,
             env_kwargs=settings.env_kwargs,
             **settings.placement,
         )
+        return made.preprocess(settings.preprocessing)
 
 
 class MaskedIds(_NotGymnasiums):
@@ -139,7 +146,8 @@ class MaskedIds(_NotGymnasiums):
             )
         from fastrl.envs.adapters.masked import MaskedEnv
 
-        return MaskedEnv(base, settings.num_envs, name=env, columns=columns, **_pool_options(settings))
+        options, left = _pool_options(base, settings)
+        return MaskedEnv(base, settings.num_envs, name=env, columns=columns, **options).preprocess(left)
 
 
 class EnvPoolIds(_NotGymnasiums):
@@ -157,7 +165,9 @@ class EnvPoolIds(_NotGymnasiums):
         from fastrl.envs.adapters.envpool import EnvPoolEnv
 
         _refuse_mode(env, settings)
-        return EnvPoolEnv(envpool_id(env) or env, settings.num_envs, **_pool_options(settings))
+        env_id = envpool_id(env) or env
+        options, left = _pool_options(env_id, settings)
+        return EnvPoolEnv(env_id, settings.num_envs, **options).preprocess(left)
 
 
 GYMNASIUM_IDS = GymnasiumIds()
@@ -186,11 +196,16 @@ def _refuse_mode(env_id: str, settings: VectorSettings) -> None:
         )
 
 
-def _pool_options(settings: VectorSettings) -> dict[str, Any]:
+def _pool_options(env_id: str, settings: VectorSettings) -> tuple[dict[str, Any], Preprocessing]:
+    """Arguments of `EnvPoolEnv`, and the preprocessing that EnvPool does not do."""
+    options, left = dict(settings.env_kwargs or {}), settings.preprocessing
+    if left.given and env_id not in CRASHING:
+        native, left = native_options(env_id, left, options, description(env_id))
+        options |= native
     return {
         "num_threads": settings.num_threads,
         "obs_keys": settings.obs_keys,
         "max_episode_steps": settings.max_episode_steps,
-        "env_kwargs": settings.env_kwargs,
+        "env_kwargs": options,
         **settings.placement,
-    }
+    }, left

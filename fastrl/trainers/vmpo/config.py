@@ -89,7 +89,7 @@ class VMPOConfig(MemoryConfig):
     value_lr: float = 0.001
     """Learning rate of the value function."""
     anneal_lr: bool = False
-    """Let the learning rates of the networks fall linearly over total_steps, to nearly 0 in the last
+    """Let the learning rate fall linearly over total_steps: that of every network, to nearly 0 in the last
     update."""
     topk_fraction: float = 0.5
     """Share of the rows, by advantage, that the policy learns from, in (0, 1]."""
