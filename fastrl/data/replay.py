@@ -190,11 +190,11 @@ class SequenceReplay:
 def fields_of(env: VectorEnv) -> dict[str, Field]:
     """`obs` and `action` of a replay for these environments: vectors, in bytes where observations are bytes.
 
-    Actions are vectors where they are continuous, numbers where they are discrete.
+    Actions are vectors where they are continuous or have several branches, numbers where they are discrete.
     """
     dtype = torch.uint8 if env.obs_dtype == torch.uint8 else torch.float32
-    continuous = env.action.kind == "continuous"
-    action: Field = ((env.action.dim,), torch.float32) if continuous else ((), torch.int64)
+    numbers = torch.float32 if env.action.kind == "continuous" else torch.int64
+    action: Field = (tuple(env.action.shape), numbers)
     return {"obs": ((math.prod(env.obs_shape),), dtype), "action": action}
 
 

@@ -23,6 +23,8 @@ class ActionSpec:
         nvec: number of choices per branch; (n,) for discrete, () for continuous.
         low, high: floats [A], bounds of continuous actions, possibly infinite; None otherwise. Actions are
             taken in their dtype.
+        masked: the last numbers of an observation, one for each choice of each branch, are above 0 where the
+            choice is allowed.
     """
 
     kind: ActionKind
@@ -30,6 +32,7 @@ class ActionSpec:
     nvec: tuple[int, ...] = ()
     low: Tensor | None = None
     high: Tensor | None = None
+    masked: bool = False
 
     def __post_init__(self) -> None:
         # plain arrays for the per-step check, which must cost next to nothing
@@ -57,6 +60,18 @@ class ActionSpec:
     def dim(self) -> int:
         """Number of action dimensions (continuous) or branches (discrete: 1)."""
         return self.shape[0] if self.shape else 1
+
+    @property
+    def mask_size(self) -> int:
+        """Numbers of the mask at the end of an observation; 0 where there is none."""
+        return sum(self.nvec) if self.masked else 0
+
+    def forbids_all(self, obs: np.ndarray) -> np.ndarray:
+        """Where the masks of observations [N, F] leave a branch without a choice, bool [N]."""
+        allowed = obs[:, obs.shape[1] - self.mask_size :] > 0
+        first = np.cumsum((0, *self.nvec[:-1]))
+        counts = np.add.reduceat(allowed, first, axis=1, dtype=np.int64)  # of each branch
+        return np.asarray((counts == 0).any(axis=1))
 
     def check(self, actions: Tensor | np.ndarray, num_envs: int) -> np.ndarray:
         """Actions as an array the environments take: int64, or floats in the bounds' dtype, clipped to them.

@@ -196,6 +196,8 @@ class VectorEnv(LookedAtEnvs):
         torch.set_grad_enabled(grad)
         obs = self._declared(obs)
         self._require_finite(obs)
+        if self.action.masked:
+            self._require_allowed(obs, np.ones(self.num_envs, bool))
         self.broken = False
         self._episodes.begin()
         self._done, self._any_done = np.zeros(self.num_envs, bool), False
@@ -266,6 +268,8 @@ class VectorEnv(LookedAtEnvs):
             self.end_first_look()
         self._steps += 1
         done = terminated | truncated
+        if self.action.masked:
+            self._require_allowed(obs, ~done)
         self._count(reward if score is None else score, valid, done if over is None else over)
         self._done, self._any_done = done, bool(np.count_nonzero(done))
         if reward.dtype != np.float32:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Mapping
 from typing import Any, NoReturn
@@ -22,8 +23,8 @@ KINDS = ("discrete", "multi_discrete", "continuous")
 def description_of(env: VectorEnv) -> dict[str, Any]:
     """What environments are, as plain values and arrays.
 
-    Entries: "name", "obs_shape", "obs_dtype" (its name), "action_kind", "action_shape", "nvec", "low" and
-    "high" (arrays [A] in the environment's own units and dtype, or None), "scale_actions",
+    Entries: "name", "obs_shape", "obs_dtype" (its name), "action_kind", "action_shape", "nvec", "masked",
+    "low" and "high" (arrays [A] in the environment's own units and dtype, or None), "scale_actions",
     "max_episode_steps", "numbering" (see `ActionMap.numbering`, or None).
     """
     action = env.own_action
@@ -34,6 +35,7 @@ def description_of(env: VectorEnv) -> dict[str, Any]:
         "action_kind": action.kind,
         "action_shape": list(action.shape),
         "nvec": list(action.nvec),
+        "masked": action.masked,
         "low": None if action.low is None else action.low.cpu().numpy().copy(),
         "high": None if action.high is None else action.high.cpu().numpy().copy(),
         "scale_actions": env.scale_actions,
@@ -66,6 +68,9 @@ class DescribedEnvs(VectorEnv):
         )
         kind = description["action_kind"]
         bounded = low is not None and high is not None and low.shape == high.shape == shape
+        masked = bool(description.get("masked", False))  # earlier checkpoints do not say
+        if masked and sum(nvec) > math.prod(obs_shape):
+            raise ValueError("the observations have no room for a mask of the actions")
         if kind not in KINDS or bounded != (kind == "continuous"):
             raise ValueError(f"action_kind {kind!r} does not fit the shape and bounds of the actions")
         with warnings.catch_warnings():
@@ -75,7 +80,7 @@ class DescribedEnvs(VectorEnv):
                 num_envs=1,
                 obs_shape=obs_shape,
                 obs_dtype=DTYPES[description["obs_dtype"]],
-                action=ActionSpec(kind, shape, nvec, low, high),
+                action=ActionSpec(kind, shape, nvec, low, high, masked=masked),
                 max_episode_steps=limit,
                 device=device,
                 scale_actions=bool(description["scale_actions"]),

@@ -9,6 +9,7 @@ from typing import NoReturn
 
 import numpy as np
 
+from fastrl.envs.action_spec import ActionSpec
 from fastrl.envs.deadline import within
 from fastrl.envs.episode_statistics import EpisodeStatistics
 from fastrl.envs.failures import (
@@ -28,6 +29,7 @@ class LookedAtEnvs(ABC):
     name: str
     num_envs: int
     obs_shape: tuple[int, ...]
+    action: ActionSpec
     seeds: list[int] | None
     timeout: float | None
     broken: bool
@@ -98,6 +100,14 @@ class LookedAtEnvs(ABC):
                 WrongReturn(f"its observations should be {self._numbers}, they are {obs.dtype}")
             )
         return obs.astype(self._numbers)
+
+    def _require_allowed(self, obs: np.ndarray, goes_on: np.ndarray) -> None:
+        """Raise where the mask of an environment in which an action comes next forbids all of a branch."""
+        forbids = self.action.forbids_all(obs) & goes_on
+        if forbids.any():
+            which = "every action" if self.action.kind == "discrete" else "every choice of a branch"
+            fault = ObservationFault(f"its mask (action_mask_key) forbids {which}", int(forbids.argmax()))
+            raise self.failure(fault)
 
     def _require_finite(
         self, obs: np.ndarray, reward: np.ndarray | None = None, score: np.ndarray | None = None

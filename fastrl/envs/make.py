@@ -34,6 +34,7 @@ def make_vector_env(
     env_kwargs: Mapping[str, Any] | None = None,
     scale_actions: bool = True,
     autoreset_mode: Any = None,
+    action_mask_key: str | None = None,
 ) -> VectorEnv:
     """Environments for a trainer.
 
@@ -64,6 +65,9 @@ def make_vector_env(
         autoreset_mode: "next_step", "same_step" or "disabled", of a Gymnasium vector environment that does
             not tell its mode; None finds it out (see `fastrl.envs.adapters.autoreset`). `env_kwargs` may hold
             it too.
+        action_mask_key: the entry of dict observations that says which discrete actions are allowed, or
+            `info.<name>` for an entry of the infos. The mask is the end of what policies get as observation,
+            whose `action.masked` is set; None: every action is allowed.
 
     Returns:
         A `VectorEnv`; call `reset` first. A `VectorEnv` given as `env` is returned as it is.
@@ -82,6 +86,7 @@ def make_vector_env(
         env_kwargs=env_kwargs,
         scale_actions=scale_actions,
         autoreset_mode=autoreset_mode,
+        action_mask_key=action_mask_key,
     )
     return make_environments(env, settings)
 

@@ -40,9 +40,11 @@ class ObservationMap:
             agent. The image is indexed [x][y] with the agent at [3][6], so 3 is `image[2:5, 4:7]`, with the
             agent at [1][2].
         name: the environment's, for messages.
+        mask: key and numbers of the entry that is a mask of actions, which comes last whatever `obs_keys`
+            says; None: there is none.
 
     Raises:
-        SettingError: nothing usable in the space, an unknown key, or a crop that does not fit.
+        SettingError: nothing usable in the space, an unknown key, or a crop or mask that does not fit.
     """
 
     def __init__(
@@ -52,12 +54,15 @@ class ObservationMap:
         obs_keys: Sequence[str] | None = None,
         crop: int | None = None,
         name: str = "",
+        mask: tuple[str, int] | None = None,
     ) -> None:
-        self.leaves = _select(space, obs_keys, name)
+        self.leaves = (
+            _select(space, obs_keys, name) if mask is None else _masked(space, obs_keys, name, *mask)
+        )
         left_out = left_out_entries(space, self.leaves) if obs_keys is None else {}
         if left_out:
             warnings.warn(_left_out_sentence(left_out, self.leaves, name), stacklevel=3)
-        only = self.leaves[0] if len(self.leaves) == 1 else None
+        only = self.leaves[0] if len(self.leaves) == 1 and mask is None else None
         self._single = only
         self._stays_uint8 = only is not None and only.image and only.dtype == np.uint8
         if only is not None and only.kind == "box":
@@ -188,13 +193,42 @@ def _left_out_sentence(left_out: Mapping[str, str], taken: Sequence[Leaf], name:
     )
 
 
-def _select(space: gym.Space[Any], obs_keys: Sequence[str] | None, name: str) -> list[Leaf]:
+def _masked(
+    space: gym.Space[Any], obs_keys: Sequence[str] | None, name: str, key: str, size: int
+) -> list[Leaf]:
+    """What is seen, and behind it the entries of the mask."""
+    leaves = [leaf for leaf in entries(space) if isinstance(leaf, Leaf)]
+    mask = [leaf for leaf in leaves if leaf.name == key or leaf.name.startswith(f"{key}.")]
+    if not mask:
+        known = [leaf.name for leaf in leaves if leaf.path]
+        there = f"it has {', '.join(known)}{nearest(key, known)}" if known else "they are a single array"
+        raise SettingError(f"action_mask_key: observations of {name} have no entry {key!r}, {there}")
+    numbers = sum(leaf.size for leaf in mask)
+    if any(leaf.kind != "box" for leaf in mask) or numbers != size:
+        described = " and ".join(leaf.described for leaf in mask)
+        raise SettingError(
+            f"action_mask_key: {key!r} of {name} must be {size} flags, one for each choice; it is {described}"
+        )
+    seen = _select(space, obs_keys, name, without=mask)
+    if images := [leaf for leaf in seen if leaf.image]:
+        raise SettingError(
+            f"action_mask_key goes with observations that are vectors; {images[0].name!r} of {name} is "
+            f"{images[0].described}: choose others with obs_keys"
+        )
+    return [*seen, *mask]
+
+
+def _select(
+    space: gym.Space[Any], obs_keys: Sequence[str] | None, name: str, without: Sequence[Leaf] = ()
+) -> list[Leaf]:
     found = list(entries(space))
-    leaves = [leaf for leaf in found if isinstance(leaf, Leaf)]
+    leaves = [leaf for leaf in found if isinstance(leaf, Leaf) and leaf not in without]
     for leaf in leaves:
         require_few_choices(f"observations of {name}", space, leaf.nvec)
     if obs_keys is not None:
         return _by_key(leaves, obs_keys, name)
+    if not leaves and without:
+        return []
     if not leaves:
         raise SettingError(f"observations of {name} have no numeric form: {space}")
     if is_minigrid(space):

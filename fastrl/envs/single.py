@@ -37,12 +37,14 @@ class SingleEnv(gym.Env[np.ndarray, Any]):
         *,
         seed: int = 0,
         obs_keys: Any = None,
+        action_mask_key: str | None = None,
         max_episode_steps: int | None = None,
         **options: Any,
     ) -> None:
         self._env_id = env_id
         self._settings: dict[str, Any] = {
             "obs_keys": obs_keys,
+            "action_mask_key": action_mask_key,
             "max_episode_steps": max_episode_steps,
             "env_kwargs": options,
         }

@@ -31,6 +31,7 @@ class VectorSettings:
     env_kwargs: Mapping[str, Any] | None = None
     scale_actions: bool = True
     autoreset_mode: Any = None
+    action_mask_key: str | None = None
     name: str | None = None  # None: as the environment calls itself
 
     def __post_init__(self) -> None:
@@ -48,6 +49,18 @@ class VectorSettings:
     def placement(self) -> dict[str, Any]:
         """Where tensors go, what they are in, and the seed: arguments of every `VectorEnv`."""
         return {"seed": self.seed, "device": self.device, "scale_actions": self.scale_actions}
+
+    @property
+    def view(self) -> dict[str, Any]:
+        """What is taken of observations: arguments of every adapter."""
+        return {"obs_keys": self.obs_keys, "action_mask_key": self.action_mask_key}
+
+    def refuse_mask(self, name: str) -> None:
+        """Raises SettingError where a mask is asked for of environments that have none."""
+        if self.action_mask_key is not None:
+            raise SettingError(
+                f"action_mask_key is {self.action_mask_key!r}, but {name} gives no masks of actions"
+            )
 
     def named(self, name: str) -> VectorSettings:
         """The same, with a name for messages."""

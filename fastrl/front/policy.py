@@ -64,6 +64,7 @@ class Policy:
         deterministic: bool = True,
         *,
         episode_starts: Any = None,
+        action_mask: Any = None,
     ) -> tuple[Any, State | None]:
         """Choose actions. What was normalised in training is normalised here.
 
@@ -76,6 +77,8 @@ class Policy:
                 generator is used.
             episode_starts: bool, or [B]: rows in which an episode begins, whatever the state says; None:
                 none of them.
+            action_mask: flags, one for each choice [choices] or [B, choices]: what is allowed, for a policy
+                trained with `action_mask_key`; obs is then without it. None: obs ends with it.
 
         Returns:
             (action, state). Actions are what Gymnasium's `env.step` takes: in the environment's own units,
@@ -87,6 +90,8 @@ class Policy:
                 episode is longer than a policy with a table of positions knows.
             NonFiniteError: an observation is not finite.
         """
+        if action_mask is not None:
+            obs = self._with_mask(obs, action_mask)
         rows, single = as_rows("Policy.act", obs, self.obs_shape, self._trainer.device)
         if self._env.obs_dtype == torch.uint8 and rows.dtype != torch.uint8:
             raise ValueError("Policy.act: obs must be bytes (uint8), as the environments give them")
@@ -102,6 +107,18 @@ class Policy:
         own = self._env.own_actions(actions)
         following = actor.remembered() if self.has_memory else None
         return (own[0] if single else own), following
+
+    def _with_mask(self, obs: Any, mask: Any) -> Tensor:
+        """Observations with the mask behind them, as fastrl's environments give them."""
+        size, device = self._env.action.mask_size, self._trainer.device
+        if not size:
+            raise ValueError("Policy.act: action_mask is for a policy that was trained with action_mask_key")
+        rows, single = as_rows("Policy.act", obs, (self.obs_shape[0] - size,), device)
+        flags, _ = as_rows("Policy.act", mask, (size,), device, what="action_mask")
+        if len(flags) != len(rows):
+            raise ValueError(f"Policy.act: action_mask has {len(flags)} rows, obs has {len(rows)}")
+        both = torch.cat([rows.float(), (flags != 0).float()], dim=1)
+        return both[0] if single else both
 
     def _state(self, state: Any, empty: State, starts: Tensor) -> State:
         """The state as the actor takes it, with position 0 where an episode starts."""

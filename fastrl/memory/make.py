@@ -49,6 +49,7 @@ def make_agent(
             continuous=continuous,
             hidden_size=config.rnn_hidden_size,
             num_layers=config.rnn_num_layers,
+            mask_size=action.mask_size,
         )
     else:
         agent = TrXLAgent(
@@ -63,6 +64,7 @@ def make_agent(
             continuous=continuous,
             gating=config.trxl_gating,
             shared_head_projection=config.shared_head_projection,
+            mask_size=action.mask_size,
         )
     if continuous:
         nn.init.constant_(agent.actor.log_std, settings.log_std_init)  # type: ignore[arg-type]

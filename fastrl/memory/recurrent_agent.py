@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence
 
-from fastrl.nn.action_heads import BranchedPolicy, DiscreteHead, GaussianHead
+from fastrl.nn.action_heads import BranchedPolicy, DiscreteHead, GaussianHead, legal_policy
 from fastrl.nn.encoders import observation_encoder
 from fastrl.nn.layers import layer_init
 from fastrl.nn.linear import Linear
@@ -31,6 +31,7 @@ class RecurrentAgent(nn.Module):
         continuous: whether actions are continuous.
         hidden_size: H.
         num_layers: L.
+        mask_size: numbers at the end of an observation that say which choices are allowed.
 
     Reference: Cho et al. 2014 (GRU); Hochreiter and Schmidhuber 1997 (LSTM).
     """
@@ -45,12 +46,13 @@ class RecurrentAgent(nn.Module):
         continuous: bool,
         hidden_size: int,
         num_layers: int,
+        mask_size: int = 0,
     ) -> None:
         super().__init__()
-        self.obs_shape, self.obs_dtype = tuple(obs_shape), obs_dtype
+        self.obs_shape, self.obs_dtype, self.mask_size = tuple(obs_shape), obs_dtype, mask_size
         numbers = obs_dtype == torch.float32
         # changes nothing until somebody updates it
-        self.obs_normalizer = RunningNormalizer(self.obs_shape) if numbers else None
+        self.obs_normalizer = RunningNormalizer(self.obs_shape, plain=mask_size) if numbers else None
         self.encoder = observation_encoder(self.obs_shape, obs_dtype, hidden_size)
         self.rnn = KINDS[kind](hidden_size, hidden_size, num_layers)
         for name, parameter in self.rnn.named_parameters():
@@ -79,7 +81,7 @@ class RecurrentAgent(nn.Module):
         """(policy, values [N], next state [N, L, S]) at observations [N, *shape] in states [N, L, S]."""
         features = self.encoder(self.normalized(obs)).unsqueeze(0)
         hidden, state = self.rnn(features, self._split(state))
-        return *self.heads(hidden.squeeze(0)), self._joined(state)
+        return *self.heads(hidden.squeeze(0), obs), self._joined(state)
 
     def run(self, obs: Tensor, batch_sizes: Tensor, state: Tensor) -> tuple[BranchedPolicy, Tensor]:
         """(policy, values [K]) of whole sequences in one call, with their gradient through time.
@@ -92,12 +94,13 @@ class RecurrentAgent(nn.Module):
         """
         features = PackedSequence(self.encoder(self.normalized(obs)), batch_sizes)
         hidden, _ = self.rnn(features, self._split(state))
-        return self.heads(hidden.data)
+        return self.heads(hidden.data, obs)
 
-    def heads(self, hidden: Tensor) -> tuple[BranchedPolicy, Tensor]:
-        """(policy, values [B]) of the recurrent network's features [B, H]."""
+    def heads(self, hidden: Tensor, obs: Tensor) -> tuple[BranchedPolicy, Tensor]:
+        """(policy, values [B]) of the recurrent network's features [B, H] at observations [B, *shape]."""
         features = self.hidden(hidden)
-        return self.actor(features), self.critic(features).squeeze(-1)
+        policy = legal_policy(self.actor(features), obs, self.mask_size)
+        return policy, self.critic(features).squeeze(-1)
 
     def _split(self, state: Tensor) -> Tensor | tuple[Tensor, Tensor]:
         """A state [N, L, S] as torch's networks take it."""

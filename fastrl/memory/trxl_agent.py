@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from fastrl.envs.observations import ObservationMap
 from fastrl.errors import SettingError
-from fastrl.nn.action_heads import BranchedPolicy, DiscreteHead, GaussianHead
+from fastrl.nn.action_heads import BranchedPolicy, DiscreteHead, GaussianHead, legal_policy
 from fastrl.nn.encoders import in_unit_range, observation_decoder, observation_encoder
 from fastrl.nn.layers import layer_init
 from fastrl.nn.linear import Linear
@@ -40,6 +40,7 @@ class TrXLAgent(nn.Module):
         continuous: whether actions are continuous.
         gating: "residual" or "gru".
         shared_head_projection: the published attention, in which heads share one small projection.
+        mask_size: numbers at the end of an observation that say which choices are allowed.
 
     Raises:
         SettingError: sizes that do not fit each other, an unknown name, or an observation space without
@@ -64,18 +65,19 @@ class TrXLAgent(nn.Module):
         continuous: bool = False,
         gating: str = "residual",
         shared_head_projection: bool = False,
+        mask_size: int = 0,
     ) -> None:
         super().__init__()
         require_float32_default()
         seen = ObservationMap(observation_space, name="the agent's observation_space")
-        self.obs_shape, self.obs_dtype = seen.shape, seen.torch_dtype
+        self.obs_shape, self.obs_dtype, self.mask_size = seen.shape, seen.torch_dtype, mask_size
         if not action_space_shape:
             raise SettingError(
                 "action_space_shape must name the choices of at least one branch, or a number of dimensions"
             )
         numbers = self.obs_dtype == torch.float32
         self.obs_normalizer = (
-            RunningNormalizer(self.obs_shape) if numbers else None
+            RunningNormalizer(self.obs_shape, plain=mask_size) if numbers else None
         )  # changes nothing until somebody updates it
         self.encoder = observation_encoder(self.obs_shape, self.obs_dtype, trxl_dim)
         self.transformer = Transformer(
@@ -141,7 +143,7 @@ class TrXLAgent(nn.Module):
             ValueError: x has another shape; one observation is a batch of one here, as its memory is.
         """
         hidden, new_memory = self.transformer(self._encode(x), memory, memory_mask, memory_indices)
-        policy, value, features = self.heads(hidden)
+        policy, value, features = self.heads(hidden, x)
         if self.decoder is not None:
             self._last_hidden = features
         if action is None:
@@ -196,12 +198,16 @@ class TrXLAgent(nn.Module):
         See `Transformer.read`.
         """
         hidden, tokens = self.transformer.read(self.encode(x), banks, window, maps)
-        return *self.heads(hidden), tokens
+        return *self.heads(hidden, x), tokens
 
-    def heads(self, hidden: Tensor) -> tuple[BranchedPolicy, Tensor, Tensor]:
-        """(policy, values [B], features [B, D]) of what the transformer returned, [B, D]."""
+    def heads(self, hidden: Tensor, x: Tensor) -> tuple[BranchedPolicy, Tensor, Tensor]:
+        """(policy, values [B], features [B, D]) of what the transformer returned, [B, D].
+
+        At observations [B, *shape].
+        """
         features = self.hidden_post_trxl(hidden)
-        return self.actor(features), self.critic(features).squeeze(-1), features
+        policy = legal_policy(self.actor(features), x, self.mask_size)
+        return policy, self.critic(features).squeeze(-1), features
 
     def decode(self, features: Tensor) -> Tensor:
         """What the decoder makes of features [B, D]: see `fastrl.nn.encoders.observation_decoder`.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from fastrl.nn.distributions import Categorical, DiagonalGaussian, Distribution
 from fastrl.nn.layers import layer_init
 from fastrl.nn.linear import Linear
+from fastrl.nn.masks import mask_in, masked_logits
 
 
 class BranchedPolicy(Protocol):
@@ -72,6 +73,22 @@ class JointBranches(Branches):
         """Log-probability [B] in nats of whole actions [B, branches]."""
         return Branches.log_prob(self, actions).sum(-1)
 
+    def log_probs(self) -> Tensor:
+        """Log-probabilities of all whole actions [..., n₁ n₂ …], numbered as `joint_numbers` does."""
+        first, *others = (choice.log_probs() for choice in self.choices)
+        for part in others:
+            first = (first.unsqueeze(-1) + part.unsqueeze(-2)).flatten(-2)
+        return first
+
+    def branch_log_probs(self) -> Tensor:
+        """Log-probabilities of each branch's choices, side by side [..., n₁ + n₂ + …]."""
+        return torch.cat([choice.log_probs() for choice in self.choices], dim=-1)
+
+    def samples(self, count: int) -> Tensor:
+        """`count` draws for each of B rows, [B, count, branches] int64."""
+        rows = (choice.logits.unsqueeze(1).expand(-1, count, -1) for choice in self.choices)
+        return torch.stack([Categorical(logits).sample() for logits in rows], dim=-1)
+
     def centred(self, outputs: Tensor, actions: Tensor) -> Tensor:
         """The branches' centred outputs, summed, [...].
 
@@ -99,6 +116,24 @@ class JointBranches(Branches):
 
 
 Policy = Distribution | JointBranches
+
+
+def joint_numbers(actions: Tensor, nvec: Sequence[int]) -> Tensor:
+    """Numbers [...] of whole actions [..., branches] int64, the last branch counting first.
+
+    They go from 0 to n₁ n₂ … − 1.
+    """
+    numbers = torch.zeros_like(actions[..., 0])
+    for branch, choices in enumerate(nvec):
+        numbers = numbers * choices + actions[..., branch]
+    return numbers
+
+
+def one_hot_branches(actions: Tensor, nvec: Sequence[int]) -> Tensor:
+    """Whole actions [..., branches] as float32 [..., n₁ + n₂ + …], a 1 in each branch."""
+    first = torch.tensor((0, *nvec[:-1]), device=actions.device).cumsum(0)
+    flat = torch.zeros(*actions.shape[:-1], sum(nvec), device=actions.device)
+    return flat.scatter_(-1, actions + first, 1.0)
 
 
 def categorical(logits: Tensor, nvec: Sequence[int] = ()) -> Categorical | JointBranches:
@@ -131,12 +166,36 @@ def distribution(parameters: Tensor, action_info: Mapping[str, Any]) -> Policy:
     raise ValueError(f"create_dist: there is no distribution for {space} actions")
 
 
+def policy_over(policy: Policy, take: Callable[[Tensor], Tensor]) -> Policy:
+    """The policy over what `take` makes of its rows; a log σ that all rows share [1, A] stays."""
+    if isinstance(policy, JointBranches):
+        return JointBranches(tuple(Categorical(take(choice.logits)) for choice in policy.choices))
+    if isinstance(policy, Categorical):
+        return Categorical(take(policy.logits))
+    mean, log_std = policy.mean, policy.log_std
+    shared = log_std.dim() < mean.dim() or (log_std.dim() == 2 and log_std.shape[0] == 1)
+    return DiagonalGaussian(take(mean), log_std if shared else take(log_std))
+
+
 def whole_policy(policy: BranchedPolicy) -> Policy:
     """The same policy with one log-probability for the whole action."""
     if isinstance(policy, DiagonalGaussian):
         return DiagonalGaussian(policy.mean, policy.log_std)
     assert isinstance(policy, Branches)
     return policy.choices[0] if len(policy.choices) == 1 else JointBranches(policy.choices)
+
+
+def legal_policy(policy: BranchedPolicy, obs: Tensor, size: int) -> BranchedPolicy:
+    """The policy without the choices that observations [B, F] forbid in their last `size` numbers.
+
+    As it is where `size` is 0.
+    """
+    if not size:
+        return policy
+    assert isinstance(policy, Branches)
+    masks = mask_in(obs, size).split([choice.logits.shape[-1] for choice in policy.choices], dim=-1)
+    pairs = zip(policy.choices, masks, strict=True)
+    return Branches(tuple(Categorical(masked_logits(choice.logits, mask)) for choice, mask in pairs))
 
 
 def policy_parameters(policy: BranchedPolicy | Policy) -> Tensor:

@@ -63,15 +63,19 @@ class RunningNormalizer(Statistics):
         shape: shape of one sample, () for a scalar.
         clip: bound of the normalised value; None leaves it unbounded.
         epsilon: added to the variance.
+        plain: so many numbers at the end of a sample pass as they are, such as masks of actions.
     """
 
     mean: Tensor
     var: Tensor
     count: Tensor
 
-    def __init__(self, shape: Sequence[int], *, clip: float | None = 10.0, epsilon: float = 1e-8) -> None:
+    def __init__(
+        self, shape: Sequence[int], *, clip: float | None = 10.0, epsilon: float = 1e-8, plain: int = 0
+    ) -> None:
         super().__init__()
         self.clip = clip
+        self.plain = plain
         self.epsilon = epsilon
         self.register_buffer("mean", torch.zeros(tuple(shape), dtype=torch.float64))
         self.register_buffer("var", torch.ones(tuple(shape), dtype=torch.float64))
@@ -86,11 +90,10 @@ class RunningNormalizer(Statistics):
                 torch.inference_mode(False),
                 torch.no_grad(),
             ):  # the first caller may be acting, later ones learning
-                self._cached = (
-                    self.mean.float(),
-                    (self.var + self.epsilon).rsqrt().float(),
-                    bool(self.count > 0),
-                )
+                mean, inverse_std = self.mean.float(), (self.var + self.epsilon).rsqrt().float()
+                if self.plain:
+                    mean[..., -self.plain :], inverse_std[..., -self.plain :] = 0.0, 1.0
+                self._cached = (mean, inverse_std, bool(self.count > 0))
         return self._cached
 
     def forward(self, x: Tensor) -> Tensor:

@@ -88,6 +88,9 @@ class RunConfig(metaclass=TakesEarlierNames):
     imported."""
     obs_keys: tuple[str, ...] | None = None
     """Entries of dict observations to use, in this order; none: all but images."""
+    action_mask_key: str | None = None
+    """Entry of dict observations that says which discrete actions are allowed, or info.<name> for one of the
+    infos; none: all are."""
     max_episode_steps: int | None = None
     """Another time limit of the environment, in steps, ≥ 1; none: its own."""
     env_kwargs: dict[str, Any] = field(default_factory=dict)
@@ -155,7 +158,8 @@ class RunConfig(metaclass=TakesEarlierNames):
 
         What the saved state belongs to, or what is used at the start alone.
         """
-        return ("env_id", "obs_keys", "max_episode_steps", "env_kwargs", "num_envs", "seed", "exact_resume")
+        observed = ("env_id", "obs_keys", "action_mask_key", "max_episode_steps", "env_kwargs")
+        return (*observed, "num_envs", "seed", "exact_resume")
 
     def check(self) -> None:
         """Raises SettingError, naming the setting, if a value has the wrong type or is out of its range."""

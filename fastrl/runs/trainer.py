@@ -229,6 +229,7 @@ class Trainer(ABC):
         config = self.config
         return {
             "obs_keys": config.obs_keys,
+            "action_mask_key": config.action_mask_key,
             "max_episode_steps": config.max_episode_steps,
             "env_kwargs": config.env_kwargs,
         }

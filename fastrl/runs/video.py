@@ -54,11 +54,12 @@ def record_episode(
     Args:
         actor: for one environment, which has seen nothing yet.
         env_id, seed, folder, name: see `make_recorded_env`.
-        options: `obs_keys`, `max_episode_steps` and `env_kwargs`, as for `make_vector_env`.
+        options: `obs_keys`, `action_mask_key`, `max_episode_steps` and `env_kwargs`, as for
+            `make_vector_env`.
     """
     env = make_recorded_env(env_id, seed=seed, folder=folder, name=name, options=options)
     view = {k: v for k, v in (options["env_kwargs"] or {}).items() if k in VIEW_OPTIONS}
-    limits = {key: options[key] for key in ("obs_keys", "max_episode_steps")}
+    limits = {key: options[key] for key in ("obs_keys", "action_mask_key", "max_episode_steps")}
     # as a vector environment of one, so that the actor sees what it was trained on; closing it closes `env`
     with make_vector_env(env, 1, seed=seed, env_kwargs=view, **limits) as stream:
         obs = stream.reset()

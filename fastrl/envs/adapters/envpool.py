@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from gymnasium.spaces import Dict
 
+from fastrl.envs.action_spec import ActionSpec
 from fastrl.envs.actions import ActionMap
 from fastrl.envs.adapters.envpool_entries import default_space, left_out, why_left_out
 from fastrl.envs.adapters.envpool_ids import CRASHING
@@ -19,7 +20,7 @@ from fastrl.envs.adapters.shared_core import new_threads, on_one_core
 from fastrl.envs.adapters.time_limit import as_limit
 from fastrl.envs.base import VectorEnv, environment_seeds
 from fastrl.envs.construction import constructing
-from fastrl.envs.observations import ObservationMap
+from fastrl.envs.masks import observations_with_mask
 from fastrl.envs.timestep import Advance
 from fastrl.errors import SettingError
 from fastrl.machine import available_cores, require_envs, require_threads
@@ -50,6 +51,7 @@ class EnvPoolEnv(VectorEnv):
         num_threads: threads that step the environments; None: one per environment, at most one per core.
         obs_keys: entries of a dict observation to take (see `ObservationMap`); None: all but images and those
             of `left_out`.
+        action_mask_key: see `observations_with_mask`.
         max_episode_steps: another time limit.
         env_kwargs: options of the environment; `crop` for MiniGrid (see `ObservationMap`) and `num_actions`
             (see `ActionMap`).
@@ -72,6 +74,7 @@ class EnvPoolEnv(VectorEnv):
         max_episode_steps: int | None = None,
         env_kwargs: Mapping[str, Any] | None = None,
         scale_actions: bool = True,
+        action_mask_key: str | None = None,
     ) -> None:
         import envpool
 
@@ -101,7 +104,7 @@ class EnvPoolEnv(VectorEnv):
                 )
             )
         try:
-            self._read_spaces(env_id, obs_keys, crop, num_actions)
+            action = self._read_spaces(env_id, obs_keys, crop, num_actions, action_mask_key)
         except BaseException:
             self._pool.close()
             raise
@@ -111,7 +114,7 @@ class EnvPoolEnv(VectorEnv):
             num_envs=num_envs,
             obs_shape=self._observations.shape,
             obs_dtype=self._observations.torch_dtype,
-            action=self._actions.spec,
+            action=action,
             max_episode_steps=as_limit(
                 self._pool.config.get("max_episode_steps")
             ),  # BabyAI's 0: it depends on the mission
@@ -122,8 +125,13 @@ class EnvPoolEnv(VectorEnv):
         )
 
     def _read_spaces(
-        self, env_id: str, obs_keys: Sequence[str] | None, crop: int | None, num_actions: int | None
-    ) -> None:
+        self,
+        env_id: str,
+        obs_keys: Sequence[str] | None,
+        crop: int | None,
+        num_actions: int | None,
+        action_mask_key: str | None,
+    ) -> ActionSpec:
         if self._pool.action_space is None:
             raise SettingError(
                 f"env_id: actions of {env_id} have several parts, which EnvPool does not describe; they are "
@@ -135,19 +143,29 @@ class EnvPoolEnv(VectorEnv):
             )  # EnvPool's spaces; nothing a user could do about it
             space, actions = self._pool.observation_space, self._pool.action_space
             seen = default_space(env_id, space) if obs_keys is None else space
-            self._observations = ObservationMap(seen, obs_keys=obs_keys, crop=crop, name=env_id)
+            if isinstance(seen, Dict) and isinstance(space, Dict) and action_mask_key in space.spaces:
+                seen = Dict({**seen.spaces, action_mask_key: space.spaces[action_mask_key]})
             self._actions: ActionMap = ActionMap(actions, num_actions=num_actions, name=env_id)
+            self._observations, self._info_mask, action = observations_with_mask(
+                seen, self._actions.spec, action_mask_key, obs_keys=obs_keys, crop=crop, name=env_id
+            )
         if obs_keys is None and left_out(env_id, space):
             entries = ", ".join(left_out(env_id, space))
             _say_once(
                 f"{env_id}: {entries} of EnvPool's observations left out, which {why_left_out(env_id)}; "
                 "obs_keys brings them back"
             )
-        if isinstance(space, Dict) and "action_mask" in space.spaces:
+        if action_mask_key is None and isinstance(space, Dict) and "action_mask" in space.spaces:
             _say_once(
-                f"{env_id} tells in action_mask which actions are allowed; policies do not know masks yet "
-                "and will choose others too"
+                f"{env_id} tells in action_mask which actions are allowed; policies will choose others too, "
+                "unless action_mask_key is 'action_mask'"
             )
+        return action
+
+    def _batch(self, obs: Any, info: Any) -> np.ndarray:
+        if self._info_mask is not None:
+            obs = self._info_mask.attach_all(obs, info, self.num_envs)
+        return self._observations.batch(obs)
 
     @property
     def obs_bounds(self) -> tuple[np.ndarray, np.ndarray]:
@@ -180,11 +198,11 @@ class EnvPoolEnv(VectorEnv):
             "reward",
             "terminated",
         } <= info.keys()  # Atari: the whole game beside what is learned from
-        return self._observations.batch(obs)
+        return self._batch(obs, info)
 
     def _advance(self, actions: np.ndarray) -> Advance:
         obs, reward, terminated, truncated, info = self._pool.step(self._actions.batch(actions))
-        obs = self._observations.batch(obs)
+        obs = self._batch(obs, info)
         if self._reports_games:
             return Advance(
                 obs,

@@ -13,7 +13,7 @@ from fastrl.envs.actions import ActionMap
 from fastrl.envs.adapters.time_limit import longest_limit
 from fastrl.envs.base import VectorEnv, environment_seeds
 from fastrl.envs.failures import WrongReturn
-from fastrl.envs.observations import ObservationMap
+from fastrl.envs.masks import observations_with_mask
 from fastrl.envs.own import env_name
 from fastrl.envs.returned import misfit, reset_values, step_values
 from fastrl.envs.timestep import Advance
@@ -28,6 +28,7 @@ class GymnasiumEnv(VectorEnv):
         seed: gives each environment a seed of its own at the first reset.
         device: where tensors go.
         obs_keys, crop: see `ObservationMap`.
+        action_mask_key: see `observations_with_mask`.
         num_actions: see `ActionMap`.
         scale_actions: see `VectorEnv`.
     """
@@ -43,6 +44,7 @@ class GymnasiumEnv(VectorEnv):
         crop: int | None = None,
         num_actions: int | None = None,
         scale_actions: bool = True,
+        action_mask_key: str | None = None,
     ) -> None:
         first = envs[0]
         name = name or env_name(first)
@@ -50,15 +52,18 @@ class GymnasiumEnv(VectorEnv):
             if env.observation_space != first.observation_space or env.action_space != first.action_space:
                 raise ValueError(f"environment {index} of {name} has other spaces than environment 0")
         self.envs = list(envs)
-        self._observations = ObservationMap(first.observation_space, obs_keys=obs_keys, crop=crop, name=name)
         self._actions: ActionMap = ActionMap(first.action_space, num_actions=num_actions, name=name)
+        view: dict[str, Any] = {"obs_keys": obs_keys, "crop": crop, "name": name}
+        self._observations, self._info_mask, action = observations_with_mask(
+            first.observation_space, self._actions.spec, action_mask_key, **view
+        )
         self._seeded = False
         super().__init__(
             name=name,
             num_envs=len(envs),
             obs_shape=self._observations.shape,
             obs_dtype=self._observations.torch_dtype,
-            action=self._actions.spec,
+            action=action,
             max_episode_steps=longest_limit(envs),
             device=device,
             seeds=environment_seeds(seed, len(envs)),
@@ -81,7 +86,7 @@ class GymnasiumEnv(VectorEnv):
         observations = []
         for index, (env, seed) in enumerate(zip(self.envs, seeds, strict=True)):
             try:
-                observations.append(reset_values(env.reset(seed=seed))[0])
+                observations.append(self._seen(*reset_values(env.reset(seed=seed))))
             except BaseException as error:
                 self._fail(error, index)
         self._seeded = True
@@ -97,14 +102,18 @@ class GymnasiumEnv(VectorEnv):
         for index, env in enumerate(self.envs):
             try:
                 if self._done[index]:
-                    observations[index] = reset_values(env.reset())[0]
+                    observations[index] = self._seen(*reset_values(env.reset()))
                 else:
-                    observations[index], reward[index], terminated[index], truncated[index], _ = step_values(
+                    obs, reward[index], terminated[index], truncated[index], info = step_values(
                         env.step(batch[index])
                     )
+                    observations[index] = self._seen(obs, info)
             except BaseException as error:
                 self._fail(error, index)
         return Advance(self._stack(observations), reward, terminated, truncated)
+
+    def _seen(self, obs: Any, info: Any) -> Any:
+        return obs if self._info_mask is None else self._info_mask.attach(obs, info)
 
     def _stack(self, observations: list[Any]) -> np.ndarray:
         """Observations of all environments [N, *obs_shape]; the first that does not fit is a failure."""

@@ -18,6 +18,7 @@ from fastrl.envs.adapters.workers import PATIENCE, Workers
 from fastrl.envs.base import VectorEnv, environment_seeds
 from fastrl.envs.deadline import NoAnswer
 from fastrl.envs.failures import WrongReturn
+from fastrl.envs.masks import observations_with_mask
 from fastrl.envs.observations import ObservationMap
 from fastrl.envs.own import env_name
 from fastrl.envs.returned import reset_values, vector_step_values
@@ -46,6 +47,7 @@ class GymnasiumVectorEnv(VectorEnv):
         seed: seed of the first reset.
         device: where tensors go.
         obs_keys, crop: see `ObservationMap`.
+        action_mask_key: see `observations_with_mask`.
         num_actions: see `ActionMap`.
         scale_actions: see `VectorEnv`.
 
@@ -65,13 +67,18 @@ class GymnasiumVectorEnv(VectorEnv):
         crop: int | None = None,
         num_actions: int | None = None,
         scale_actions: bool = True,
+        action_mask_key: str | None = None,
     ) -> None:
         name = name or env_name(env)
         self.env = env
         observation_space, action_space = single_spaces(env, name)
-        self._observations = ObservationMap(observation_space, obs_keys=obs_keys, crop=crop, name=name)
         self._actions: ActionMap = ActionMap(action_space, num_actions=num_actions, name=name)
-        self.autoreset_mode = autoreset_mode(env, name, self._observations, self._actions, mode)
+        view: dict[str, Any] = {"obs_keys": obs_keys, "crop": crop, "name": name}
+        self._observations, self._info_mask, action = observations_with_mask(
+            observation_space, self._actions.spec, action_mask_key, **view
+        )
+        plain = ObservationMap(observation_space, **view) if self._info_mask else self._observations
+        self.autoreset_mode = autoreset_mode(env, name, plain, self._actions, mode)
         self._seeded = hasattr(env, "all_env_ids")  # an EnvPool object takes its seed when it is made
         self._workers = Workers.of(env)
         self._obs = np.empty(0)  # last observations, where held rows need them
@@ -83,7 +90,7 @@ class GymnasiumVectorEnv(VectorEnv):
             num_envs=env.num_envs,
             obs_shape=self._observations.shape,
             obs_dtype=self._observations.torch_dtype,
-            action=self._actions.spec,
+            action=action,
             max_episode_steps=time_limit(env),
             device=device,
             seeds=environment_seeds(seed, env.num_envs),
@@ -100,13 +107,13 @@ class GymnasiumVectorEnv(VectorEnv):
         return self._observations.place(column)
 
     def _reset_all(self) -> np.ndarray:
-        self._obs = self._batch(self._first_reset() if not self._seeded else self._reset_env())
+        self._obs = self._batch(*(self._first_reset() if not self._seeded else self._reset_env()))
         self._seeded, self._next_obs = True, None
         if self.max_episode_steps is None:
             self.max_episode_steps = time_limit(self.env)
         return self._obs.copy()
 
-    def _first_reset(self) -> Any:
+    def _first_reset(self) -> tuple[Any, Any]:
         assert self.seeds is not None
         try:
             return self._reset_env(seed=list(self.seeds))
@@ -122,11 +129,11 @@ class GymnasiumVectorEnv(VectorEnv):
                 raise
             return self._reset_env(seed=self.seeds[0])
 
-    def _reset_env(self, **arguments: Any) -> Any:
+    def _reset_env(self, **arguments: Any) -> tuple[Any, Any]:
         if self.timeout is None or self.env is not getattr(self._workers, "env", None):
-            return reset_values(self.env.reset(**arguments))[0]
+            return reset_values(self.env.reset(**arguments))
         self.env.reset_async(**arguments)
-        return reset_values(self.env.reset_wait(timeout=self.timeout))[0]
+        return reset_values(self.env.reset_wait(timeout=self.timeout))
 
     def _step_env(self, actions: np.ndarray) -> tuple[Any, np.ndarray, np.ndarray, np.ndarray, Any]:
         if self.timeout is None or self.env is not getattr(self._workers, "env", None):
@@ -144,7 +151,9 @@ class GymnasiumVectorEnv(VectorEnv):
             )
         return self._workers.blame(error)
 
-    def _batch(self, obs: Any) -> np.ndarray:
+    def _batch(self, obs: Any, infos: Any) -> np.ndarray:
+        if self._info_mask is not None:
+            obs = self._info_mask.attach_all(obs, infos, self.num_envs)
         with np.errstate(over="ignore"):  # numbers too large for float32 are infinite then, and found as such
             return np.array(
                 self._observations.batch(obs)
@@ -152,12 +161,12 @@ class GymnasiumVectorEnv(VectorEnv):
 
     def _advance(self, actions: np.ndarray) -> Advance:
         if self.autoreset_mode == "next_step":
-            obs, reward, terminated, truncated, _ = self._step_env(self._actions.batch(actions))
-            return Advance(self._batch(obs), reward, terminated, truncated)
+            obs, reward, terminated, truncated, infos = self._step_env(self._actions.batch(actions))
+            return Advance(self._batch(obs, infos), reward, terminated, truncated)
         if self._any_done:
             return self._reset_ended()
         obs, reward, terminated, truncated, infos = self._step_env(self._actions.batch(actions))
-        self._obs = self._batch(obs)
+        self._obs = self._batch(obs, infos)
         ended = terminated | truncated
         if self.autoreset_mode == "same_step" and ended.any():
             self._next_obs = self._obs.copy()
@@ -167,7 +176,7 @@ class GymnasiumVectorEnv(VectorEnv):
     def _reset_ended(self) -> Advance:
         """Reset rows for the columns that ended, held rows for the others; nothing is stepped."""
         if self.autoreset_mode == "disabled":
-            fresh = self._batch(self._reset_env(options={"reset_mask": self._done.copy()}))
+            fresh = self._batch(*self._reset_env(options={"reset_mask": self._done.copy()}))
         else:
             assert self._next_obs is not None
             fresh = self._next_obs
@@ -182,7 +191,8 @@ class GymnasiumVectorEnv(VectorEnv):
             if final[index] is None:
                 missing = KeyError("SAME_STEP autoreset, but no final_obs in infos for an episode that ended")
                 raise self.failure(missing, index)
-            self._obs[index] = self._observations.stack([final[index]])[0]
+            last = final[index] if self._info_mask is None else self._info_mask.attach_any(final[index])
+            self._obs[index] = self._observations.stack([last])[0]
 
     def _close(self) -> None:
         if self._workers is not None:

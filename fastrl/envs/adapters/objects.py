@@ -33,6 +33,8 @@ def as_it_is(env: VectorEnv, settings: VectorSettings) -> VectorEnv:
         )
     if settings.obs_keys is not None:
         raise SettingError(f"obs_keys cannot be given to a VectorEnv that is already made ({env.name})")
+    if not env.action.masked:
+        settings.refuse_mask(env.name)
     if env.scale_actions and not settings.scale_actions and env.action.kind == "continuous":
         raise SettingError(
             f"scale_actions must be given where a VectorEnv is made; {env.name} is already made, and scales "
@@ -48,14 +50,14 @@ def from_single(env: gym.Env[Any, Any], settings: VectorSettings) -> VectorEnv:
         raise SettingError(f"autoreset_mode is for vector environments; {env_name(env)} is a single one")
     require_one(settings.num_envs)
     return GymnasiumEnv(
-        [limited(env, settings.max_episode_steps)], obs_keys=settings.obs_keys, **maps, **_placement(settings)
+        [limited(env, settings.max_episode_steps)], **settings.view, **maps, **_placement(settings)
     )
 
 
 def from_vector(env: gym.vector.VectorEnv[Any, Any, Any], settings: VectorSettings) -> VectorEnv:
     """A Gymnasium vector environment; the environments of a `SyncVectorEnv` are stepped directly."""
     mode, maps = _made_already(settings)
-    arguments = {"obs_keys": settings.obs_keys, **maps, **_placement(settings)}
+    arguments = {**settings.view, **maps, **_placement(settings)}
     _check_count(settings.num_envs, env.num_envs, env_name(env))
     if type(env) is gym.vector.SyncVectorEnv:
         return GymnasiumEnv([limited(each, settings.max_episode_steps) for each in env.envs], **arguments)
@@ -95,7 +97,7 @@ def from_factory(factory: Any, settings: VectorSettings) -> VectorEnv:
         )
     limit = settings.max_episode_steps
     return GymnasiumEnv(
-        [limited(each, limit) for each in envs], obs_keys=settings.obs_keys, **maps, **_placement(settings)
+        [limited(each, limit) for each in envs], **settings.view, **maps, **_placement(settings)
     )
 
 

@@ -144,7 +144,8 @@ class SingleCheck:
         if isinstance(info, Mapping) and "action_mask" in info:
             self._report.note(
                 "infos",
-                "info has an action_mask: fastrl has no masks yet, and its policies take masked actions too",
+                "info has an action_mask: policies take forbidden actions too, unless action_mask_key is "
+                "'info.action_mask'",
             )
             mask = mask_of(info, spec)
             if mask is not None:

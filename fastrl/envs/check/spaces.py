@@ -57,8 +57,7 @@ def observations_of(
         if leaf.path and leaf.path[-1] == "action_mask":
             report.warn(
                 "observations",
-                f"{leaf.called}: fastrl has no masks of actions yet, and its policies take masked actions "
-                "too",
+                f"{leaf.called}: policies take forbidden actions too, unless action_mask_key names it",
             )
         if leaf.kind == "choices" and leaf.size > MANY_CHOICES:
             report.warn(

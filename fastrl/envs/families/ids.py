@@ -48,9 +48,7 @@ class GymnasiumIds(Family):
         options, maps = split_options(settings.env_kwargs)
         make = partial(self.make_single, env, options, settings.max_episode_steps)
         envs = build_many(make, settings.num_envs, env)
-        return GymnasiumEnv(
-            envs, name=settings.name or env, obs_keys=settings.obs_keys, **maps, **settings.placement
-        )
+        return GymnasiumEnv(envs, name=settings.name or env, **settings.view, **maps, **settings.placement)
 
     def make_single(
         self, env: str, options: Mapping[str, Any], max_episode_steps: int | None
@@ -109,6 +107,7 @@ class Toys(_NotGymnasiums):
         _refuse_mode(env, settings)
         if settings.obs_keys is not None:
             raise SettingError(f"obs_keys is for dict observations; those of {env} are a single array")
+        settings.refuse_mask(env)
         return ToyVectorEnv(
             env,
             settings.num_envs,
@@ -137,6 +136,7 @@ class MaskedIds(_NotGymnasiums):
             raise SettingError(
                 f"env_id: {env} is made from {base} of EnvPool, which is not there; run `pip install envpool`"
             )
+        settings.refuse_mask(env)
         from fastrl.envs.adapters.masked import MaskedEnv
 
         return MaskedEnv(base, settings.num_envs, name=env, columns=columns, **_pool_options(settings))
@@ -189,7 +189,7 @@ def _refuse_mode(env_id: str, settings: VectorSettings) -> None:
 def _pool_options(settings: VectorSettings) -> dict[str, Any]:
     return {
         "num_threads": settings.num_threads,
-        "obs_keys": settings.obs_keys,
+        **settings.view,
         "max_episode_steps": settings.max_episode_steps,
         "env_kwargs": settings.env_kwargs,
         **settings.placement,

@@ -64,7 +64,7 @@ class MPOAgent:
         for name, size in (("obs_dim", obs_dim), ("act_dim", act_dim)):
             if size < 1:
                 raise SettingError(f"{name} must be at least 1, got {size}")
-        bounds = {"action_low": action_low, "action_high": action_high}
+        bounds: dict[str, Any] = {"action_low": action_low, "action_high": action_high}
         self.learner = MPOLearner(config, obs_dim, act_dim, device, **bounds, byte_range=byte_range)
 
     @classmethod

@@ -14,6 +14,8 @@ from fastrl.runs.replay_config import ReplayConfig
 if TYPE_CHECKING:
     from fastrl.envs import VectorEnv
 
+LARGEST_JOINT = 64  # whole actions of several branches that are all looked at; of more there are samples
+
 RANGES: Ranges = (
     (
         "at least 1",
@@ -166,7 +168,9 @@ class MPOConfig(ReplayConfig):
         inputs, outputs = obs_size(env), action_size(env)
         policy = perceptron(inputs, self.policy_layer_sizes, outputs)
         critic = perceptron(inputs + outputs, self.critic_layer_sizes, 1) * (2 if self.twin_critic else 1)
-        sampled = env.action.kind == "continuous"  # of discrete actions every choice is looked at
+        # of discrete actions every choice is looked at, unless several branches have too many together
+        many = env.action.kind == "multi_discrete" and math.prod(env.action.nvec) > LARGEST_JOINT
+        sampled = many or env.action.kind == "continuous"
         widest = 2 * max(self.critic_layer_sizes)
         samples, count = self.action_samples, "action_samples"
         if self.use_retrace and self.retrace_mc_actions > samples:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import copy
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
 import torch
@@ -17,25 +17,25 @@ from torch.nn import functional
 from fastrl import ops
 from fastrl.data.replay import Sequences
 from fastrl.errors import NonFiniteError
-from fastrl.losses.mpo import (
-    decoupled_gaussian_loss,
-    e_step,
-    gaussian_kl_parts,
-    mpo_loss,
-    out_of_bounds_cost,
-    weights_of_valid,
-)
+from fastrl.losses.mpo import e_step, mpo_loss, out_of_bounds_cost, weights_of_valid
 from fastrl.losses.multiplier import Multiplier
 from fastrl.losses.value import critic_loss
-from fastrl.nn.critics import Critic, DiscreteCritic, lowest
-from fastrl.nn.distributions import Categorical, DiagonalGaussian, Distribution
+from fastrl.nn.action_heads import Policy as ActionPolicy
+from fastrl.nn.action_heads import policy_over
+from fastrl.nn.critics import lowest
 from fastrl.nn.flat import FlatParameters
 from fastrl.nn.gaussian_policy import GaussianPolicy
 from fastrl.nn.kept import KeptParameters
 from fastrl.nn.precision import without_autocast
 from fastrl.runs.optimizers import backward, build_optimizer, load_parts, names_of_non_finite
 from fastrl.trainers.mpo.config import MPOConfig
-from fastrl.trainers.mpo.networks import DiscretePolicy, Policy
+from fastrl.trainers.mpo.improvement import (
+    ExactImprovement,
+    GaussianImprovement,
+    Improvement,
+    SampledBranchesImprovement,
+)
+from fastrl.trainers.mpo.networks import DiscretePolicy, Policy, is_exact, make_critic
 
 MOST_SKIPPED = 100  # batches that are not finite, one after the other
 DUAL_EPS = 1e-8  # Adam's, of temperatures and multipliers; networks have 1e-5
@@ -58,17 +58,22 @@ class MPOLearner:
     its T + 1 states serves E-step and bootstrap. The functions are in `fastrl.losses.mpo`.
 
     Discrete actions need no samples: expectations and weights are over all actions, w_a ∝ π'(a) exp(Q'(s,
-    a)/η), with one KL and one α.
+    a)/η), with one KL and one α. Several branches are independent in π, whose KL is the sum over them; the
+    critic takes the whole action. Up to `LARGEST_JOINT` of these are all looked at, of more `action_samples`
+    are drawn.
 
     Args:
         config: the settings, in range; those of environments and runs are not used.
         obs_dim: features of an observation.
-        act_dim: A, action dimensions, or the number of actions when they are discrete.
+        act_dim: A, action dimensions, or the number of actions when they are discrete; of several branches
+            the sum of their choices.
         device: where networks and updates live.
         action_low, action_high: [A], bounds of continuous actions in policy units (−1 and 1 where an
             environment's are finite, see `fastrl.envs.ActionScale`); None for discrete ones.
         byte_range: what observations are divided by where a replay holds them as bytes; acting takes them
             divided.
+        nvec: choices of each of several branches; none: there is one choice, or actions are continuous.
+        mask_size: numbers at the end of an observation that say which choices are allowed.
 
     Attributes:
         policy, critics: what learns; target_policy, target_critics: their targets π' and Q'.
@@ -93,11 +98,13 @@ class MPOLearner:
         action_low: Tensor | None = None,
         action_high: Tensor | None = None,
         byte_range: int = 255,
+        nvec: Sequence[int] = (),
+        mask_size: int = 0,
     ) -> None:
         self.config = config
         self.obs_dim, self.act_dim, self.byte_range = obs_dim, act_dim, byte_range
         self.device = torch.device(device)
-        self.discrete = action_low is None
+        self.discrete, self.nvec, self.mask_size = action_low is None, tuple(nvec), mask_size
         if action_low is not None and action_high is not None:
             self.low = action_low.to(self.device, torch.float32)
             self.high = action_high.to(self.device, torch.float32)
@@ -105,6 +112,7 @@ class MPOLearner:
         self.skipped = 0
         self._skipped_in_a_row = 0
         self._make_networks()
+        self.improvement = self._make_improvement()
         self._make_multipliers()
         self._make_optimizers()
 
@@ -113,16 +121,28 @@ class MPOLearner:
     def _make_networks(self) -> None:
         config = self.config
         sizes = (self.obs_dim, self.act_dim)
-        critic: type[Critic] | type[DiscreteCritic] = DiscreteCritic if self.discrete else Critic
         self.policy: Policy = (
-            DiscretePolicy(*sizes, config.policy_layer_sizes)
+            DiscretePolicy(*sizes, config.policy_layer_sizes, self.nvec, self.mask_size)
             if self.discrete
             else GaussianPolicy(*sizes, config.policy_layer_sizes, config.log_std_init)
         ).to(self.device)
-        critics = [critic(*sizes, config.critic_layer_sizes) for _ in range(2 if config.twin_critic else 1)]
+        critics = [
+            make_critic(*sizes, config.critic_layer_sizes, self.nvec, discrete=self.discrete)
+            for _ in range(2 if config.twin_critic else 1)
+        ]
         self.critics = nn.ModuleList(critics).to(self.device)
         self.target_policy = copy.deepcopy(self.policy).requires_grad_(False)
         self.target_critics = copy.deepcopy(self.critics).requires_grad_(False)
+
+    def _make_improvement(self) -> Improvement:
+        if self.discrete and is_exact(self.nvec):
+            return ExactImprovement(self.nvec)
+        config = self.config
+        drawn = max(config.retrace_mc_actions if config.use_retrace else 1, config.action_samples)
+        samples = (config.action_samples, drawn, config.bfloat16)
+        if self.discrete:
+            return SampledBranchesImprovement(self.nvec, *samples)
+        return GaussianImprovement(self.executed, *samples)
 
     def _make_multipliers(self) -> None:
         config = self.config
@@ -193,7 +213,7 @@ class MPOLearner:
 
         Samples, or the mode if `deterministic`.
         """
-        policy: Distribution = self.policy(obs)
+        policy: ActionPolicy = self.policy(obs)
         return self.executed(policy.mode() if deterministic else policy.sample())
 
     @without_autocast
@@ -204,7 +224,7 @@ class MPOLearner:
         `actions` as executed, `raw_actions` as drawn, [B, A] or [B] int64 each, and `behaviour_logp` [B], the
         log-probability of the latter in nats.
         """
-        policy: Distribution = self.policy(obs)
+        policy: ActionPolicy = self.policy(obs)
         raw = policy.sample()
         return {
             "actions": self.executed(raw),
@@ -278,26 +298,15 @@ class MPOLearner:
         length, size = batch.rewards.shape
         states = length * size  # those that a transition was made from
         obs = batch.obs.flatten(0, 1)  # [(T+1) B, obs_dim]
-        policy: Distribution = self.target_policy(obs)
-        if isinstance(policy, DiagonalGaussian):
-            q_values, actions = self._q_of_samples(obs, policy)
-            values = q_values.mean(1)
-            taken: Distribution = DiagonalGaussian(policy.mean[:states], policy.log_std[:states])
-            samples = self.config.action_samples  # of the E-step; the expected value may be over more
-            q_values, actions = q_values[:, :samples], actions[:, :samples]
-            old = {"actions": actions, "old_mean": policy.mean, "old_log_std": policy.log_std}
-        else:
-            q_values = lowest([critic.of_all(obs) for critic in self.target_critics])  # type: ignore[operator]
-            log_probs = policy.log_probs()
-            values = (log_probs.exp() * q_values).sum(1)
-            taken = Categorical(policy.logits[:states])
-            old = {"log_prior": log_probs}
+        policy: ActionPolicy = self.target_policy(obs)
+        answer = self.improvement.ask(policy, list(self.target_critics), obs)
+        taken = policy_over(policy, lambda field: field[:states])
         executed, raw = batch.actions.flatten(0, 1), batch.extras["raw_actions"].flatten(0, 1)
         q_taken = lowest([critic(obs[:states], executed) for critic in self.target_critics])
         targets = ops.retrace(
             batch.rewards,
             q_taken.view(length, size),
-            values.view(length + 1, size)[1:],
+            answer.values.view(length + 1, size)[1:],
             taken.log_prob(raw).view(length, size) - batch.extras["behaviour_logp"],
             batch.terminated,
             batch.truncated,
@@ -305,18 +314,8 @@ class MPOLearner:
             retrace_lambda=self.config.retrace_lambda if self.config.use_retrace else 0.0,
             valid=batch.valid,
         )
-        of_states = {name: value[:states] for name, value in old.items()}
-        return {"q_values": q_values[:states], "targets": targets, **of_states}
-
-    def _q_of_samples(self, obs: Tensor, policy: DiagonalGaussian) -> tuple[Tensor, Tensor]:
-        """Q' [R, S] at S actions drawn from π' at each of R states, and these [R, S, A], as drawn."""
-        config = self.config
-        samples = max(config.retrace_mc_actions if config.use_retrace else 1, config.action_samples)
-        noise = torch.randn(len(obs), samples, self.act_dim, device=obs.device)
-        actions = policy.mean.unsqueeze(1) + policy.log_std.exp().unsqueeze(1) * noise
-        executed = self.executed(actions)
-        critics = cast("list[Critic]", list(self.target_critics))
-        return lowest([critic.of_samples(obs, executed, config.bfloat16) for critic in critics]), actions
+        of_states = {name: value[:states] for name, value in answer.old.items()}
+        return {"q_values": answer.q_values[:states], "targets": targets, **of_states}
 
     def _critic_step(self, batch: Sequences, targets: Tensor, row_weights: Tensor) -> dict[str, Tensor]:
         obs, actions = batch.obs[:-1].flatten(0, 1), batch.actions.flatten(0, 1)
@@ -367,8 +366,8 @@ class MPOLearner:
         temperature_loss: Tensor | None,
     ) -> dict[str, Tensor]:
         """One step of the policy and the multipliers, and of the temperatures where their loss is given."""
-        policy: Distribution = self.policy(obs)
-        cross_entropy, kls = _fit(policy, improved, weights)
+        policy: ActionPolicy = self.policy(obs)
+        cross_entropy, kls = self.improvement.fit(policy, improved, weights)
         loss, alpha_loss, metrics = mpo_loss(cross_entropy, kls, self._alphas, row_weights)
         duals = alpha_loss if temperature_loss is None else alpha_loss + temperature_loss
         self._policy_weights.zero_grad()
@@ -411,18 +410,6 @@ class MPOLearner:
         """Continue from `state_dict()` of a learner of the same networks; learning rates stay as built."""
         load_parts(self._stateful(), state)
         self.updates, self.skipped = int(state["updates"]), int(state["skipped"])
-
-
-def _fit(
-    policy: Distribution, improved: Mapping[str, Tensor], weights: Tensor
-) -> tuple[Tensor, dict[str, Tensor]]:
-    """(H [B], the parts of KL(π' ‖ π)) of `fastrl.losses.mpo.mpo_loss`."""
-    if isinstance(policy, DiagonalGaussian):
-        new, old = (policy.mean, policy.log_std), (improved["old_mean"], improved["old_log_std"])
-        cross_entropy = decoupled_gaussian_loss(weights, improved["actions"], *new, *old)
-        return cross_entropy, dict(zip(("mean", "std"), gaussian_kl_parts(*new, *old), strict=True))
-    kl = Categorical(improved["log_prior"]).kl(policy)
-    return -(weights * policy.log_probs()).sum(1), {"mean": kl}
 
 
 class _NotFinite(ArithmeticError):

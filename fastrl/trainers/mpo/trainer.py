@@ -15,7 +15,6 @@ from torch import Tensor
 from fastrl.data.feed import Feed
 from fastrl.data.replay import SequenceReplay, fields_of
 from fastrl.envs import VectorEnv
-from fastrl.errors import SettingError
 from fastrl.nn.encoders import byte_range
 from fastrl.nn.layers import count_parameters
 from fastrl.runs.config import Unsaid
@@ -165,14 +164,12 @@ class MPOTrainer(Trainer):
         self.obs_dim = math.prod(self.env.obs_shape)
         action = self.env.action
         more: dict[str, Any] = {"byte_range": byte_range(self.env.obs_shape)}
-        if action.kind == "discrete":
-            return MPOLearner(self.config, self.obs_dim, action.num_actions, self.device, **more)
         if action.kind == "continuous":
             more |= {"action_low": action.low, "action_high": action.high}
             return MPOLearner(self.config, self.obs_dim, action.dim, self.device, **more)
-        raise SettingError(
-            f"env_id {self.env.name!r} has {action.kind} actions; MPO takes discrete or continuous ones"
-        )
+        more |= {"nvec": action.nvec if action.kind == "multi_discrete" else ()}
+        more |= {"mask_size": action.mask_size}
+        return MPOLearner(self.config, self.obs_dim, sum(action.nvec), self.device, **more)
 
     @property
     def replay(self) -> SequenceReplay:

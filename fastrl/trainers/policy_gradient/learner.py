@@ -46,7 +46,8 @@ class Learner:
 
     Args:
         obs_size: F, features of an observation.
-        action_info: `space`, `shape` and `nvec` of the actions, see `fastrl.nn.containers.ActionLinear`.
+        action_info: `space`, `shape` and `nvec` of the actions, see `fastrl.nn.containers.ActionLinear`, and
+            `mask_size`, numbers of the mask at the end of an observation.
         config: the settings of the run.
         device: where networks live.
         agent: policy and value function that remember; None: networks without memory are made.
@@ -91,7 +92,9 @@ class Learner:
         """Policy and value function without memory, and the advantage function where DAE fits one."""
         config = self.config
         if config.normalize_observation:
-            self.obs_normalizer = RunningNormalizer((obs_size,), clip=config.clip_observation).to(device)
+            plain = self.action_info.get("mask_size", 0)
+            normalizer = RunningNormalizer((obs_size,), clip=config.clip_observation, plain=plain)
+            self.obs_normalizer = normalizer.to(device)
         policy, value, advantage = make_networks(obs_size, self.action_info, config)
         self.policy, self.value = policy.to(device), value.to(device)
         if advantage is not None:

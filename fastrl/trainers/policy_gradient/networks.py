@@ -14,6 +14,7 @@ from fastrl.nn.dense import PreparedChain
 from fastrl.nn.gsde import ExplorationNoise, StateDependentLinear
 from fastrl.nn.layers import MLP, layer_init
 from fastrl.nn.linear import Linear
+from fastrl.nn.masks import mask_in, masked_logits
 from fastrl.nn.popart import start_at_zero
 from fastrl.nn.sequence import MADE_OF_PARTS, Step, prepare_layers, run_layers
 from fastrl.trainers.policy_gradient.config import PolicyGradientConfig
@@ -89,6 +90,26 @@ class PolicyNetwork(Network):
         return draw
 
 
+class MaskedPolicyNetwork(PolicyNetwork):
+    """A policy that gives probability 0 to what the mask at the end of an observation forbids.
+
+    Args:
+        encoder, width, action_info: as for `PolicyNetwork`; `action_info["mask_size"]` numbers are the mask.
+    """
+
+    def forward(self, obs: Tensor) -> Tensor:
+        """Logits at obs [N, F], masked."""
+        return self._masked(super().forward(obs), obs)
+
+    def prepared(self) -> Step:
+        """As `forward`, for many calls."""
+        layers = prepare_layers(self.parts())
+        return lambda obs: self._masked(layers(obs), obs)
+
+    def _masked(self, logits: Tensor, obs: Tensor) -> Tensor:
+        return masked_logits(logits, mask_in(obs, self.action_info["mask_size"]))
+
+
 MADE_OF_PARTS.update((Network, PolicyNetwork))
 
 
@@ -102,11 +123,13 @@ def make_networks(
 
     Args:
         obs_size: F, features of an observation.
-        action_info: of the actions, see `ActionLinear`.
+        action_info: of the actions, see `ActionLinear`; with `mask_size` numbers at the end of an observation
+            that say what is allowed.
         config: the settings of the run.
     """
     sizes = (obs_size, *config.layer_sizes)
-    policy = PolicyNetwork(_encoder(sizes), sizes[-1], action_info, gsde=config.gsde)
+    policy_class = MaskedPolicyNetwork if action_info.get("mask_size") else PolicyNetwork
+    policy = policy_class(_encoder(sizes), sizes[-1], action_info, gsde=config.gsde)
     encoder = policy.encoder if config.shared_encoder else _encoder(sizes)
     value = Network(encoder, FlattenLinear(sizes[-1], 1))
     advantage = None

@@ -77,7 +77,7 @@ class PolicyGradientTrainer(Trainer):
         """See `Trainer.make_learner`."""
         action = self.env.action
         shape = action.shape if action.kind == "continuous" else action.nvec
-        info = {"space": action.kind, "shape": shape}
+        info = {"space": action.kind, "shape": shape, "mask_size": action.mask_size}
         agent, env, config = None, self.env, self.config
         if config.memory != "none":
             longest = config.longest_episode(env) if config.memory == "trxl" else None

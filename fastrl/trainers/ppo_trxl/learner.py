@@ -98,6 +98,7 @@ class PPOTrXLLearner:
             continuous=continuous,
             gating=config.trxl_gating,
             shared_head_projection=config.shared_head_projection,
+            mask_size=action.mask_size,
         ).to(device)
         self.parameters = FlatParameters([self.agent])
         self.optimizer = torch.optim.AdamW([self.parameters.whole], eps=1e-5, fused=True)

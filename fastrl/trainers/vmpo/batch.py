@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from fastrl.memory.base import Reader
-from fastrl.nn.action_heads import JointBranches, Policy
+from fastrl.nn.action_heads import Policy, policy_over
 from fastrl.nn.distributions import Categorical, DiagonalGaussian, Distribution
 
 
@@ -50,7 +50,7 @@ class VMPORows:
             self.actions[index],
             self.returns[index],
             self.advantages[index],
-            _distribution_over(self.acted, lambda field: field[index]),
+            policy_over(self.acted, lambda field: field[index]),
             importance,
             self.unmoved,
         )
@@ -89,7 +89,7 @@ class VMPOSegments:
         return VMPOSegments(
             self.obs[:, envs],
             self.actions[:, envs],
-            _distribution_over(self.acted, lambda field: field[:, envs]),
+            policy_over(self.acted, lambda field: field[:, envs]),
             self.rewards[:, envs],
             self.values[:, envs],
             self.terminated[:, envs],
@@ -119,28 +119,17 @@ class VMPOSegments:
         def take(field: Tensor) -> Tensor:
             return field.flatten(0, 1) if all_valid else field.flatten(0, 1)[valid]
 
-        acted = _distribution_over(self.acted, take)
+        acted = policy_over(self.acted, take)
         return VMPORows(
             take(self.obs), take(self.actions), take(returns), take(advantages), acted, unmoved=unmoved
         )
-
-
-def _distribution_over(distribution: Policy, take: Callable[[Tensor], Tensor]) -> Policy:
-    """The distribution over what `take` makes of its rows; a log σ that all rows share [1, A] stays."""
-    if isinstance(distribution, JointBranches):
-        return JointBranches(tuple(Categorical(take(choice.logits)) for choice in distribution.choices))
-    if isinstance(distribution, Categorical):
-        return Categorical(take(distribution.logits))
-    mean, log_std = distribution.mean, distribution.log_std
-    shared = log_std.dim() < mean.dim() or (log_std.dim() == 2 and log_std.shape[0] == 1)
-    return DiagonalGaussian(take(mean), log_std if shared else take(log_std))
 
 
 def constant_policy(policy: Policy) -> Policy:
     """The same policy without gradient."""
     if isinstance(policy, DiagonalGaussian):
         return DiagonalGaussian(policy.mean.detach(), policy.log_std.detach())
-    return _distribution_over(policy, Tensor.detach)
+    return policy_over(policy, Tensor.detach)
 
 
 def rows_from_batch(

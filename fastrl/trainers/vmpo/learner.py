@@ -67,6 +67,7 @@ class VMPOLearner:
         agent: policy and value function that remember; None: networks without memory are made.
         nvec: choices of each branch of a multi-discrete action, whose branches are independent: log π and KL
             are sums over them.
+        mask_size: numbers at the end of an observation that say which choices are allowed.
 
     Attributes:
         policy: π and V, which learn; with memory the agent.
@@ -90,9 +91,10 @@ class VMPOLearner:
         action_kind: ActionKind = "continuous",
         agent: Agent | None = None,
         nvec: Sequence[int] = (),
+        mask_size: int = 0,
     ) -> None:
         self.config = config
-        self.nvec = tuple(nvec)
+        self.nvec, self.mask_size = tuple(nvec), mask_size
         self.agent = None if agent is None else agent.to(device)
         self.obs_dim, self.act_dim = obs_dim, act_dim
         self.device = torch.device(device)
@@ -129,7 +131,7 @@ class VMPOLearner:
         config = self.config
         sizes = (config.policy_layer_sizes, config.value_layer_sizes, config.shared_encoder)
         policy: ActorCritic = (
-            CategoricalPolicy(self.obs_dim, self.act_dim, *sizes, nvec=self.nvec)
+            CategoricalPolicy(self.obs_dim, self.act_dim, *sizes, nvec=self.nvec, mask_size=self.mask_size)
             if self.discrete
             else DiagonalGaussianPolicy(self.obs_dim, self.act_dim, *sizes)
         )

@@ -16,6 +16,7 @@ from fastrl.nn.action_heads import Policy, categorical
 from fastrl.nn.containers import AdvantageLinear
 from fastrl.nn.distributions import DiagonalGaussian
 from fastrl.nn.layers import layer_init, mlp
+from fastrl.nn.masks import mask_in, masked_logits
 from fastrl.nn.normalizer import RunningNormalizer
 from fastrl.nn.popart import PopArt, start_at_zero
 from fastrl.nn.sequence import run_layers
@@ -32,6 +33,7 @@ class ActorCritic(nn.Module, ABC):
         policy_layer_sizes: widths of the policy's hidden layers.
         value_layer_sizes: widths of the value function's hidden layers; unused when the encoder is shared.
         shared_encoder: one encoder (`policy_layer_sizes`) for both heads.
+        mask_size: numbers at the end of an observation that say which choices are allowed.
 
     Attributes:
         popart: the scale on which the value head predicts; None: that of the returns. `normalize_values`
@@ -44,12 +46,15 @@ class ActorCritic(nn.Module, ABC):
         policy_layer_sizes: tuple[int, ...] = (256, 256),
         value_layer_sizes: tuple[int, ...] = (256, 256),
         shared_encoder: bool = False,
+        *,
+        mask_size: int = 0,
     ) -> None:
         super().__init__()
         self.obs_dim = obs_dim
         self.shared_encoder = shared_encoder
+        self.mask_size = mask_size
         self.popart: PopArt | None = None
-        self.obs_normalizer = RunningNormalizer((obs_dim,), clip=None)
+        self.obs_normalizer = RunningNormalizer((obs_dim,), clip=None, plain=mask_size)
         self.policy_encoder = self._build_mlp(obs_dim, policy_layer_sizes)
         self.value_encoder = (
             self.policy_encoder if shared_encoder else self._build_mlp(obs_dim, value_layer_sizes)
@@ -67,12 +72,12 @@ class ActorCritic(nn.Module, ABC):
         return mlp(input_dim, hidden_layer_sizes)
 
     @abstractmethod
-    def _head(self, encoded_obs: Tensor) -> Policy:
-        """The policy from encoder features [B, H]."""
+    def _head(self, encoded_obs: Tensor, obs: Tensor) -> Policy:
+        """The policy from encoder features [B, H] of obs [B, obs_dim]."""
 
     def distribution(self, obs: Tensor) -> Policy:
         """The policy at obs [B, obs_dim]."""
-        return self._head(self.policy_encoder(self.obs_normalizer(obs)))
+        return self._head(self.policy_encoder(self.obs_normalizer(obs)), obs)
 
     def normalize_values(self, rate: float) -> None:
         """Let the value head predict on the scale of its targets, from 0 on; see `fastrl.nn.popart`."""
@@ -97,7 +102,7 @@ class ActorCritic(nn.Module, ABC):
         normalized = self.obs_normalizer(obs)
         encoded = self.policy_encoder(normalized)
         value_features = encoded if self.shared_encoder else self.value_encoder(normalized)
-        return self._head(encoded), self.value_head(value_features).squeeze(-1)
+        return self._head(encoded, obs), self.value_head(value_features).squeeze(-1)
 
     def _restored(self, output: Tensor) -> Tensor:
         return output if self.popart is None else self.popart.restore(output)
@@ -150,7 +155,7 @@ class DiagonalGaussianPolicy(ActorCritic):
         mean = self.policy_mean(encoded_obs)
         return mean, self.policy_logstd.expand_as(mean)
 
-    def _head(self, encoded_obs: Tensor) -> DiagonalGaussian:
+    def _head(self, encoded_obs: Tensor, obs: Tensor) -> DiagonalGaussian:
         return DiagonalGaussian(self.policy_mean(encoded_obs), self.policy_logstd)
 
     def get_policy_dist_params(self, obs: Tensor) -> tuple[Tensor, Tensor]:
@@ -189,6 +194,7 @@ class CategoricalPolicy(ActorCritic):
         policy_layer_sizes, value_layer_sizes, shared_encoder: as for `ActorCritic`.
         nvec: choices of each of several independent branches, whose logits lie side by side; none: one
             choice of A.
+        mask_size: A where the last A numbers of an observation are a mask, 0 where there is none.
     """
 
     def __init__(
@@ -200,17 +206,22 @@ class CategoricalPolicy(ActorCritic):
         shared_encoder: bool = False,
         *,
         nvec: Sequence[int] = (),
+        mask_size: int = 0,
     ) -> None:
-        super().__init__(obs_dim, policy_layer_sizes, value_layer_sizes, shared_encoder)
+        super().__init__(obs_dim, policy_layer_sizes, value_layer_sizes, shared_encoder, mask_size=mask_size)
         self.nvec = tuple(nvec)
         self.policy_logits = layer_init(nn.Linear(self.policy_width, num_actions), std=0.01)
 
-    def _head(self, encoded_obs: Tensor) -> Policy:
-        return categorical(self.policy_logits(encoded_obs), self.nvec)
+    def _head(self, encoded_obs: Tensor, obs: Tensor) -> Policy:
+        return categorical(self._logits(encoded_obs, obs), self.nvec)
+
+    def _logits(self, encoded_obs: Tensor, obs: Tensor) -> Tensor:
+        logits = self.policy_logits(encoded_obs)
+        return masked_logits(logits, mask_in(obs, self.mask_size)) if self.mask_size else logits
 
     def forward(self, obs: Tensor) -> Tensor:
         """Logits [B, A] at obs [B, obs_dim]."""
-        return self.policy_logits(self.policy_encoder(self.obs_normalizer(obs)))
+        return self._logits(self.policy_encoder(self.obs_normalizer(obs)), obs)
 
 
 class AdvantageNetwork(nn.Module):

@@ -186,7 +186,8 @@ class VMPOTrainer(Trainer):
             longest = config.longest_episode(env) if config.memory == "trxl" else None
             agent = make_agent(config, env.obs_shape, env.obs_dtype, env.action, longest)
         nvec = env.action.nvec if kind == "multi_discrete" else ()
-        return VMPOLearner(config, obs_dim, act_dim, self.device, kind, agent, nvec)
+        mask_size = env.action.mask_size
+        return VMPOLearner(config, obs_dim, act_dim, self.device, kind, agent, nvec, mask_size)
 
     def _make_remembering(self) -> RememberingCollector:
         """Rollout and memory of a policy that remembers."""
